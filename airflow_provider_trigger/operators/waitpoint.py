@@ -22,8 +22,7 @@ from airflow_provider_trigger.wording import counted
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.sources.run_ids import RunIds
-    from airflow_provider_trigger.tokens.complete import Completion, CompletionResult
+    from airflow_provider_trigger.tokens.complete import CompletionResult
 
 RULES_OF_CREATE = {"trigger_dev_conn_id": connection_id}
 RULES_OF_COMPLETE = {
@@ -136,7 +135,6 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
     template_fields: Sequence[str] = (*TakesTokenIds.template_fields, "data", "trigger_dev_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"data": "json"}
     ui_color = "#e4eef8"
-    _work: Completion | None = None
     _is_stopped = False
 
     def __init__(
@@ -167,37 +165,24 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Complete the tokens; see the class."""
-        self._check_rendered()
-        ids, self._work = self._gather_ids(context, on_empty=self.on_empty), None
-        try:
-            results = self._complete_all(ids)
-        except BaseException:
-            # Also where Airflow ends it: at the execution_timeout, or at a stop.
-            if self._work is not None:
-                push_results(self, self._work.results, context)
-            raise
-        return [result.to_dict() for result in results]
-
-    def _complete_all(self, ids: RunIds) -> list[CompletionResult]:
-        """Return the results, or fail."""
         from airflow_provider_trigger.report.completions import make_report
 
-        results = self._complete(ids.found) if ids.found else []
-        report = make_report(
-            results, ids, conn_id=self.trigger_dev_conn_id, on_empty=self.on_empty, ignored=self._ignored
-        )
+        self._check_rendered()
+        ids = self._gather_ids(context, on_empty=self.on_empty)
+        reactions = {"timed_out": self.on_timed_out, "not_found": self.on_not_found}
+        ignored = [outcome for outcome, reaction in reactions.items() if reaction == "ignore"]
+        results = self._complete(ids.found, ignored, context) if ids.found else []
+        conn_id, on_empty = self.trigger_dev_conn_id, self.on_empty
+        report = make_report(results, ids, conn_id=conn_id, on_empty=on_empty, ignored=ignored)
         if report.problems:
             raise (AirflowException if report.retryable else AirflowFailException)(str(report))
         if not results:
             self.log.info("%s", report)
-        return results
+        return [result.to_dict() for result in results]
 
-    @property
-    def _ignored(self) -> list[str]:
-        reactions = {"timed_out": self.on_timed_out, "not_found": self.on_not_found}
-        return [outcome for outcome, reaction in reactions.items() if reaction == "ignore"]
-
-    def _complete(self, token_ids: Sequence[str]) -> list[CompletionResult]:
+    def _complete(
+        self, token_ids: Sequence[str], ignored: Sequence[str], context: Context
+    ) -> list[CompletionResult]:
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.log import write
         from airflow_provider_trigger.report.completions import each_token, summary
@@ -206,12 +191,13 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
         count = counted(len(token_ids), "waitpoint token")
         self.log.info("Completing %s on %s", count, hook.settings.base_url)
         with hook.completion(self.data, is_stopped=lambda: self._is_stopped) as work:
-            self._work = work
             try:
                 return work.run(token_ids)
             finally:
-                lines = each_token(work.results, ignored=self._ignored)
-                write(self.log, [*lines, ("info", summary(work.results))])
+                # Also where Airflow ends it: at the execution_timeout, or at a stop.
+                results = work.results
+                push_results(self, results, context)
+                write(self.log, [*each_token(results, ignored=ignored), ("info", summary(results))])
 
     def on_kill(self) -> None:
         """Send nothing more: the results so far are logged, and are in XCom."""

@@ -33,7 +33,6 @@ from airflow_provider_trigger.validation import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.tokens.wait import TokenWait
 
 RULES = {"trigger_dev_conn_id": connection_id, "deferrable": boolean}
@@ -86,33 +85,8 @@ class WaitpointTokenSensor(RendersTemplates, ShowsArguments, TriggerDevSensor):
         self._wait = None  # `dag.test()` may execute one operator several times
         if not self.deferrable or not can_resume(context, self):
             return super().execute(context)
-        return self._poke_or_defer(context, begun_at=time.time(), was_shown=False, patience=0.0)
-
-    def _poke_or_defer(
-        self, context: Context, *, begun_at: float, was_shown: bool, patience: float | None
-    ) -> Any:
-        from airflow_provider_trigger.triggers.run import event_hold
-        from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
-
         with self._skipping():
-            hook = self._hook()
-            wait = self._new_wait(hook, begun_at, was_shown=was_shown)
-            checked = _check(wait, hook, patience=patience)
-        if checked.is_done:
-            return checked.xcom_value
-        hold = event_hold(context, self.execution_timeout)
-        left = wait.begun_at + self.timeout - time.time()
-        self.defer(
-            trigger=WaitpointTokenTrigger(
-                token_id=wait.token_id,
-                begun_at=wait.begun_at,
-                trigger_dev_conn_id=self.trigger_dev_conn_id,
-                was_shown=wait.was_shown,
-                not_before=time.time() + hold,
-            ),
-            method_name=self.execute_complete.__name__,
-            timeout=timedelta(seconds=max(left, 1.5 * hold, 0.0)),  # else its event is too late
-        )
+            return self._return_or_defer(context, begun_at=time.time(), was_shown=False, patience=0.0)
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """
@@ -128,7 +102,31 @@ class WaitpointTokenSensor(RendersTemplates, ShowsArguments, TriggerDevSensor):
         if event["error"]:
             raise (AirflowFailException if event["is_final"] else AirflowException)(event["error"])
         # In an outage it is deferred again.
-        return self._poke_or_defer(context, begun_at=event["begun_at"], was_shown=True, patience=None)
+        return self._return_or_defer(context, begun_at=event["begun_at"], was_shown=True, patience=None)
+
+    def _return_or_defer(
+        self, context: Context, *, begun_at: float, was_shown: bool, patience: float | None
+    ) -> Any:
+        from airflow_provider_trigger.triggers.run import event_hold
+        from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
+
+        wait = self._new_wait(begun_at, was_shown=was_shown)
+        checked = self._check(wait, patience=patience)
+        if checked.is_done:
+            return checked.xcom_value
+        hold = event_hold(context, self.execution_timeout)
+        left = begun_at + self.timeout - time.time()
+        self.defer(
+            trigger=WaitpointTokenTrigger(
+                token_id=wait.token_id,
+                begun_at=begun_at,
+                trigger_dev_conn_id=self.trigger_dev_conn_id,
+                was_shown=wait.was_shown,
+                not_before=time.time() + hold,
+            ),
+            method_name=self.execute_complete.__name__,
+            timeout=timedelta(seconds=max(left, 1.5 * hold, 0.0)),  # else its event is too late
+        )
 
     def poke(self, context: Context) -> PokeReturnValue:
         """
@@ -137,48 +135,38 @@ class WaitpointTokenSensor(RendersTemplates, ShowsArguments, TriggerDevSensor):
         :param context: of the task instance
         :raises AirflowFailException: it has timed out, or is unknown
         """
-        hook = self._hook()
         if self._wait is None:
             first = first_reschedule_of(context, self) if self.reschedule else None
-            self._wait = self._new_wait(hook, first.timestamp() if first else time.time())
-        return _check(self._wait, hook, patience=0.0)
+            self._wait = self._new_wait(first.timestamp() if first else time.time())
+        return self._check(self._wait, patience=0.0)
 
-    def _new_wait(self, hook: TriggerDevHook, begun_at: float, *, was_shown: bool = False) -> TokenWait:
+    def _new_wait(self, begun_at: float, *, was_shown: bool = False) -> TokenWait:
         from airflow_provider_trigger.tokens.wait import TokenWait
 
         with naming(owner_of(self), AirflowFailException):
             token_id = exactly_one(self.token_id, _TOKEN_ID)
-        return TokenWait(
-            token_id=token_id,
-            conn_id=self.trigger_dev_conn_id,
-            patience=hook.settings.retry_for,
-            begun_at=begun_at,
-            log=self.log,
-            was_shown=was_shown,
-        )
+        conn_id, retry_for = self.trigger_dev_conn_id, self._hook().settings.retry_for
+        return TokenWait(token_id, conn_id, retry_for, begun_at, self.log, was_shown=was_shown)
 
+    def _check(self, wait: TokenWait, *, patience: float | None) -> PokeReturnValue:
+        """Check the token, repeatedly for so many seconds while that fails; None for ``retry_for``."""
+        from airflow_provider_trigger.run.checks import call_once
+        from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
+        from airflow_provider_trigger.tokens.wait import TokenLostError
 
-def _check(wait: TokenWait, hook: TriggerDevHook, *, patience: float | None) -> PokeReturnValue:
-    """Check a token once, repeatedly for so many seconds while that fails; None for ``retry_for``."""
-    from airflow_provider_trigger.run.checks import call_once
-    from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
-    from airflow_provider_trigger.tokens.wait import TokenLostError
-
-    steps, reply = wait.check(), None
-    with hook.client(has_worked=wait.was_shown) as client:
-        while True:
+        steps, reply, token = wait.check(), None, None
+        with self._hook().client(has_worked=wait.was_shown) as client:
             try:
-                call = steps.send(reply)
+                while True:
+                    reply = call_once(client, steps.send(reply), patience=patience)
+                    patience = None  # before it counts as unknown: a rescheduled sensor may have seen it
             except StopIteration as end:
                 token = end.value
-                break
             except TokenLostError as error:
                 raise AirflowFailException(str(error)) from None
-            reply = call_once(client, call, patience=patience)
-            patience = None  # before the token counts as unknown: a rescheduled sensor may have seen it
-    try:
-        data = token and for_xcom(token.output, f"The data of {wait}", log=wait.log)
-    except UnstorableError as error:
-        way = f"TriggerDevHook.get_waitpoint_token({wait.token_id!r}).output"
-        raise AirflowFailException(f"{error}: XCom cannot get it, but {way} has it") from None
-    return PokeReturnValue(is_done=token is not None, xcom_value=data)
+        try:
+            data = token and for_xcom(token.output, f"The data of {wait}", log=self.log)
+        except UnstorableError as error:
+            way = f"TriggerDevHook.get_waitpoint_token({wait.token_id!r}).output"
+            raise AirflowFailException(f"{error}: XCom cannot get it, but {way} has it") from None
+        return PokeReturnValue(is_done=token is not None, xcom_value=data)

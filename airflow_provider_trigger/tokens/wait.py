@@ -29,7 +29,7 @@ class TokenLostError(Exception):
     """A token has timed out or is unknown, or its data cannot be read: to wait longer is useless."""
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(eq=False)
 class TokenWait:
     """
     What is known of a token that is waited for; times are in seconds since 1970.

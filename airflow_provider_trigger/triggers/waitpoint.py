@@ -59,11 +59,11 @@ class WaitpointTokenTrigger(ResumingTrigger):
 
         hook = await self.hook(until=None)
         wait = TokenWait(
-            token_id=self.token_id,
-            conn_id=self.trigger_dev_conn_id,
-            patience=hook.settings.retry_for,
-            begun_at=self.begun_at,
-            log=self.log,
+            self.token_id,
+            self.trigger_dev_conn_id,
+            hook.settings.retry_for,
+            self.begun_at,
+            self.log,
             was_shown=self.was_shown,
             is_deferred=True,
         )
