@@ -1,15 +1,11 @@
-"""What the sensors share: their connection, and how they fail or are skipped."""
+"""What the sensors share: their connection, and their time limit while deferred."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import (
-    AirflowException,
     AirflowSensorTimeout,
-    AirflowSkipException,
     BaseSensorOperator,
     TaskDeferralError,
     has_deferral_timed_out,
@@ -22,32 +18,19 @@ if TYPE_CHECKING:
 
 
 class TriggerDevSensor(BaseSensorOperator):
-    """A sensor that is skipped, where it shall not fail, on every Airflow and however it waits."""
+    """A sensor whose ``timeout`` ends it without retries also while it is deferred, on every Airflow."""
 
     trigger_dev_conn_id: str
     ui_color = "#e6eefc"
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Continue after the trigger; its timeout is the sensor's: no retries, or skipped."""
-        with self._skipping():
-            try:
-                return super().resume_execution(next_method, next_kwargs, context)
-            except (AirflowSensorTimeout, TaskDeferralError) as error:
-                if not has_deferral_timed_out(error):
-                    raise
-                raise AirflowSensorTimeout(str(error)) from error
-
-    @contextmanager
-    def _skipping(self) -> Iterator[None]:
-        """Skip the task where it fails and shall not: on every Airflow as where it pokes."""
+        """Continue after the trigger, whose timeout is the sensor's."""
         try:
-            yield
-        except AirflowSkipException:
-            raise
-        except Exception as error:
-            if self.never_fail or (self.soft_fail and isinstance(error, AirflowException)):
-                raise AirflowSkipException(str(error)) from error
-            raise
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (AirflowSensorTimeout, TaskDeferralError) as error:
+            if not has_deferral_timed_out(error):
+                raise
+            raise AirflowSensorTimeout(str(error)) from error
 
     def _hook(self) -> TriggerDevHook:
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook

@@ -105,33 +105,59 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         """Wait for the runs; see the class."""
         # `dag.test()` may execute one operator several times.
         self._found, self._ended, self._checks = None, {}, None
-        if not self.deferrable or not can_resume(context, self):
-            results = super().execute(context)
-            with self._skipping():
-                return self._returned(results)
-        return self._wait(context)
+        return super().execute(context)
 
-    def _wait(self, context: Context) -> list[Any]:
-        """Check the runs, if they are few, and defer unless all have ended; of many it would take long."""
+    def poke(self, context: Context) -> PokeReturnValue:
+        """
+        Check the runs that have not ended yet; where it may, defer if one has not.
+
+        :param context: of the task instance
+        :raises TriggerRunNotRetriedError: one cannot succeed any more; without a retry policy
+        """
         from airflow_provider_trigger.run.checks import are_few
+        from airflow_provider_trigger.run.wait_log import NOT_ENDED_YET
+
+        run_ids = self._run_ids(context)
+        may_defer = self.deferrable and can_resume(context, self)
+        if not may_defer or are_few(run_ids):  # of many it would take long
+            self._check(run_ids, context)
+        left = len(run_ids) - len(self._ended)
+        if left and may_defer:
+            self._defer(run_ids, context)
+        if left:
+            self.log.info(NOT_ENDED_YET, left, len(run_ids))
+            return PokeReturnValue(is_done=False)
+        results = [{"run_id": one, "status": self._ended[one].status} for one in run_ids]
+        return PokeReturnValue(is_done=True, xcom_value=self._returned(results))
+
+    def _check(self, run_ids: list[str], context: Context) -> None:
+        from airflow_provider_trigger.run.checks import RunChecks
+
+        self._checks = self._checks or RunChecks(self.log)
+        hook = self._hook()
+        with hook.client() as client:
+            for run in self._checks.make(client, [one for one in run_ids if one not in self._ended]):
+                if not run.is_final:
+                    continue
+                self._ended[run.id] = run
+                if run.status not in self.success_statuses:
+                    raise self._failure(run, hook, context)
+                self.log.info("Run %s is %s", run.id, run.status)
+
+    def _defer(self, run_ids: list[str], context: Context) -> None:
         from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
 
-        with self._skipping():
-            run_ids = self._run_ids(context)
-            is_done = are_few(run_ids) and bool(self.poke(context))
-        if not is_done:
-            self.defer(
-                trigger=TriggerDevRunTrigger(
-                    run_ids=run_ids,
-                    trigger_dev_conn_id=self.trigger_dev_conn_id,
-                    wait=self._wait_settings(run_ids).to_json(),
-                    not_before=time.time() + (hold := event_hold(context, self.execution_timeout)),
-                ),
-                method_name=self.execute_complete.__name__,
-                timeout=timedelta(seconds=max(self.timeout, 1.5 * hold)),  # else its event is too late
-            )
-        with self._skipping():
-            return self._returned(self._results())
+        hold = event_hold(context, self.execution_timeout)
+        self.defer(
+            trigger=TriggerDevRunTrigger(
+                run_ids=run_ids,
+                trigger_dev_conn_id=self.trigger_dev_conn_id,
+                wait=self._wait_settings(run_ids).to_json(),
+                not_before=time.time() + hold,
+            ),
+            method_name=self.execute_complete.__name__,
+            timeout=timedelta(seconds=max(self.timeout, 1.5 * hold)),  # else its event is too late
+        )
 
     def _wait_settings(self, run_ids: list[str]) -> WaitSettings:
         from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
@@ -172,37 +198,14 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
                 waited = check_again(failed, waited, client)
         if waited.run is not None and waited.run.status in self.success_statuses:
             # Its worker completed it in spite of a cancel. The trigger no longer waited for the others.
-            return self._wait(context)
+            checked = self.poke(context)
+            if not checked.is_done:
+                self._defer(self._run_ids(context), context)
+            return checked.xcom_value
         if waited.run is None or waited.end is WaitEnd.REJECTED:
             url, conn_id = hook.settings.run_url(failed), hook.trigger_dev_conn_id
             raise AirflowException(why_not_completed(waited, failed, run_url=url, conn_id=conn_id))
         raise self._failure(waited.run, hook, context)
-
-    def poke(self, context: Context) -> PokeReturnValue:
-        """
-        Check the runs that have not ended yet.
-
-        :param context: of the task instance
-        :raises TriggerRunNotRetriedError: one cannot succeed any more; without a retry policy
-        """
-        from airflow_provider_trigger.run.checks import RunChecks
-        from airflow_provider_trigger.run.wait_log import NOT_ENDED_YET
-
-        run_ids = self._run_ids(context)
-        self._checks = self._checks or RunChecks(self.log)
-        hook = self._hook()
-        with hook.client() as client:
-            for run in self._checks.make(client, [one for one in run_ids if one not in self._ended]):
-                if not run.is_final:
-                    continue
-                self._ended[run.id] = run
-                if run.status not in self.success_statuses:
-                    raise self._failure(run, hook, context)
-                self.log.info("Run %s is %s", run.id, run.status)
-        left = len(run_ids) - len(self._ended)
-        if left:
-            self.log.info(NOT_ENDED_YET, left, len(run_ids))
-        return PokeReturnValue(is_done=not left, xcom_value=self._results())
 
     def _run_ids(self, context: Context) -> list[str]:
         if self._found is None:
@@ -211,10 +214,6 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
                 raise (AirflowException if ids.failed else AirflowFailException)("; ".join(problems))
             self._found = list(dict.fromkeys(ids.found))
         return self._found
-
-    def _results(self) -> list[dict[str, Any]]:
-        found = [one for one in self._found or [] if one in self._ended]
-        return [{"run_id": one, "status": self._ended[one].status} for one in found]
 
     def _returned(self, results: list[dict[str, Any]]) -> list[Any]:
         """Return what goes into XCom: the results, or the outputs, which are fetched now."""

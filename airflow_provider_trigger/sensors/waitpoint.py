@@ -83,10 +83,22 @@ class WaitpointTokenSensor(RendersTemplates, ShowsArguments, TriggerDevSensor):
     def execute(self, context: Context) -> Any:
         """Wait for the token; see the class."""
         self._wait = None  # `dag.test()` may execute one operator several times
-        if not self.deferrable or not can_resume(context, self):
-            return super().execute(context)
-        with self._skipping():
-            return self._return_or_defer(context, begun_at=time.time(), was_shown=False, patience=0.0)
+        return super().execute(context)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """
+        Check the token; where it may, defer until it is completed.
+
+        :param context: of the task instance
+        :raises AirflowFailException: it has timed out, or is unknown
+        """
+        if self._wait is None:
+            first = first_reschedule_of(context, self) if self.reschedule else None
+            self._wait = self._new_wait(first.timestamp() if first else time.time())
+        checked = self._check(self._wait, patience=0.0)
+        if not checked.is_done and self.deferrable and can_resume(context, self):
+            self._defer(self._wait, context)
+        return checked
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """
@@ -101,25 +113,22 @@ class WaitpointTokenSensor(RendersTemplates, ShowsArguments, TriggerDevSensor):
             raise AirflowException(invalid_event(event))
         if event["error"]:
             raise (AirflowFailException if event["is_final"] else AirflowException)(event["error"])
-        # In an outage it is deferred again.
-        return self._return_or_defer(context, begun_at=event["begun_at"], was_shown=True, patience=None)
+        wait = self._new_wait(event["begun_at"], was_shown=True)
+        checked = self._check(wait, patience=None)
+        if not checked.is_done:  # an outage
+            self._defer(wait, context)
+        return checked.xcom_value
 
-    def _return_or_defer(
-        self, context: Context, *, begun_at: float, was_shown: bool, patience: float | None
-    ) -> Any:
+    def _defer(self, wait: TokenWait, context: Context) -> None:
         from airflow_provider_trigger.triggers.run import event_hold
         from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
 
-        wait = self._new_wait(begun_at, was_shown=was_shown)
-        checked = self._check(wait, patience=patience)
-        if checked.is_done:
-            return checked.xcom_value
         hold = event_hold(context, self.execution_timeout)
-        left = begun_at + self.timeout - time.time()
+        left = wait.begun_at + self.timeout - time.time()
         self.defer(
             trigger=WaitpointTokenTrigger(
                 token_id=wait.token_id,
-                begun_at=begun_at,
+                begun_at=wait.begun_at,
                 trigger_dev_conn_id=self.trigger_dev_conn_id,
                 was_shown=wait.was_shown,
                 not_before=time.time() + hold,
@@ -127,18 +136,6 @@ class WaitpointTokenSensor(RendersTemplates, ShowsArguments, TriggerDevSensor):
             method_name=self.execute_complete.__name__,
             timeout=timedelta(seconds=max(left, 1.5 * hold, 0.0)),  # else its event is too late
         )
-
-    def poke(self, context: Context) -> PokeReturnValue:
-        """
-        Check the token.
-
-        :param context: of the task instance
-        :raises AirflowFailException: it has timed out, or is unknown
-        """
-        if self._wait is None:
-            first = first_reschedule_of(context, self) if self.reschedule else None
-            self._wait = self._new_wait(first.timestamp() if first else time.time())
-        return self._check(self._wait, patience=0.0)
 
     def _new_wait(self, begun_at: float, *, was_shown: bool = False) -> TokenWait:
         from airflow_provider_trigger.tokens.wait import TokenWait

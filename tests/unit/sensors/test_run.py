@@ -456,10 +456,10 @@ def test_what_is_not_an_event_of_its_trigger_is_an_error(event, context) -> None
         sensor("run_1").execute_complete(context, event)
 
 
-@pytest.mark.parametrize("soft", [None, "soft_fail", "never_fail"])
-def test_the_timeout_of_a_deferred_sensor_is_not_retried(context, soft: str | None) -> None:
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_timeout_of_a_deferred_sensor_is_not_retried(context, soft: bool) -> None:
     text = "Trigger/execution timeout" if AIRFLOW_2 else "Trigger timeout"
-    made = sensor("run_1", **({soft: True} if soft else {}))
+    made = sensor("run_1", soft_fail=soft)
     raised: Any
     with pytest.raises(AirflowSkipException if soft else AirflowSensorTimeout) as raised:
         made.resume_execution("__fail__", {"error": text}, context)
@@ -499,11 +499,8 @@ def test_a_failure_skips_it_if_it_shall_fail_softly_or_never(
         sensor(run, **given, soft_fail=True).execute(context)
 
 
-@pytest.mark.parametrize("soft", ["soft_fail", "never_fail"])
 @pytest.mark.parametrize("end", ["final", "rejected", "invalid event", "trigger failed"])
-def test_no_failure_after_it_was_resumed_fails_it_if_it_shall_be_skipped(
-    end: str, soft: str, server, context
-) -> None:
+def test_no_failure_after_it_was_resumed_fails_it_if_it_shall_be_skipped(end: str, server, context) -> None:
     run = server.add_run("FAILED")
     event = event_of((run.id, end, "FAILED" if end == "final" else None), error="401 Unauthorized")
     arguments: dict[str, Any] = {"event": {} if end == "invalid event" else event}
@@ -511,7 +508,7 @@ def test_no_failure_after_it_was_resumed_fails_it_if_it_shall_be_skipped(
     if end == "trigger failed":
         method, arguments = "__fail__", {"error": "Trigger failure", "traceback": ["ZeroDivisionError"]}
     with pytest.raises(AirflowSkipException):
-        sensor(run, **{soft: True}).resume_execution(method, arguments, context)
+        sensor(run, soft_fail=True).resume_execution(method, arguments, context)
 
 
 # Outputs
