@@ -100,13 +100,7 @@ class HasWaitpointTokens:
     def completion(
         self, data: Any, *, deadline: Deadline = NEVER, is_stopped: Callable[[], bool] = lambda: False
     ) -> Iterator[Completion]:
-        """
-        Give a completion of waitpoint tokens on a client of its own.
-
-        :param data: any JSON, checked
-        :param deadline: of the whole work
-        :param is_stopped: whether to send nothing more
-        """
+        """Give a completion with checked data on a client of its own; ``deadline`` is of the whole work."""
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.tokens.complete import Completion
 

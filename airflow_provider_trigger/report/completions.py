@@ -25,7 +25,7 @@ def make_report(
 ) -> Report:
     """Decide what failed, and describe it in one line; ``ignored`` are outcomes that are no failure."""
     failed, accepted, timed_out, unknown = (
-        [result for result in results if result.outcome == outcome]
+        [one for one in results if one.outcome == outcome and outcome not in ignored]
         for outcome in ("failed", "accepted", "timed_out", "not_found")
     )
     problems = tokens_left(len(failed), ids)
@@ -33,13 +33,14 @@ def make_report(
         if group:
             # The log has the others' errors. What no retry cures is to be seen first.
             worst = min(group, key=lambda one: one.retryable)
-            problems.append(f"{name}: {_named(group)}: {worst.error}")
-    if timed_out and CompletionOutcome.TIMED_OUT not in ignored:
-        problems.append(f"timed out: {_named(timed_out)} (what waited for it went on without this data)")
-    if unknown and CompletionOutcome.NOT_FOUND not in ignored:
-        hints = [(one.token_id, hint(one.token_id, TOKEN_IDS)) for one in unknown]
-        named = (f"{token_id} ({text})" if text else token_id for token_id, text in hints)
-        problems.append(f"not found: {enumeration(named)}")
+            problems.append(f"{name}: {enumeration(one.token_id for one in group)}: {worst.error}")
+    if timed_out:
+        named = enumeration(one.token_id for one in timed_out)
+        problems.append(f"timed out: {named} (what waited for it went on without this data)")
+    if unknown:
+        hints = {one.token_id: hint(one.token_id, TOKEN_IDS) for one in unknown}
+        named = enumeration(f"{one} ({text})" if text else one for one, text in hints.items())
+        problems.append(f"not found: {named}")
         problems += [none_found("tokens", conn_id)] if len(unknown) == len(results) else []
     problems += problems_of_sources(ids, on_empty)
     return Report(
@@ -61,10 +62,6 @@ def tokens_left(count: int, ids: RunIds) -> list[str]:
     left = [f"{counted(count, 'token')} may still be waiting"] if count else []
     others = ["tokens whose ids could not be read may still be waiting"] if ids.failed or ids.invalid else []
     return left + others
-
-
-def _named(results: Sequence[CompletionResult]) -> str:
-    return enumeration(result.token_id for result in results)
 
 
 def each_token(results: Sequence[CompletionResult], *, ignored: Collection[str] = ()) -> Iterator[Line]:

@@ -115,23 +115,21 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         :raises TriggerRunNotRetriedError: one cannot succeed any more; without a retry policy
         """
         from airflow_provider_trigger.run.checks import are_few
-        from airflow_provider_trigger.run.wait_log import NOT_ENDED_YET
 
         run_ids = self._run_ids(context)
         may_defer = self.deferrable and can_resume(context, self)
         if not may_defer or are_few(run_ids):  # of many it would take long
             self._check(run_ids, context)
-        left = len(run_ids) - len(self._ended)
-        if left and may_defer:
-            self._defer(run_ids, context)
-        if left:
-            self.log.info(NOT_ENDED_YET, left, len(run_ids))
+        if len(self._ended) < len(run_ids):
+            if may_defer:
+                self._defer(run_ids, context)
             return PokeReturnValue(is_done=False)
         results = [{"run_id": one, "status": self._ended[one].status} for one in run_ids]
         return PokeReturnValue(is_done=True, xcom_value=self._returned(results))
 
     def _check(self, run_ids: list[str], context: Context) -> None:
         from airflow_provider_trigger.run.checks import RunChecks
+        from airflow_provider_trigger.run.wait_log import NOT_ENDED_YET
 
         self._checks = self._checks or RunChecks(self.log)
         hook = self._hook()
@@ -143,6 +141,8 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
                 if run.status not in self.success_statuses:
                     raise self._failure(run, hook, context)
                 self.log.info("Run %s is %s", run.id, run.status)
+        if left := len(run_ids) - len(self._ended):
+            self.log.info(NOT_ENDED_YET, left, len(run_ids))
 
     def _defer(self, run_ids: list[str], context: Context) -> None:
         from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold

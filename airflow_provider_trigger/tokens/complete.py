@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
@@ -106,6 +107,7 @@ class Completion:
         self._action_for = action_for
         self._replies: dict[str, list[Reply]] = {}  # by token: of a check, the completion, and a check
         self._is_stopped = is_stopped
+        self._sleep = partial(pause, is_stopped=is_stopped)
 
     @property
     def results(self) -> list[CompletionResult]:
@@ -154,9 +156,6 @@ class Completion:
             return error
         return reply
 
-    def _sleep(self, seconds: float) -> None:
-        pause(seconds, is_stopped=self._is_stopped)
-
 
 def outcome_of(
     token_id: str, replies: Sequence[Reply], data: Any, *, action_for: ActionFor = no_action
@@ -189,11 +188,7 @@ def _of_ended(token: WaitpointToken, data: Any) -> CompletionResult:
         outcome = CompletionOutcome.TIMED_OUT
     elif not token.is_completed:
         outcome, error = CompletionOutcome.FAILED, f"it is {token.status}"
-    elif token.output_error is None and token.output == _as_kept(data):
+    # As it is kept: an empty text comes back as nothing (measured).
+    elif not token.output_error and token.output == (None if data == "" else json.loads(json.dumps(data))):
         outcome = CompletionOutcome.COMPLETED
     return CompletionResult(token_id=token.id, outcome=outcome, status=token.status, error=error)
-
-
-def _as_kept(data: Any) -> Any:
-    """Return data as a token shows them: an empty text comes back as nothing (measured)."""
-    return None if data == "" else json.loads(json.dumps(data))
