@@ -70,12 +70,7 @@ def bodies(wire) -> Callable[[], list[Any]]:
 
 @pytest.mark.parametrize(
     ("timeout", "sent"),
-    [
-        (None, None),
-        ("1h30m", "5400s"),
-        (1.2, "2s"),
-        (timedelta(minutes=5, microseconds=1), "301s"),
-    ],
+    [(None, None), ("1h30m", "5400s"), (1.2, "2s"), (timedelta(minutes=5, microseconds=1), "301s")],
 )
 def test_a_time_limit_is_sent_as_a_text_with_a_unit(timeout, sent, bodies, waitpoints) -> None:
     creating(timeout=timeout, tags=["a", "b"]).execute({})
@@ -165,10 +160,7 @@ def result(token: Any, outcome: str, status: str | None) -> dict[str, Any]:
     return {"token_id": getattr(token, "id", token), "outcome": outcome, "status": status}
 
 
-def test_each_token_has_its_true_outcome_in_xcom_and_its_line_in_the_log(
-    tokens,
-    log,
-) -> None:
+def test_each_token_has_its_true_outcome_in_xcom_and_its_line_in_the_log(tokens, log) -> None:
     given, (ours, done, late) = dag_context(), tokens.values()
     with pytest.raises(AirflowFailException) as raised:
         completing([*(one.id for one in tokens.values()), UNKNOWN, ours.id]).execute(given)
@@ -226,12 +218,7 @@ def test_of_unknown_tokens_it_says_what_to_check(token_id: str, text: str) -> No
     ],
 )
 def test_who_completes_it_first_while_it_works_is_told_by_the_data(
-    data,
-    others,
-    outcome: str,
-    wired: Network,
-    tokens,
-    waitpoints,
+    data, others, outcome: str, wired: Network, tokens, waitpoints
 ) -> None:
     token = tokens["completed"]
 
@@ -250,10 +237,7 @@ def test_a_token_that_times_out_meanwhile_is_seen(wired: Network, waitpoints, cl
     assert found == result(token, "timed_out", "TIMED_OUT")
 
 
-@pytest.mark.parametrize(
-    "data",
-    [None, "", "None", 0, 1e21, -(2**53), [{"ü": "ß"}, [None]]],
-)
+@pytest.mark.parametrize("data", [None, "", "None", 0, 1e21, -(2**53), [{"ü": "ß"}, [None]]])
 def test_data_of_any_kind_are_recognized_as_ours(data, tokens) -> None:
     token = tokens["completed"]
     assert completing(token.id, data=data).execute(context()) == [result(token, "completed", "COMPLETED")]
@@ -292,13 +276,7 @@ def test_a_token_that_a_replica_lacks_at_first_is_unknown_only_if_no_check_shows
     ],
 )
 def test_what_came_of_it_is_told_by_a_check_whatever_failed_before(
-    part: str,
-    reply: Any,
-    times: int,
-    arrives: bool,
-    wired: Network,
-    tokens,
-    answer,
+    part: str, reply: Any, times: int, arrives: bool, wired: Network, tokens, answer
 ) -> None:
     token = tokens["completed"]
     given = answer(reply, {"error": "no"}) if isinstance(reply, int) else reply
@@ -308,11 +286,7 @@ def test_what_came_of_it_is_told_by_a_check_whatever_failed_before(
 
 @pytest.mark.parametrize(("status", "retries"), [(503, True), (400, False), (403, False)])
 def test_a_failure_stops_no_other_token_and_is_retried_where_that_can_help(
-    status: int,
-    retries: bool,
-    wired: Network,
-    waitpoints,
-    answer,
+    status: int, retries: bool, wired: Network, waitpoints, answer
 ) -> None:
     one, two = (waitpoints.create_token()[0] for _ in range(2))
     wired.fault(f"{one.id}/complete", answer(status, {"error": "no"}), times=1000)
@@ -358,12 +332,7 @@ def test_an_accepted_completion_of_a_token_that_no_check_has_shown_is_not_confir
     assert completing(token.id).execute(given) == [result(token, "completed", "COMPLETED")]
 
 
-def test_a_rejected_key_ends_the_work_and_is_not_shown(
-    wired: Network,
-    waitpoints,
-    answer,
-    log,
-) -> None:
+def test_a_rejected_key_ends_the_work_and_is_not_shown(wired: Network, waitpoints, answer, log) -> None:
     wired.fault("", answer(401, {"error": f"Invalid API key {KEY}"}), times=100000)
     given, found = dag_context(), [waitpoints.create_token()[0].id for _ in range(200)]
     with pytest.raises(AirflowFailException) as raised:
@@ -454,10 +423,7 @@ def test_ids_come_from_arguments_and_xcoms_and_each_counts_once(waitpoints) -> N
     assert results == [result(token, "completed", "COMPLETED") for token in (one, two, three)]
 
 
-def test_what_cannot_be_read_stops_no_other_token_and_its_secret_is_not_shown(
-    waitpoints,
-    log,
-) -> None:
+def test_what_cannot_be_read_stops_no_other_token_and_its_secret_is_not_shown(waitpoints, log) -> None:
     token = waitpoints.create_token()[0]
     wrong = f"callback/{secret_of(token)}"
     with pytest.raises(AirflowFailException) as raised:
@@ -495,10 +461,7 @@ def test_what_a_template_makes_is_checked_before_anything_is_sent(
     assert wired.requests == []
 
 
-def test_of_very_many_tokens_the_log_shows_those_without_our_data(
-    waitpoints: TriggerDevServer,
-    log,
-) -> None:
+def test_of_very_many_tokens_the_log_shows_those_without_our_data(waitpoints: TriggerDevServer, log) -> None:
     found = [waitpoints.create_token()[0].id for _ in range(100)]
     completing([*found, UNKNOWN], on_not_found="ignore").execute(context())
     assert log.leveled == [

@@ -28,10 +28,8 @@ from airflow_provider_trigger.api.errors import (
     AuthenticationError,
     NotFoundError,
     ResponseError,
-    TriggerDevError,
 )
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.run import output
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.triggers import run as triggers
@@ -454,34 +452,18 @@ def test_a_trigger_that_failed_cancels_nothing(server, context) -> None:
     assert server.requests == []
 
 
-# Skipped: on every Airflow as where it pokes
+# Skipped
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-@pytest.mark.parametrize(
-    ("kind", "is_airflows"),
-    [("failed run", True), ("no run id", True), ("unknown run", False), ("outputs", False)],
-)
-def test_a_failure_skips_it_if_it_shall_fail_softly_or_never(
-    deferrable: bool, kind: str, is_airflows: bool, server, context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # As Airflow does it: `soft_fail` is for failures that are Airflow's.
-    def fail(*_: Any, **__: Any) -> None:
-        raise TriggerDevError("the outputs cannot be fetched")
-
-    run = {"failed run": server.add_run("FAILED"), "no run id": 5.5, "unknown run": "run_unknown"}.get(kind)
-    given = {"deferrable": deferrable, "return_outputs": kind == "outputs"}
-    if run is None:
-        run = server.add_run("COMPLETED")
-        monkeypatch.setattr(output, "fetch_outputs", fail)
+@pytest.mark.parametrize("run_id", [None, 5.5], ids=["failed run", "invalid id"])
+def test_a_failure_skips_it_if_it_shall_fail_softly(deferrable: bool, run_id: Any, server, context) -> None:
     with pytest.raises(AirflowSkipException):
-        sensor(run, **given, never_fail=True).execute(context)
-    with pytest.raises(AirflowSkipException if is_airflows else TriggerDevError):
-        sensor(run, **given, soft_fail=True).execute(context)
+        sensor(run_id or server.add_run("FAILED"), deferrable=deferrable, soft_fail=True).execute(context)
 
 
 @pytest.mark.parametrize("end", ["final", "rejected", "invalid event", "trigger failed"])
-def test_no_failure_after_it_was_resumed_fails_it_if_it_shall_be_skipped(end: str, server, context) -> None:
+def test_a_failure_after_it_was_resumed_skips_it_if_it_shall_fail_softly(end: str, server, context) -> None:
     run = server.add_run("FAILED")
     event = event_of((run.id, end, "FAILED" if end == "final" else None), error="401 Unauthorized")
     arguments: dict[str, Any] = {"event": {} if end == "invalid event" else event}
