@@ -38,12 +38,10 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
     Complete waitpoint tokens from ``on_failure_callback``, ``on_success_callback`` and the like.
 
     So a run that waits for Airflow learns that a task or a Dag has failed, for example with
-    ``data={"failed": True, "dag": "{{ dag.dag_id }}"}``. There is no completion as an error.
-
-    Works for a task's callbacks, for a Dag's, and for a deadline alert. The log of the process that runs it
-    gets a line for each token and a summary; nothing is raised for a token that could not be completed,
-    or for a source without ids, which is an error in the log.
-    Running it twice does no harm: a token keeps the data that it has got first.
+    ``data={"failed": True, "dag": "{{ dag.dag_id }}"}``. It works for a task's callbacks, for a Dag's, and
+    for a deadline alert. The log of the process that runs it gets a line for each token and a summary;
+    nothing is raised for a token that could not be completed, or for a source without ids, which is an error
+    in the log. Running it twice does no harm: a token keeps the data that it has got first.
 
     :param token_ids: a list or a text, also ``{"id", "url"}`` and the addresses of tokens; templated. Not the
         output of a task: for that there is ``xcom_task_ids``

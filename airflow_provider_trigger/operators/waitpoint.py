@@ -43,9 +43,8 @@ class CreateWaitpointTokenOperator(ChecksRendered, ShowsArguments, BaseOperator)
 
     Id and address are XComs of their own, too: ``made.output["id"]``, ``made.output["url"]``.
 
-    A task instance has one token, also when an answer is lost, a worker crashes or the task is retried: the
-    request carries an idempotency key made of what identifies the task instance, as that of a run is.
-    Clearing a task that has ended creates a new one. A token cannot be canceled.
+    A task instance has one token, as it has one run: a retry gets it again, also after a crash, and clearing
+    a task that has ended creates a new one. A token cannot be canceled.
 
     :param timeout: how long it can be completed: seconds, a timedelta, or a text such as ``"5m"``, 1 s or
         more, rounded up to seconds; then it is TIMED_OUT, and what waits for it continues. It counts from the
@@ -106,9 +105,8 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
     No token's failure stops another. The return value, in XCom also when the task fails, is a list in the
     ids' order of ``{"token_id", "outcome", "status"}``, and ``"error"`` where the outcome is ``failed`` or
     ``accepted``; see :class:`airflow_provider_trigger.tokens.complete.CompletionOutcome`. A token that
-    somebody has completed already counts as success, and keeps the data that it has.
-
-    There is no completion as an error: give data that say so.
+    somebody has completed already counts as success, and keeps the data that it has. There is no completion
+    as an error: give data that say so.
 
     The task is not retried where that cannot help: a rejected key, an unknown token, one that has timed out,
     an invalid value.

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.models.runs import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.checks import RunChecks
-    from airflow_provider_trigger.run.wait_settings import WaitSettings
 
 RULES = {
     "trigger_dev_conn_id": connection_id,
@@ -145,25 +144,11 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
             self.log.info(NOT_ENDED_YET, left, len(run_ids))
 
     def _defer(self, run_ids: list[str], context: Context) -> None:
+        from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
         from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
 
-        hold = event_hold(context, self.execution_timeout)
-        self.defer(
-            trigger=TriggerDevRunTrigger(
-                run_ids=run_ids,
-                trigger_dev_conn_id=self.trigger_dev_conn_id,
-                wait=self._wait_settings(run_ids).to_json(),
-                not_before=time.time() + hold,
-            ),
-            method_name=self.execute_complete.__name__,
-            timeout=timedelta(seconds=max(self.timeout, 1.5 * hold)),  # else its event is too late
-        )
-
-    def _wait_settings(self, run_ids: list[str]) -> WaitSettings:
-        from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
-
         connection = self._hook().settings
-        return WaitSettings(
+        wait = WaitSettings(
             run_url=connection.run_url(run_ids[0]),
             poll_interval=self.poll_interval,
             patience=connection.retry_for,
@@ -171,6 +156,17 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
             cancels=False,
             is_development=is_development_key(connection.secret_key),
             success_statuses=list(self.success_statuses),
+        )
+        hold = event_hold(context, self.execution_timeout)
+        self.defer(
+            trigger=TriggerDevRunTrigger(
+                run_ids=run_ids,
+                trigger_dev_conn_id=self.trigger_dev_conn_id,
+                wait=wait.to_json(),
+                not_before=time.time() + hold,
+            ),
+            method_name=self.execute_complete.__name__,
+            timeout=timedelta(seconds=max(self.timeout, 1.5 * hold)),  # else its event is too late
         )
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
@@ -221,8 +217,8 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
 
         if not self.return_outputs or not results:
             return results
-        run_ids = [result["run_id"] for result in results]
         with self._hook().client() as client:
+            run_ids = [result["run_id"] for result in results]
             return fetch_outputs(run_ids, client, max_size=self.max_output_size, log=self.log)
 
     def _failure(self, run: Run, hook: TriggerDevHook, context: Context) -> AirflowException:

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -83,6 +83,7 @@ class CompletionResult:
         return result if self.error is None else {**result, "error": self.error}
 
 
+@dataclass(eq=False)
 class Completion:
     """
     Complete tokens; :attr:`results` can be read at any time, also when it was cut short.
@@ -90,32 +91,20 @@ class Completion:
     ``action_for`` says what to do about an error; after a stop, what is not done is ``failed``.
     """
 
-    def __init__(
-        self,
-        client: TriggerDevClient,
-        data: Any,
-        *,
-        deadline: Deadline = NEVER,
-        action_for: ActionFor = no_action,
-        is_stopped: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.rejection: AuthenticationError | None = None
-        """Of the key, as soon as one request met it: nothing more is sent then."""
-        self._client = client
-        self._data = data
-        self._deadline = deadline
-        self._action_for = action_for
-        self._replies: dict[str, list[Reply]] = {}  # by token: of a check, the completion, and a check
-        self._is_stopped = is_stopped
-        self._sleep = partial(pause, is_stopped=is_stopped)
+    client: TriggerDevClient
+    data: Any
+    deadline: Deadline = NEVER
+    action_for: ActionFor = no_action
+    is_stopped: Callable[[], bool] = lambda: False
+    rejection: AuthenticationError | None = None
+    """Of the key, as soon as one request met it: nothing more is sent then."""
+    _replies: dict[str, list[Reply]] = field(default_factory=dict)  # of a check, the completion, a check
 
     @property
     def results(self) -> list[CompletionResult]:
         """In the ids' order; a token that was not reached is ``failed``."""
-        return [
-            outcome_of(token_id, list(replies), self._data, action_for=self._action_for)
-            for token_id, replies in self._replies.items()
-        ]
+        action_for = self.action_for
+        return [outcome_of(*one, self.data, action_for=action_for) for one in self._replies.items()]
 
     def run(self, token_ids: Sequence[str]) -> list[CompletionResult]:
         """Complete the tokens, several at a time; it ends within a second after a stop."""
@@ -123,7 +112,7 @@ class Completion:
         executor = ThreadPoolExecutor(CONCURRENCY, "trigger-dev-call")
         try:
             pending = {executor.submit(self._complete, *one) for one in self._replies.items()}
-            while pending and not self._is_stopped():
+            while pending and not self.is_stopped():
                 done, pending = wait(pending, timeout=CHECK_INTERVAL)
                 for one in done:
                     one.result()  # an error that is not Trigger.dev's
@@ -134,19 +123,20 @@ class Completion:
 
     def _complete(self, token_id: str, replies: list[Reply]) -> None:
         # An outage of checks keeps no token waiting: each is made once.
-        replies.append(self._reply(retrieve_token(token_id), self._deadline, patience=0.0))
+        replies.append(self._reply(retrieve_token(token_id), self.deadline, patience=0.0))
         if _has_ended(replies[0]):
             return
-        replies.append(self._reply(complete_token(token_id, self._data), self._deadline))
+        replies.append(self._reply(complete_token(token_id, self.data), self.deadline))
         # With a deadline, it has its turn although the completion has opened the circuit breaker.
-        deadline = Deadline(min(time.monotonic() + _TIME_FOR_CHECK, self._deadline.at))
+        deadline = Deadline(min(time.monotonic() + _TIME_FOR_CHECK, self.deadline.at))
         replies.append(self._reply(retrieve_token(token_id), deadline, patience=0.0))
 
     def _reply(self, call: Call[Any], deadline: Deadline, *, patience: float | None = None) -> Reply:
         if self.rejection is not None:
             return self.rejection
         try:
-            reply: Reply = self._client.call(call, deadline=deadline, patience=patience, sleep=self._sleep)
+            sleep = partial(pause, is_stopped=self.is_stopped)
+            reply: Reply = self.client.call(call, deadline=deadline, patience=patience, sleep=sleep)
         except StoppedError:
             return TriggerDevError("Airflow stopped the task", retryable=True)
         except AuthenticationError as error:

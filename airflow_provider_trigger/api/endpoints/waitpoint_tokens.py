@@ -70,11 +70,11 @@ def complete_token(token_id: str, data: Any) -> Call[None]:
     Complete a waitpoint token: ``POST /api/v1/waitpoints/tokens/{tokenId}/complete``.
 
     It is a success whatever became of the token: if it was completed before, or has timed out, nothing
-    changes (measured). 404: the key's environment has no such token. ``data`` is any JSON; above some 500 KB
-    the server answers 500, and the token still waits (measured).
+    changes (measured). 404: the key's environment has no such token. Above some 500 KB of data the server
+    answers 500, and the token still waits (measured).
     """
-    body = {"data": data}
-    request = Request(method="POST", path=f"{_path_of(token_id)}/complete", json=body, repeatable=True)
+    path = f"{_path_of(token_id)}/complete"
+    request = Request(method="POST", path=path, json={"data": data}, repeatable=True)
 
     def read(response: Response) -> None:
         if json_object(request, response).get("success") is not True:
