@@ -67,8 +67,11 @@ class TokenWait:
         a check that is rejected, ends the wait.
         """
         reply = yield retrieve_token(self.token_id)
-        if self._is_doubtful(reply) and isinstance((yield check_run(UNKNOWN_RUN_ID)), NotFoundError):
-            # The server works. Once more, as an outage may have ended in between.
+        is_late = not self.was_shown and time.time() - self.begun_at >= self.patience
+        is_doubtful = is_late and isinstance(reply, UnknownTokenError)
+        if is_doubtful and isinstance((yield check_run(UNKNOWN_RUN_ID)), NotFoundError):
+            # The server works. Once more, as an outage may have ended in between, and a rescheduled sensor
+            # does not know what it has seen.
             reply = yield retrieve_token(self.token_id)
             if isinstance(reply, UnknownTokenError):
                 raise TokenLostError(
@@ -81,10 +84,6 @@ class TokenWait:
             return self._saw(reply)
         self._failed(reply, time.time())
         return None
-
-    def _is_doubtful(self, reply: WaitpointToken | TriggerDevError) -> bool:
-        is_late = time.time() - self.begun_at >= self.patience
-        return isinstance(reply, UnknownTokenError) and not self.was_shown and is_late
 
     def _saw(self, token: WaitpointToken) -> WaitpointToken | None:
         if self._failing_since < math.inf:

@@ -58,14 +58,9 @@ class WaitpointTokenTrigger(ResumingTrigger):
         from airflow_provider_trigger.triggers.watch import drive
 
         hook = await self.hook(until=None)
+        conn_id, retry_for, shown = self.trigger_dev_conn_id, hook.settings.retry_for, self.was_shown
         wait = TokenWait(
-            self.token_id,
-            self.trigger_dev_conn_id,
-            hook.settings.retry_for,
-            self.begun_at,
-            self.log,
-            was_shown=self.was_shown,
-            is_deferred=True,
+            self.token_id, conn_id, retry_for, self.begun_at, self.log, was_shown=shown, is_deferred=True
         )
         self.log.info("Waiting for waitpoint token %s", self.token_id)
         event = {"error": "", "is_final": False, "begun_at": self.begun_at}
