@@ -94,10 +94,10 @@ class TriggerRunEventTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Send the events. It ends when Airflow cancels it: one that fails is started again each second."""
+        from airflow_provider_trigger.ends.position import EndFilter, event_payload
         from airflow_provider_trigger.hooks.diagnosis import safe_text
         from airflow_provider_trigger.hooks.fetching import fetch_shielded
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.run.ends import EndFilter, event_payload
         from airflow_provider_trigger.run.outage import Outage
         from airflow_provider_trigger.triggers.ends import ConnectionChangedError, follow_ends
         from airflow_provider_trigger.triggers.positions import RETRY_PAUSE
@@ -114,7 +114,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                     connection = await fetch_shielded(self.trigger_dev_conn_id)
                     hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
                     # No asynchronous one: it would hide that an event loop which ends closes this generator.
-                    with follow_ends(hook, end_filter, await positions.load()) as listener:
+                    with follow_ends(hook.settings, end_filter, await positions.load()) as listener:
                         await positions.begin(await listener.first_position())
                         outage.worked(loop.time())
                         while True:

@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 from airflow_provider_trigger._compat.watchers import Store
+from airflow_provider_trigger.ends.position import Position
 from airflow_provider_trigger.hooks.diagnosis import safe_text
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.ends import Position
 from airflow_provider_trigger.run.outage import Outage
 
 RETRY_PAUSE = 5.0

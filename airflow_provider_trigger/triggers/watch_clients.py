@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Use = Literal["queries", "checks", "urgent", "tokens", "ends"]
+Use = Literal["queries", "checks", "urgent", "tokens"]
 """What a client is for; each use has connections, threads, a pace and a circuit breaker of its own."""
 
 CHECK_CONCURRENCY = 32
@@ -113,7 +113,6 @@ def _new_clients(settings: Settings) -> dict[Use, TriggerDevClient]:
         "checks": for_checks(),
         "urgent": for_checks(),
         "tokens": for_checks(TOKENS_RESERVE),
-        "ends": TriggerDevClient(settings, max_connections=1, rate_limit=RateLimit(reserve=CHECKS_RESERVE)),
     }
     for client in clients.values():
         # The server has started these runs: a page in its place passes, and is no reason to stop.

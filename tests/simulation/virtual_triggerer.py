@@ -27,7 +27,7 @@ from airflow_provider_trigger.defaults import CONN_ID
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.hooks.connection import Settings
 from airflow_provider_trigger.run.wait import wait_for_runs
-from airflow_provider_trigger.triggers import cancels, ended, ends_requests, watch, watch_clients
+from airflow_provider_trigger.triggers import cancels, ended, ends, watch, watch_clients
 from airflow_provider_trigger.triggers import run as run_module
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 from airflow_provider_trigger.triggers.watch_clients import WatchClients
@@ -178,7 +178,7 @@ def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         virtual_time = SimpleNamespace(monotonic=clock.monotonic, time=clock.wall)
-        for module in (watch, watch_clients, ends_requests):
+        for module in (watch, watch_clients, ends):
             patch.setattr(module, "time", virtual_time)
         of_exchange, of_wait = Exchange.__init__.__kwdefaults__, wait_for_runs.__kwdefaults__
         assert of_exchange is not None
@@ -186,7 +186,9 @@ def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
         patch.setitem(of_exchange, "monotonic", clock.monotonic)
         patch.setitem(of_exchange, "wall", clock.wall)
         patch.setitem(of_wait, "now", clock.wall)
-        patch.setattr(WatchClients, "_call", calls_in_loop(send))
+        in_loop = calls_in_loop(send)
+        patch.setattr(WatchClients, "_call", in_loop)
+        patch.setattr(ends._Feed, "_call", lambda self, client, call: in_loop(self, "", client, call))
         patch.setattr(fetching, "get_async_connection", get_connection)
         patch.setattr(cancels, "in_thread", await_work)
         patch.setattr(cancels._Cancels, "_cancel_blocking", cancel_in_loop)

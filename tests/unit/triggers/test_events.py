@@ -24,7 +24,6 @@ from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.hooks.connection import connection_not_found
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers.watch_clients import WatchClients
 
 if not airflow_has.WATCHERS:
     pytest.skip("this Airflow has no watchers", allow_module_level=True)
@@ -35,7 +34,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse
 from triggerer import Database, Triggerer
 
-from airflow_provider_trigger.triggers import positions, watch
+from airflow_provider_trigger.triggers import ends, positions
 from airflow_provider_trigger.triggers.events import TriggerRunEventTrigger
 
 __all__ = ["client", "lost", "network", "server"]
@@ -163,6 +162,24 @@ class World:
         then = [[(self.chance.uniform(0, within), "COMPLETED")] for _ in range(count)]
         return [self.server.add_run("EXECUTING", then=one, **attributes).id for one in then]
 
+    def add_end(self, name: str, status: str = "COMPLETED", *, after: float = 0.0, **attributes: Any) -> Any:
+        """Let a run end after so many seconds, and return it."""
+        attributes = {"task_identifier": "process-order", "run_id": f"run_{name}"} | attributes
+        return self.server.add_run("EXECUTING", then=[(after, status)], **attributes)
+
+    async def hear(self, seconds: float, **arguments: Any) -> list[str]:
+        """Watch in addition for so many seconds; return the names of the runs of the events, in order."""
+        heard = list[str]()
+
+        async def watch() -> None:
+            async for event in TriggerRunEventTrigger(**GIVEN | arguments).run():
+                heard.append(event.payload["run_id"].removeprefix("run_"))
+
+        watching = asyncio.ensure_future(watch())
+        await asyncio.sleep(seconds)
+        watching.cancel()
+        return heard
+
     @property
     def events(self) -> dict[str, list[float]]:
         """When Airflow stored events, by the runs' ids."""
@@ -187,8 +204,9 @@ def world(server, network, client, clock, keep_log, monkeypatch: pytest.MonkeyPa
         return client.send(step)
 
     monkeypatch.setattr(fetching, "fetch_shielded", fetch)
-    monkeypatch.setattr(WatchClients, "_call", calls_in_loop(send))
-    for module in (positions, watch):
+    in_loop = calls_in_loop(send)
+    monkeypatch.setattr(ends._Feed, "_call", lambda self, client, call: in_loop(self, "", client, call))
+    for module in (ends, positions):
         monkeypatch.setattr(module, "time", clock)
 
     def make(seed: int = 0) -> World:
@@ -259,6 +277,198 @@ def test_an_event_says_what_is_known_of_its_run(world) -> None:
             "task_identifier": "process-order",
             "tags": ["big", "eu"],
         }
+
+    one.run(main)
+
+
+def test_what_ends_after_the_first_start_is_sent_once_in_order(world) -> None:
+    one = world()
+
+    async def main() -> None:
+        one.add_end("before")
+        await asyncio.sleep(1)
+        for name, after in (("c", 5.0), ("b", 3.0), ("a", 60.0)):
+            one.add_end(name, after=after)
+        one.start()
+        await asyncio.sleep(80)
+        assert list(one.events) == ["run_b", "run_c", "run_a"]
+        assert all(len(times) == 1 for times in one.events.values())
+
+    one.run(main)
+
+
+def test_however_many_watchers_there_are_one_query_each_2_s_serves_all(world) -> None:
+    one = world()
+
+    async def main() -> None:
+        one.start()
+        tags = [["t", str(number)] for number in range(100)]
+        jobs = [asyncio.ensure_future(one.hear(60, name=tag[1], tags=tag)) for tag in tags]
+        await asyncio.sleep(10)
+        before = len(one.network.sent("query"))
+        for tag in tags:
+            one.add_end(tag[1], after=1.0, tags=tag)
+        await asyncio.sleep(20)
+        assert len(one.network.sent("query")) - before <= 10
+        assert await asyncio.gather(*jobs) == [[tag[1]] for tag in tags]
+
+    one.run(main)
+
+
+def test_who_is_far_behind_does_not_hold_up_the_others(world) -> None:
+    one = world()
+
+    async def main() -> None:
+        one.start()
+        await asyncio.sleep(10)
+        one.kill()
+        wanted = one.add_ends(2500, within=25)
+        await asyncio.sleep(100)
+        one.start()
+        quick = asyncio.ensure_future(one.hear(40, name="other", task_identifiers="other"))
+        await asyncio.sleep(15)
+        one.add_end("x", task_identifier="other")
+        await asyncio.sleep(8)
+        other = one.add_end("y", task_identifier="other")
+        assert await quick == ["x", "y"]
+        await asyncio.sleep(120)
+        assert one.events.keys() == set(wanted)
+        assert all(len(times) == 1 for times in one.events.values())
+        assert other.status == "COMPLETED"
+
+    one.run(main)
+
+
+@pytest.mark.parametrize("acknowledged_as", ["CANCELED", "COMPLETED"])
+def test_a_canceled_run_is_sent_as_it_ends_for_good(acknowledged_as: str, world) -> None:
+    one = world()
+
+    async def main() -> None:
+        one.start(statuses=["COMPLETED", "CANCELED"])
+        await asyncio.sleep(10)
+        is_late = acknowledged_as == "COMPLETED"
+        run = one.server.add_run(
+            "EXECUTING",
+            task_identifier="process-order",
+            acknowledge_after=20.0,
+            completes_despite_cancel=is_late,
+        )
+        one.server.runs[run.id].cancel()
+        await asyncio.sleep(60)
+        assert [payload["status"] for _, payload in one.database.events] == [acknowledged_as]
+
+    one.run(main)
+
+
+def test_an_error_of_ours_ends_no_watcher(world, answer, caplog: pytest.LogCaptureFixture) -> None:
+    one = world()
+
+    async def main() -> None:
+        one.start()
+        await asyncio.sleep(10)
+        rows = {"results": [{"run_id": "run_odd", "status": "Completed"}]}
+        one.network.fault("query", answer(200, rows))
+        one.add_end("a", after=5.0)
+        await asyncio.sleep(30)
+        assert list(one.events) == ["run_a"]
+
+    one.run(main)
+    assert ["could not be read" in line for line in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (400, {"error": "connect ECONNREFUSED 10.0.0.1:8123"}, "ECONNREFUSED"),
+        (404, {"error": "Not found"}, "asset watchers need a server with the query"),
+    ],
+)
+def test_while_the_query_fails_this_is_logged_once_a_minute_and_nothing_is_lost(
+    status: int, body: Any, reason: str, world, answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = world()
+    caplog.set_level("INFO", ends.__name__)
+
+    async def main() -> None:
+        one.start()
+        await asyncio.sleep(30)
+        one.network.fault("query", answer(status, body), times=1000)
+        one.add_end("a", after=100.0)
+        await asyncio.sleep(140)
+        one.network.repair()
+        await asyncio.sleep(30)
+        assert list(one.events) == ["run_a"]
+
+    one.run(main)
+    *lines, last = (record.getMessage() for record in caplog.records if record.name == ends.__name__)
+    told = "Connection 'trigger_dev_default': ends of runs cannot be read"
+    assert [line.startswith(f"{told} for ") and reason in line for line in lines] == [True] * 3
+    assert last.startswith(f"{told}: over after 1")
+
+
+@pytest.mark.parametrize("begins", ["before", "after"])
+def test_an_end_in_the_future_hides_no_other(begins: str, world) -> None:
+    one = world()
+
+    async def main() -> None:
+        if begins == "before":
+            one.start()
+            await asyncio.sleep(10)
+        run = one.add_end("wrong")
+        one.server.runs[run.id].finished_at = run.created_at + timedelta(hours=1)
+        await asyncio.sleep(10)
+        if begins == "after":
+            one.start()
+        one.add_end("right", after=60.0)
+        await asyncio.sleep(90)
+        one.kill()
+        one.start()
+        one.add_end("later", after=10.0)
+        await asyncio.sleep(30)
+        wanted = ["run_right", "run_later"]
+        assert list(one.events) == (wanted if begins == "after" else ["run_wrong", *wanted])
+        assert all(len(times) == 1 for times in one.events.values())
+
+    one.run(main)
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+@pytest.mark.parametrize("skew", [-3600.0, -30.0, 30.0, 3600.0])
+def test_a_wrong_clock_hides_no_end_after_the_first_start(
+    skew: float, has_ended: bool, world, clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = world()
+    monkeypatch.setattr(ends, "time", SimpleNamespace(time=lambda: clock.time() + skew))
+
+    async def main() -> None:
+        if has_ended:
+            one.add_end("before", tags=["x"])
+            await asyncio.sleep(10)
+        one.start()
+        one.add_end("first", after=5.0)
+        await asyncio.sleep(30)
+        one.kill()
+        one.add_end("second")
+        await asyncio.sleep(5)
+        one.start()
+        await asyncio.sleep(20)
+        assert {"run_first", "run_second"} == one.events.keys()
+
+    one.run(main)
+
+
+@pytest.mark.parametrize("text", ["it's", "C:\\new", "\\\\temp\\", "a\\'b", "''", "new\nline", "%_"])
+@pytest.mark.parametrize("is_task", [True, False])
+def test_any_text_finds_its_runs(text: str, is_task: bool, world) -> None:
+    one = world()
+
+    async def main() -> None:
+        one.start(**({"task_identifiers": text} if is_task else {"task_identifiers": None, "tags": text}))
+        await asyncio.sleep(10)
+        one.add_end("other", tags=["x"])
+        one.add_end("a", **({"task_identifier": text} if is_task else {"tags": [text]}))
+        await asyncio.sleep(10)
+        assert list(one.events) == ["run_a"]
 
     one.run(main)
 
@@ -484,7 +694,7 @@ def test_it_follows_its_connection_and_begins_anew_in_another_environment(
         request.headers["Authorization"] = f"Bearer {key}"
         return hosts[urlsplit(request.url).hostname or ""](request)
 
-    async def call(_: Any, __: str, client: TriggerDevClient, call: Any) -> Any:
+    async def call(_: Any, client: TriggerDevClient, call: Any) -> Any:
         await asyncio.sleep(0.05)
         return client.call(call, patience=0, sleep=clock.sleep)
 
@@ -516,7 +726,7 @@ def test_it_follows_its_connection_and_begins_anew_in_another_environment(
     go_by(clock)
     wire.script = reply
     monkeypatch.setattr(fetching, "fetch_shielded", fetch)
-    monkeypatch.setattr(WatchClients, "_call", call)
+    monkeypatch.setattr(ends._Feed, "_call", call)
     one.run(main)
     of_old = set() if change == "unreachable" else {"run_at_1050", "run_at_1099"}
     of_new = {"run_there_after"} if is_elsewhere else {"run_at_1102", "run_at_1142", "run_at_1182"}

@@ -178,10 +178,10 @@ def test_each_connection_and_each_event_loop_has_its_own(set_connection) -> None
 def test_each_use_has_its_own_connections_and_pace(hook) -> None:
     clients: Any = WatchClients(hook)._clients
     sizes = {use: client._session.get_adapter("https://")._pool_maxsize for use, client in clients.items()}
-    one, many = ("queries", "ends"), ("checks", "urgent", "tokens")
+    one, many = ("queries",), ("checks", "urgent", "tokens")
     assert sizes == dict.fromkeys(one, 1) | dict.fromkeys(many, CHECK_CONCURRENCY)
     paces = {use: client.exchange._rate_limit for use, client in clients.items()}
-    assert len(set(map(id, paces.values()))) == 5
+    assert len(set(map(id, paces.values()))) == 4
     assert paces["checks"]._reserve == paces["urgent"]._reserve == CHECKS_RESERVE < paces["tokens"]._reserve
 
 

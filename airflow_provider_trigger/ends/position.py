@@ -1,30 +1,22 @@
-"""Which ends of runs are followed, and up to where they were handed over. Pure."""
+"""Which ends of runs a watcher follows, and up to where they were handed over. Pure."""
 
 from __future__ import annotations
 
 import json
-from base64 import b64encode
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from hashlib import sha1
 from typing import Any
 
-from airflow_provider_trigger.api.models.runs import ListedRun, Run
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.responses import read_time
 
-OVERLAP = 61.0
-"""
-So many seconds of ends are read again with each poll, as an end can be shown late.
+# Airflow's stores take some 64 KB. What is left out may be handed over again after a restart.
+_MOST_SEEN = 1000
 
-60 for the lag of the query's database (a search finds what it shows later), 0.5 as ``completed_at`` is set
-before it is committed (measured).
-"""
-
-# A position has 32 KB at most: Airflow's stores take about 64. What is left out is handed over again after a
-# restart.
-_MOST_SEEN = 3000
-_MOST_LOST = 1000
-_MARK_LENGTH = 8
+# What a query takes as it is.
+_PLAIN = re.compile(r"[^'\\]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,14 +30,20 @@ class EndFilter:
     statuses: tuple[str, ...] = ("COMPLETED",)
     """One of these final statuses, in today's words."""
 
-    def wants(self, run: ListedRun) -> bool:
+    def wants(self, run: Run) -> bool:
         """Return whether a run belongs, and has ended so."""
-        return run.status in self.statuses and self.concerns(run)
-
-    def concerns(self, run: ListedRun) -> bool:
-        """Return whether a run belongs, whatever its status is."""
         is_task = not self.task_identifiers or run.task_identifier in self.task_identifiers
-        return is_task and set(self.tags).issubset(run.tags)
+        return is_task and set(self.tags).issubset(run.tags) and run.status in self.statuses
+
+    @property
+    def condition(self) -> str:
+        """What belongs, in SQL, and perhaps more: texts are left out that are not plain."""
+        parts = [f"has(tags, '{tag}')" for tag in self.tags if _PLAIN.fullmatch(tag)]
+        if self.task_identifiers and all(map(_PLAIN.fullmatch, self.task_identifiers)):
+            parts.append(f"task_identifier IN ({_quoted(self.task_identifiers)})")
+        # The query has words of its own (measured).
+        words = (status.replace("_", " ").capitalize() for status in self.statuses)
+        return " AND ".join([*parts, f"status IN ({_quoted(words)})"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,24 +53,16 @@ class Position:
 
     :param until: the newest end that was passed
     :param start: the first start of the watcher: an end at or before it is not handed over
-    :param seen: marks (:func:`mark_of`) of what was handed over and would be read again, the newest last
-    :param lost: marks of ends that were handed over and that the query does not show, the newest last
+    :param seen: the runs that were handed over and would be read again, the newest last
     """
 
     until: str
     start: str
     seen: tuple[str, ...] = ()
-    lost: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """
-        Return it as a text of 32 KB at most.
-
-        A run is 8 characters. Of more than 3,000 seen in 61 s and 1,000 lost ends, the oldest are left out:
-        after a restart these are handed over again.
-        """
-        seen, lost = "".join(self.seen[-_MOST_SEEN:]), "".join(self.lost[-_MOST_LOST:])
-        return json.dumps({"until": self.until, "start": self.start, "seen": seen, "lost": lost})
+        """Return it as a text with the newest 1,000 of the runs, some 33 KB."""
+        return json.dumps(asdict(replace(self, seen=self.seen[-_MOST_SEEN:])))
 
     @classmethod
     def from_json(cls, text: object) -> Position | None:
@@ -83,11 +73,11 @@ class Position:
             return None
         if not isinstance(found, dict):
             return None
-        until, start = read_time(found.get("until")), read_time(found.get("start"))
-        seen, lost = found.get("seen", ""), found.get("lost", "")
-        if not (until and start and isinstance(seen, str) and isinstance(lost, str)):
+        until, start, seen = read_time(found.get("until")), read_time(found.get("start")), found.get("seen")
+        if not (until and start):
             return None
-        return cls(until=time_text(until), start=time_text(start), seen=_marks(seen), lost=_marks(lost))
+        run_ids = (one for one in seen if isinstance(one, str)) if isinstance(seen, list) else ()
+        return cls(until=time_text(until), start=time_text(start), seen=tuple(run_ids))
 
 
 def event_payload(run: Run, run_url: str | None) -> dict[str, Any]:
@@ -113,10 +103,5 @@ def shifted(text: str, seconds: float) -> str:
     return time_text(datetime.fromisoformat(text) + timedelta(seconds=seconds))
 
 
-def mark_of(run_id: str) -> str:
-    """Return what stands for a run in a position: 48 bits, as a whole id takes four times the space."""
-    return b64encode(sha1(run_id.encode(), usedforsecurity=False).digest()[:6]).decode()
-
-
-def _marks(joined: str) -> tuple[str, ...]:
-    return tuple(joined[at : at + _MARK_LENGTH] for at in range(0, len(joined), _MARK_LENGTH))
+def _quoted(texts: Iterable[str]) -> str:
+    return ", ".join(f"'{text}'" for text in texts)

@@ -1,0 +1,149 @@
+"""Read the ends of runs, one page a poll, for all who follow them. Pure: it yields calls."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+
+from airflow_provider_trigger.api.endpoints.query import query_where
+from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.ends.position import EndFilter, Position, shifted, time_text
+
+Answer = tuple[list[Run], datetime, datetime]
+"""
+Runs, and the local clock and the server's as they came: that which is behind comes first.
+
+As either may be wrong, the first one says what has certainly been read, the second one what may be an end.
+"""
+
+# So many seconds of ends are read again with each poll: 60 for the lag of the query's database, 0.5 as
+# `completed_at` is set before it is committed (measured).
+_OVERLAP = 61.0
+# How precise the time of an answer is.
+_DATE_IS_TO = timedelta(seconds=1)
+# As many rows as are queried at once; a row has 10 tags of 128 characters at most.
+_PAGE_SIZE = 1000
+# The ends of more than so many runs are not read before those that wait were handed over.
+_MOST_WAITING = 1000
+_AT_ONCE = 50
+
+
+class Follower:
+    """Ends that fit a filter, from a position on. Times are texts, in the server's time."""
+
+    def __init__(self, end_filter: EndFilter, position: Position | None = None) -> None:
+        self.filter = end_filter
+        self.position: Position | None = None
+        """What is true once all that was handed over has arrived; None before the first one."""
+        self._read_to = ""  # the newest end that was read
+        self._last_of_page: tuple[str, str] | None = None
+        # The time of the first of several pages: what becomes visible behind them is read after them.
+        self._paged_at = ""
+        # What waits to be handed over, and how far the position moves with it.
+        self._waiting: dict[str, tuple[Run, str]] = {}
+        # What was handed over and may be read again, and when it ended.
+        self._seen: dict[str, str] = {}
+        if position is not None:
+            self.begin(position)
+
+    def begin(self, position: Position) -> None:
+        """Begin at a position."""
+        self.position = position
+        self._read_to = position.until
+        self._seen = dict.fromkeys(position.seen, position.until)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether its ends are read: not before it begins, nor while too many wait."""
+        return self.position is not None and len(self._waiting) < _MOST_WAITING
+
+    @property
+    def condition(self) -> str:
+        """What is read next, in SQL."""
+        ended_at, run_id = self._low
+        time = ended_at.replace("T", " ").removesuffix("Z")
+        after = f"(completed_at, run_id) > (toDateTime64('{time}', 3), '{run_id}')"
+        return f"({self.filter.condition} AND {after})"
+
+    @property
+    def _low(self) -> tuple[str, str]:
+        return self._last_of_page or (shifted(self._read_to, -_OVERLAP), "")
+
+    def take(self, runs: Sequence[Run], *, is_last: bool, now: str) -> None:
+        """
+        Take in a page of runs that have ended, in order.
+
+        The position does not move beyond now: a wrong clock hides no other end.
+        """
+        assert self.position is not None
+        if self._last_of_page is None:
+            self._paged_at = now
+        low = last = self._low
+        for run in runs:
+            assert run.finished_at is not None
+            ended_at = time_text(run.finished_at)
+            if (ended_at, run.id) <= low:
+                continue
+            last = ended_at, run.id
+            self._read_to = max(self._read_to, min(ended_at, self._paged_at))
+            if run.id in self._seen:
+                self._seen[run.id] = ended_at
+            elif ended_at > self.position.start and self.filter.wants(run):
+                self._waiting.setdefault(run.id, (run, self._read_to))
+        self._last_of_page = None if is_last else last
+
+    @property
+    def has_news(self) -> bool:
+        """Whether an end waits, or the position has moved."""
+        return self.position is not None and (bool(self._waiting) or self._read_to > self.position.until)
+
+    def hand_over(self) -> tuple[list[Run], Position]:
+        """Return the ends that come next, and what is true once they have arrived."""
+        assert self.position is not None
+        until, runs = self.position.until, list[Run]()
+        for run_id in list(islice(self._waiting, _AT_ONCE)):
+            run, until = self._waiting.pop(run_id)
+            assert run.finished_at is not None
+            self._seen[run_id] = time_text(run.finished_at)
+            runs.append(run)
+        if not self._waiting:
+            until = self._read_to
+        read_again = shifted(until, -_OVERLAP)
+        self._seen = {run_id: time for run_id, time in self._seen.items() if time >= read_again}
+        self.position = Position(until=until, start=self.position.start, seen=tuple(self._seen))
+        return runs, self.position
+
+
+class Reader:
+    """Reads for all followers together."""
+
+    def __init__(self) -> None:
+        self.followers: list[Follower] = []
+        self.shown: str | None = None
+        """The run of the last end that was shown."""
+        self._has_begun = False
+
+    def poll(self) -> Generator[Call[list[Run]], Answer, None]:
+        """Read a page; at first, and for those who begin, the newest end alone."""
+        new = [one for one in self.followers if one.position is None]
+        followers = [one for one in self.followers if one.is_read]
+        if new or not self._has_begun:
+            runs, behind, ahead = yield query_where(
+                "completed_at IS NOT NULL", order="completed_at DESC, run_id DESC", limit=1
+            )
+            latest = ahead + _DATE_IS_TO
+            ends = [run.finished_at for run in runs if run.finished_at and run.finished_at <= latest]
+            at = time_text(max(ends, default=behind))
+            for one in new:
+                one.begin(Position(until=at, start=at, seen=tuple(run.id for run in runs)))
+            self._has_begun = True
+        elif followers:
+            condition = " OR ".join(sorted({one.condition for one in followers}))
+            runs, behind, _ = yield query_where(condition, order="completed_at, run_id", limit=_PAGE_SIZE)
+            for one in followers:
+                one.take(runs, is_last=len(runs) < _PAGE_SIZE, now=time_text(behind + _DATE_IS_TO))
+        else:
+            return
+        self.shown = runs[-1].id if runs else self.shown
