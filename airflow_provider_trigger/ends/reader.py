@@ -95,12 +95,12 @@ class Follower:
         self._last_of_page = None if is_last else last
 
     @property
-    def has_news(self) -> bool:
-        """Whether an end waits, or the position has moved."""
-        return self.position is not None and (bool(self._waiting) or self._read_to > self.position.until)
+    def is_empty(self) -> bool:
+        """Whether no end waits to be handed over."""
+        return not self._waiting
 
     def hand_over(self) -> tuple[list[Run], Position]:
-        """Return the ends that come next, and what is true once they have arrived."""
+        """Return the ends that come next, 50 at most, and what is true once they have arrived."""
         assert self.position is not None
         until, runs = self.position.until, list[Run]()
         for run_id in list(islice(self._waiting, _AT_ONCE)):

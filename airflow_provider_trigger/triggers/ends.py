@@ -1,4 +1,4 @@
-"""Follow the ends of runs on an event loop; one feed serves all listeners that use a connection on it."""
+"""Follow the ends of runs on an event loop; one feed serves all who use a connection on it."""
 
 from __future__ import annotations
 
@@ -41,28 +41,26 @@ _PAUSES = (2.0, 5.0, 10.0)
 _PAUSE_AFTER_CRASH = 10.0
 # Between two looks at the connection.
 _CONNECTION_INTERVAL = 30.0
-# Without ends, and while the position stays, a listener waits so many seconds or a little longer.
-_LONGEST_WAIT = 15.0
 
-_feeds: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, _Feed]] = WeakKeyDictionary()
+_feeds: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Feed]] = WeakKeyDictionary()
 
 
 @contextmanager
 def follow_ends(
     settings: Settings, end_filter: EndFilter, position: Position | None
-) -> Iterator[EndsListener]:
+) -> Iterator[tuple[Feed, Follower]]:
     """
-    Give a listener for ends that fit a filter, from a position on; None for one that begins now.
+    Follow ends that fit a filter, from a position on; None for one that begins now.
 
-    All listeners with the same values of a connection share one feed, which closes with the last one.
+    All who have the same values of a connection share one feed, which closes with the last one.
     """
     feeds = _feeds.setdefault(asyncio.get_running_loop(), {})
     if (feed := feeds.get(settings)) is None:
-        feed = feeds[settings] = _Feed(settings)
+        feed = feeds[settings] = Feed(settings)
     follower = Follower(end_filter, position)
     feed.reader.followers.append(follower)
     try:
-        yield EndsListener(feed, follower)
+        yield feed, follower
     finally:
         feed.reader.followers.remove(follower)
         if not feed.reader.followers:
@@ -82,52 +80,14 @@ class ConnectionChangedError(Exception):
         self.is_elsewhere = is_elsewhere
 
 
-class EndsListener:
-    """Hear of ends, for one watcher. It raises only a ConnectionChangedError: the feed logs what is wrong."""
-
-    def __init__(self, feed: _Feed, follower: Follower) -> None:
-        self._feed = feed
-        self._follower = follower
-
-    async def first_position(self) -> Position:
-        """
-        Wait until there is a position, and return it: save it before the first :meth:`next`.
-
-        It is the one that was given. For a watcher that begins now it is the newest end that the server
-        knows, or the server's time. While the server cannot be reached, this waits.
-        """
-        while self._follower.position is None:
-            await self._wait()
-        return self._follower.position
-
-    async def next(self) -> tuple[list[Run], Position]:
-        """
-        Wait for ends; return 50 at most, the oldest first, and the position once they have been handed over.
-
-        Without ends it returns an empty list when the position has moved, or with the first poll after 15 s.
-        """
-        await self.first_position()
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _LONGEST_WAIT
-        while not self._follower.has_news and loop.time() < until:
-            await self._wait()
-        return self._follower.hand_over()
-
-    async def _wait(self) -> None:
-        if self._feed.is_elsewhere is not None:
-            raise ConnectionChangedError(is_elsewhere=self._feed.is_elsewhere)
-        await self._feed.news.wait()  # it comes after each poll, also after one that failed
-
-
-class _Feed:
+class Feed:
     """Poll for all that follow ends by a connection on an event loop, and look whether it has changed."""
 
     def __init__(self, settings: Settings) -> None:
         self.reader = Reader()
-        self.news = asyncio.Event()
-        """Set when there may be something new; then there is another one."""
-        self.is_elsewhere: bool | None = None
-        """Whether the connection leads to another environment now; None while it has the values in use."""
+        self._polled = asyncio.Event()  # then there is another one
+        # Whether the connection leads to another environment now; None while it has the values in use.
+        self._is_elsewhere: bool | None = None
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         pace = RateLimit(reserve=CHECKS_RESERVE)
@@ -142,6 +102,12 @@ class _Feed:
                 (self._follow_connection, what),
             )
         ]
+
+    async def polled(self) -> None:
+        """Wait for the next poll, also for one that fails; an error where the connection has changed."""
+        if self._is_elsewhere is not None:
+            raise ConnectionChangedError(is_elsewhere=self._is_elsewhere)
+        await self._polled.wait()
 
     def close(self) -> None:
         """Request nothing more, and close the connections."""
@@ -163,8 +129,8 @@ class _Feed:
             except Exception:  # an error of ours: no watcher may end because of it
                 log.exception("The ends of runs of connection %r could not be read", self._settings.conn_id)
                 pause = _PAUSE_AFTER_CRASH
-            self.news.set()
-            self.news = asyncio.Event()
+            self._polled.set()
+            self._polled = asyncio.Event()
 
     async def _poll(self) -> float:
         begun, steps = self._loop.time(), self.reader.poll()
@@ -186,7 +152,7 @@ class _Feed:
         if settings is not None:
             is_other = settings != self._settings
             elsewhere = is_other and await self._leads_elsewhere(settings)
-            self.is_elsewhere = elsewhere if is_other else None
+            self._is_elsewhere = elsewhere if is_other else None
         return 0.0
 
     async def _leads_elsewhere(self, settings: Settings) -> bool:

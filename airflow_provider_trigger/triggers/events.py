@@ -114,11 +114,15 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                     connection = await fetch_shielded(self.trigger_dev_conn_id)
                     hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
                     # No asynchronous one: it would hide that an event loop which ends closes this generator.
-                    with follow_ends(hook.settings, end_filter, await positions.load()) as listener:
-                        await positions.begin(await listener.first_position())
+                    with follow_ends(hook.settings, end_filter, await positions.load()) as (feed, follower):
+                        while follower.position is None:
+                            await feed.polled()
+                        await positions.begin(follower.position)
                         outage.worked(loop.time())
                         while True:
-                            runs, position = await listener.next()
+                            if follower.is_empty:
+                                await feed.polled()
+                            runs, position = follower.hand_over()
                             if runs:
                                 await _turn(len(runs))
                             for run in runs:

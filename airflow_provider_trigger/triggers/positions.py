@@ -80,7 +80,8 @@ class Positions:
     def passed(self, position: Position, *, has_sent: bool) -> None:
         """Take in where it is now, and whether it has sent events on its way."""
         loop = asyncio.get_running_loop()
-        if has_sent or loop.time() >= self._stored_at + _IDLE_INTERVAL:
+        is_due = has_sent or loop.time() >= self._stored_at + _IDLE_INTERVAL
+        if is_due and position != self._stored:
             self._next = position
             if self._task is None or self._task.done():
                 self._task = loop.create_task(self._save_late())

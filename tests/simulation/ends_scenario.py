@@ -72,14 +72,17 @@ class Watcher:
         saves: list[asyncio.Task[None]] = []
         arrived_at = 0.0
         try:
-            with follow_ends(
-                (await get_hook(CONN_ID)).settings, self.filter, Position.from_json(self.stored)
-            ) as listener:
+            settings = (await get_hook(CONN_ID)).settings
+            with follow_ends(settings, self.filter, Position.from_json(self.stored)) as (feed, follower):
+                while follower.position is None:
+                    await feed.polled()
                 if self.stored is None:
-                    self.first = await listener.first_position()
+                    self.first = follower.position
                     self.stored = self.first.to_json()
                 while True:
-                    ended, position = await listener.next()
+                    if follower.is_empty:
+                        await feed.polled()
+                    ended, position = follower.hand_over()
                     arrived_at = max(arrived_at, self.clock.now + self.chance.uniform(0.1, 4)) + 1e-6
                     run_ids = [run.id for run in ended]
                     saves.append(asyncio.create_task(self._arrive(run_ids, position.to_json(), arrived_at)))

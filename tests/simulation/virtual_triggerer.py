@@ -188,7 +188,7 @@ def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
         patch.setitem(of_wait, "now", clock.wall)
         in_loop = calls_in_loop(send)
         patch.setattr(WatchClients, "_call", in_loop)
-        patch.setattr(ends._Feed, "_call", lambda self, client, call: in_loop(self, "", client, call))
+        patch.setattr(ends.Feed, "_call", lambda self, client, call: in_loop(self, "", client, call))
         patch.setattr(fetching, "get_async_connection", get_connection)
         patch.setattr(cancels, "in_thread", await_work)
         patch.setattr(cancels._Cancels, "_cancel_blocking", cancel_in_loop)

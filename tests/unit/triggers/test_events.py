@@ -205,7 +205,7 @@ def world(server, network, client, clock, keep_log, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(fetching, "fetch_shielded", fetch)
     in_loop = calls_in_loop(send)
-    monkeypatch.setattr(ends._Feed, "_call", lambda self, client, call: in_loop(self, "", client, call))
+    monkeypatch.setattr(ends.Feed, "_call", lambda self, client, call: in_loop(self, "", client, call))
     for module in (ends, positions):
         monkeypatch.setattr(module, "time", clock)
 
@@ -726,7 +726,7 @@ def test_it_follows_its_connection_and_begins_anew_in_another_environment(
     go_by(clock)
     wire.script = reply
     monkeypatch.setattr(fetching, "fetch_shielded", fetch)
-    monkeypatch.setattr(ends._Feed, "_call", call)
+    monkeypatch.setattr(ends.Feed, "_call", call)
     one.run(main)
     of_old = set() if change == "unreachable" else {"run_at_1050", "run_at_1099"}
     of_new = {"run_there_after"} if is_elsewhere else {"run_at_1102", "run_at_1142", "run_at_1182"}
