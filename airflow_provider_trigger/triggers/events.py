@@ -55,7 +55,8 @@ class TriggerRunEventTrigger(BaseEventTrigger):
     "created_at", "finished_at"}`` as ``extra["payload"]``; times are ISO texts in UTC, or None. Airflow may
     make one Dag run of several events: read all of ``triggering_asset_events``. It begins with what ends
     after its first start. A run is sent at least once, also when the triggerer is killed; one that is sent
-    again has the same run id. It needs Airflow 3.0.5 or newer.
+    again has the same run id. It needs Airflow 3.0.5 or newer, and a server with the query: what
+    that does not show is not sent, such as a run that was canceled before its start.
 
     :param name: what identifies this watcher; Airflow takes triggers with equal arguments for one, and two
         with the same name for one asset overwrite each other's position
