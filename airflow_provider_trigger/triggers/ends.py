@@ -159,7 +159,12 @@ class Feed:
         """Return whether other values lead to another environment; raise an error if they do not work."""
         if settings.environment != self._settings.environment:
             return True
-        call: Call[Any] = check_run(self.reader.shown) if self.reader.shown else list_newest_runs()
+        run_id = self.reader.shown
+        if run_id is None:
+            with suppress(TriggerDevError):  # the key may be revoked
+                page = await self._call(self._client, list_newest_runs())
+                run_id = page.runs[-1].id if page.runs else None
+        call: Call[Any] = check_run(run_id) if run_id else list_newest_runs()
         try:
             with TriggerDevClient(settings, max_connections=1) as client:
                 await self._call(client, call)

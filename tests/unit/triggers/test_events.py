@@ -8,6 +8,7 @@ import random
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
@@ -673,18 +674,27 @@ def test_while_nothing_happens_it_stores_nothing(world) -> None:
     one.run(main)
 
 
+ENVIRONMENT, NO_ENDS = "environment", "environment without ends"
+
+
 @pytest.mark.parametrize(
-    "change", ["key", "revoked key", "mistyped key", "environment", "host", "unreachable"]
+    "change", ["key", "revoked key", "mistyped key", ENVIRONMENT, NO_ENDS, "host", "unreachable"]
 )
 def test_it_follows_its_connection_and_begins_anew_in_another_environment(
     change: str, world, server, network, wire, go_by, clock, answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, elsewhere = world(), TriggerDevServer(clock=clock.time, secret_key="tr_prod_there")
     server.add_environment("stg", secret_key="tr_stg_other")
-    is_elsewhere = change in ("environment", "host", "unreachable")
-    there = {"server": server, "environment": "stg"} if change == "environment" else {"server": elsewhere}
+    is_elsewhere = change in (ENVIRONMENT, NO_ENDS, "host", "unreachable")
+    there = {"server": server, "environment": "stg"} if ENVIRONMENT in change else {"server": elsewhere}
+    status = {NO_ENDS: "EXECUTING"}.get(change, "COMPLETED")
     hosts = {"trigger.test": network, "there.test": Network(elsewhere, answer)}
-    keys = {"mistyped key": "tr_prod_mistyped", "environment": "tr_stg_other", "host": "tr_prod_there"}
+    keys = {
+        "mistyped key": "tr_prod_mistyped",
+        ENVIRONMENT: "tr_stg_other",
+        NO_ENDS: "tr_stg_other",
+        "host": "tr_prod_there",
+    }
 
     def reply(request: Any) -> Any:
         if change == "unreachable" and "trigger.test" in request.url:
@@ -700,8 +710,8 @@ def test_it_follows_its_connection_and_begins_anew_in_another_environment(
         await asyncio.sleep(0.05)
         return client.call(call, patience=0, sleep=clock.sleep)
 
-    def end(name: str, *, server: Any = server, **more: Any) -> None:
-        server.add_run("COMPLETED", run_id=f"run_{name}", task_identifier="process-order", **more)
+    def end(name: str, status: str = "COMPLETED", *, server: Any = server, **more: Any) -> None:
+        server.add_run(status, run_id=f"run_{name}", task_identifier="process-order", **more)
 
     def connection(host: str, key: str) -> Any:
         fields = {"conn_type": "trigger_dev", "host": host, "password": key}
@@ -716,12 +726,13 @@ def test_it_follows_its_connection_and_begins_anew_in_another_environment(
         return connections[clock.now > 1100]
 
     async def main() -> None:
-        end("before")
+        end("before", status)
         end("there_before", **there)
         one.start()
+        asyncio.get_running_loop().call_later(60, partial(end, "there_meanwhile", **there))
         for seconds in (50, 49, 3, 40, 40):
             await asyncio.sleep(seconds)
-            end(f"at_{clock.now:.0f}")
+            end(f"at_{clock.now:.0f}", status)
         end("there_after", **there)
         await asyncio.sleep(20)
 
@@ -730,7 +741,7 @@ def test_it_follows_its_connection_and_begins_anew_in_another_environment(
     monkeypatch.setattr(fetching, "fetch_shielded", fetch)
     monkeypatch.setattr(ends.Feed, "_call", call)
     one.run(main)
-    of_old = set() if change == "unreachable" else {"run_at_1050", "run_at_1099"}
+    of_old = set() if change in ("unreachable", NO_ENDS) else {"run_at_1050", "run_at_1099"}
     of_new = {"run_there_after"} if is_elsewhere else {"run_at_1102", "run_at_1142", "run_at_1182"}
     assert of_old | of_new <= one.events.keys() <= of_old | of_new | {"run_at_1102", "run_there_after"}
     assert all(len(times) == 1 for times in one.events.values())
