@@ -9,15 +9,15 @@ from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     AuthenticationError,
     NotFoundError,
+    NotTriggerDevError,
     PermissionDeniedError,
     PlainHttpError,
     RateLimitError,
-    ResponseError,
     ServerError,
     TLSError,
     TransportError,
     TriggerDevError,
-    is_not_from_trigger_dev,
+    UnexpectedAnswerError,
     root_of,
 )
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError, InvalidConnectionError
@@ -28,6 +28,32 @@ if TYPE_CHECKING:
 
 MAX_TIMEOUT = 10.0
 """For each of the Test button's requests, at most two, in seconds."""
+
+
+# What an error means, and what to do: of the first class that fits.
+_MEANINGS: dict[type[TriggerDevError], tuple[str, str]] = {
+    AuthenticationError: ("{url} rejected the secret key", "check the password of {connection}"),
+    PermissionDeniedError: (
+        "The secret key lacks a permission",
+        "check the permissions of the key in the password of {connection}",
+    ),
+    RateLimitError: ("The rate limit of {url} is used up", ""),
+    PlainHttpError: (
+        "No TLS connection to {url}",
+        "write http:// in the host of {connection}, or give the port for https",
+    ),
+    TLSError: (
+        "No TLS connection to {url}",
+        "check the host of {connection}, and for a private CA set 'verify' in its extra",
+    ),
+    TransportError: (
+        "{url} could not be reached",
+        "check host, port and 'proxy' of {connection}, and whether the server runs",
+    ),
+    NotTriggerDevError: ("{url} is not a Trigger.dev server", "check the host of {connection}"),
+    UnexpectedAnswerError: ("{url} is not a Trigger.dev server", "check the host of {connection}"),
+    TriggerDevError: ("{url} failed", ""),
+}
 
 
 def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, str]:
@@ -61,13 +87,14 @@ def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, 
 def meaning(error: TriggerDevError, settings: Settings) -> str:
     """Return what an error of the Test button means and what to do."""
     # Airflow tests a copy of the connection, under a random id.
-    problem, action = _problem_and_action(error, settings, "this connection")
+    action = _action(error, settings, "this connection")
+    problem = _meaning_of(error)[0].format(url=settings.base_url)
     return f"{problem}: {error.reason}" + (f"; {action}" if action else "")
 
 
 def action_for(error: TriggerDevError, settings: Settings) -> str | None:
     """Return what to do about an error, None where its text says it all."""
-    return _problem_and_action(error, settings, f"connection {settings.conn_id!r}")[1]
+    return _action(error, settings, f"connection {settings.conn_id!r}")
 
 
 def safe_text(error: Exception) -> str:
@@ -78,46 +105,19 @@ def safe_text(error: Exception) -> str:
 
 def add_connection(error: TriggerDevError, settings: Settings) -> None:
     """Make an error's text name the connection and what to do, in place."""
-    _, action = _problem_and_action(error, settings, "the connection")
+    action = _action(error, settings, "the connection")
     # The text of a TransportError names the server.
     server = "" if isinstance(root_of(error), TransportError) else f" to {settings.base_url}"
     error.reword(f"Connection {settings.conn_id!r}{server}: {error}" + (f"; {action}" if action else ""))
 
 
-def _problem_and_action(
-    error: TriggerDevError, settings: Settings, connection: str
-) -> tuple[str, str | None]:
-    """Return what an error means for a connection, and what to do about it, None for nothing."""
-    url, cause = settings.base_url, root_of(error)
-    if isinstance(cause, AuthenticationError):
-        action = f"check the password of {connection}"
-        if settings.secret_key.startswith("tr_preview_") and not settings.branch:
-            action = f"a preview key (tr_preview_…) needs a branch: set 'branch' in the extra of {connection}"
-        elif cause.path.endswith("/reschedule"):  # each key of few rights gets it (measured)
-            action = f"this needs a key without restrictions in the password of {connection}"
-        return f"{url} rejected the secret key", action
-    if isinstance(cause, PermissionDeniedError):
-        action = f"check the permissions of the key in the password of {connection}"
-        return "The secret key lacks a permission", action
-    if isinstance(cause, RateLimitError):
-        return f"The rate limit of {url} is used up", None
-    if isinstance(cause, PlainHttpError):
-        action = f"write http:// in the host of {connection}, or give the port for https"
-        return f"No TLS connection to {url}", action
-    if isinstance(cause, TLSError):
-        action = f"check the host of {connection}, and for a private CA set 'verify' in its extra"
-        return f"No TLS connection to {url}", action
-    if isinstance(cause, TransportError):
-        action = f"check host, port and 'proxy' of {connection}, and whether the server runs"
-        return f"{url} could not be reached", action
-    if is_not_from_trigger_dev(cause):
-        return f"{url} is not a Trigger.dev server", f"check the host of {connection}"
-    return f"{url} failed", _action_for_start(cause) if isinstance(cause, ResponseError) else None
+def _meaning_of(error: TriggerDevError) -> tuple[str, str]:
+    cause = root_of(error)
+    return next(texts for kind, texts in _MEANINGS.items() if isinstance(cause, kind))
 
 
-def _action_for_start(error: ResponseError) -> str | None:
-    """Return what to do where the server's own text says why it starts nothing (read, not measured)."""
-    if error.status == 500 and "object store" in error.detail:
-        tries = "once" if error.tries == 1 else f"{error.tries} times"
-        return f"it answered so {tries}: without an object store the server takes payloads below 512 KB only"
-    return None
+def _action(error: TriggerDevError, settings: Settings, connection: str) -> str | None:
+    is_rejected = isinstance(root_of(error), AuthenticationError)
+    if is_rejected and settings.secret_key.startswith("tr_preview_") and not settings.branch:
+        return f"a preview key (tr_preview_…) needs a branch: set 'branch' in the extra of {connection}"
+    return _meaning_of(error)[1].format(connection=connection) or None

@@ -109,8 +109,7 @@ def why_failed(run: Run, *, run_url: str) -> str:
     error, reason = run.error, error_of(run)
     text = f"{capitalized(describe(run))} ended with status {run.status}{attempts}"
     text += f": {reason}" if reason else ""
-    if error is not None and error.code and (what_to_do := advice(error.code)):
-        text = f"{text}. {what_to_do}"
+    text += f". {advice(error.code)}" if error is not None and error.code else ""
     return f"{text.rstrip('.')}. {run_url}"
 
 

@@ -32,8 +32,11 @@ ENDS: dict[str, tuple[dict[str, Any], Any, Any]] = {
         True,
     ),
     "duration": ({"crash": "MAX_DURATION_EXCEEDED"}, ["TIMED_OUT", "allow a longer one"], True),
-    "output": ({"crash": "TASK_OUTPUT_ERROR"}, ["FAILED", "return value could not be stored"], True),
-    "heartbeat": ({"crash": "TASK_RUN_HEARTBEAT_TIMEOUT"}, ["SYSTEM_FAILURE", "event loop"], True),
+    "output": (
+        {"crash": "TASK_OUTPUT_ERROR"},
+        ["FAILED", "TASK_OUTPUT_ERROR", "/docs/troubleshooting"],
+        True,
+    ),
     "not_found": ({"crash": "COULD_NOT_FIND_TASK"}, ["SYSTEM_FAILURE", "has no task with this"], True),
     "new_code": ({"crash": "SOMETHING_NEW"}, ["SYSTEM_FAILURE", "internal error (SOMETHING_NEW)."], True),
     "expired": ({"start_after": None}, ["EXPIRED: Run expired because the TTL was reached."], False),

@@ -170,12 +170,9 @@ def refused() -> TransportError:
 
 def response_error(status: int, detail: str) -> ResponseError:
     kind = {500: ServerError, 403: PermissionDeniedError}.get(status, ResponseError)
-    error = kind(method="POST", path="/p", status=status, detail=detail, request_id="req_1", retryable=False)
-    error.tries = 6
-    return error
+    return kind(method="POST", path="/p", status=status, detail=detail, request_id="req_1", retryable=False)
 
 
-NO_STORE = "Failed to upload large payload to object store"
 DOWN = "check host, port and 'proxy' of the connection, and whether the server runs"
 STOPPED = "the server stopped responding"
 
@@ -184,11 +181,7 @@ STOPPED = "the server stopped responding"
     ("error", "action"),
     [
         (response_error(403, "no"), "check the permissions of the key in the password of the connection"),
-        (
-            response_error(500, NO_STORE),
-            "it answered so 6 times: without an object store the server takes payloads below 512 KB only",
-        ),
-        (response_error(422, "no"), None),
+        (response_error(500, "Failed to upload large payload to object store"), None),
         (
             TLSError("GET /p to trigger.test: bad certificate"),
             "check the host of the connection, and for a private CA set 'verify' in its extra",

@@ -49,13 +49,14 @@ def internal(code: str) -> dict[str, str]:
         (
             "CRASHED",
             {"error": internal("TASK_PROCESS_OOM_KILLED")},
-            "CRASHED: trigger.dev internal error (TASK_PROCESS_OOM_KILLED). The task ran out of memory. Give "
-            "it a larger machine, or let the task use less memory",
+            "CRASHED: trigger.dev internal error (TASK_PROCESS_OOM_KILLED). The task ran out of memory: give "
+            "it a larger machine, or let it use less",
         ),
         (
             "SYSTEM_FAILURE",
             {"error": internal("SOMETHING_NEW")},
-            "SYSTEM_FAILURE: trigger.dev internal error (SOMETHING_NEW)",
+            "SYSTEM_FAILURE: trigger.dev internal error (SOMETHING_NEW). See "
+            "https://trigger.dev/docs/troubleshooting",
         ),
     ],
 )

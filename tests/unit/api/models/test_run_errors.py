@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.models import run_errors
-from airflow_provider_trigger.api.models.run_errors import RunError, advice
+from airflow_provider_trigger.api.models.run_errors import RunError
 
 
 def error(
@@ -39,17 +37,3 @@ INTERNAL = "trigger.dev internal error (TASK_PROCESS_OOM_KILLED)"
 )
 def test_an_error_is_read(shown: object, read: RunError | None) -> None:
     assert RunError.from_answer(shown) == read
-
-
-def test_every_internal_code_has_advice() -> None:
-    for code, text in run_errors._ADVICE.items():
-        assert re.fullmatch(r"[A-Z0-9_]+", code)
-        assert advice(code) == text
-        assert text[0].isupper()
-        assert text.endswith(".")
-        assert "  " not in text
-
-
-@pytest.mark.parametrize("code", ["", "NEW_CODE", "task_process_oom_killed"])
-def test_an_unknown_code_has_none(code: str) -> None:
-    assert advice(code) == ""
