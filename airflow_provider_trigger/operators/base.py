@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.runs import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.operators.conclusion import RunEnd
     from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.wait_settings import WaitSettings
@@ -131,11 +130,6 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
         self._guard: Guard | None = None
         self._is_stopped = False
         check_arguments(self, RULES)
-
-    @property
-    def _log_of_runs(self) -> Log:
-        """Where lines about runs go."""
-        return self.log
 
     def _hook(self) -> TriggerDevHook:
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -256,10 +250,10 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
         if self.deferrable and can_resume(work.context, self):
             self._defer(guard.known_ids, settings, guard, work.context)
         return ended | drive(
-            wait_for_runs(left, settings, log=self._log_of_runs),
+            wait_for_runs(left, settings, log=self.log),
             work.client,
             name=self.trigger_dev_conn_id,
-            log=self._log_of_runs,
+            log=self.log,
             is_stopped=lambda: guard.is_stopped,
             on_news=guard.note,
         )
@@ -279,7 +273,7 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
             at_once=self._cancels_at_once,
             cancels=self.cancel_on_kill,
             time_limit=_STOP_TIME,
-            log_stop=partial(log_stop, self._log_of_runs, self.trigger_dev_conn_id),
+            log_stop=partial(log_stop, self.log, self.trigger_dev_conn_id),
         )
         self._guard = guard
         guard.is_stopped = self._is_stopped  # perhaps before it was made

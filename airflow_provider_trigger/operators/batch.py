@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger.api.models.statuses import SUCCESS_STATUSES
-from airflow_provider_trigger.log import ItemLog
 from airflow_provider_trigger.operators.base import RunsOperator, Work, tag_of
 from airflow_provider_trigger.operators.fail_on import FailOn, fail_on_rule, is_threshold
 from airflow_provider_trigger.operators.task_runs import OPTION_ATTRIBUTES, TaskRunsOperator
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.models.statuses import RETRY_STATUSES
     from airflow_provider_trigger.durations import Duration
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.wait_settings import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
@@ -84,10 +82,6 @@ class ManyRunsOperator(RunsOperator):
                 )
                 raise ValueError(f"{text}: give fail_on='any', or no cancel_others")
 
-    @property
-    def _log_of_runs(self) -> Log:
-        return ItemLog(self.log, lambda: self._guard.run_ids if self._guard else [])
-
     def _wait_settings(
         self, hook: TriggerDevHook, begun_at: float, *, age: float, tag: str | None
     ) -> WaitSettings:
@@ -97,7 +91,6 @@ class ManyRunsOperator(RunsOperator):
             cancels_others=self.cancel_others,
             logs_progress=True,
             names_completed=False,
-            are_items=True,
         )
 
     def _complete(self, event: Any, context: Context) -> Any:
@@ -130,7 +123,7 @@ class ManyRunsOperator(RunsOperator):
             raise failure
         completed = list(dict.fromkeys(end.run_id for end in ends if not end.reason))
         outputs = Outputs(max_size=self.max_output_size)
-        outputs.fetch(completed, work.client, log=ItemLog(self.log, lambda: run_ids))
+        outputs.fetch(completed, work.client, log=self.log)
         # An event, and a query, show less of a run than the answer that has its output.
         push(self, RESULTS_KEY, [end.with_output(outputs).to_dict() for end in ends], work.context)
         conclusion.check_fetched(
@@ -264,7 +257,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
             self.log.info("Starting %s of Trigger.dev task %r", runs, self.task_identifier)
         else:
             self.log.info("%s is an empty list: no run is started", self._list_name)
-        starts = Starts(work.client, guard, log=self._log_of_runs, on_ids=on_ids)
+        starts = Starts(work.client, guard, log=self.log, on_ids=on_ids)
         if key is None or not is_retry:
             starts.start(dict(enumerate(requests)))
             return {}
@@ -274,7 +267,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
             key=key,
             client=work.client,
             cancels=self.cancel_on_kill,
-            log=self._log_of_runs,
+            log=self.log,
             sleep=guard.sleep,
             reuses=self.reuse_completed,
         )

@@ -137,7 +137,7 @@ def failure_of_batch(
     if not failed and not canceled:
         return None
     for end in failed[:MAX_NAMED]:
-        write(log, stack_trace(end.waited.run, index=end.index))
+        write(log, stack_trace(end.waited.run))
     reasons = {end.index: end.reason for end in failed}
     may_run = any(end.waited.run is None or not end.waited.run.is_final for end in failed)
     text = why_batch_failed(reasons, canceled=canceled, count=len(ends), tag=tag if may_run else None)

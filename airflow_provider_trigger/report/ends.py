@@ -122,11 +122,10 @@ def error_of(run: Run) -> str:
     return " ".join(f"{name}{error.message}".split())[:_MAX_MESSAGE_LENGTH]
 
 
-def stack_trace(run: Run | None, *, index: int | None = None) -> Iterator[Line]:
-    """Yield where a run has failed, if the server shows it; the index is that of its item in a batch."""
+def stack_trace(run: Run | None) -> Iterator[Line]:
+    """Yield where a run has failed, if the server shows it."""
     if run is not None and run.error and run.error.stack_trace:
-        item = "" if index is None else f" (item {index})"
-        yield "error", f"Stack trace of run {run.id}{item}:\n{run.error.stack_trace}"
+        yield "error", f"Stack trace of run {run.id}:\n{run.error.stack_trace}"
 
 
 def why_not_completed(

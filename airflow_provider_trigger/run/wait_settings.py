@@ -38,7 +38,6 @@ class WaitSettings:
     :param logs_end: whether it is logged how a run has ended; else the resumed task logs it
     :param tag: what all runs carry, to look for them in the dashboard
     :param names_completed: whether a trigger's event names the runs that completed, or only counts them
-    :param are_items: whether the runs are those of a batch, in the order of its items
     """
 
     run_url: str = ""
@@ -54,7 +53,6 @@ class WaitSettings:
     logs_end: bool = True
     tag: str = ""
     names_completed: bool = True
-    are_items: bool = False
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> WaitSettings:

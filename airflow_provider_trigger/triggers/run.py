@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.run.wait_settings import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
 
@@ -139,12 +138,6 @@ class TriggerDevRunTrigger(ResumingTrigger):
 
         return WaitSettings.from_json(self.wait)
 
-    @property
-    def _log_of_runs(self) -> Log:
-        from airflow_provider_trigger.log import ItemLog
-
-        return ItemLog(self.log, lambda: self.run_ids) if self._settings.are_items else self.log
-
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the event."""
         from airflow_provider_trigger.run.event import make_event
@@ -170,7 +163,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
         from airflow_provider_trigger.run.wait import wait_for_runs
         from airflow_provider_trigger.triggers.watch import drive
 
-        steps = wait_for_runs(self.run_ids, settings, log=self._log_of_runs)
+        steps = wait_for_runs(self.run_ids, settings, log=self.log)
         return await drive(steps, await self.hook(until=settings.deadline))
 
     async def on_kill(self) -> None:
@@ -189,14 +182,14 @@ class TriggerDevRunTrigger(ResumingTrigger):
         from airflow_provider_trigger.report.ends import canceling, of_cancels
         from airflow_provider_trigger.triggers.cancels import cancel_runs
 
-        write(self._log_of_runs, canceling(self.run_ids))
+        write(self.log, canceling(self.run_ids))
         try:
             results = list((await cancel_runs(self.run_ids, await self.hook())).values())
         except Exception as error:
             # Any error: see above.
             results = [not_canceled(run_id, safe_text(error)) for run_id in self.run_ids]
         tag = self._settings.tag
-        write(self._log_of_runs, of_cancels(results, self.trigger_dev_conn_id, was_ended=True, tag=tag))
+        write(self.log, of_cancels(results, self.trigger_dev_conn_id, was_ended=True, tag=tag))
 
 
 def _packed(run_ids: Sequence[str]) -> str:

@@ -166,9 +166,7 @@ def test_the_first_ten_are_named_and_the_rest_is_counted() -> None:
     assert text.startswith("12 of 13 runs did not complete: item 1: Run run_x ended with status FAILED: boo")
     assert text.endswith(" … and 2 more")
     assert "; item 10: " in text
-    assert [line.partition(":")[0] for line in log.of("error")] == [
-        f"Stack trace of run run_x (item {index})" for index in range(1, 11)
-    ]
+    assert [line.partition(":")[0] for line in log.of("error")] == ["Stack trace of run run_x"] * 10
 
 
 @pytest.mark.parametrize(

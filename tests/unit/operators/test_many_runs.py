@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -141,29 +139,6 @@ def test_what_became_of_each_is_in_xcom_also_where_the_task_fails(execute, serve
     assert results == [(0, first, "FAILED", "Error: boom"), (1, second, "COMPLETED", None)]
 
 
-@pytest.mark.parametrize("kind", ["waits", "defers"])
-def test_each_line_about_a_run_has_the_index_of_its_item(kind: str, server, keep_log, ti, execute) -> None:
-    log = keep_log(RunTriggerTaskBatchOperator)
-    server.on_task("resize", error="boom", times=2)
-    server.on_task("resize", output="")
-    made = operator(payloads=[1, 2, 3], fail_on=3, deferrable=kind == "defers")
-    if made.deferrable:
-        with pytest.raises(TaskDeferred) as deferred:
-            execute(made)
-        trigger = deferred.value.trigger
-        log = keep_log(type(trigger))
-        asyncio.run(anext(trigger.run()))
-    else:
-        assert execute(made) == [None] * 3
-    named = [(text, re.findall(r"(?<!/)run_\w+", text)) for text in log.lines]
-    ids = list(server.runs)
-    assert {one for _, found in named for one in found} == {*ids}
-    for text, found in named:
-        for one in found:
-            index = ids.index(one)
-            assert f"{one} (item {index})" in text or f"item {index}: Run {one}" in text
-
-
 # Outputs
 
 
@@ -188,9 +163,7 @@ def test_a_retry_in_the_worker_waits_only_for_the_runs_that_are_alive(
     log = keep_log(RunTriggerTaskBatchOperator)
     assert operator(payloads=[1, 2]).execute(context_of(TaskInstance(try_number=2))) == [1, 2]
     waits = [text for text in log.of("info") if text.startswith("Waiting for ")]
-    assert [text.split(" http")[0] for text in waits] == [f"Waiting for run {second.id} (item 1)"] * bool(
-        late
-    )
+    assert [text.split(" http")[0] for text in waits] == [f"Waiting for run {second.id}"] * bool(late)
     requested = [request.path for request in server.requests].count(f"/api/v3/runs/{first.id}")
     assert requested == 2, "to take it up, and for its output"
 
@@ -252,7 +225,6 @@ def test_it_hands_all_runs_to_its_trigger_and_leaves_the_cancel_to_it(
         "cancels_others": cancel_others,
         "logs_progress": True,
         "names_completed": False,
-        "are_items": True,
         "cancels": True,
     }
     assert {name: trigger.wait[name] for name in shown} == shown

@@ -129,7 +129,7 @@ def test_an_output_that_xcom_cannot_store_is_corrected_or_a_reference_with_a_war
     expected = stored or {"run_id": run.id, "output_size": size}
     assert returned == (expected if kind == "run" else [expected])
     [warning] = log.of("warning")
-    assert warning.startswith(f"The output of run {run.id}{' (item 0)' * (kind == 'batch')} has ")
+    assert warning.startswith(f"The output of run {run.id} has ")
     assert TriggerDevHook(connection).get_output(run.id) == output
 
 
@@ -245,7 +245,6 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
             "logs_end": False,
             "tag": "",
             "names_completed": True,
-            "are_items": False,
         },
         "try_number": 1,
         "not_before": pytest.approx(time.time(), abs=60),

@@ -24,7 +24,6 @@ ALL: dict[str, Any] = {
     "logs_end": False,
     "tag": "airflow_task:x",
     "names_completed": False,
-    "are_items": True,
 }
 
 
