@@ -14,7 +14,7 @@ from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.rules import checked, duration, naming, number, optional
 from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
 from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
-from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
+from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.sources.search_terms import (
     BATCH_IDS,
     TAGS,
@@ -70,7 +70,6 @@ def wait_settings(run_id: str, connection: Settings, **durations: Duration | Non
         deadline=None if limit is None else time.time() + limit,
         patience=connection.retry_for,
         cancels=False,
-        is_development=is_development_key(connection.secret_key),
     )
 
 

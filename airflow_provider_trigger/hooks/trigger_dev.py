@@ -198,7 +198,7 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
         )
         with self.client(has_worked=True) as client:
             steps = wait_for_runs([run_id], settings, log=self.log)
-            waited = drive(steps, client, name=self.trigger_dev_conn_id, log=self.log)[run_id]
+            waited = drive(steps, client)[run_id]
             limit = None if timeout is None else read_duration(timeout)
             return _ended_run(waited, run_id, settings, conn_id=self.trigger_dev_conn_id, timeout=limit)
 
@@ -397,6 +397,5 @@ def _ended_run(
         run_url=settings.run_url,
         conn_id=conn_id,
         timeouts={"timeout": timeout},
-        is_development=settings.is_development,
     )
     raise (TriggerDevError if waited.end is WaitEnd.REJECTED else TimeoutError)(reason)

@@ -218,7 +218,7 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
     def _wait_settings(
         self, hook: TriggerDevHook, begun_at: float, *, age: float, tag: str | None
     ) -> WaitSettings:
-        from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
+        from airflow_provider_trigger.run.wait_settings import WaitSettings
 
         limits = [] if self.timeout is None else [time.time() - age + self.timeout]
         if self.deferrable and self._execution_timeout is not None:
@@ -232,7 +232,6 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
             patience=hook.settings.retry_for,
             tag=tag or "",
             cancels=self.cancel_on_kill,
-            is_development=is_development_key(hook.settings.secret_key),
         )
 
     def _wait(
@@ -252,8 +251,6 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
         return ended | drive(
             wait_for_runs(left, settings, log=self.log),
             work.client,
-            name=self.trigger_dev_conn_id,
-            log=self.log,
             is_stopped=lambda: guard.is_stopped,
             on_news=guard.note,
         )

@@ -23,7 +23,6 @@ from airflow_provider_trigger.report.ends import (
     why_not_completed,
 )
 from airflow_provider_trigger.run.facts import failure_facts, usage_facts
-from airflow_provider_trigger.run.wait_settings import is_development_key
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 from airflow_provider_trigger.wording import MAX_NAMED, counted
 
@@ -104,7 +103,6 @@ def ends_of(
             run_url=connection.run_url(run_id),
             conn_id=connection.conn_id,
             timeouts=timeouts,
-            is_development=is_development_key(connection.secret_key),
         )
         # Without a version, another run would wait for the same.
         is_retried = waited.end is not WaitEnd.NO_VERSION

@@ -135,12 +135,11 @@ def why_not_completed(
     run_url: str,
     conn_id: str,
     timeouts: Mapping[str, float | None] | None = None,
-    is_development: bool = False,
 ) -> str:
     """
     Return in one line why a run did not complete, or is not known to, what became of it, and what to do.
 
-    ``timeouts`` are in seconds, None for no limit; ``is_development`` is of the secret key.
+    ``timeouts`` are in seconds, None for no limit.
     """
     run = waited.run
     what = describe(run) if run else f"run {run_id}"
@@ -152,7 +151,7 @@ def why_not_completed(
             action = f"Check that connection {conn_id!r} has a key of its environment"
             return f"{text}. {action}, and look at it in the dashboard: {run_url}"
         case WaitEnd.NO_VERSION:
-            missing = missing_version(run, is_development=is_development)
+            missing = missing_version(run)
             why = f"was still waiting for a version after pending_version_timeout: {missing}"
         case WaitEnd.NOT_NEEDED:
             why = "was not needed any more, as another run had failed"

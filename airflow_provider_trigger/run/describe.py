@@ -27,20 +27,11 @@ def state_of(run: Run) -> str:
     return f"Run {run.id} is {run.status}{attempt}" + (f" ({', '.join(used)})" if used else "")
 
 
-def missing_version(run: Run | None, *, is_development: bool) -> str:
-    """
-    Return why a run waits for a version, and what to do.
-
-    :param is_development: whether the secret key is one for development
-    """
+def missing_version(run: Run | None) -> str:
+    """Return why a run waits for a version, and what to do."""
     task = f" {run.task_identifier!r}" if run and run.task_identifier else ""
-    if is_development:
-        return (
-            f"no running `trigger dev` has the Trigger.dev task{task} (or its queue), and the connection's "
-            "secret key is one for development (tr_dev_…). Start `npx trigger.dev@latest dev` in the task's "
-            "project, or check task_identifier and queue"
-        )
     return (
-        f"no deployed version in this environment has the Trigger.dev task{task} (or its queue). Deploy it, "
-        "or check task_identifier, queue and the environment of the secret key"
+        f"no deployed version in this environment has the Trigger.dev task{task} (or its queue). Deploy it "
+        "(in development, start `npx trigger.dev@latest dev`), or check task_identifier, queue and the "
+        "environment of the secret key"
     )

@@ -15,10 +15,9 @@ from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.settings import settings_of
-from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import CONCURRENCY, call_each, call_once
 from airflow_provider_trigger.run.status_watch import StatusWatch
-from airflow_provider_trigger.run.steps import Cancel, Check, LastSeen, News, Step, Steps
+from airflow_provider_trigger.run.steps import Cancel, Check, News, Step, Steps
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
 from airflow_provider_trigger.run.waited import Waited
 
@@ -64,17 +63,15 @@ def drive(
     steps: Steps,
     client: TriggerDevClient,
     *,
-    name: str,
-    log: Log,
     is_stopped: Callable[[], bool] = lambda: False,
     on_news: Callable[[News], object] = lambda news: None,
 ) -> dict[str, Waited]:
     """
     Wait in this thread; return what became of each run, by run id, or raise StoppedError.
 
-    ``name`` is the connection's, for the log. ``on_news`` gets what the wait gets of its runs.
+    ``on_news`` gets what the wait gets of its runs.
     """
-    watch, reply = BlockingWatch(client, name, log, is_stopped), None
+    watch, reply = BlockingWatch(client, is_stopped), None
     with closing(steps):
         while True:
             try:
@@ -91,10 +88,8 @@ def drive(
 class BlockingWatch:
     """Make the requests of a wait in this thread, with a :class:`.status_watch.StatusWatch`."""
 
-    def __init__(self, client: TriggerDevClient, name: str, log: Log, is_stopped: Callable[[], bool]) -> None:
+    def __init__(self, client: TriggerDevClient, is_stopped: Callable[[], bool]) -> None:
         self._client = client
-        self._name = name
-        self._log = log
         self._is_stopped = is_stopped
         self._status: StatusWatch | None = None
 
@@ -102,8 +97,6 @@ class BlockingWatch:
         """Take a step of a wait."""
         if isinstance(step, Cancel):
             return cancel_all(self._client, step.run_ids, settings_of(), is_stopped=self._is_stopped).results
-        if isinstance(step, LastSeen):
-            return self._status and self._status.last_seen(step.run_ids, now=time.monotonic())
         if isinstance(step, Call):
             # With a deadline, a call has its turn although the checks have opened the circuit breaker.
             deadline = Deadline.after(_TIME_FOR_OTHER_CALL, now=time.monotonic())
@@ -117,7 +110,7 @@ class BlockingWatch:
         now = time.monotonic()
         if self._status is None:
             queries = len(step.run_ids) > WATCHED_ALONE
-            self._status = StatusWatch(self._name, self._log, now=now, queries=queries)
+            self._status = StatusWatch(now=now, queries=queries)
         status = self._status
         status.follow(self, step.run_ids, poll_interval=step.poll_interval, now=now)
         until = now + min(max(0.0, step.until - time.time()), LOG_INTERVAL)

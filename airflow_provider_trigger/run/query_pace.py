@@ -9,12 +9,9 @@ from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     NotSentError,
     RateLimitError,
-    ResponseError,
     TransportError,
     TriggerDevError,
 )
-from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.wording import counted
 
 QUERY_INTERVAL = 2.0
 """Between two queries for a run, in seconds, as long as that costs the server little."""
@@ -26,7 +23,6 @@ _SHARE_OF_TIME = 0.25
 # After a failure: the pauses until the next query, in seconds, the last one again and again.
 _PAUSES = (5.0, 10.0, 20.0, 40.0, 60.0)
 _PAUSE_WITHOUT_SERVER = 5.0
-_PAUSE_WITHOUT_QUERY = 600.0
 # So many failures in a row change nothing yet: the server answers only so many queries of a project at once,
 # and where a single one fails that worked before, a check of each run would cost more than it shows.
 _BUSY_ROUNDS = 5
@@ -36,27 +32,20 @@ _FAILED_ROUNDS = 2
 class QueryPace:
     """When the next query is due, and whether queries work. All times are in seconds."""
 
-    def __init__(self, name: str, log: Log, *, now: float) -> None:
+    def __init__(self, *, now: float) -> None:
         self.works: bool | None = None
         """Whether the server answers queries, None as long as that is not known."""
         self.due = now + _GATHER
         self.worked_again_at = -math.inf
         """When queries worked again after the last failure."""
-        self._name = name
-        self._log = log
         self._failures = 0
         self._skipped = 0
-        self._unlisted = self._logged_unlisted = 0
-        self._failing_since = now
-        self._has_worked = False
 
     def succeeded(self, *, sent_at: float, now: float, parts: int) -> None:
         """Take in an answer; so many queries take turns."""
         if self.works is False:
             self.worked_again_at = now
-            text = "Connection %r: status queries work again after %.0f s; each run is also checked by itself"
-            self._log.info(text, self._name, now - self._failing_since)
-        self.works = self._has_worked = True
+        self.works = True
         self._failures = self._skipped = 0
         took = min(now - sent_at, QUERY_TIMEOUT)  # the rest was spent waiting for a turn
         interval = max(QUERY_INTERVAL / parts, took / _SHARE_OF_TIME)
@@ -69,14 +58,7 @@ class QueryPace:
             self._skipped += 1
             self.due = now + QUERY_INTERVAL
             return
-        if self.works is not False:
-            self.works, self._failing_since = False, now
-            if self._has_no_queries(error):
-                text = "Connection %r: the server has no status queries; each run is checked by itself"
-                self._log.info(text, self._name)
-            else:
-                text = "Connection %r: a status query failed; each run is checked by itself: %s"
-                self._log.warning(text, self._name, error)
+        self.works = False
         self.due = now + self._pause(error)
 
     def _pause(self, error: TriggerDevError) -> float:
@@ -84,21 +66,7 @@ class QueryPace:
         if _is_unreachable(error):
             return _PAUSE_WITHOUT_SERVER
         self._failures += 1
-        if self._has_no_queries(error):
-            return _PAUSE_WITHOUT_QUERY
         return _PAUSES[min(self._failures, len(_PAUSES)) - 1]
-
-    def _has_no_queries(self, error: TriggerDevError) -> bool:
-        """Whether the server is an older one; one that has answered queries has a page in front."""
-        return isinstance(error, ResponseError) and error.status == 404 and not self._has_worked
-
-    def note_unlisted(self, count: int) -> None:
-        """Log once of how many runs no query shows anything, when two queries agree on the number."""
-        if count and count == self._unlisted and not self._logged_unlisted:
-            text = "Connection %r: status queries have not shown %s for a minute; each is checked by itself"
-            self._log.info(text, self._name, counted(count, "run"))
-            self._logged_unlisted = count
-        self._unlisted = count
 
 
 def _is_unreachable(error: TriggerDevError) -> bool:

@@ -19,10 +19,9 @@ from typing import Any
 from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER
 from airflow_provider_trigger.run.query_pace import QueryPace
-from airflow_provider_trigger.run.steps import News, SeenAgo
+from airflow_provider_trigger.run.steps import News
 from airflow_provider_trigger.run.wait_settings import check_interval
 
 # The query shows what was true so many seconds ago, with a margin.
@@ -122,8 +121,8 @@ class StatusWatch:
     Without ``queries``, each run is checked by itself, at its waits' own interval if each has one.
     """
 
-    def __init__(self, name: str, log: Log, *, now: float, queries: bool = True) -> None:
-        self.pace = QueryPace(name, log, now=now)
+    def __init__(self, *, now: float, queries: bool = True) -> None:
+        self.pace = QueryPace(now=now)
         self._queries = queries
         self._watched: dict[str, Watched] = {}
         self._followed: dict[Any, set[str]] = {}  # by each wait
@@ -246,7 +245,6 @@ class StatusWatch:
                     news[run_id] = run
             if was_missing is not (run is None):
                 self._schedule(watched)
-        self.pace.note_unlisted(sum(self._watched[run_id].is_unlisted(now) for run_id in self._to_query))
         self._reschedule(before)
         return news
 
@@ -277,12 +275,6 @@ class StatusWatch:
             watched.error = reply if is_news else watched.error
         self._schedule(watched)
         return {run_id: reply} if is_news else {}
-
-    def last_seen(self, run_ids: Iterable[str], *, now: float) -> SeenAgo:
-        """Return how long ago these runs were seen, by a query or a check."""
-        watched = [self._watched[run_id] for run_id in run_ids if run_id in self._watched]
-        times = [one.seen_at for one in watched if one.run is not None]
-        return (now - min(times), now - max(times)) if times else None
 
     def failed_elsewhere(self, run_id: str, error: TriggerDevError) -> None:
         """Take in that a wait has heard of a check that failed: what comes next is new to it."""

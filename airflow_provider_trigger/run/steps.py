@@ -33,20 +33,10 @@ class Cancel:
     run_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LastSeen:
-    """Say when runs were last seen, without a request; the reply is a :data:`SeenAgo`."""
-
-    run_ids: tuple[str, ...]
-
-
-SeenAgo = tuple[float, float] | None
-"""How many seconds ago: of the run that was seen first, and of the one seen last; None if none ever was."""
-
 News = Mapping[str, Run | TriggerDevError]
 """What is new of runs, by id: how each was seen, or why it could not be checked."""
 
-Step = Check | Cancel | LastSeen | Call[Any]
+Step = Check | Cancel | Call[Any]
 """A call is made once; the reply is its result, or the error that it ended with."""
 Steps = Generator[Step, Any, dict[str, Waited]]
 """The steps of a wait; its result is what became of each run for which the wait has ended."""

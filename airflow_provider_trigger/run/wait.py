@@ -18,7 +18,7 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, call_of_others, is_answer, shows_an_outage
-from airflow_provider_trigger.run.steps import Cancel, Check, LastSeen, News, Step, Steps
+from airflow_provider_trigger.run.steps import Cancel, Check, News, Step, Steps
 from airflow_provider_trigger.run.wait_log import WaitLog
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
@@ -65,8 +65,6 @@ class RunWait:
             self.log.changed(run, now)
         if not run.waits_for_version:
             self.without_version_since = None
-        elif run.updated_at and run.seen_at:  # by the server's clock, which a query does not show
-            self.without_version_since = now - max(0.0, (run.seen_at - run.updated_at).total_seconds())
         elif self.without_version_since is None:
             self.without_version_since = now
 
@@ -127,14 +125,12 @@ class _Wait:
             check = self._check()
             news = yield check
             now = self._now()
-            if any(isinstance(reply, Run) for reply in news.values()):
-                self._log.worked_at = now
             for run_id, reply in news.items():
                 if (run := self._open.get(run_id)) and (waited := run.take(reply, now)):
                     self._close(run_id, waited)
             yield from self._end_unseen(news)
             now = self._now()
-            yield from self._log_progress(now)
+            self._log_progress(now)
             stopping = self._confirmed(self._stopping(now), check)
             if stopping and not self._is_useless:
                 yield from self._stop(stopping)
@@ -165,7 +161,7 @@ class _Wait:
         """Return those that were just checked, where that is needed."""
         if not self._needs_check(ends):
             return ends
-        # A query does not show since when a run waits for a version, nor that it has one since just now.
+        # A query does not show that a run has a version since just now.
         checked = set(check.run_ids if check.is_fresh else ())
         return {run_id: end for run_id, end in ends.items() if run_id in checked}
 
@@ -196,13 +192,10 @@ class _Wait:
             if waited and not self._is_useless:
                 self._close(run_id, waited)
 
-    def _log_progress(self, now: float) -> Generator[Step, Any, None]:
+    def _log_progress(self, now: float) -> None:
         errors = {one: wait.error for one, wait in self._open.items() if wait.error is not None}
-        seen_ago = None
-        if errors and now >= self._log.next_line_at:  # perhaps of an outage
-            seen_ago = yield LastSeen(run_ids=tuple(self._open))
         runs = {one: wait.run for one, wait in self._open.items()}
-        self._log.note(runs, errors, self._ended, seen_ago, now=now)
+        self._log.note(runs, errors, self._ended, now=now)
 
     def _stop(self, ends: dict[str, WaitEnd]) -> Generator[Step, Any, None]:
         """Cancel runs that are no longer waited for, unless one ended just now after all."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.describe import missing_version, state_of
-from airflow_provider_trigger.run.steps import SeenAgo
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 from airflow_provider_trigger.wording import MAX_NAMED, counted, enumeration
@@ -54,19 +52,12 @@ class WaitLog:
         self._failed: set[str] = set()  # since checks fail
         self._failing_since = self._warned_at = math.inf
         self._lack_version = False
-        self.worked_at = -math.inf
-        """When a check has shown a run that is waited for, or was; in seconds since 1970."""
 
     @property
     def progress_due(self) -> float:
         """When the next line on the progress is due, in seconds since 1970; infinite for none."""
         count_due = self._counted_at + _COUNT_INTERVAL if self._logs_progress else math.inf
         return min(count_due, self._warned_at + _OUTAGE_INTERVAL)
-
-    @property
-    def next_line_at(self) -> float:
-        """The same, with the lines of which nothing is new."""
-        return min(self.progress_due, self._logged_at + LOG_INTERVAL)
 
     def changed(self, run: Run, now: float) -> None:
         """Log that the status or the attempt of a run is new."""
@@ -85,7 +76,7 @@ class WaitLog:
         return run.is_success if statuses is None else run.status in statuses
 
     def _warn_of_version(self, run: Run, *, others: int = 0) -> None:
-        why = missing_version(run, is_development=self._settings.is_development)
+        why = missing_version(run)
         who = f"Run {run.id} is {run.status}" + (f", as are {others} others" if others else "")
         limit = self._settings.pending_version_timeout
         then = "the run is canceled" if self._settings.cancels else "the wait ends"
@@ -108,110 +99,60 @@ class WaitLog:
         for end, count in Counter(ends.values()).items():
             self._log.warning("Canceling %d runs: %s", count, _WHY_CANCELED[end][1])
 
-    def note(
-        self,
-        runs: _Runs,
-        errors: _Errors,
-        ended: Mapping[str, Waited],
-        seen_ago: SeenAgo,
-        *,
-        now: float,
-    ) -> None:
+    def note(self, runs: _Runs, errors: _Errors, ended: Mapping[str, Waited], *, now: float) -> None:
         """
         Log what is new, and now and then that nothing is.
 
-        ``runs`` have not ended, ``errors`` and ``seen_ago`` are theirs; that one is needed where checks fail
-        and :attr:`next_line_at` has come. ``ended`` has the others.
+        ``runs`` have not ended, ``errors`` are theirs; ``ended`` has the others.
         """
-        if self._count == 1:
-            only = runs or {one: waited.run for one, waited in ended.items() if not waited.error}
-            for run_id, run in only.items():
-                self._note_only_run(run_id, run, errors.get(run_id), now)
-            return
         self._note_failures(errors, ended, now)
-        if errors and now >= self.next_line_at and self._is_outage(seen_ago, now):
-            self._note_outage(runs, errors, seen_ago, now)
-            return
-        if now >= self._warned_at + _OUTAGE_INTERVAL:
-            self._warned_at = now
         if self._logs_progress:
             self._note_progress(runs, errors, ended, now)
         if not self._names_each:
             seen = [run for run in runs.values() if run is not None]
             self._note_versions([run for run in seen if run.waits_for_version])
-        if now - self._logged_at >= LOG_INTERVAL:
-            self._logged_at = now
+        if errors or not runs or now - self._logged_at < LOG_INTERVAL:
+            return
+        self._logged_at = now
+        if self._count > 1:
             if not self._logs_progress:
                 self._log.info(NOT_ENDED_YET, len(runs), self._count)
-            if errors:
-                text = "%d of %d runs could not be checked; still waiting: %s"
-                self._log.warning(text, len(errors), self._count, _last(errors))
-
-    def _note_only_run(self, run_id: str, run: Run | None, error: TriggerDevError | None, now: float) -> None:
-        failed_for = now - self._failing_since
-        if error is not None and failed_for < 0:
-            self._failing_since = self._logged_at = now
-            self._log.warning(CHECK_FAILED, run_id, error)
-        elif error is None and failed_for >= 0:
-            self._failing_since = math.inf
-            self._log.info("Run %s can be checked again after %.0f s", run_id, failed_for)
-        elif now - self._logged_at >= LOG_INTERVAL:
-            self._logged_at = now
-            if error is not None:
-                text = "Run %s could not be checked for %.0f minutes; still waiting: %s"
-                self._log.warning(text, run_id, failed_for / 60, error)
-            elif run is not None:
-                age = now - self._begun_at
-                self._log.info("Run %s is still %s after %.0f minutes", run_id, run.status, age / 60)
+            return
+        for run_id, run in runs.items():
+            minutes = (now - self._begun_at) / 60
+            self._log.info("Run %s is still %s after %.0f minutes", run_id, _status(run), minutes)
 
     def _note_progress(self, left: _Runs, errors: _Errors, ended: Mapping[str, Waited], now: float) -> None:
         if left and now < self._counted_at + _COUNT_INTERVAL:
             return
         self._counted_at = now
-        statuses = [_status(waited.run) for waited in ended.values()]
-        statuses += [
-            _status(run) + " when last seen" * bool(run and one in errors) for one, run in left.items()
-        ]
-        shown = _counts(statuses)
+        if errors:
+            return  # what was seen before is not said as if it was seen now
+        runs = [*(waited.run for waited in ended.values()), *left.values()]
+        shown = ", ".join(f"{count} {status}" for status, count in Counter(map(_status, runs)).items())
         self._log.info("%d of %d runs have ended: %s", self._count - len(left), self._count, shown)
 
-    def _is_outage(self, seen_ago: SeenAgo, now: float) -> bool:
-        seen_at = max(self.worked_at, now - seen_ago[1] if seen_ago else -math.inf)
-        longest = max(_OUTAGE_INTERVAL, 2 * (self._settings.poll_interval or 0))
-        return seen_at < self._failing_since or now - seen_at > longest
-
-    def _note_outage(self, left: _Runs, errors: _Errors, seen_ago: SeenAgo, now: float) -> None:
-        """Log since when no run can be checked, in the place of all that would be said of what was seen."""
-        self._counted_at = now  # what was seen before is not said as if it was seen now
-        if now < self._warned_at + _OUTAGE_INTERVAL:
-            return
-        self._failed.update(left)
-        self._warned_at = self._logged_at = now
-        seen_at = [now - ago for ago in seen_ago or ()]
-        since = max([*seen_at, self.worked_at, self._begun_at])
-        when = f", last seen {' to '.join(dict.fromkeys(map(_time, seen_at)))} UTC" if seen_at else ""
-        self._log.warning(
-            "No status check has worked since %s UTC (%.0f s): %s. Still waiting for %d of %d runs%s: %s",
-            _time(since),
-            now - since,
-            _last(errors),
-            len(left),
-            self._count,
-            when,
-            _counts(map(_status, left.values())),
-        )
-
     def _note_failures(self, errors: _Errors, ended: Mapping[str, Waited], now: float) -> None:
+        first = next(iter(errors), None)
+        who = f"run {first}" if self._count == 1 else f"{len(errors)} of {self._count} runs"
         if errors and not self._failed:
             self._failing_since = self._warned_at = now
-            named = f" ({enumeration(errors)})" if len(errors) <= MAX_NAMED else ""
-            text = "Status checks of %d of %d runs failed%s; still waiting: %s"
-            self._log.warning(text, len(errors), self._count, named, _last(errors))
+            if self._count == 1:
+                self._log.warning(CHECK_FAILED, first, _last(errors))
+            else:
+                named = f" ({enumeration(errors)})" if len(errors) <= MAX_NAMED else ""
+                text = "Status checks of %s failed%s; still waiting: %s"
+                self._log.warning(text, who, named, _last(errors))
+        elif errors and now >= self._warned_at + _OUTAGE_INTERVAL:
+            self._warned_at = now
+            text = "Status checks of %s have failed for %.0f s; still waiting: %s"
+            self._log.warning(text, who, now - self._failing_since, _last(errors))
         elif self._failed and not errors:
-            if seen := sum(one not in ended or not ended[one].error for one in self._failed):
-                text = "%s can be checked again after %.0f s"
-                self._log.info(text, counted(seen, "run"), now - self._failing_since)
+            if seen := [one for one in self._failed if one not in ended or not ended[one].error]:
+                who = f"Run {seen[0]}" if self._count == 1 else counted(len(seen), "run")
+                self._log.info("%s can be checked again after %.0f s", who, now - self._failing_since)
             self._failing_since = self._warned_at = math.inf
+            self._logged_at = now
             self._failed.clear()
         self._failed.update(errors)
 
@@ -227,11 +168,3 @@ def _last(errors: _Errors) -> TriggerDevError:
 
 def _status(run: Run | None) -> str:
     return "not checked yet" if run is None else run.status
-
-
-def _counts(statuses: Iterable[str]) -> str:
-    return ", ".join(f"{count} {status}" for status, count in Counter(statuses).items())
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")

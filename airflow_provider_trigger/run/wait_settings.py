@@ -13,8 +13,6 @@ _SHARE_OF_AGE = 0.1
 _SHORTEST_INTERVAL = 2.0
 _LONGEST_INTERVAL = 30.0
 
-_DEVELOPMENT_KEY = "tr_dev_"
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WaitSettings:
@@ -30,7 +28,6 @@ class WaitSettings:
     :param patience: how long the server may reject the checks, in seconds; a rejection ends a wait after
         :data:`airflow_provider_trigger.run.checks.UNKNOWN_AFTER` at the earliest
     :param cancels: whether a run that is no longer waited for is canceled
-    :param is_development: whether the secret key is one for development, whose runs wait for ``trigger dev``
     :param success_statuses: the final statuses that count as success: a run that ends otherwise ends the
         wait for all; None for waiting for each run, however the others end
     :param cancels_others: whether the other runs are canceled where one has ended the wait for all
@@ -46,7 +43,6 @@ class WaitSettings:
     pending_version_timeout: float | None = defaults.PENDING_VERSION_TIMEOUT
     patience: float = defaults.RETRY_FOR
     cancels: bool = True
-    is_development: bool = False
     success_statuses: Sequence[str] | None = None
     cancels_others: bool = False
     logs_progress: bool = False
@@ -76,8 +72,3 @@ class WaitSettings:
 def check_interval(age: float) -> float:
     """Return the seconds between two checks of a run of this age, in seconds."""
     return min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, age * _SHARE_OF_AGE))
-
-
-def is_development_key(secret_key: str) -> bool:
-    """Return whether a secret key is one for development."""
-    return secret_key.startswith(_DEVELOPMENT_KEY)

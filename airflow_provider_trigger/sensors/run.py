@@ -144,7 +144,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
             self.log.info(NOT_ENDED_YET, left, len(run_ids))
 
     def _defer(self, run_ids: list[str], context: Context) -> None:
-        from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
+        from airflow_provider_trigger.run.wait_settings import WaitSettings
         from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
 
         connection = self._hook().settings
@@ -154,7 +154,6 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
             patience=connection.retry_for,
             pending_version_timeout=None,
             cancels=False,
-            is_development=is_development_key(connection.secret_key),
             success_statuses=list(self.success_statuses),
         )
         hold = event_hold(context, self.execution_timeout)

@@ -17,7 +17,7 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.status_watch import StatusWatch
-from airflow_provider_trigger.run.steps import Cancel, Check, LastSeen, News, SeenAgo
+from airflow_provider_trigger.run.steps import Cancel, Check, News
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
 from airflow_provider_trigger.triggers.cancels import cancel_runs
 from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY, Use, WatchClients
@@ -49,8 +49,6 @@ async def drive(steps: Generator[Any, Any, T], hook: TriggerDevHook, *, use: Use
                 reply = await listener.check(step)
             elif isinstance(step, Cancel):
                 reply = await cancel_runs(step.run_ids, hook)
-            elif isinstance(step, LastSeen):
-                reply = listener.last_seen(step)
             elif isinstance(step, Call):
                 reply = await listener.call(step, use=use)
             else:
@@ -87,7 +85,7 @@ class Watch:
         """What it crashed with, None while it works."""
         self._conn_id = hook.trigger_dev_conn_id
         self.clients = WatchClients(hook)
-        self.status = StatusWatch(self._conn_id, log, now=time.monotonic())
+        self.status = StatusWatch(now=time.monotonic())
         self._joined: set[Listener] = set()
         self._changed = asyncio.Event()
         self._is_querying = False
@@ -219,10 +217,6 @@ class Listener:
         news, self._news = self._news, {}
         self._woken.clear()
         return news
-
-    def last_seen(self, step: LastSeen) -> SeenAgo:
-        """Return how long ago the runs of the step were seen."""
-        return self._watch.status.last_seen(step.run_ids, now=time.monotonic())
 
     async def call(self, call: Call[T], *, use: Use) -> T | TriggerDevError:
         """Make a call, although the checks may have opened the circuit breaker of their client."""

@@ -78,8 +78,8 @@ TASK = "un run_1 of Trigger.dev task 'resize'"
 LIMIT = "did not end within its time limit (timeout=60 s)"
 DEPLOY = (
     "was still waiting for a version after pending_version_timeout: no deployed version in this environment "
-    "has the Trigger.dev task{} (or its queue). Deploy it, or check task_identifier, queue and the "
-    "environment of the secret key"
+    "has the Trigger.dev task{} (or its queue). Deploy it (in development, start "
+    "`npx trigger.dev@latest dev`), or check task_identifier, queue and the environment of the secret key"
 )
 UNSEEN = (
     "The server rejects the status checks of {}, which may still be running: {}. Check that connection "
@@ -128,14 +128,6 @@ def test_a_wait_says_why_its_run_did_not_complete_and_what_became_of_it(
     assert (
         why_not_completed(waited, "run_1", run_url=URL, conn_id="mine", timeouts=timeouts) == f"{text} {URL}"
     )
-
-
-def test_in_development_a_run_without_a_version_needs_the_command_that_runs_its_task() -> None:
-    waited = Waited(end=WaitEnd.NO_VERSION, run=run("PENDING_VERSION"))
-    text = why_not_completed(waited, "run_1", run_url=URL, conn_id="mine", is_development=True)
-    assert "no running `trigger dev` has the Trigger.dev task 'resize' (or its queue)" in text
-    assert "npx trigger.dev@latest dev" in text
-    assert "Deploy" not in text
 
 
 @pytest.mark.parametrize(

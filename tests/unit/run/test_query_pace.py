@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fake_log import Log
 
 from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
@@ -29,18 +28,12 @@ FAILURES: list[TriggerDevError] = [
     UnexpectedAnswerError("a page"),
 ]
 LOST = TransportError("reset")
-FAILED = "Connection 'mine': a status query failed; each run is checked by itself"
 NEVER = -float("inf")
 
 
 @pytest.fixture
-def log() -> Log:
-    return Log()
-
-
-@pytest.fixture
-def pace(log: Log) -> QueryPace:
-    return QueryPace("mine", log, now=100.0)
+def pace() -> QueryPace:
+    return QueryPace(now=100.0)
 
 
 def succeed(pace: QueryPace, *, sent_at: float, took: float = 0.1, parts: int = 1) -> float:
@@ -72,66 +65,44 @@ def test_waits_that_begin_together_are_in_the_first_query(pace: QueryPace) -> No
     ],
 )
 def test_it_is_repeated_every_2_s_unless_that_costs_the_server_much(
-    pace: QueryPace, log: Log, given: dict[str, Any], seconds: float
+    pace: QueryPace, given: dict[str, Any], seconds: float
 ) -> None:
     assert succeed(pace, sent_at=200.0, **given) == pytest.approx(seconds)
-    assert (pace.works, pace.worked_again_at, log.lines) == (True, NEVER, [])
+    assert (pace.works, pace.worked_again_at) == (True, NEVER)
 
 
 @pytest.mark.parametrize(
     ("error", "rounds"), [*((error, 2) for error in [*FAILURES, MISSING, LOST]), (BUSY, 5)]
 )
 def test_queries_that_work_are_given_up_only_after_several_failures_in_a_row(
-    pace: QueryPace, log: Log, error: TriggerDevError, rounds: int
+    pace: QueryPace, error: TriggerDevError, rounds: int
 ) -> None:
     for sent_at in (200.0, 300.0):
         succeed(pace, sent_at=sent_at)
         for _ in range(rounds):
             assert fail(pace, error, now=sent_at + 50) == (2.0, True)
-    assert (log.lines, pace.worked_again_at) == ([], NEVER)
+    assert pace.worked_again_at == NEVER
     assert fail(pace, error, now=360.0) == (5.0, False)
 
 
-@pytest.mark.parametrize("error", FAILURES)
-def test_a_failure_is_tried_again_later_and_later(pace: QueryPace, log: Log, error: TriggerDevError) -> None:
+@pytest.mark.parametrize("error", [*FAILURES, MISSING])
+def test_a_failure_is_tried_again_later_and_later(pace: QueryPace, error: TriggerDevError) -> None:
     assert [fail(pace, error, now=200.0) for _ in range(6)] == [
         (pause, False) for pause in (5, 10, 20, 40, 60, 60)
     ]
-    assert log.leveled == [("warning", f"{FAILED}: {error}")]
-
-
-def test_a_server_without_the_query_is_asked_again_after_ten_minutes(pace: QueryPace, log: Log) -> None:
-    assert fail(pace, MISSING, now=200.0) == (600.0, False)
-    text = "Connection 'mine': the server has no status queries; each run is checked by itself"
-    assert log.leveled == [("info", text)]
-
-
-def test_a_404_of_a_server_that_has_answered_queries_is_a_failure_like_others(
-    pace: QueryPace, log: Log
-) -> None:
-    succeed(pace, sent_at=200.0)
-    fail(pace, MISSING, now=300.0, times=3)
-    assert [fail(pace, MISSING, now=300.0)[0] for _ in range(2)] == [10.0, 20.0]
-    assert log.lines == [f"{FAILED}: {MISSING}"]
 
 
 @pytest.mark.parametrize(
     "error", [TransportError("refused", was_sent=False), NotSentError("stopped responding")]
 )
-def test_without_a_connection_the_next_query_comes_soon(
-    pace: QueryPace, log: Log, error: TriggerDevError
-) -> None:
+def test_without_a_connection_the_next_query_comes_soon(pace: QueryPace, error: TriggerDevError) -> None:
     assert [fail(pace, error, now=200.0) for _ in range(3)] == [(5.0, False)] * 3
-    assert log.leveled == [("warning", f"{FAILED}: {error}")]
 
 
-def test_when_it_works_again_that_is_logged_with_the_time_that_it_took(pace: QueryPace, log: Log) -> None:
+def test_it_works_again_since_the_first_answer_after_failures(pace: QueryPace) -> None:
     fail(pace, FAILURES[0], now=200.0)
     fail(pace, LOST, now=205.0)
     for sent_at in (210.0, 212.0):
         succeed(pace, sent_at=sent_at)
         assert pace.worked_again_at == 210.1
-    assert log.of("info") == [
-        "Connection 'mine': status queries work again after 10 s; each run is also checked by itself"
-    ]
     assert fail(pace, FAILURES[0], now=220.0, times=3)[0] == 5.0  # it begins again

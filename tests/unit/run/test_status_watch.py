@@ -8,7 +8,6 @@ from itertools import cycle, pairwise
 from typing import Any
 
 import pytest
-from fake_log import Log
 
 from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
@@ -35,9 +34,8 @@ class Watch(StatusWatch):
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.log = Log()
         self.waits: list[object] = []
-        super().__init__("mine", self.log, now=self.now)
+        super().__init__(now=self.now)
 
     def join(self, *run_ids: str, poll_interval: float | None = None) -> Any:
         """Let one more wait follow runs; return what is known of the last one."""
@@ -253,9 +251,6 @@ def test_runs_that_no_query_has_shown_for_a_minute_are_checked_like_those_withou
     checked = watch.live(600, shown=lambda one: None if one in missing else a_run(one), reply=a_run)
     late = [second for second, run_id in checked if run_id == "run_7" and second >= 300]
     assert [later - earlier for earlier, later in pairwise(late)] == [30] * (len(late) - 1)
-    assert watch.log.lines == [
-        "Connection 'mine': status queries have not shown 100 runs for a minute; each is checked by itself"
-    ]
     watch.live(120, shown=a_run, reply=a_run)
     background = watch.live(60, shown=a_run, reply=a_run)
     assert len(background) <= 60, "one a second, once queries show them"

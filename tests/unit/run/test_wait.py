@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from fake_log import Log
 from airflow_provider_trigger.api.errors import NotSentError, PermissionDeniedError, TransportError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.run.steps import Cancel, Check, LastSeen
+from airflow_provider_trigger.run.steps import Cancel, Check
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
@@ -48,7 +48,6 @@ class Wait:
     def __init__(self, *run_ids: str, **settings: Any) -> None:
         self.clock, self.log = Clock(), Log()
         self.ends: dict[str, Waited] = {}
-        self.seen_ago: tuple[float, float] | None = None
         given = WaitSettings(**{"patience": 10.0} | settings)
         self._steps = wait_for_runs(run_ids or IDS, given, log=self.log, now=self.clock.time)
         self.step: Any = next(self._steps)
@@ -58,8 +57,6 @@ class Wait:
         self.clock.sleep(after)
         try:
             self.step = self._steps.send(reply)
-            while isinstance(self.step, LastSeen):
-                self.step = self._steps.send(self.seen_ago)
         except StopIteration as end:
             self.ends, self.step = end.value, None
         return self.step
@@ -146,10 +143,8 @@ def test_a_wait_that_cancels_nothing_checks_its_runs_once_more_at_the_deadline()
 # No version
 
 
-def without_version(updated_at: datetime | None = None, seen_at: datetime | None = None) -> dict[str, Any]:
-    """Show a run as a check by itself does; a query shows no such times."""
-    shown = {"id": "run_1", "status": "PENDING_VERSION", "updatedAt": updated_at and updated_at.isoformat()}
-    return {"run_1": Run.from_answer(shown, seen_at=seen_at)}
+def without_version() -> dict[str, Any]:
+    return all_seen(("run_1",), "PENDING_VERSION")
 
 
 def test_before_a_run_is_canceled_that_has_no_version_it_is_checked_once_more() -> None:
@@ -169,7 +164,7 @@ def test_a_check_that_fails_then_puts_the_cancel_off_until_the_run_is_seen() -> 
     wait.reply(without_version())
     wait.reply({}, after=300)
     step = wait.reply({"run_1": LOST})
-    assert (step.is_fresh, step.until) == (False, float("inf"))
+    assert (step.is_fresh, step.until) == (False, wait.clock.time() + 60)
     step = wait.reply(without_version(), after=30)  # it may be a query's
     assert step == Check(run_ids=("run_1",), is_fresh=True)
     assert wait.reply(without_version()) == Cancel(run_ids=("run_1",))
@@ -184,41 +179,13 @@ def test_a_run_that_is_due_during_the_check_of_another_one_needs_one_of_its_own(
     assert wait.reply(canceled("run_1")) == Check(run_ids=("run_2",), is_fresh=True)
 
 
-@pytest.mark.parametrize(
-    ("updated_at", "seen_at", "waited"),
-    [
-        (DATE, DATE, 0),
-        (DATE, DATE + timedelta(seconds=50), 50),
-        # A time in the answer may be later than its date, which has no fractions of a second.
-        (DATE + timedelta(seconds=0.75), DATE, 0),
-        # Without a time of the server, the first check counts.
-        (DATE, None, 0),
-        (None, DATE, 0),
-        (None, None, 0),
-    ],
-)
-def test_how_long_a_run_has_waited_for_a_version_goes_by_the_servers_clock(
-    updated_at: datetime | None, seen_at: datetime | None, waited: float
-) -> None:
-    step = Wait("run_1", pending_version_timeout=300).reply(without_version(updated_at, seen_at))
-    assert step.until == START + 300 - waited
-    assert Wait("run_1", pending_version_timeout=None).reply(without_version()).until == float("inf")
-
-
-def test_a_check_of_a_run_by_itself_corrects_since_when_it_waits_for_a_version() -> None:
+def test_how_long_a_run_has_waited_for_a_version_counts_from_when_it_was_first_seen_so() -> None:
     wait = Wait("run_1", pending_version_timeout=300)
-    assert wait.reply(without_version()).until == START + 300  # as a query shows it
-    now = DATE + timedelta(seconds=45)
-    earlier = now - timedelta(seconds=250)
-    assert wait.reply(without_version(earlier, now), after=45).until == START + 45 + 50
-    assert wait.reply(without_version(), after=1).until == START + 45 + 50
-    now += timedelta(seconds=50)
-    assert wait.reply({}, after=49).is_fresh
-    step = wait.reply(without_version(now, now))  # for another one since
-    assert (step.is_fresh, step.until) == (False, START + 95 + 300)
-    assert wait.reply({}, after=300).is_fresh
-    later = now + timedelta(seconds=300)
-    assert wait.reply(without_version(now, later)) == Cancel(run_ids=("run_1",))
+    assert wait.reply(without_version()).until == START + 300
+    assert wait.reply(without_version(), after=45).until == START + 300
+    wait.reply(all_seen(("run_1",), "QUEUED"), after=5)
+    assert wait.reply(without_version(), after=1).until == START + 51 + 300
+    assert Wait("run_1", pending_version_timeout=None).reply(without_version()).until == float("inf")
 
 
 @pytest.mark.parametrize(
@@ -305,85 +272,28 @@ def test_of_more_than_10_runs_an_end_that_does_not_count_as_success_is_named(sta
     assert wait.hear(["run_77"], named) == [f"Run run_77 is {named}"]
 
 
-def test_checks_that_fail_are_one_line_at_the_begin_each_five_minutes_and_at_the_end() -> None:
+def test_checks_that_fail_are_one_line_at_the_begin_one_a_minute_and_one_at_the_end() -> None:
     wait = Wait(*HUNDRED)
     failed = "Status checks of 40 of 100 runs failed; still waiting: no connection"
     assert wait.hear(HUNDRED[:40], LOST) == [failed]
     assert wait.hear(HUNDRED[40:], "EXECUTING", after=10) == []
-    wait.seen_ago = (290, 0)
-    assert wait.hear(HUNDRED[:40], LOST, after=290) == [
-        "100 of 100 runs have not ended yet",
-        "40 of 100 runs could not be checked; still waiting: no connection",
-    ]
+    for seconds in (60, 120):
+        assert wait.step.until == START + seconds
+        assert wait.hear(HUNDRED[:40], LOST, after=START + seconds - wait.clock.time()) == [
+            f"Status checks of 40 of 100 runs have failed for {seconds} s; still waiting: no connection"
+        ]
     assert wait.hear(HUNDRED[:39], "EXECUTING", after=10) == []
-    assert wait.hear(HUNDRED[39:40], "EXECUTING") == ["40 runs can be checked again after 310 s"]
-    assert wait.hear(HUNDRED[:40], LOST) == [failed]
-
-
-@pytest.mark.parametrize("count", [3, 100])
-@pytest.mark.parametrize("logs_progress", [False, True])
-def test_while_no_check_works_a_line_a_minute_says_when_the_runs_were_last_seen(
-    count: int, logs_progress: bool
-) -> None:
-    wait = Wait(*HUNDRED[:count], logs_progress=logs_progress)
-    wait.hear(HUNDRED[1:count], "EXECUTING")
-    [line] = wait.hear(HUNDRED[:1], LOST, after=20)
-    assert line == f"Status checks of 1 of {count} runs failed (run_0); still waiting: no connection"
-    shown = (
-        f"{count} of {count} runs, last seen 09:46:40 to 09:46:45 UTC: 1 not checked yet, {count - 1} EXEC"
-    )
-    for minute, seconds in ((1, 75), (2, 135)):
-        wait.seen_ago = (seconds + 5, seconds)
-        assert wait.step.until <= START + 20 + 60 * minute
-        [line] = wait.hear(after=60)
-        assert line.startswith(
-            f"No status check has worked since 09:46:45 UTC ({seconds} s): no connection. "
-        )
-        assert f"Still waiting for {shown}" in line
-    assert (
-        wait.hear(HUNDRED[:count], "EXECUTING", after=5)[0]
-        == f"{count} runs can be checked again after 125 s"
-    )
+    assert wait.hear(HUNDRED[39:40], "EXECUTING") == ["40 runs can be checked again after 130 s"]
+    assert wait.hear(HUNDRED[:1], LOST) == [failed.replace("40", "1").replace("failed", "failed (run_0)")]
 
 
 def test_what_was_seen_before_an_outage_is_not_said_as_if_it_was_seen_now() -> None:
     wait = Wait(logs_progress=True)
     wait.hear(IDS, "EXECUTING")
     wait.hear(IDS[:1], LOST, after=20)
-    wait.seen_ago = (30, 30)
-    assert wait.hear(after=10) == []
-    wait.seen_ago = (30, 5)
-    assert wait.hear(IDS[1:], "QUEUED", after=30) == [
-        "0 of 3 runs have ended: 1 EXECUTING when last seen, 2 QUEUED"
-    ]
-
-
-def test_an_outage_is_one_also_while_the_checks_of_a_run_fail_for_longer() -> None:
-    wait = Wait(logs_progress=True, poll_interval=50)
-    wait.hear(IDS[1:], "EXECUTING")
-    wait.hear(IDS[:1], LOST)
-    wait.seen_ago = (600, 100)
-    assert not [line for line in wait.hear(after=600) if line.startswith("No status check")]
-    wait.seen_ago = (600, 101)
-    [line] = wait.hear(after=60)
-    assert line.startswith("No status check has worked since ")
-
-
-def test_a_run_whose_own_checks_fail_is_no_outage_while_others_end() -> None:
-    wait = Wait(logs_progress=True)
-    wait.hear(IDS, "EXECUTING")
-    wait.hear(IDS[:1], LOST, after=20)
-    wait.hear(IDS[1:], "COMPLETED", after=10)
-    wait.seen_ago = (85, 85)
-    assert not [line for line in wait.hear(after=55) if line.startswith("No status check")]
-
-
-def test_one_failed_check_as_a_line_is_due_says_nothing_of_other_runs() -> None:
-    wait = Wait(logs_progress=True)
-    wait.hear(IDS, "EXECUTING")
-    wait.seen_ago = (61, 61)
-    wait.hear(IDS[:1], LOST, after=61)
-    assert wait.hear(IDS[:1], "EXECUTING", after=2)[0] == "1 run can be checked again after 2 s"
+    assert wait.hear(after=20) == []
+    assert wait.hear(IDS[:1], "EXECUTING", after=10) == ["1 run can be checked again after 30 s"]
+    assert wait.hear(after=20) == ["0 of 3 runs have ended: 3 EXECUTING"]
 
 
 @pytest.mark.parametrize("outage", [LOST, NOT_SENT])

@@ -17,7 +17,6 @@ ALL: dict[str, Any] = {
     "pending_version_timeout": None,
     "patience": 30.0,
     "cancels": False,
-    "is_development": True,
     "success_statuses": ["COMPLETED"],
     "cancels_others": True,
     "logs_progress": True,
