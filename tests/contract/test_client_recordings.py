@@ -547,13 +547,6 @@ def test_the_children_and_the_root_of_a_run_are_read() -> None:
         assert (run.root_id is None) == (parent is None)
 
 
-@each([exchange for exchange in CHILDREN if "(engine PENDING_CANCEL)" in exchange.name])
-def test_a_canceled_child_whose_worker_continues_is_not_terminated(exchange: Exchange) -> None:
-    run = run_of(exchange)
-    assert run.is_canceled
-    assert not run.is_terminated
-
-
 # Of a suspended child that its parent's end has canceled, the answer does not show that it has ended.
 ENDED = [
     exchange

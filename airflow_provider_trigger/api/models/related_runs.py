@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from airflow_provider_trigger.api.models.statuses import RunStatus, meaning_of
 from airflow_provider_trigger.api.responses import read_text, read_time
-
-# A suspended parent is over at once, and its children are canceled 0.1 to 0.5 s later (measured).
-_PASSED_ON_WITHIN = timedelta(seconds=1)
-# A run that ends itself has its end 5 ms before its last change, one that ends with its parent 50 to 130 ms
-# (measured).
-_OWN_END_WITHIN = timedelta(milliseconds=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +49,6 @@ def children_of(run_id: str, attributes: Mapping[str, Any]) -> list[ChildRun]:
 def root_id_of(attributes: Mapping[str, Any]) -> str | None:
     """Return the id of the run at the top of a run's tree, None for a run that no other one has started."""
     return read_text(_related_run(attributes, "root").get("id"))
-
-
-def has_ended_with_parent(
-    attributes: Mapping[str, Any], *, finished_at: datetime, updated_at: datetime | None
-) -> bool:
-    """
-    Return whether ``finished_at`` of a CANCELED run says only when its parent ended.
-
-    A parent's end cancels its children, whose ``finishedAt`` is then the parent's; a child that executes has
-    it although its worker continues, until that acknowledges (measured).
-    """
-    if updated_at is None or updated_at - finished_at <= _OWN_END_WITHIN:
-        return False
-    parent = _related_run(attributes, "parent")
-    parent_finished_at = read_time(parent.get("finishedAt"))
-    if parent_finished_at is not None:
-        return finished_at == parent_finished_at
-    canceled_at = read_time(parent.get("updatedAt")) if parent.get("status") == RunStatus.CANCELED else None
-    return canceled_at is not None and timedelta(0) <= finished_at - canceled_at <= _PASSED_ON_WITHIN
 
 
 def _related(attributes: Mapping[str, Any], name: str) -> Any:

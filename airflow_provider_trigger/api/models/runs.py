@@ -12,7 +12,6 @@ from typing import Any
 from airflow_provider_trigger.api.models.related_runs import (
     ChildRun,
     children_of,
-    has_ended_with_parent,
     root_id_of,
 )
 from airflow_provider_trigger.api.models.run_errors import RunError
@@ -156,17 +155,13 @@ class Run(ListedRun):
         Whether the run can no longer change, as far as this answer alone shows it.
 
         The worker of a canceled run may still report that the run completed (measured). It is terminated when
-        it has a ``finished_at`` of its own, not its parent's; or when no worker ever had it, so that
-        ``started_at`` is missing; or when so much time has passed that the engine has forced it.
+        it has a ``finished_at``; or when no worker ever had it, so that ``started_at`` is missing; or when so
+        much time has passed that the engine has forced it. A child that was canceled with its parent has the
+        parent's ``finished_at``, although its own worker may continue for a moment.
         """
         if not self.is_canceled:
             return self.is_final
-        if not self.started_at or self._is_forced:
-            return True
-        finished_at = self.finished_at
-        return finished_at is not None and not has_ended_with_parent(
-            self.attributes, finished_at=finished_at, updated_at=self.updated_at
-        )
+        return not self.started_at or self.finished_at is not None or self._is_forced
 
     @property
     def age(self) -> float:
