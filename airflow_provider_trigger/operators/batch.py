@@ -114,18 +114,20 @@ class ManyRunsOperator(RunsOperator):
         from airflow_provider_trigger.run.output import Outputs
 
         ends = self._ends_of(run_ids, check_failed(ended, work.client), work)
-        push(self, RESULTS_KEY, [end.to_dict() for end in ends], work.context)
+        outputs = Outputs(max_size=self.max_output_size)
         failure = conclusion.failure_of_batch(
             ends, fail_on=self.fail_on, log=self.log, tag=tag_of(work.context)
         )
+        try:
+            if not failure:
+                completed = list(dict.fromkeys(end.run_id for end in ends if not end.reason))
+                outputs.fetch(completed, work.client, log=self.log)
+        finally:
+            # An event, and a query, show less of a run than the answer that has its output.
+            push(self, RESULTS_KEY, [end.with_output(outputs).to_dict() for end in ends], work.context)
         self._write_logs(ends, work.hook, fails=failure is not None)
         if failure:
             raise failure
-        completed = list(dict.fromkeys(end.run_id for end in ends if not end.reason))
-        outputs = Outputs(max_size=self.max_output_size)
-        outputs.fetch(completed, work.client, log=self.log)
-        # An event, and a query, show less of a run than the answer that has its output.
-        push(self, RESULTS_KEY, [end.with_output(outputs).to_dict() for end in ends], work.context)
         conclusion.check_fetched(
             ends, outputs, connection=work.hook.settings, fail_on=self.fail_on, log=self.log
         )

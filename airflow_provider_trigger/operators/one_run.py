@@ -7,7 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_trigger._compat import AirflowException
+from airflow_provider_trigger._compat.assets import add_to_asset_events
 from airflow_provider_trigger.operators.base import RunsOperator, Work
+from airflow_provider_trigger.operators.results import push
+from airflow_provider_trigger.xcom_keys import RUN_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.run.starts import Started
     from airflow_provider_trigger.run.wait_settings import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
+
+
+ASSET_EXTRA = "trigger_dev"
+"""The key in the ``extra`` of an asset's event."""
 
 
 class OneRunOperator(RunsOperator):
@@ -55,8 +62,8 @@ class OneRunOperator(RunsOperator):
         super()._defer(run_ids, replace(settings, logs_end=False), guard, context)
 
     def _complete(self, event: Any, context: Context) -> Any:
-        from airflow_provider_trigger.run.describe import state_of
         from airflow_provider_trigger.run.event import check_again, read_event
+        from airflow_provider_trigger.run.facts import state_of
 
         [(run_id, waited)] = read_event(event).items()
         hook = self._hook()
@@ -70,7 +77,6 @@ class OneRunOperator(RunsOperator):
     def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited], work: Work) -> Any:
         """Return the output of a run that has completed, or fail."""
         from airflow_provider_trigger.operators.conclusion import failure_of
-        from airflow_provider_trigger.operators.known import keep_facts
         from airflow_provider_trigger.report.ends import why_no_output
         from airflow_provider_trigger.run.event import check_again
         from airflow_provider_trigger.run.output import output_for_xcom
@@ -81,7 +87,7 @@ class OneRunOperator(RunsOperator):
         if waited.end is WaitEnd.FINAL and waited.run and not (waited.run.has_contents or waited.error):
             # It was taken up as the wait for its worker has seen it.
             waited = check_again(run_id, waited, work.client)
-        keep_facts(self, waited.run, work.context, run_id=run_id, run_url=run_url)
+        self._keep_facts(waited.run, work.context, run_id=run_id, run_url=run_url)
         [end] = self._ends_of(run_ids, {run_id: waited}, work)
         self._write_logs([end], work.hook, fails=bool(end.reason))
         if reason := why_no_output(waited, run_url=run_url):
@@ -89,3 +95,18 @@ class OneRunOperator(RunsOperator):
         if waited.run is not None and waited.run.is_success:
             return output_for_xcom(waited.run, work.client, max_size=self.max_output_size, log=self.log)
         raise failure_of(end, run_url=run_url, log=self.log)
+
+    def _keep_facts(self, run: Run | None, context: Context, *, run_id: str, run_url: str) -> None:
+        """Push what is known of a run, and add it to the events of the assets that the task updates."""
+        from airflow_provider_trigger.run.facts import run_facts
+        from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
+
+        facts = run_facts(run, run_id=run_id, run_url=run_url)
+        metadata = facts.pop("metadata")
+        add_to_asset_events(self.outlets, context, key=ASSET_EXTRA, value=facts)
+        try:
+            metadata = for_xcom(metadata, f"The metadata of run {run_id}", log=self.log)
+        except UnstorableError as error:
+            self.log.warning("%s: XCom %r lacks it", error, RUN_KEY)
+            metadata = None
+        push(self, RUN_KEY, facts | {"metadata": metadata}, context)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.describe import missing_version, state_of
+from airflow_provider_trigger.run.facts import missing_version, state_of
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 from airflow_provider_trigger.wording import MAX_NAMED, counted, enumeration
