@@ -49,7 +49,6 @@ MUTATED = tuple(
         "cancel/search",
         "durations",
         "run/identity",
-        "run/query_pace",
         "run/status_watch",
         "sources/run_ids",
     )

@@ -17,9 +17,8 @@ from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.settings import settings_of
 from airflow_provider_trigger.run.checks import CONCURRENCY, call_each, call_once
 from airflow_provider_trigger.run.status_watch import StatusWatch
-from airflow_provider_trigger.run.steps import Cancel, Check, News, Step, Steps
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
-from airflow_provider_trigger.run.waited import Waited
+from airflow_provider_trigger.run.waited import Cancel, Check, News, Step, Steps, Waited
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

@@ -24,7 +24,7 @@ from airflow_provider_trigger.run.drive import StoppedError, pause
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search
 from airflow_provider_trigger.run.sending import Sending, find_by_key
-from airflow_provider_trigger.run.steps import News
+from airflow_provider_trigger.run.waited import News
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

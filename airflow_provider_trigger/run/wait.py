@@ -1,8 +1,8 @@
 """
 Wait for runs, as a generator without I/O: what to check, what to cancel, and when to stop waiting.
 
-It yields the steps of :mod:`airflow_provider_trigger.run.steps`; a driver takes each one, and hands back what
-came of it. So a driver that blocks, and one on an event loop, share all there is to waiting.
+It yields the steps of :mod:`airflow_provider_trigger.run.waited`; a driver takes each one, and hands back
+what came of it. So a driver that blocks, and one on an event loop, share all there is to waiting.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, call_of_others, is_answer, shows_an_outage
-from airflow_provider_trigger.run.steps import Cancel, Check, News, Step, Steps
 from airflow_provider_trigger.run.wait_log import WaitLog
 from airflow_provider_trigger.run.wait_settings import WaitSettings
-from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import Cancel, Check, News, Step, Steps, Waited, WaitEnd
 
 
 @dataclass(slots=True, eq=False)

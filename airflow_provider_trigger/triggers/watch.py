@@ -17,8 +17,8 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.status_watch import StatusWatch
-from airflow_provider_trigger.run.steps import Cancel, Check, News
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
+from airflow_provider_trigger.run.waited import Cancel, Check, News
 from airflow_provider_trigger.triggers.cancels import cancel_runs
 from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY, Use, WatchClients
 
@@ -37,7 +37,7 @@ _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Watch]] = 
 
 
 async def drive(steps: Generator[Any, Any, T], hook: TriggerDevHook, *, use: Use = "urgent") -> T:
-    """Take the steps of a wait, which are a :data:`.steps.Step` or seconds to pause; return its result."""
+    """Take the steps of a wait, which are a :data:`.waited.Step` or seconds to pause; return its result."""
     reply: Any = None
     with closing(steps), watch_runs(hook) as listener:
         while True:

@@ -32,10 +32,10 @@ from airflow_provider_trigger.defaults import BULK_FROM, BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.run import (
     identity,
-    query_pace,
     request,
     search,
     starts,
+    status_watch,
     wait_log,
     wait_settings,
 )
@@ -178,7 +178,7 @@ MAPPED_TASKS = "|366 s, 2,537 requests, 0 rejected, 1269 MB|"
 STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("limits.md", "| up to 300 | two for each run: ", lambda: BULK_FROM == 300),
     ("limits.md", "cancels 500 exact ids with one request", lambda: MAX_SIZE == 500),
-    ("limits.md", "with one query every 2 s", lambda: query_pace.QUERY_INTERVAL == 2),
+    ("limits.md", "with one query every 2 s", lambda: status_watch.QUERY_INTERVAL == 2),
     ("limits.md", "up to 5,000 runs", lambda: query.MAX_QUERIED_RUNS == 5000),
     ("limits.md", "the checks use three quarters at most", lambda: watch_clients.CHECKS_RESERVE == 0.25),
     ("limits.md", "deferred: 120 s, while the triggerer runs", lambda: TIME_LIMIT == 120),

@@ -12,10 +12,9 @@ from requests import ReadTimeout
 from airflow_provider_trigger.api.errors import NotSentError, OversizeError, TransportError
 from airflow_provider_trigger.run.checks import CONCURRENCY
 from airflow_provider_trigger.run.drive import WATCHED_ALONE, BlockingWatch, StoppedError, drive
-from airflow_provider_trigger.run.steps import Cancel, Check
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
-from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import Cancel, Check, Waited, WaitEnd
 
 GET, LIST = "GET /api/v3/runs/", "GET /api/v1/runs"
 

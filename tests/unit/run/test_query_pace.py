@@ -17,7 +17,7 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
     UnexpectedAnswerError,
 )
-from airflow_provider_trigger.run.query_pace import QueryPace
+from airflow_provider_trigger.run.status_watch import QueryPace
 
 SENT: dict[str, Any] = {"method": "POST", "path": "/q", "detail": "no", "request_id": None, "retryable": True}
 BUSY, MISSING = RateLimitError(status=429, **SENT), NotFoundError(status=404, **SENT)

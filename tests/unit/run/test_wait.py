@@ -13,10 +13,9 @@ from fake_log import Log
 from airflow_provider_trigger.api.errors import NotSentError, PermissionDeniedError, TransportError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.run.steps import Cancel, Check
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
-from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import Cancel, Check, Waited, WaitEnd
 
 IDS = ("run_1", "run_2", "run_3")
 HUNDRED = [f"run_{number}" for number in range(100)]

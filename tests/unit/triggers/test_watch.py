@@ -18,12 +18,10 @@ from airflow_provider_trigger.api.errors import ServerError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Send
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.run.query_pace import QUERY_INTERVAL
-from airflow_provider_trigger.run.status_watch import StatusWatch
-from airflow_provider_trigger.run.steps import Check
+from airflow_provider_trigger.run.status_watch import QUERY_INTERVAL, StatusWatch
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
-from airflow_provider_trigger.run.waited import WaitEnd
+from airflow_provider_trigger.run.waited import Check, WaitEnd
 from airflow_provider_trigger.triggers.watch import Listener, Watch, drive, wait_for, watch_runs
 from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY, WatchClients
 

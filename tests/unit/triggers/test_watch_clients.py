@@ -19,7 +19,7 @@ from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.hooks import fetching
-from airflow_provider_trigger.run.steps import Check
+from airflow_provider_trigger.run.waited import Check
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers import watch, watch_clients
 from airflow_provider_trigger.triggers.background import in_thread
