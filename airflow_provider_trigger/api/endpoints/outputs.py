@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_provider_trigger.api.errors import (
     NotSentError,
     RateLimitError,
-    RedirectError,
     ResponseError,
     ServerError,
     UnexpectedAnswerError,
@@ -39,11 +39,12 @@ def fetch_output(url: str, *, limit: int = MAX_BODY_BYTES) -> Call[Any]:
         kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
         # A page, text/html, is not what a worker stored.
         if kind == _TEXT or (kind not in (_JSON, SUPERJSON, _PAGE) and path.endswith(".txt")):
-            return _text(request, response)
+            with suppress(UnicodeDecodeError):
+                return response.body.decode("utf-8")
+            raise UnexpectedAnswerError(f"{request} answered a text that is not UTF-8", retryable=False)
         value = response.json()
         if value is None and response.body.strip() != b"null":
-            what = f"{len(response.body)} bytes of {kind[:100] or 'no content type'}"
-            raise UnexpectedAnswerError(f"{request} answered an output that is not JSON: {what}")
+            raise UnexpectedAnswerError(f"{request} answered an output that is not JSON")
         return value if kind == _JSON else from_superjson(value)
 
     return Call(request=request, read=read)
@@ -67,21 +68,11 @@ def _raise_unless_success(request: Request, response: Response, host: str) -> No
         return
     kind = {429: RateLimitError}.get(status, ServerError if status >= 500 else ResponseError)
     detail = f"the object store {host} failed" if may_pass(status) else f"{_REJECTED} ({host})"
-    if 300 <= status < 400:
-        kind, detail = RedirectError, f"the object store {host} redirects elsewhere, which is not followed"
     raise kind(
         method=request.method,
         path=request.path[:200],
         status=status,
         detail=detail,
-        request_id=response.headers.get("x-amz-request-id", "")[:100] or None,
+        request_id=None,
         retryable=may_pass(status),
     )
-
-
-def _text(request: Request, response: Response) -> str:
-    try:
-        return response.body.decode("utf-8")
-    except UnicodeDecodeError:
-        size = f"{len(response.body)} bytes"
-    raise UnexpectedAnswerError(f"{request} answered a text that is not UTF-8 ({size})", retryable=False)

@@ -106,7 +106,7 @@ def test_a_text_stays_text(response, url: str, kind: str) -> None:
 def test_a_text_that_is_not_utf_8_is_unexpected(response) -> None:
     error = failure(response(200, b"\xff\xfe", {"content-type": "text/plain"}))
     assert type(error) is errors.UnexpectedAnswerError
-    assert str(error) == "GET /packets/p/prod/run_1/output.json answered a text that is not UTF-8 (2 bytes)"
+    assert str(error) == "GET /packets/p/prod/run_1/output.json answered a text that is not UTF-8"
     assert not error.retryable
     assert error.__context__ is None
 
@@ -116,10 +116,7 @@ def test_a_text_that_is_not_utf_8_is_unexpected(response) -> None:
 def test_what_is_not_json_is_unexpected(response, body: bytes, kind: str) -> None:
     error = failure(response(200, body, {"content-type": kind}))
     assert type(error) is errors.UnexpectedAnswerError
-    assert str(error) == (
-        "GET /packets/p/prod/run_1/output.json answered an output that is not JSON: "
-        f"{len(body)} bytes of {kind or 'no content type'}"
-    )
+    assert str(error) == "GET /packets/p/prod/run_1/output.json answered an output that is not JSON"
 
 
 REJECTED = "rejected the URL of the output, which is valid for 300 s (store.test)"
@@ -129,8 +126,7 @@ FAILED = "the object store store.test failed"
 @pytest.mark.parametrize(
     ("status", "kind", "detail"),
     [
-        *((status, errors.ResponseError, REJECTED) for status in (401, 403, 404)),
-        (301, errors.RedirectError, "the object store store.test redirects elsewhere"),
+        *((status, errors.ResponseError, REJECTED) for status in (301, 401, 403, 404)),
         (429, errors.RateLimitError, FAILED),
         *((status, errors.ServerError, FAILED) for status in (500, 503)),
     ],
@@ -138,10 +134,8 @@ FAILED = "the object store store.test failed"
 def test_an_error_status_is_the_stores_and_not_trigger_devs(
     response, status: int, kind: type[errors.ResponseError], detail: str
 ) -> None:
-    headers = {"x-amz-request-id": "AMZ7", "location": URL}
-    error = failure(response(status, b"<Error>" + URL.encode(), headers))
+    error = failure(response(status, b"<Error>" + URL.encode(), {"location": URL}))
     assert type(error) is kind
     assert error.retryable is (detail == FAILED)
     assert str(error).startswith(f"GET /packets/p/prod/run_1/output.json answered {status}: ")
     assert detail in str(error)
-    assert str(error).endswith("(request AMZ7)")
