@@ -19,7 +19,7 @@ PARAMS = {
         type=["null", "array"],
         items={"type": "string"},
         title="Run ids",
-        description="One run id, or URL of a run, in each line.",
+        description="One run id in each line.",
     ),
     "tag": Param(
         None,

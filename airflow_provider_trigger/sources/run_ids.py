@@ -6,14 +6,11 @@ import ast
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from airflow_provider_trigger.log import Line, Log, write
 from airflow_provider_trigger.wording import MAX_LINES, enumeration
-
-MAX_LENGTH = 256
-"""The longest id that is accepted; real ones have 29 characters, of tokens 35."""
 
 SEQUENCE_TEXT = re.compile(r"Lazy\w{0,30}Sequence\((?:\[\d+ items?\]|<unevaluated length>)\)")
 """
@@ -25,19 +22,18 @@ Its word has a limit, else a search would take the square of a text's length.
 MAX_SHOWN = 80
 """How many characters of an invalid value a message shows."""
 
+_MAX_DEPTH = 100  # of lists in lists: deeper ones would exceed Python's own limit
 _NONE_TEXTS = ("None", "null")
-_LITERAL_STARTS = ("[", "(", "{", '"', "'")
-_LIST_REASON = "it looks like a list, but cannot be read as one"
-_DICT_REASON = "it looks like a dict, but cannot be read as one; a template needs double braces: {{ … }}"
 _BATCH_PREFIX = "batch_"
-_BATCH_REASON = (
+_BATCH = (
     "it is a batch without its run ids: give the 'runs' of the SDK's batch.retrieve, "
     "or of GET /api/v2/batches/{id}"
 )
-_NO_XCOM = "probably found no XCom: check task_ids and key in it"
+_NO_XCOM = "a template probably found no XCom: check task_ids and key in it"
+# Up to 256 characters, and no number; real ones have 29, of tokens 35.
+_ID = re.compile(r"(?!\d+$)(?=.*[^\W_])[\w.:-]{1,256}", re.ASCII)
 _SEPARATORS = re.compile(r"[,\s]+")
-_URL_SEPARATORS = re.compile(r"\s+|,(?=https?://)")  # the query of a URL may hold commas
-_ID_CHARACTERS = re.compile(r"[\w.:-]+", re.ASCII)
+_ADDRESS = re.compile(r"[^?#]*/waitpoints/tokens/(waitpoint_\w+)(?:/.*)?")
 # What follows it in the address of a waitpoint token is a secret.
 _SECRET = re.compile(r"(?<=callback/)[^\s'\",\])}]+")
 
@@ -52,9 +48,8 @@ class IdKind:
     """What real ones begin with; a value that begins otherwise is left to the server."""
     keys: tuple[str, ...]
     """Of a dict, where its id may be."""
-    in_path: re.Pattern[str]
-    url: str
-    """What a URL must be that of."""
+    valid: str
+    """What a value must be."""
     instead: str
     """The operator for where a callback has no XCom."""
 
@@ -64,8 +59,7 @@ RUN_IDS = IdKind(
     argument="run_ids",
     prefix="run_",
     keys=("id", "run_id"),
-    in_path=re.compile(r"/runs/(run_\w+)(?:/|$)"),
-    url="a run: …/runs/run_…",
+    valid="it must be an id (run_…), a list of ids, or a dict with 'id', 'run_id' or 'runs'",
     instead="CancelTriggerRunOperator",
 )
 TOKEN_IDS = IdKind(
@@ -73,15 +67,10 @@ TOKEN_IDS = IdKind(
     argument="token_ids",
     prefix="waitpoint_",
     keys=("id", "token_id", "url"),
-    in_path=re.compile(r"/waitpoints/tokens/(waitpoint_\w+)(?:/|$)"),
-    url="a waitpoint token: …/waitpoints/tokens/waitpoint_…",
+    valid="it must be an id (waitpoint_…), a token's URL, a list of these, or a dict with 'id', 'token_id' "
+    "or 'url'",
     instead="CompleteWaitpointTokenOperator",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _NoneValue:
-    source: str
 
 
 @dataclass(slots=True)
@@ -92,7 +81,7 @@ class RunIds:
     invalid: list[str] = field(default_factory=list)
     """A sentence for each value that is not an id, nor the id of a task."""
     skipped: list[str] = field(default_factory=list)
-    """The sources of a ``None`` next to other values."""
+    """The source of each ``None`` next to other values."""
     empty: list[str] = field(default_factory=list)
     """A sentence for each source that gave nothing at all."""
     failed: list[str] = field(default_factory=list)
@@ -106,24 +95,26 @@ class RunIds:
         """
         Add the ids that a value holds; ``source`` is where it came from, for messages.
 
-        It may be an id, a URL with one, a dict with ``id`` or ``run_id``, the answer of a batch call with
-        ``runs``, any nesting of these in lists, or the text of such a list.
+        It may be an id, a dict with ``id`` or ``run_id``, the answer of a batch call with ``runs``, any
+        nesting of these in lists, or the text of such a list; the URL of a token, too.
         """
-        nones: list[str] = []
-        count = 0
-        for item in _Reader(self.kind, source).read(value):
+        nones = count = 0
+        for item in _read(value, self.kind):
             count += 1
-            if isinstance(item, _NoneValue):
-                nones.append(item.source)
-            elif isinstance(item, ValueError):
-                self.invalid.append(str(item))
+            if item is None:
+                nones += 1
+            elif isinstance(item, _Invalid):
+                error = invalid_value(item.value, source=source, kind=self.kind.name, reason=item.reason)
+                self.invalid.append(str(error))
             elif item not in self._seen:
                 self._seen.add(item)
                 self.found.append(item)
-        if count == len(nones):
-            self.empty.append(_describe_empty(value, source, self.kind, holds_none=bool(nones)))
+        if count > nones:
+            self.skipped += [source] * nones
+        elif nones:
+            self.empty.append(f"{source} is None: a task returned None or was skipped, or {_NO_XCOM}")
         else:
-            self.skipped += nones
+            self.empty.append(f"{source} is an empty list")
 
 
 def hint(found: str, kind: IdKind = RUN_IDS) -> str | None:
@@ -167,112 +158,73 @@ def invalid_value(value: object, *, source: str, kind: str, reason: str) -> Valu
     return ValueError(f"{show(value)} from {source} is not a valid {kind}: {reason}")
 
 
-_Item = str | ValueError | _NoneValue
-"""An id, or what is in the place of one."""
+class _Invalid(NamedTuple):
+    value: object
+    reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Reads the ids of a kind that a value from some source holds."""
-
-    kind: IdKind
-    source: str
-    is_item: bool = False
-    """Whether it reads a part of a list, whose place the source names already."""
-
-    def read(self, value: object) -> Iterator[_Item]:
-        if value is None:
-            yield _NoneValue(self.source)
-        elif isinstance(value, str):
-            yield from self._read_text(value.strip())
-        elif isinstance(value, Mapping):
-            yield from self._read_mapping(value)
-        elif not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray)):
-            yield self._invalid(value, f"it must be a string, not {type(value).__name__}")
-        else:
-            for index, item in enumerate(value):
-                one = self if self.is_item else replace(self, source=f"{self.source}[{index}]", is_item=True)
-                yield from one.read(item)
-
-    def _read_mapping(self, value: Mapping[object, object]) -> Iterator[_Item]:
-        is_run, keys = self.kind is RUN_IDS, self.kind.keys
-        runs = value.get("runs") if is_run else None
-        if isinstance(runs, (list, tuple)):  # the answer of a batch call, whose id is the batch's
-            yield from self.read(runs)
-            return
-        texts = {text for key in keys if isinstance(text := value.get(key), str)}
-        # An "id" next to a "run_id" may belong to anything.
-        ids = [text for text in texts if len(texts) == 1 or text.startswith(self.kind.prefix)]
-        if len(ids) == 1 and not (is_run and ids[0].startswith(_BATCH_PREFIX)):
-            yield self._read_id(ids[0])
-        elif len(texts) > 1:
-            yield self._invalid(value, f"its {' and its '.join(map(repr, keys[:2]))} differ")
-        elif is_run and (texts or isinstance(value.get("batchId"), str)):
-            yield self._invalid(value, _BATCH_REASON)
-        else:
-            shape = f"{' or '.join(map(repr, keys))}, a string"
-            yield self._invalid(value, f"a dict must have {shape}" + ", or 'runs', a list" * is_run)
-
-    def _read_text(self, text: str) -> Iterator[_Item]:
-        if "{{" in text or "{%" in text:
-            yield self._invalid(text, "it is a Jinja template that was not rendered")
-        elif "{" in text or text.startswith(_LITERAL_STARTS):
-            try:
-                value = read_literal(text)
-            except ValueError:
-                yield self._invalid(text, _DICT_REASON if "{" in text else _LIST_REASON)
-            else:
-                yield from replace(self, is_item=True).read(value)
-        elif SEQUENCE_TEXT.match(text):
-            reason = "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output"
-            yield self._invalid(text, reason)
-        else:
-            separators = _URL_SEPARATORS if "://" in text else _SEPARATORS
-            parts = [part.strip(",") for part in separators.split(text)]
-            for part in [part for part in parts if part] or [""]:
-                yield self._read_id(part)
-
-    def _read_id(self, text: str) -> _Item:
-        if text in _NONE_TEXTS:
-            return _NoneValue(self.source)
-        found = text
-        if "/" in text:
-            in_path = self.kind.in_path.search(re.split(r"[?#]", text)[0])
-            if in_path is None:
-                return self._invalid(text, f"a URL must be that of {self.kind.url}")
-            found = in_path[1]
-        reason = self._why_invalid(found)
-        return self._invalid(text, reason) if reason else found
-
-    def _why_invalid(self, found: str) -> str | None:
-        if not found:
-            return f"it is empty; if it is a template, it {_NO_XCOM}"
-        if len(found) > MAX_LENGTH:
-            return f"it is longer than {MAX_LENGTH} characters"
-        if found.isdigit():
-            return "it is a number"
-        if not _ID_CHARACTERS.fullmatch(found):
-            return f"it has characters that a {self.kind.name} cannot have"
-        if not any(map(str.isalnum, found)):
-            return "it has no letter and no digit"
-        return None
-
-    def _invalid(self, value: object, reason: str) -> ValueError:
-        return invalid_value(value, source=self.source, kind=self.kind.name, reason=reason)
+_Item = str | _Invalid | None
 
 
-def _describe_empty(value: object, source: str, kind: IdKind, *, holds_none: bool) -> str:
-    text = value.strip() if isinstance(value, str) else None
+def _read(value: object, kind: IdKind, depth: int = 0) -> Iterator[_Item]:
+    """Yield the ids that a value holds, and None and what is invalid in their places."""
     if value is None:
-        output = "if it is a task's output, the task returned None or was skipped"
-        return f"{source} is None: {output}; if it is a template, it {_NO_XCOM}"
+        yield None
+    elif isinstance(value, str):
+        yield from _read_text(value.strip(), kind, depth)
+    elif isinstance(value, Mapping):
+        yield from _read_mapping(value, kind, depth)
+    elif not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray)):
+        yield _Invalid(value, kind.valid)
+    elif depth > _MAX_DEPTH:
+        yield _Invalid(value, f"it is nested more than {_MAX_DEPTH} lists deep")
+    else:
+        for item in value:
+            yield from _read(item, kind, depth + 1)
+
+
+def _read_mapping(value: Mapping[object, object], kind: IdKind, depth: int) -> Iterator[_Item]:
+    is_run, runs = kind is RUN_IDS, value.get("runs")
+    if is_run and isinstance(runs, (list, tuple)):  # the answer of a batch call, whose id is the batch's
+        yield from _read(runs, kind, depth + 1)
+        return
+    texts = {text for key in kind.keys if isinstance(text := value.get(key), str)}
+    # An "id" next to a "run_id" may belong to anything.
+    ids = [text for text in texts if len(texts) == 1 or text.startswith(kind.prefix)]
+    if len(ids) == 1 and not (is_run and ids[0].startswith(_BATCH_PREFIX)):
+        yield _read_id(ids[0], kind)
+    else:
+        is_batch = is_run and (len(ids) == 1 or (not texts and isinstance(value.get("batchId"), str)))
+        yield _Invalid(value, _BATCH if is_batch else kind.valid)
+
+
+def _read_text(text: str, kind: IdKind, depth: int) -> Iterator[_Item]:
+    if "{{" in text or "{%" in text:
+        yield _Invalid(text, "it is a Jinja template that was not rendered")
+    elif "{" in text or text.startswith(("[", "(", '"', "'")):
+        try:
+            value = read_literal(text)
+        except ValueError:
+            advice = "; a template needs double braces: {{ … }}" if "{" in text else ""
+            yield _Invalid(text, f"it looks like a list or a dict, but cannot be read as one{advice}")
+        else:
+            yield from _read(value, kind, depth + 1)
+    elif SEQUENCE_TEXT.match(text):
+        reason = "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output"
+        yield _Invalid(text, reason)
+    else:
+        for part in [part for part in _SEPARATORS.split(text) if part] or [""]:
+            yield _read_id(part, kind)
+
+
+def _read_id(text: str, kind: IdKind) -> _Item:
     if text in _NONE_TEXTS:
-        return f"{source} rendered to None: the template {_NO_XCOM}"
-    if holds_none:
-        return f"{source} holds nothing but None"
-    if text in ("[]", "()") or (isinstance(value, (list, tuple, set, frozenset)) and not value):
-        return f"{source} is an empty list"
-    return f"{source} holds no {kind.name}s"
+        return None
+    address = _ADDRESS.fullmatch(text) if kind is TOKEN_IDS else None
+    found = address[1] if address else text
+    if _ID.fullmatch(found):
+        return found
+    return _Invalid(text, kind.valid if text else f"it is empty: {_NO_XCOM}")
 
 
 def all_valid(value: object, kind: IdKind = RUN_IDS) -> list[str]:
@@ -281,7 +233,7 @@ def all_valid(value: object, kind: IdKind = RUN_IDS) -> list[str]:
         value = list(value)
     ids = RunIds(kind=kind)
     ids.add(value, source=kind.argument)
-    problems = [*ids.invalid, *(f"{source} is None" for source in ids.skipped)]
+    problems = ids.invalid + [f"a value of {kind.argument} is None"] * bool(ids.skipped)
     if value is None or value:  # an empty list is valid
         problems += ids.empty
     if problems:
@@ -295,7 +247,7 @@ def exactly_one(value: object, kind: IdKind = RUN_IDS) -> str:
     if len(found) != 1:
         argument = kind.argument.removesuffix("s")
         what = f"{argument} must contain exactly one {kind.name}"
-        raise ValueError(f"{what}, not {len(found)}: {show(value)[:80]}")
+        raise ValueError(f"{what}, not {len(found)}: {show(value)}")
     return found[0]
 
 
@@ -316,7 +268,7 @@ def log_sources(log: Log, ids: RunIds, *, on_empty: Reaction, origin: str = "") 
 def _lines(ids: RunIds, on_empty: Reaction) -> Iterator[Line]:
     if count := len(ids.skipped):
         what = "value that is None" if count == 1 else "values that are None"
-        yield "info", f"Skipped {count} {what}: {enumeration(ids.skipped)}"
+        yield "info", f"Skipped {count} {what} from {enumeration(dict.fromkeys(ids.skipped))}"
     for sentence in ids.empty[:MAX_LINES]:
         yield ("error" if on_empty == "fail" else "warning"), sentence
     for problem in (*ids.invalid[:MAX_LINES], *ids.failed[:MAX_LINES]):

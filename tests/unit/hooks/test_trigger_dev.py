@@ -248,9 +248,9 @@ def test_an_invalid_argument_is_an_error_that_names_it_and_nothing_is_sent(
     ("given", "named"),
     [
         (None, "run_ids is None"),
-        (["run_1", None], "run_ids[1] is None"),
-        (["run_1", 42], "42 from run_ids[1] is not a valid run id: it must be a string, not int"),
-        ([{"name": "run_1"}], "is not a valid run id: a dict must have 'id' or 'run_id'"),
+        (["run_1", None], "a value of run_ids is None"),
+        (["run_1", 42], "42 from run_ids is not a valid run id: it must be an id (run_…), a list of ids"),
+        ([{"name": "run_1"}], "a dict of ['name'] from run_ids is not a valid run id: "),
         ("{{ ids }}", "a Jinja template that was not rendered"),
     ],
 )

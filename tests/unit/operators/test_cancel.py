@@ -112,9 +112,9 @@ def test_an_empty_source_is_a_warning_and_an_unknown_run_none_where_that_is_want
 
 
 def test_very_many_problems_of_a_kind_do_not_fill_the_log(runs: dict[str, Any], log) -> None:
-    with pytest.raises(AirflowFailException, match=r"7 from run_ids\[9\] is .* … and 490 more$"):
+    with pytest.raises(AirflowFailException, match=r"7 from run_ids is .* … and 490 more$"):
         operator(run_ids=[7] * 500).execute(context())
-    lines = [line for line in log.of("error") if line.startswith("7 from run_ids[")]
+    lines = [line for line in log.of("error") if line.startswith("7 from run_ids ")]
     assert len(lines) == 100
 
 
@@ -149,7 +149,7 @@ UNREAD = "runs whose ids could not be read may still run"
             {"run_ids": ["run_1", 7]},
             {},
             AirflowFailException,
-            r"1 canceled - .*; 7 from run_ids\[1\] is not a valid",
+            r"1 canceled - .*; 7 from run_ids is not a valid",
             ["run_1"],
         ),
         (

@@ -431,7 +431,7 @@ def test_what_cannot_be_read_stops_no_other_token_and_its_secret_is_not_shown(wa
             dag_context()
         )
     assert "tokens whose ids could not be read may still be waiting; 'callback/…' from " in str(raised.value)
-    assert "is not a valid token id: a URL must be that of a waitpoint token: " in str(raised.value)
+    assert "is not a valid token id: it must be an id (waitpoint_…), " in str(raised.value)
     assert (token.status, wrong in f"{raised.value}{log.leveled}") == ("COMPLETED", False)
 
 

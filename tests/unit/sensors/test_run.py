@@ -275,7 +275,7 @@ def test_the_runs_that_a_task_started_are_meant_and_of_another_task_its_return_v
     assert [one["run_id"] for one in ended] == [third.id]
 
 
-INVALID_ID = "5.5 from run_ids[1] is not a valid run id: it must be a string, not float"
+INVALID_ID = "5.5 from run_ids is not a valid run id: it must be an id (run_…), a list of ids"
 NO_XCOM = "task 'start' pushed no XCom"
 
 

@@ -79,7 +79,7 @@ def test_a_run_whose_id_is_not_valid_is_named_and_stops_no_other(select, ids, co
     client, _ = connect(lambda _: answer(200, {"data": runs, "pagination": {}}))
     assert select(client, tags=("a",)).first == ["run_1", "run_3"]
     [problem] = ids.invalid
-    assert problem.startswith("'run_ä' from tags=['a'][1] is not a valid run id: ")
+    assert problem.startswith("'run_ä' from tags=['a'] is not a valid run id: ")
 
 
 def test_the_log_names_each_run_with_its_task_and_status_up_to_fifty_in_a_line(server, select, log) -> None:
