@@ -50,6 +50,13 @@ def checked(
     return {name: rules[name](name, value, when) for name, value in values.items() if not when.skip(value)}
 
 
+def checked_given(
+    rules: Mapping[str, Rule], values: Mapping[str, Any], when: Circumstances = AS_GIVEN
+) -> dict[str, Any]:
+    """Return the same of those arguments that are not None."""
+    return checked(rules, {name: value for name, value in values.items() if value is not None}, when)
+
+
 @contextmanager
 def naming(owner: str, kind: type[Exception] = ValueError) -> Iterator[None]:
     """Let the error of an invalid argument begin with whose it is."""

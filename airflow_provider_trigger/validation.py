@@ -55,15 +55,11 @@ def check_sources(
     """
     ids, xcom_task_ids = _read_once(ids), _read_once(xcom_task_ids)
     if required and ids is None and not xcom_task_ids:
-        several = f"one or more of {argument}, xcom_task_ids, {', '.join(others)}"
-        raise ValueError(f"give {several if others else f'{argument}, or xcom_task_ids, or both'}")
+        raise ValueError(f"give one or more of {', '.join((argument, 'xcom_task_ids', *others))}")
     _check_ids(argument, ids, takes_outputs)
-    takes = argument if takes_outputs else None
-    if isinstance(xcom_task_ids, (list, tuple)):
-        for index, task_id in enumerate(xcom_task_ids):
-            _check_task_id(f"xcom_task_ids[{index}]", task_id, takes)
-    elif xcom_task_ids is not None:
-        _check_task_id("xcom_task_ids", xcom_task_ids, takes)
+    for task_id in xcom_task_ids if isinstance(xcom_task_ids, (list, tuple)) else [xcom_task_ids]:
+        if xcom_task_ids is not None:
+            _check_task_id(task_id, argument if takes_outputs else None)
     return ids, xcom_task_ids
 
 
@@ -120,7 +116,7 @@ class RendersTemplates:
 
 def holds_templated(value: object) -> bool:
     """Return whether a value, or anything in it, is known only when the task runs."""
-    return any(map(is_templated, _contents(value)))
+    return any(map(is_templated, contents(value)))
 
 
 def _read_once(value: Any) -> Any:
@@ -130,39 +126,41 @@ def _read_once(value: Any) -> Any:
 
 
 def _check_ids(argument: str, ids: object, takes_outputs: bool) -> None:
-    for value in _contents(ids):
-        task_id = _task_id(value)
-        if task_id is None or (takes_outputs and isinstance(value, XComArg)):
-            continue
+    try:
+        task_ids = {
+            task_id
+            for value in contents(ids)
+            if not (takes_outputs and isinstance(value, XComArg)) and (task_id := _task_id(value))
+        }
+    except RecursionError:
+        raise ValueError(f"{argument} must not be nested so deeply") from None
+    for task_id in task_ids:
+        reason = f"a callback cannot resolve a task's output in {argument}; use xcom_task_ids={task_id!r}"
         if takes_outputs:
             what = f"the output of task {task_id!r}, not the task"
             reason = f"{argument} takes {what}: call it, or give .output"
-        else:
-            reason = f"a callback cannot resolve a task's output in {argument}; use xcom_task_ids={task_id!r}"
         raise ValueError(reason)
 
 
-def _contents(value: object) -> Iterator[object]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if not isinstance(value, (list, tuple)):
+def contents(value: object) -> Iterator[object]:
+    """Yield what is in lists and dicts, at any depth; any other value itself."""
+    parts = value.values() if isinstance(value, Mapping) else value
+    if isinstance(parts, (list, tuple, ValuesView)):
+        for part in parts:
+            yield from contents(part)
+    else:
         yield value
-        return
-    for item in value:
-        yield from _contents(item)
 
 
-def _check_task_id(name: str, value: object, outputs_go_into: str | None) -> None:
+def _check_task_id(value: object, outputs_go_into: str | None) -> None:
     if isinstance(value, str) and value.strip():
         return
     task_id = _task_id(value)
     if task_id is None:
-        raise ValueError(f"{name} must be a task's id, a string that is not empty, not {value!r}")
-    what = f"the output of task {task_id!r}" if isinstance(value, XComArg) else f"the task {task_id!r} itself"
-    advice = f"give the task's id, {task_id!r}"
-    if outputs_go_into:
-        advice += f"; a task's output goes into {outputs_go_into}"
-    raise ValueError(f"{name} must be a task's id, not {what}: {advice}")
+        raise ValueError(f"xcom_task_ids must be a task's id, a string that is not empty, not {value!r}")
+    advice = f"; a task's output goes into {outputs_go_into}" if outputs_go_into else ""
+    what = f"the task {task_id!r} itself, nor its output: give its id, {task_id!r}{advice}"
+    raise ValueError(f"xcom_task_ids must be a task's id, not {what}")
 
 
 def _task_id(value: Any) -> str | None:

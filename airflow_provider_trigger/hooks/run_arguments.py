@@ -11,32 +11,33 @@ from airflow_provider_trigger.api.http import segment
 from airflow_provider_trigger.api.models.statuses import TODAYS_STATUSES
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.durations import Duration
-from airflow_provider_trigger.rules import checked, duration, naming, number, optional
+from airflow_provider_trigger.rules import checked, checked_given, duration, naming, number, optional
 from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
 from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.sources.search_terms import (
-    BATCH_IDS,
-    TAGS,
+    BATCH_ID,
+    SELECTING,
     Selection,
-    Terms,
-    given_terms,
+    terms,
 )
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
 
-STATUSES = Terms(argument="statuses", kind="status", known=TODAYS_STATUSES)
-TASK_IDENTIFIERS = Terms(argument="task_identifiers", kind="task identifier")
-BATCH_ID = Terms(argument="batch_id", kind=BATCH_IDS.kind, several=False)
-
+FILTER_RULES = {
+    "tags": SELECTING["tags"],
+    "statuses": terms("status", TODAYS_STATUSES),
+    "task_identifiers": terms("task identifier"),
+    "batch_id": terms(BATCH_ID, several=False),
+    "limit": number("runs", least=1, whole=True),
+}
 
 WAIT_RULES = {
     "timeout": optional(duration(least=0)),
     "poll_interval": optional(duration(least=0.01)),
     "pending_version_timeout": optional(duration(least=0)),
 }
-COUNT = number("runs", least=1, whole=True)
 
 
 def task_request(task_identifier: str, payload: Any, options: Mapping[str, Any] | None) -> TaskRequest:
@@ -73,35 +74,19 @@ def wait_settings(run_id: str, connection: Settings, **durations: Duration | Non
     )
 
 
-def run_filter(
-    *,
-    tags: Any,
-    statuses: Any,
-    task_identifiers: Any,
-    batch_id: str | None,
-    created_after: datetime | None,
-    limit: int | None,
-) -> RunFilter:
-    """Return which runs to list; ``limit`` is only checked."""
+def run_filter(*, created_after: datetime | None, **given: Any) -> RunFilter:
+    """Return which runs to list, by ``FILTER_RULES``; ``limit`` is only checked."""
     with naming("list_runs"):
         if created_after is not None and getattr(created_after, "tzinfo", None) is None:
             raise ValueError(f"created_after must be a datetime with a zone, not {created_after!r}")
-        checked({"limit": optional(COUNT)}, {"limit": limit})
-        [batch] = given_terms(BATCH_ID, batch_id) or [None]
-        return RunFilter(
-            tags=given_terms(TAGS, tags),
-            statuses=given_terms(STATUSES, statuses),
-            task_identifiers=given_terms(TASK_IDENTIFIERS, task_identifiers),
-            batch_id=batch,
-            created_from=created_after or ALL_TIMES,
-        )
+        found = checked_given(FILTER_RULES, given)
+    found.pop("limit", None)
+    [batch] = found.pop("batch_id", [None])
+    return RunFilter(**found, batch_id=batch, created_from=created_after or ALL_TIMES)
 
 
 def selection_of(*, tags: Any, batch_ids: Any, max_runs: int) -> Selection:
     """Return which runs to search for, in order to cancel them."""
     with naming("cancel_runs"):
-        return Selection(
-            **checked({"max_runs": COUNT}, {"max_runs": max_runs}),
-            tags=given_terms(TAGS, tags),
-            batch_ids=given_terms(BATCH_IDS, batch_ids),
-        )
+        rules = {**SELECTING, "max_runs": FILTER_RULES["limit"]}
+        return Selection(**checked_given(rules, {"tags": tags, "batch_ids": batch_ids, "max_runs": max_runs}))

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.rules import AS_GIVEN, naming
+from airflow_provider_trigger.rules import naming
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one
 from airflow_provider_trigger.tokens.create import check_data, token_options
 
@@ -89,7 +89,7 @@ class HasWaitpointTokens:
         """
         found = exactly_one(token_id, TOKEN_IDS)
         with naming("complete_waitpoint_token"):
-            check_data("data", data, AS_GIVEN)
+            check_data("data", data)
         with self.completion(data) as work:
             [result] = work.run([found])
             if work.rejection is not None and result.outcome == "failed":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.notifications.base import IdsNotifier
-from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, connection_id, duration
+from airflow_provider_trigger.rules import Circumstances, connection_id, duration
 from airflow_provider_trigger.sources.arguments import TakesTokenIds
 from airflow_provider_trigger.tokens.create import check_data
 from airflow_provider_trigger.validation import (
@@ -97,7 +97,7 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
         from airflow_provider_trigger.report.cancels import of_callback
         from airflow_provider_trigger.report.completions import each_token, make_report
 
-        check_data("data", self.data, AS_GIVEN)
+        check_data("data", self.data)
         results: list[CompletionResult] = []
         if hook is not None:
             with hook.completion(self.data, deadline=deadline) as work:

@@ -21,7 +21,7 @@ from airflow_provider_trigger.rules import (
     Circumstances,
     Rule,
     Skip,
-    checked,
+    checked_given,
     choice,
     invalid,
     number,
@@ -30,19 +30,16 @@ from airflow_provider_trigger.rules import (
 )
 from airflow_provider_trigger.run.trace import trace_headers
 
-_MAX_PATH_LENGTH = 150
 
-
-def check_json(name: str, value: Any, when: Circumstances) -> bool:
-    """Return whether all of a value is known; an error names a part that is not JSON: ``payload['a'][3]``."""
+def check_json(name: str, value: Any, when: Circumstances = AS_GIVEN) -> bool:
+    """Return whether all of a value is known; raise an error for a part that is not JSON."""
     try:
         return _is_known_json(name, value, when.skip)
     except RecursionError:
         raise ValueError(f"{name} must be JSON: it contains itself, or is nested too deeply") from None
 
 
-def _is_known_json(path: str, value: Any, skip: Skip) -> bool:
-    """Return whether all parts are known; raise an error for one that is not JSON."""
+def _is_known_json(name: str, value: Any, skip: Skip) -> bool:
     if skip(value):
         return False
     if value is None or isinstance(value, (str, bool)):
@@ -50,22 +47,15 @@ def _is_known_json(path: str, value: Any, skip: Skip) -> bool:
     if isinstance(value, (int, float)):
         if read_number(value) is None:
             what = value if isinstance(value, float) else "number of so many digits"
-            raise ValueError(f"{path} must be JSON, which has no {what}")
+            raise ValueError(f"{name} must be JSON, which has no {what}")
         return True
-    is_list, is_dict = isinstance(value, (list, tuple)), isinstance(value, dict)
-    if not is_list and not is_dict:
+    is_dict = isinstance(value, dict)
+    if not is_dict and not isinstance(value, (list, tuple)):
         kind = type(value).__name__
-        raise ValueError(f"{path} must be JSON: a dict, list, string, number, bool or None, not a {kind}")
+        raise ValueError(f"{name} must be JSON: a dict, list, string, number, bool or None, not a {kind}")
     if is_dict and (others := [key for key in value if not isinstance(key, str)]):
-        raise ValueError(f"{path} must be JSON, whose keys are strings, not {others[0]!r}")
-    parts = value.items() if is_dict else enumerate(value)
-    return all([_is_known_json(path_of(path, key), part, skip) for key, part in parts])
-
-
-def path_of(path: str, key: object) -> str:
-    """Return how a message names a part of a value, such as ``payload['a'][3]``."""
-    longer = f"{path}[{key!r}]"
-    return longer if len(longer) <= _MAX_PATH_LENGTH else f"{longer[:_MAX_PATH_LENGTH]}…"
+        raise ValueError(f"{name} must be JSON, whose keys are strings, not {shown(others[0])}")
+    return all([_is_known_json(name, part, skip) for part in (value.values() if is_dict else value)])
 
 
 MAX_TAGS = 10
@@ -234,8 +224,7 @@ def to_api(options: Mapping[str, Any], when: Circumstances = AS_GIVEN) -> dict[s
     known = OPTIONS | KEY_OPTIONS
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"there is no option {unknown[0]!r}; the options are {', '.join(known)}")
-    given = {name: value for name, value in options.items() if value is not None}
-    found = checked({name: known[name].rule for name in given}, given, when)
+    found = checked_given({name: option.rule for name, option in known.items()}, options, when)
     return {known[name].api_name: value for name, value in found.items()}
 
 

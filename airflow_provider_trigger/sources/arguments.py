@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance
+from airflow_provider_trigger.rules import Circumstances, checked, checked_given
 from airflow_provider_trigger.signature import ShowsArguments
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,
@@ -16,13 +17,7 @@ from airflow_provider_trigger.sources.run_ids import (
     RunIds,
     log_sources,
 )
-from airflow_provider_trigger.sources.search_terms import (
-    BATCH_IDS,
-    TAGS,
-    Selection,
-    given_terms,
-    read_terms,
-)
+from airflow_provider_trigger.sources.search_terms import SELECTING, Selection
 from airflow_provider_trigger.sources.xcom import gather
 from airflow_provider_trigger.validation import RendersTemplates, arguments_of, check_sources, is_templated
 
@@ -132,12 +127,11 @@ class TakesSelection(TakesRunIds):
         self, run_ids: Any, *, tags: Any, batch_ids: Any, max_runs: int, **sources: Any
     ) -> None:
         """Check the arguments but ``max_runs``, and keep them."""
-        given = {TAGS: tags, BATCH_IDS: batch_ids}
+        given = {"tags": tags, "batch_ids": batch_ids}
         with arguments_of(self):
-            for terms, value in given.items():
-                given_terms(terms, value, skip=is_templated)
-        self._take_ids(run_ids, **sources, others={"tags": tags, "batch_ids": batch_ids})
-        self._selecting = [terms for terms, value in given.items() if value is not None]
+            checked_given(SELECTING, given, Circumstances(skip=is_templated))
+        self._take_ids(run_ids, **sources, others=given)
+        self._selecting = [name for name, value in given.items() if value is not None]
         self.tags = tags
         self.batch_ids = batch_ids
         self.max_runs = max_runs
@@ -147,10 +141,9 @@ class TakesSelection(TakesRunIds):
         found: dict[str, tuple[str, ...]] = {}
         # A value of a mapped argument may be None: unlike an argument that was not given, it is an error.
         given = getattr(self, INIT_ARGUMENTS) if is_mapped_instance(self) else {}
-        mapped = [terms for terms in (TAGS, BATCH_IDS) if terms.argument in given]
-        for terms in dict.fromkeys([*self._selecting, *mapped]):
+        for name in [name for name in SELECTING if name in self._selecting or name in given]:
             try:
-                found[terms.argument] = read_terms(terms, getattr(self, terms.argument))
+                found |= checked(SELECTING, {name: getattr(self, name)})
             except ValueError as error:
                 ids.invalid.append(str(error))
                 self.log.error("%s", error)

@@ -16,7 +16,7 @@ from airflow_provider_trigger.run.checks import call_each
 from airflow_provider_trigger.run.search import RunFilter, Search, in_threads
 from airflow_provider_trigger.sources.context import starter_of
 from airflow_provider_trigger.sources.run_ids import Reaction, RunIds, invalid_value, log_sources
-from airflow_provider_trigger.sources.search_terms import BATCH_IDS, Selection
+from airflow_provider_trigger.sources.search_terms import BATCH_ID, Selection
 from airflow_provider_trigger.sources.xcom import started_by_xcom, why_no_xcom
 from airflow_provider_trigger.wording import counted, enumeration
 
@@ -205,7 +205,7 @@ class BatchRuns:
             self.found = batch = client.call(retrieve_batch(self.id))
         except NotFoundError:
             reason = "the environment of the secret key has no such batch"
-            unknown = invalid_value(self.id, source=BATCH_IDS.argument, kind=BATCH_IDS.kind, reason=reason)
+            unknown = invalid_value(self.id, source="batch_ids", kind=BATCH_ID, reason=reason)
             self._note_once("unknown", RunIds(invalid=[str(unknown)]))
             return
         named, listed = dict.fromkeys(batch.run_ids), self._listed(batch, client)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_trigger._compat.task_instances import read_sequence
-from airflow_provider_trigger.rules import AS_GIVEN, Skip, is_encodable
+from airflow_provider_trigger.rules import Circumstances, Rule, is_encodable
 from airflow_provider_trigger.sources.run_ids import (
     SEQUENCE_TEXT,
     invalid_value,
@@ -15,46 +15,31 @@ from airflow_provider_trigger.sources.run_ids import (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Terms:
-    """An argument that takes texts."""
-
-    argument: str
-    kind: str
-    known: Collection[str] = ()
-    """All that a text may be; empty for any."""
-    several: bool = True
-    """Whether it takes a list as well as one text."""
-
-
-TAGS = Terms(argument="tags", kind="tag")
-BATCH_IDS = Terms(argument="batch_ids", kind="batch id")
-
-
-def read_terms(terms: Terms, value: Any, *, skip: Skip = AS_GIVEN.skip) -> tuple[str, ...]:
+def terms(kind: str, known: Collection[str] = (), *, several: bool = True) -> Rule:
     """
-    Return the texts that an argument holds, each once, without those that are not known yet.
+    Return a rule that takes texts, of those that are known if any are, and returns each once, in a tuple.
 
-    It may be a text, a list or set of texts, the outputs of a mapped task, or what Jinja makes of a list.
-    None and an empty list are not valid: without any term, all runs would be found.
+    It takes one text; if it takes several, also a list or set, the outputs of a mapped task, or what Jinja
+    makes of a list. None and an empty list are not valid: without any term, all runs would be found.
     """
-    if skip(value):
-        return ()
-    given = _listed(value) if terms.several else [value]
-    if not isinstance(given, (list, tuple)):
-        raise _invalid(terms, given, "it must be a string, or a list of strings")
-    if not given:
-        raise _invalid(terms, given, f"the list must have at least one {terms.kind}")
-    texts = [text for text in given if not skip(text)]
-    for text in texts:
-        if reason := _why_invalid(terms, text):
-            raise _invalid(terms, text, reason)
-    return tuple(dict.fromkeys(texts))
+
+    def check(name: str, value: Any, when: Circumstances) -> tuple[str, ...]:
+        given = _listed(value) if several else [value]
+        if not isinstance(given, (list, tuple)) or not given:
+            what = f"it must be a string, or a list of at least one {kind}"
+            raise invalid_value(given, source=name, kind=kind, reason=what)
+        found = [text for text in given if not when.skip(text)]
+        for text in found:
+            if reason := _why_invalid(text, known):
+                raise invalid_value(text, source=name, kind=kind, reason=reason)
+        return tuple(dict.fromkeys(found))
+
+    return check
 
 
-def given_terms(terms: Terms, value: Any, *, skip: Skip = AS_GIVEN.skip) -> tuple[str, ...]:
-    """Return the texts that an argument holds, none where it was not given."""
-    return () if value is None else read_terms(terms, value, skip=skip)
+BATCH_ID = "batch id"
+SELECTING = {"tags": terms("tag"), "batch_ids": terms(BATCH_ID)}
+"""By what runs are selected."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +73,7 @@ def _listed(value: Any) -> Any:
     return read_sequence(value)
 
 
-def _why_invalid(terms: Terms, text: object) -> str | None:
+def _why_invalid(text: object, known: Collection[str]) -> str | None:
     if not isinstance(text, str):
         return f"it must be a string, not {type(text).__name__}"
     if not text.strip() or "," in text:
@@ -100,10 +85,6 @@ def _why_invalid(terms: Terms, text: object) -> str | None:
         return "a template that finds nothing renders to this"
     if SEQUENCE_TEXT.search(text):
         return "Jinja turned mapped outputs into text; use the task's .output"
-    if terms.known and text not in terms.known:
-        return f"it must be one of {', '.join(sorted(terms.known))}"
+    if known and text not in known:
+        return f"it must be one of {', '.join(sorted(known))}"
     return None
-
-
-def _invalid(terms: Terms, value: object, reason: str) -> ValueError:
-    return invalid_value(value, source=terms.argument, kind=terms.kind, reason=reason)

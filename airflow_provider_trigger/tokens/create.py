@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.http import encode_json
-from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, Rule, checked, duration
-from airflow_provider_trigger.run.request import KEY_OPTIONS, OPTIONS, check_json, path_of
+from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, Rule, checked_given, duration
+from airflow_provider_trigger.run.request import KEY_OPTIONS, OPTIONS, check_json
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -37,25 +37,25 @@ _OPTIONS: dict[str, Rule] = {
 
 def token_options(options: Mapping[str, Any], when: Circumstances = AS_GIVEN) -> dict[str, Any]:
     """Return options, checked, as they are sent, without those that are None or not known yet."""
-    return checked(_OPTIONS, {name: value for name, value in options.items() if value is not None}, when)
+    return checked_given(_OPTIONS, options, when)
 
 
-def check_data(name: str, value: Any, when: Circumstances) -> None:
-    """Check that a value is JSON that Trigger.dev keeps as it is; an error names the part."""
+def check_data(name: str, value: Any, when: Circumstances = AS_GIVEN) -> None:
+    """Check that a value is JSON that Trigger.dev keeps as it is; an error says what is not."""
     if check_json(name, value, when) and (size := len(encode_json(value))) > MAX_DATA_SIZE:
         raise ValueError(f"{name} must have {MAX_DATA_SIZE:,} bytes or less as JSON, not {size:,}")
     _check_integers(name, value)
 
 
-def _check_integers(path: str, value: Any) -> None:
+def _check_integers(name: str, value: Any) -> None:
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise ValueError(
-            f"{path} must not be an integer beyond 2^53, whose last digits Trigger.dev changes: send it as a "
-            f"text, {str(value)!r}"
+            f"{name} must not have an integer beyond 2^53, whose last digits Trigger.dev changes: send it as "
+            f"a text, {str(value)!r}"
         )
     if isinstance(value, (dict, list, tuple)):
-        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-            _check_integers(path_of(path, key), part)
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_integers(name, part)
 
 
 def send_token(client: TriggerDevClient, options: Mapping[str, Any]) -> CreatedToken:

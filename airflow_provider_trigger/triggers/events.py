@@ -14,8 +14,8 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import TriggerEvent
 from airflow_provider_trigger._compat.watchers import BaseEventTrigger, store_of
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, SUCCESS_STATUSES, TODAYS_STATUSES
-from airflow_provider_trigger.rules import Rule, checked, connection_id, naming, text
-from airflow_provider_trigger.sources.search_terms import Terms, read_terms
+from airflow_provider_trigger.rules import Rule, checked, connection_id, naming, optional, text
+from airflow_provider_trigger.sources.search_terms import terms
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.triggers.positions import Positions
@@ -27,22 +27,12 @@ _EVENTS_A_SECOND = 25
 _free_at: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
 
 
-def _terms(kind: str, known: Collection[str] = (), *, required: bool = False) -> Rule:
-    """Return a rule that takes a text or several, and returns a sorted list, None if none is given."""
-
-    def check(name: str, value: Any, _: object) -> list[str] | None:
-        if value is None and not required:
-            return None
-        return sorted(str(one) for one in read_terms(Terms(argument=name, kind=kind, known=known), value))
-
-    return check
-
-
+STATUSES = FINAL_STATUSES & TODAYS_STATUSES
 RULES: dict[str, Rule] = {
     "name": text(),
-    "task_identifiers": _terms("task identifier"),
-    "tags": _terms("tag"),
-    "statuses": _terms("final status", FINAL_STATUSES & TODAYS_STATUSES, required=True),
+    "task_identifiers": optional(terms("task identifier")),
+    "tags": optional(terms("tag")),
+    "statuses": terms("final status", STATUSES),
     "trigger_dev_conn_id": connection_id,
 }
 
@@ -84,7 +74,8 @@ class TriggerRunEventTrigger(BaseEventTrigger):
         self.statuses = statuses
         self.trigger_dev_conn_id = trigger_dev_conn_id
         with naming(type(self).__name__):
-            vars(self).update(checked(RULES, {name: getattr(self, name) for name in RULES}))
+            for argument, value in checked(RULES, {name: getattr(self, name) for name in RULES}).items():
+                setattr(self, argument, sorted(value) if isinstance(value, tuple) else value)
             if self.task_identifiers is None and self.tags is None:
                 raise ValueError("give task_identifiers, or tags, or both")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -48,29 +49,26 @@ COUNT = "must be a whole number of"
 
 CONNECTION: list[Row] = [("trigger_dev_conn_id", " ", "must be the id of a connection, not ' '")]
 NO_TASK_ID = "must be a task's id, a string that is not empty, not"
+GIVE_ITS_ID = "give its id, 'start'"
 IN_PLACE_OF_ITS_ID: list[Row] = [
-    (
-        "xcom_task_ids",
-        TASK,
-        "must be a task's id, not the task 'start' itself: give the task's id, 'start'",
+    *(
+        ("xcom_task_ids", value, f"a task's id, not the task 'start' itself, nor its output: {GIVE_ITS_ID}")
+        for value in (TASK, ["work", TASK], start, TASK.output, [ZIPPED])
     ),
-    ("xcom_task_ids", ["work", TASK], "xcom_task_ids[1] must be a task's id, not the task 'start' itself: "),
-    ("xcom_task_ids", start, "must be a task's id, not the task 'start' itself: give the task's id, 'start'"),
-    ("xcom_task_ids", start.override(task_id="other"), "not the task 'other' itself: give the task's id, 'o"),
-    ("xcom_task_ids", TASK.output, "must be a task's id, not the output of task 'start': give the task's id"),
-    ("xcom_task_ids", [ZIPPED], "xcom_task_ids[0] must be a task's id, not the output of task 'start': give"),
+    ("xcom_task_ids", start.override(task_id="other"), "not the task 'other' itself, nor its output: give"),
     ("xcom_task_ids", 0, f"xcom_task_ids {NO_TASK_ID} 0"),
     ("xcom_task_ids", " ", f"xcom_task_ids {NO_TASK_ID} ' '"),
-    ("xcom_task_ids", ["work", 5], f"xcom_task_ids[1] {NO_TASK_ID} 5"),
-    ("xcom_task_ids", {None}, f"xcom_task_ids[0] {NO_TASK_ID} None"),
+    ("xcom_task_ids", ["work", 5], f"xcom_task_ids {NO_TASK_ID} 5"),
+    ("xcom_task_ids", {None}, f"xcom_task_ids {NO_TASK_ID} None"),
 ]
 NO_OUTPUT = "run_ids takes the output of task 'start', not the task: call it, or give .output"
 SOURCES: list[Row] = [
     *IN_PLACE_OF_ITS_ID,
-    ("xcom_task_ids", TASK, "give the task's id, 'start'; a task's output goes into run_ids"),
+    ("xcom_task_ids", TASK, "give its id, 'start'; a task's output goes into run_ids"),
     ("run_ids", TASK, NO_OUTPUT),
     ("run_ids", ["run_1", (start,)], NO_OUTPUT),
     ("run_ids", {"a": TASK}, NO_OUTPUT),
+    ("run_ids", reduce(lambda inner, _: [inner], range(2_000), TASK), "run_ids must not be nested so deeply"),
 ]
 NO_TASK = "a callback cannot resolve a task's output in run_ids; use xcom_task_ids='start'"
 SOURCES_OF_A_CALLBACK: list[Row] = [
@@ -90,11 +88,11 @@ def of_tokens(rows: list[Row]) -> list[Row]:
 
 
 DATA: list[Row] = [
-    ("data", {"a": [1, {2}]}, "data['a'][1] must be JSON: a dict, list, "),
+    ("data", {"a": [1, {2}]}, "data must be JSON: a dict, list, "),
     (
         "data",
         {"a": [2**53 + 1]},
-        "data['a'][0] must not be an integer beyond 2^53, whose last digits Trigger.dev ",
+        "data must not have an integer beyond 2^53, whose last digits Trigger.dev ",
     ),
     ("data", [0, -(2**53) - 1], "send it as a text, '-9007199254740993'"),
     ("data", "x" * (512 * 1024 - 1), "data must have 524,288 bytes or less as JSON, not 524,289"),
@@ -134,7 +132,7 @@ RENDERED: list[Row] = [
 ]
 RENDERED_ONE: list[Row] = [
     *RENDERED,
-    ("payload", {"a": [1, {2}]}, "payload['a'][1] must be JSON: a dict, list, "),
+    ("payload", {"a": [1, {2}]}, "payload must be JSON: a dict, list, "),
     ("idempotency_key", "..", "must be a string that is not of dots only, not '..'"),
 ]
 RENDERED_MANY: list[Row] = [
@@ -161,7 +159,7 @@ ROWS: dict[Any, list[Row]] = {
     cancel.CancelTriggerRunOperator: [
         *CONNECTION,
         *SOURCES,
-        ("tags", [], "[] from tags is not a valid tag: the list must have at least one tag"),
+        ("tags", [], "[] from tags is not a valid tag: it must be a string, or a list of at least one tag"),
         ("tags", ["{{ a }}", ""], "'' from tags is not a valid tag: it must not be empty, nor have a comma"),
         (
             "batch_ids",
@@ -205,7 +203,7 @@ ROWS: dict[Any, list[Row]] = {
         *CONNECTION,
         *of_tokens(SOURCES_OF_A_CALLBACK),
         *DATA,
-        ("token_ids", None, "give token_ids, or xcom_task_ids, or both"),
+        ("token_ids", None, "give one or more of token_ids, xcom_task_ids"),
         ("timeout", 0, f"must be a duration of 0.01 {DURATION} 0"),
     ],
     sensor.TriggerRunSensor: [

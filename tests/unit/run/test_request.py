@@ -236,27 +236,25 @@ def test_tags_that_are_not_known_yet_count_but_are_not_checked() -> None:
 # Metadata and payload
 
 
+TYPES = ": a dict, list, string, number, bool or None, not a"
+
+
 @pytest.mark.parametrize(
-    ("payload", "place", "what"),
+    ("payload", "what"),
     [
-        ({1}, "", ": a dict, list, string, number, bool or None, not a set"),
-        ({"a": [0, 1, 2, NOW]}, "['a'][3]", ": a dict, list, string, number, bool or None, not a datetime"),
-        ([b"x"], "[0]", ": a dict, list, string, number, bool or None, not a bytes"),
-        ({"a b": math.nan}, "['a b']", ", which has no nan"),
-        ([[-math.inf]], "[0][0]", ", which has no -inf"),
-        ({"a": 10**400}, "['a']", ", which has no number of so many digits"),
-        ({"a": {1: 2}}, "['a']", ", whose keys are strings, not 1"),
-        (MappingProxyType({}), "", ": a dict, list, string, number, bool or None, not a mappingproxy"),
-        # A place is named up to 150 characters.
-        ({"k" * 139: {1}}, f"['{'k' * 139}']", ": a dict, list, string, number, bool or None, not a set"),
-        ({"k" * 140: {1}}, f"['{'k' * 140}'…", ": a dict, list, string, number, bool or None, not a set"),
+        ({1}, f"{TYPES} set"),
+        ({"a": [0, 1, 2, NOW]}, f"{TYPES} datetime"),
+        ([b"x"], f"{TYPES} bytes"),
+        (MappingProxyType({}), f"{TYPES} mappingproxy"),
+        ({"a b": math.nan}, ", which has no nan"),
+        ([[-math.inf]], ", which has no -inf"),
+        ({"a": 10**400}, ", which has no number of so many digits"),
+        ({"a": {1: 2}}, ", whose keys are strings, not 1"),
     ],
 )
-def test_a_payload_that_is_not_json_is_an_error_that_names_the_part(payload, place: str, what: str) -> None:
-    assert problem("payload", payload) == f"payload{place} must be JSON{what}"
-    in_metadata = problem("metadata", {"a": payload})
-    assert in_metadata.startswith("metadata['a']")
-    assert " must be JSON" in in_metadata
+def test_a_payload_that_is_not_json_is_an_error_that_says_what_is_not(payload, what: str) -> None:
+    assert problem("payload", payload) == f"payload must be JSON{what}"
+    assert problem("metadata", {"a": payload}) == f"metadata must be JSON{what}"
 
 
 def test_a_payload_that_contains_itself_is_an_error() -> None:
@@ -277,7 +275,7 @@ def test_parts_of_a_payload_that_are_not_known_yet_are_not_checked() -> None:
     when = Circumstances(skip=lambda value: isinstance(value, Later))
     for payload in (Later(), {"a": [Later(), 1]}):
         PAYLOAD("payload", payload, when)
-    assert problem("payload", {"a": [Later(), {1}]}, when).startswith("payload['a'][1] must be JSON")
+    assert problem("payload", {"a": [Later(), {1}]}, when).startswith("payload must be JSON")
 
 
 VALUES = st.recursive(

@@ -155,7 +155,9 @@ def test_a_task_without_any_source_is_an_error_that_names_what_could_be_given(ta
     sources = "one or more of run_ids, xcom_task_ids, tags, batch_ids"
     with pytest.raises(ValueError, match=f"^CancelTriggerRunOperator 'work': give {sources}$"):
         task(xcom_task_ids=task_ids)
-    with pytest.raises(ValueError, match=r"^TriggerRunSensor 'work': give run_ids, or xcom_task_ids, or "):
+    with pytest.raises(
+        ValueError, match=r"^TriggerRunSensor 'work': give one or more of run_ids, xcom_task_ids$"
+    ):
         TriggerRunSensor(task_id="work", xcom_task_ids=task_ids)
 
 

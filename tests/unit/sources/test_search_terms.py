@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 from airflow_sequences import Outputs
 
-from airflow_provider_trigger.hooks.run_arguments import BATCH_ID, STATUSES
-from airflow_provider_trigger.sources.search_terms import (
-    BATCH_IDS,
-    TAGS,
-    Selection,
-    Terms,
-    given_terms,
-    read_terms,
-)
+from airflow_provider_trigger.hooks.run_arguments import FILTER_RULES
+from airflow_provider_trigger.rules import Circumstances, checked, checked_given
+from airflow_provider_trigger.sources.search_terms import SELECTING, Selection
+
+RULES = SELECTING | FILTER_RULES
 
 
-def invalid(terms: Terms, value: Any) -> str:
+def taken(name: str, value: Any) -> Any:
+    return checked(RULES, {name: value})[name]
+
+
+def invalid(name: str, value: Any) -> str:
     with pytest.raises(ValueError) as raised:  # noqa: PT011  # the text is compared by the callers
-        read_terms(terms, value)
+        taken(name, value)
     return str(raised.value)
 
 
@@ -41,13 +41,12 @@ def invalid(terms: Terms, value: Any) -> str:
     ],
 )
 def test_texts_are_taken_once_each(value: Any, terms: tuple[str, ...]) -> None:
-    assert read_terms(TAGS, value) == terms
+    assert taken("tags", value) == terms
 
 
 _NOTHING = "a template that finds nothing renders to this"
 _EMPTY = "it must not be empty, nor have a comma"
-_NO_LIST = "it must be a string, or a list of strings"
-_ANY = "the list must have at least one tag"
+_NO_LIST = "it must be a string, or a list of at least one tag"
 
 
 @pytest.mark.parametrize(
@@ -57,9 +56,9 @@ _ANY = "the list must have at least one tag"
         ("None", "'None'", _NOTHING),
         (" null ", "' null '", _NOTHING),
         (["a", "None"], "'None'", _NOTHING),
-        ([], "[]", _ANY),
-        ("[]", "[]", _ANY),
-        (set(), "[]", _ANY),
+        ([], "[]", _NO_LIST),
+        ("[]", "[]", _NO_LIST),
+        (set(), "[]", _NO_LIST),
         ("", "''", _EMPTY),
         (["a", " "], "' '", _EMPTY),
         ("a,b", "'a,b'", _EMPTY),
@@ -67,7 +66,7 @@ _ANY = "the list must have at least one tag"
         (["a", 1], "1", "it must be a string, not int"),
         ({"a", 1}, "1", "it must be a string, not int"),
         (Outputs("a", 1), "1", "it must be a string, not int"),
-        (Outputs(), "[]", _ANY),
+        (Outputs(), "[]", _NO_LIST),
         ({"a": 1}, "a dict of ['a']", _NO_LIST),
         (
             "LazySelectSequence([3 items])",
@@ -77,19 +76,19 @@ _ANY = "the list must have at least one tag"
     ],
 )
 def test_a_tag_that_is_not_valid_is_named_with_its_argument(value: Any, shown: str, reason: str) -> None:
-    assert invalid(TAGS, value) == f"{shown} from tags is not a valid tag: {reason}"
+    assert invalid("tags", value) == f"{shown} from tags is not a valid tag: {reason}"
 
 
 def test_a_batch_is_named_with_its_argument() -> None:
-    assert invalid(BATCH_IDS, ["batch_1", ""]) == f"'' from batch_ids is not a valid batch id: {_EMPTY}"
-    assert invalid(BATCH_ID, ["batch_1"]).endswith(" batch id: it must be a string, not list")
-    assert invalid(BATCH_ID, None).endswith(" batch id: it must be a string, not NoneType")
+    assert invalid("batch_ids", ["batch_1", ""]) == f"'' from batch_ids is not a valid batch id: {_EMPTY}"
+    assert invalid("batch_id", ["batch_1"]).endswith(" batch id: it must be a string, not list")
+    assert invalid("batch_id", None).endswith(" batch id: it must be a string, not NoneType")
 
 
 def test_only_todays_statuses_are_known() -> None:
-    assert read_terms(STATUSES, ["EXECUTING", "CANCELED"]) == ("EXECUTING", "CANCELED")
+    assert taken("statuses", ["EXECUTING", "CANCELED"]) == ("EXECUTING", "CANCELED")
     for status in ("PENDING", "FROZEN", "executing"):
-        assert "it must be one of CANCELED, COMPLETED, CRASHED, DELAYED, " in invalid(STATUSES, status)
+        assert "it must be one of CANCELED, COMPLETED, CRASHED, DELAYED, " in invalid("statuses", status)
 
 
 def test_what_is_not_known_yet_is_left_out() -> None:
@@ -98,17 +97,13 @@ def test_what_is_not_known_yet_is_left_out() -> None:
     def is_unknown(value: object) -> bool:
         return value is output or (isinstance(value, str) and "{{" in value)
 
-    assert read_terms(TAGS, output, skip=is_unknown) == ()
-    assert read_terms(TAGS, [output, "a"], skip=is_unknown) == ("a",)
-    assert read_terms(TAGS, "{{ a, b }}", skip=is_unknown) == ()
-    assert read_terms(TAGS, ["a", "{{ a, b }}"], skip=is_unknown) == ("a",)
+    def given(tags: Any) -> dict[str, Any]:
+        return checked_given(SELECTING, {"tags": tags, "batch_ids": None}, Circumstances(skip=is_unknown))
+
+    assert given(output) == given("{{ a, b }}") == given(None) == {}
+    assert given([output, "a"]) == given(["a", "{{ a, b }}"]) == {"tags": ("a",)}
     with pytest.raises(ValueError, match="'' from tags"):
-        read_terms(TAGS, ["{{ a }}", ""], skip=is_unknown)
-
-
-def test_an_argument_that_was_not_given_holds_no_texts() -> None:
-    assert given_terms(TAGS, None) == ()
-    assert given_terms(TAGS, ["a,b", "c"], skip=lambda text: text == "a,b") == ("c",)
+        given(["{{ a }}", ""])
 
 
 def test_a_selection_selects_runs_by_tags_or_by_batches() -> None:
