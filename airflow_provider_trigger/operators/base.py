@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
     TRIGGER_FAILED,
     AirflowException,
@@ -17,13 +16,12 @@ from airflow_provider_trigger._compat import (
     BaseOperator,
     default_deferrable,
 )
-from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_STATUSES
-from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES
 from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
 from airflow_provider_trigger.run.identity import KEY_PREFIX
-from airflow_provider_trigger.signature import ShowsArguments
+from airflow_provider_trigger.signature import ExplainsArguments
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy, task_instance_of
 from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import RendersTemplates, check_arguments
@@ -54,6 +52,10 @@ RULES = {
     "run_logs": choice("on_failure", "always", "never"),
 }
 
+# Airflow's own argument ``queue`` is the executor's.
+ATTRIBUTES = {"queue": "run_queue"}
+"""The attributes of arguments that have another name."""
+
 _STOP_TIME = 4.0  # Airflow 3 sends SIGKILL after 5 s
 
 
@@ -65,7 +67,7 @@ class Work(NamedTuple):
     context: Context
 
 
-class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
+class RunsOperator(RendersTemplates, ExplainsArguments, BaseOperator):
     """
     Have runs of its own, which a subclass starts, and cancel them when Airflow stops the task.
 
@@ -100,32 +102,24 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
     ui_color = "#e4f5e8"
     _cancels_at_once = 1
 
-    def __init__(
-        self,
-        *,
-        trigger_dev_conn_id: str = defaults.CONN_ID,
-        wait_for_completion: bool = True,
-        deferrable: bool | None = None,
-        poll_interval: Duration | None = None,
-        timeout: Duration | None = None,
-        pending_version_timeout: Duration = defaults.PENDING_VERSION_TIMEOUT,
-        cancel_on_kill: bool = True,
-        retry_statuses: Sequence[str] = RETRY_STATUSES,
-        max_output_size: int = defaults.MAX_OUTPUT_SIZE,
-        run_logs: Literal["on_failure", "always", "never"] = "on_failure",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.trigger_dev_conn_id = trigger_dev_conn_id
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self.poll_interval: Any = poll_interval
-        self.timeout: Any = timeout
-        self.pending_version_timeout: Any = pending_version_timeout
-        self.cancel_on_kill = cancel_on_kill
-        self.retry_statuses = retry_statuses
-        self.max_output_size = max_output_size
-        self.run_logs = run_logs
+    if TYPE_CHECKING:
+        trigger_dev_conn_id: str
+        wait_for_completion: bool
+        deferrable: bool | None
+        poll_interval: Any
+        timeout: Any
+        pending_version_timeout: Any
+        cancel_on_kill: bool
+        retry_statuses: Sequence[str]
+        max_output_size: int
+        run_logs: str
+
+    def _take(self, given: Mapping[str, Any]) -> None:
+        """Keep the arguments of a class, and check those that all have; ``given`` are its local variables."""
+        for name in given.keys() - {"self", "kwargs", "__class__"}:
+            setattr(self, ATTRIBUTES.get(name, name), given[name])
+        if self.deferrable is None:
+            self.deferrable = default_deferrable()
         self.run_url: str | None = None
         self._guard: Guard | None = None
         self._is_stopped = False

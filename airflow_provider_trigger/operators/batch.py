@@ -6,9 +6,12 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_trigger.api.models.statuses import SUCCESS_STATUSES
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api.models.statuses import RETRY_STATUSES, SUCCESS_STATUSES
+from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.operators.base import RunsOperator, Work, tag_of
 from airflow_provider_trigger.operators.fail_on import FailOn, fail_on_rule, is_threshold
 from airflow_provider_trigger.operators.task_runs import OPTION_ATTRIBUTES, TaskRunsOperator
@@ -22,14 +25,9 @@ from airflow_provider_trigger.wording import counted
 from airflow_provider_trigger.xcom_keys import RESULTS_KEY
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-
     from airflow.sdk import Context
 
-    from airflow_provider_trigger import defaults
     from airflow_provider_trigger.api.models.runs import Run
-    from airflow_provider_trigger.api.models.statuses import RETRY_STATUSES
-    from airflow_provider_trigger.durations import Duration
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.wait_settings import WaitSettings
@@ -64,19 +62,15 @@ class ManyRunsOperator(RunsOperator):
 
     _cancels_at_once = 16
 
-    def __init__(
-        self,
-        *,
-        fail_on: FailOn = "any",
-        cancel_others: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.fail_on = fail_on
-        self.cancel_others = cancel_others
+    if TYPE_CHECKING:
+        fail_on: FailOn
+        cancel_others: bool
+
+    def _take(self, given: Mapping[str, Any]) -> None:
+        super()._take(given)
         check_arguments(self, RULES)
         with arguments_of(self):
-            if cancel_others and is_threshold(self.fail_on):
+            if self.cancel_others and is_threshold(self.fail_on):
                 text = (
                     f"cancel_others=True does not go with fail_on={self.fail_on!r}, as what it cancels counts"
                 )
@@ -170,58 +164,51 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         "metadata": "json",
     }
 
-    def _init(
-        self, *, payloads: Any = None, items: Any = None, reuse_completed: bool = False, **kwargs: Any
+    if TYPE_CHECKING:
+        reuse_completed: bool
+
+    def __init__(
+        self,
+        *,
+        task_identifier: str,
+        payloads: Any = None,
+        items: Any = None,
+        reuse_completed: bool = False,
+        queue: str | None = None,
+        concurrency_key: str | dict[str, str] | None = None,
+        delay: str | timedelta | datetime | None = None,
+        ttl: str | int | timedelta | None = None,
+        tags: str | Sequence[str] | None = None,
+        metadata: dict[str, Any] | str | None = None,
+        max_attempts: int | str | None = None,
+        max_duration: int | str | None = None,
+        machine: str | None = None,
+        priority: float | str | None = None,
+        region: str | None = None,
+        lock_to_version: str | None = None,
+        fail_on: FailOn = "any",
+        cancel_others: bool = False,
+        trigger_dev_conn_id: str = defaults.CONN_ID,
+        wait_for_completion: bool = True,
+        deferrable: bool | None = None,
+        poll_interval: Duration | None = None,
+        timeout: Duration | None = None,
+        pending_version_timeout: Duration = defaults.PENDING_VERSION_TIMEOUT,
+        cancel_on_kill: bool = True,
+        retry_statuses: Sequence[str] = RETRY_STATUSES,
+        max_output_size: int = defaults.MAX_OUTPUT_SIZE,
+        run_logs: Literal["on_failure", "always", "never"] = "on_failure",
+        **kwargs: Any,
     ) -> None:
+        queue = self._own_queue(queue, kwargs)
         super().__init__(**kwargs)
-        self.payloads = payloads
-        self.items = items
-        self.reuse_completed = reuse_completed
+        self._take(locals())
         check_arguments(self, {"reuse_completed": boolean})
         self._list_name = "payloads" if items is None else "items"
         with arguments_of(self):
             if (payloads is None) is (items is None):
                 raise ValueError("give either payloads or items")
         self._check_given()
-
-    if TYPE_CHECKING:
-        # What editors and type checkers see: all arguments, compared by tests/unit/test_signature.py.
-
-        def __init__(
-            self,
-            *,
-            task_identifier: str,
-            payloads: Any = None,
-            items: Any = None,
-            reuse_completed: bool = False,
-            queue: str | None = None,
-            concurrency_key: str | dict[str, str] | None = None,
-            delay: str | timedelta | datetime | None = None,
-            ttl: str | int | timedelta | None = None,
-            tags: str | Sequence[str] | None = None,
-            metadata: dict[str, Any] | str | None = None,
-            max_attempts: int | str | None = None,
-            max_duration: int | str | None = None,
-            machine: str | None = None,
-            priority: float | str | None = None,
-            region: str | None = None,
-            lock_to_version: str | None = None,
-            fail_on: FailOn = "any",
-            cancel_others: bool = False,
-            trigger_dev_conn_id: str = defaults.CONN_ID,
-            wait_for_completion: bool = True,
-            deferrable: bool | None = None,
-            poll_interval: Duration | None = None,
-            timeout: Duration | None = None,
-            pending_version_timeout: Duration = defaults.PENDING_VERSION_TIMEOUT,
-            cancel_on_kill: bool = True,
-            retry_statuses: Sequence[str] = RETRY_STATUSES,
-            max_output_size: int = defaults.MAX_OUTPUT_SIZE,
-            run_logs: Literal["on_failure", "always", "never"] = "on_failure",
-            **kwargs: Any,
-        ) -> None: ...
-    else:
-        __init__ = _init
 
     def _check(self, when: Circumstances) -> None:
         super()._check(when)

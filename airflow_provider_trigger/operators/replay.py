@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import AirflowFailException
+from airflow_provider_trigger.api.models.statuses import RETRY_STATUSES
+from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.operators.one_run import OneRunOperator
 from airflow_provider_trigger.rules import naming
 from airflow_provider_trigger.validation import arguments_of, owner_of
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger import defaults
-    from airflow_provider_trigger.api.models.statuses import RETRY_STATUSES
-    from airflow_provider_trigger.durations import Duration
     from airflow_provider_trigger.operators.base import Work
     from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.starts import Started
@@ -36,34 +36,30 @@ class ReplayTriggerRunOperator(OneRunOperator):
 
     template_fields: Sequence[str] = ("run_id", "trigger_dev_conn_id")
 
-    def _init(self, *, run_id: Any, **kwargs: Any) -> None:
+    if TYPE_CHECKING:
+        run_id: Any
+
+    def __init__(
+        self,
+        *,
+        run_id: Any,
+        trigger_dev_conn_id: str = defaults.CONN_ID,
+        wait_for_completion: bool = True,
+        deferrable: bool | None = None,
+        poll_interval: Duration | None = None,
+        timeout: Duration | None = None,
+        pending_version_timeout: Duration = defaults.PENDING_VERSION_TIMEOUT,
+        cancel_on_kill: bool = True,
+        retry_statuses: Sequence[str] = RETRY_STATUSES,
+        max_output_size: int = defaults.MAX_OUTPUT_SIZE,
+        run_logs: Literal["on_failure", "always", "never"] = "on_failure",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.run_id = run_id
+        self._take(locals())
         with arguments_of(self):
             if not run_id:
                 raise ValueError(f"run_id must be the id of a run, not {run_id!r}")
-
-    if TYPE_CHECKING:
-        # What editors and type checkers see: all arguments, compared by tests/unit/test_signature.py.
-
-        def __init__(
-            self,
-            *,
-            run_id: Any,
-            trigger_dev_conn_id: str = defaults.CONN_ID,
-            wait_for_completion: bool = True,
-            deferrable: bool | None = None,
-            poll_interval: Duration | None = None,
-            timeout: Duration | None = None,
-            pending_version_timeout: Duration = defaults.PENDING_VERSION_TIMEOUT,
-            cancel_on_kill: bool = True,
-            retry_statuses: Sequence[str] = RETRY_STATUSES,
-            max_output_size: int = defaults.MAX_OUTPUT_SIZE,
-            run_logs: Literal["on_failure", "always", "never"] = "on_failure",
-            **kwargs: Any,
-        ) -> None: ...
-    else:
-        __init__ = _init
 
     def _start_run(self, work: Work, guard: Guard) -> Started:
         from airflow_provider_trigger.run.sending import replay

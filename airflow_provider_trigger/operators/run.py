@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api.models.statuses import RETRY_STATUSES
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
+from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.operators.one_run import OneRunOperator
 from airflow_provider_trigger.operators.task_runs import OPTION_ATTRIBUTES, TaskRunsOperator
 from airflow_provider_trigger.rules import Circumstances
@@ -13,11 +17,6 @@ from airflow_provider_trigger.run.identity import RunKey, content_of
 from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-
-    from airflow_provider_trigger import defaults
-    from airflow_provider_trigger.api.models.statuses import RETRY_STATUSES
-    from airflow_provider_trigger.durations import Duration
     from airflow_provider_trigger.operators.base import Work
     from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.starts import Started
@@ -53,50 +52,45 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
     template_fields: Sequence[str] = (*_RENDERED.values(), "trigger_dev_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"payload": "json", "metadata": "json"}
 
-    def _init(
-        self, *, payload: Any = None, idempotency_key: str | None = AUTOMATIC_KEY, **kwargs: Any
+    if TYPE_CHECKING:
+        payload: Any
+        idempotency_key: str | None
+
+    def __init__(
+        self,
+        *,
+        task_identifier: str,
+        payload: Any = None,
+        idempotency_key: str | None = AUTOMATIC_KEY,
+        queue: str | None = None,
+        concurrency_key: str | dict[str, str] | None = None,
+        delay: str | timedelta | datetime | None = None,
+        ttl: str | int | timedelta | None = None,
+        tags: str | Sequence[str] | None = None,
+        metadata: dict[str, Any] | str | None = None,
+        max_attempts: int | str | None = None,
+        max_duration: int | str | None = None,
+        machine: str | None = None,
+        priority: float | str | None = None,
+        region: str | None = None,
+        lock_to_version: str | None = None,
+        trigger_dev_conn_id: str = defaults.CONN_ID,
+        wait_for_completion: bool = True,
+        deferrable: bool | None = None,
+        poll_interval: Duration | None = None,
+        timeout: Duration | None = None,
+        pending_version_timeout: Duration = defaults.PENDING_VERSION_TIMEOUT,
+        cancel_on_kill: bool = True,
+        retry_statuses: Sequence[str] = RETRY_STATUSES,
+        max_output_size: int = defaults.MAX_OUTPUT_SIZE,
+        run_logs: Literal["on_failure", "always", "never"] = "on_failure",
+        **kwargs: Any,
     ) -> None:
+        queue = self._own_queue(queue, kwargs)
         super().__init__(**kwargs)
-        self.payload = payload
-        self.idempotency_key = idempotency_key
+        self._take(locals())
         self._has_key = idempotency_key is not None
         self._check_given()
-
-    if TYPE_CHECKING:
-        # What editors and type checkers see: all arguments, compared by tests/unit/test_signature.py.
-
-        def __init__(
-            self,
-            *,
-            task_identifier: str,
-            payload: Any = None,
-            idempotency_key: str | None = AUTOMATIC_KEY,
-            queue: str | None = None,
-            concurrency_key: str | dict[str, str] | None = None,
-            delay: str | timedelta | datetime | None = None,
-            ttl: str | int | timedelta | None = None,
-            tags: str | Sequence[str] | None = None,
-            metadata: dict[str, Any] | str | None = None,
-            max_attempts: int | str | None = None,
-            max_duration: int | str | None = None,
-            machine: str | None = None,
-            priority: float | str | None = None,
-            region: str | None = None,
-            lock_to_version: str | None = None,
-            trigger_dev_conn_id: str = defaults.CONN_ID,
-            wait_for_completion: bool = True,
-            deferrable: bool | None = None,
-            poll_interval: Duration | None = None,
-            timeout: Duration | None = None,
-            pending_version_timeout: Duration = defaults.PENDING_VERSION_TIMEOUT,
-            cancel_on_kill: bool = True,
-            retry_statuses: Sequence[str] = RETRY_STATUSES,
-            max_output_size: int = defaults.MAX_OUTPUT_SIZE,
-            run_logs: Literal["on_failure", "always", "never"] = "on_failure",
-            **kwargs: Any,
-        ) -> None: ...
-    else:
-        __init__ = _init
 
     def _check(self, when: Circumstances) -> None:
         super()._check(when)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger._compat import default_queue, is_mapped_instance
-from airflow_provider_trigger.operators.base import RunsOperator
+from airflow_provider_trigger.operators.base import ATTRIBUTES, RunsOperator
 from airflow_provider_trigger.operators.rendering import ChecksRendered
 from airflow_provider_trigger.rules import Circumstances, checked, text
 from airflow_provider_trigger.run.identity import TAGS_OF_OURS
@@ -16,8 +14,7 @@ from airflow_provider_trigger.run.request import OPTIONS, to_api
 RULES = {"task_identifier": text("the id of a Trigger.dev task")}
 """Of what is not an option of a run."""
 
-# Airflow's own argument ``queue`` is the executor's, so the attribute has another name.
-OPTION_ATTRIBUTES = {name: "run_queue" if name == "queue" else name for name in OPTIONS}
+OPTION_ATTRIBUTES = {name: ATTRIBUTES.get(name, name) for name in OPTIONS}
 """The attribute of each option."""
 
 
@@ -49,39 +46,9 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
     rendered_arguments: ClassVar[dict[str, str]] = {"task_identifier": "task_identifier"} | OPTION_ATTRIBUTES
     _tags_of_ours = TAGS_OF_OURS
 
-    def __init__(
-        self,
-        *,
-        task_identifier: str,
-        queue: str | None = None,
-        concurrency_key: str | dict[str, str] | None = None,
-        delay: str | timedelta | datetime | None = None,
-        ttl: str | int | timedelta | None = None,
-        tags: str | Sequence[str] | None = None,
-        metadata: dict[str, Any] | str | None = None,
-        max_attempts: int | str | None = None,
-        max_duration: int | str | None = None,
-        machine: str | None = None,
-        priority: float | str | None = None,
-        region: str | None = None,
-        lock_to_version: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        queue = self._own_queue(queue, kwargs)
-        super().__init__(**kwargs)
-        self.task_identifier = task_identifier
-        self.run_queue = queue
-        self.concurrency_key = concurrency_key
-        self.delay = delay
-        self.ttl = ttl
-        self.tags = tags
-        self.metadata = metadata
-        self.max_attempts = max_attempts
-        self.max_duration = max_duration
-        self.machine = machine
-        self.priority = priority
-        self.region = region
-        self.lock_to_version = lock_to_version
+    if TYPE_CHECKING:
+        task_identifier: str
+        run_queue: str | None
 
     def _own_queue(self, queue: str | None, kwargs: dict[str, Any]) -> str | None:
         """Return the run's queue; one that Airflow passes on by itself goes to Airflow's arguments."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance
 from airflow_provider_trigger.rules import Circumstances, checked, checked_given
-from airflow_provider_trigger.signature import ShowsArguments
+from airflow_provider_trigger.signature import ExplainsArguments
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,
     TOKEN_IDS,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class TakesIds(RendersTemplates, ShowsArguments):
+class TakesIds(RendersTemplates, ExplainsArguments):
     """
     Take ids, ``xcom_task_ids`` and ``xcom_key``; comes before Airflow's class in the bases.
 

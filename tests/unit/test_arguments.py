@@ -61,6 +61,7 @@ IN_PLACE_OF_ITS_ID: list[Row] = [
     ("xcom_task_ids", ["work", 5], f"xcom_task_ids {NO_TASK_ID} 5"),
     ("xcom_task_ids", {None}, f"xcom_task_ids {NO_TASK_ID} None"),
 ]
+DEEP: Any = reduce(lambda inner, _: [inner], range(2_000), TASK)  # type: ignore[arg-type,return-value]
 NO_OUTPUT = "run_ids takes the output of task 'start', not the task: call it, or give .output"
 SOURCES: list[Row] = [
     *IN_PLACE_OF_ITS_ID,
@@ -68,7 +69,7 @@ SOURCES: list[Row] = [
     ("run_ids", TASK, NO_OUTPUT),
     ("run_ids", ["run_1", (start,)], NO_OUTPUT),
     ("run_ids", {"a": TASK}, NO_OUTPUT),
-    ("run_ids", reduce(lambda inner, _: [inner], range(2_000), TASK), "run_ids must not be nested so deeply"),
+    ("run_ids", DEEP, "run_ids must not be nested so deeply"),
 ]
 NO_TASK = "a callback cannot resolve a task's output in run_ids; use xcom_task_ids='start'"
 SOURCES_OF_A_CALLBACK: list[Row] = [
