@@ -60,7 +60,9 @@ class SelectedRuns:
         self._log = log
         self._on_empty: Reaction = on_empty
         self._is_stopped = is_stopped
-        self._batches = [BatchRuns(batch_id, self._note) for batch_id in selection.batch_ids]
+        self._sources_alive = set[str]()
+        self._problems = RunIds()  # of the last look
+        self._found_in = dict[str, set[str]]()  # each batch
         self.error: TriggerDevError | ValueError | None = None
         """Why the first look failed."""
 
@@ -70,10 +72,11 @@ class SelectedRuns:
 
         With ``needs_all``, a search that fails, or an unknown batch, leaves all runs alone.
         """
-        given = len(self._ids.found)
-        search = Search(client, self._pages, is_stopped=self._is_stopped)
+        given, search = len(self._ids.found), Search(client, self._pages, is_stopped=self._is_stopped)
         self._look_first(search)
-        if isinstance(self.error, ValueError) or (needs_all and (self.error or self._ids.invalid)):
+        is_unknown = bool(self._problems.invalid)
+        self._note(RunIds(invalid=self._problems.invalid))
+        if isinstance(self.error, ValueError) or (needs_all and (self.error or is_unknown)):
             return
         if self.error is not None:
             text = f"{self._selection}: not all runs could be searched: {self.error}"
@@ -81,24 +84,6 @@ class SelectedRuns:
         if not isinstance(self.error, AuthenticationError):
             yield self._ids.found[given:]
             yield from self._look_again(search)
-
-    def _pages(
-        self, client: TriggerDevClient, since: datetime, deadline: Deadline
-    ) -> Iterator[list[ListedRun]]:
-        """Yield the runs by tags and of each batch; where one fails, all others, and then raise its error."""
-        failed: TriggerDevError | None = None
-        sources = [batch.pages(client) for batch in self._batches]
-        if tags := self._selection.tags:
-            sources.insert(0, RunFilter(tags=tags, only_alive=True).pages(client, since, deadline))
-        for pages in sources:
-            try:
-                yield from pages
-            except AuthenticationError:
-                raise
-            except TriggerDevError as error:  # the list and the batches have databases of their own
-                failed = failed or error
-        if failed:
-            raise failed
 
     def _look_first(self, search: Search) -> None:
         """Find the runs, and name each in the log; an error keeps those that were found by then."""
@@ -137,12 +122,11 @@ class SelectedRuns:
             yield [run.id for run in new]
         if search.error:
             failed.append(f"{self._selection}: further runs could not be searched: {search.error}")
-        empty = [] if failed else self._describe_empty(search.ours)
         if (left := count - limit) > 0:
             found = f"as {self._selection} has found max_runs={limit} runs"
             failed.append(f"not canceled, {found}: {left} more. Cancel these again")
-        failed += [batch.incomplete for batch in self._batches if batch.incomplete]
-        self._note(RunIds(failed=failed, empty=empty))
+        empty = [] if search.error or self._problems.invalid else self._problems.empty
+        self._note(RunIds(failed=failed + self._problems.failed, empty=empty))
 
     def _note(self, problems: RunIds) -> None:
         log_sources(self._log, problems, on_empty=self._on_empty)
@@ -150,13 +134,63 @@ class SelectedRuns:
         self._ids.failed += problems.failed
         self._ids.empty += problems.empty
 
-    def _describe_empty(self, alive: list[ListedRun]) -> list[str]:
-        run_ids, tags = {run.id for run in alive}, self._selection.tags
-        batches = [batch for batch in self._batches if batch.found and run_ids.isdisjoint(batch.shown)]
-        sentences = [f"batch {batch.id!r} has no run that is alive" for batch in batches]
-        if tags and not any(set(tags) <= set(run.tags) for run in alive):
-            sentences.append(f"no run that is alive has tags={list(tags)!r}")
-        return sentences
+    def _pages(
+        self, client: TriggerDevClient, since: datetime, deadline: Deadline
+    ) -> Iterator[list[ListedRun]]:
+        """Yield the runs by tags and of each batch; where one fails, all others, and then raise its error."""
+        failed: TriggerDevError | None = None
+        problems, sources = RunIds(), dict[str, Iterator[list[ListedRun]]]()
+        if tags := self._selection.tags:
+            runs = RunFilter(tags=tags, only_alive=True).pages(client, since, deadline)
+            sources[f"no run that is alive has tags={list(tags)!r}"] = runs
+        for batch_id in self._selection.batch_ids:
+            sources[f"batch {batch_id!r} has no run that is alive"] = self._batch(batch_id, client, problems)
+        for if_empty, pages in sources.items():
+            try:
+                for page in pages:
+                    if any(not run.is_final for run in page):
+                        self._sources_alive.add(if_empty)
+                    yield page
+            except AuthenticationError:
+                raise
+            except TriggerDevError as error:  # the list and the batches have databases of their own
+                failed = failed or error
+            else:
+                problems.empty += [if_empty] if if_empty not in self._sources_alive else []
+        self._problems = problems
+        if failed:
+            raise failed
+
+    def _batch(self, batch_id: str, client: TriggerDevClient, problems: RunIds) -> Iterator[list[ListedRun]]:
+        """
+        Yield the runs of a batch in its items' order, some ended; those of an earlier call may be missing.
+
+        A batch names runs of earlier batches, too, that its items got by their keys, and which the list does
+        not show with it; the list shows runs that a large batch does not name yet (measured). What only one
+        of them has is checked. Where the list fails, the error is raised after what the batch names.
+        """
+        try:
+            batch = client.call(retrieve_batch(batch_id))
+        except NotFoundError:
+            reason = "the environment of the secret key has no such batch"
+            unknown = invalid_value(batch_id, source="batch_ids", kind=BATCH_ID, reason=reason)
+            problems.invalid.append(str(unknown))
+            return
+        listed, failed = dict[str, ListedRun](), None
+        try:
+            listed = _listed(batch, client)
+        except TriggerDevError as list_error:
+            failed = list_error if len(batch.run_ids) < batch.run_count else None
+        found = self._found_in.setdefault(batch_id, set())
+        runs, unsure = _members(batch, listed, found, client)
+        found.update(runs)
+        yield list(runs.values())
+        if batch.status in _CREATING and len(batch.run_ids) < batch.run_count:
+            exist = f"{len(batch.run_ids)} of its {batch.run_count} runs exist"
+            text = f"batch {batch_id!r} is still being created: {exist}. Cancel it again for the others"
+            problems.failed.append(text)
+        if error := failed or unsure:
+            raise error
 
     def _log_found(self, runs: list[ListedRun], name: str) -> None:
         """Name all runs before the first is canceled, those that are alike in lines of up to 50."""
@@ -173,88 +207,35 @@ class SelectedRuns:
                 self._log.info(text, len(part), what, status or "status unknown", ", ".join(part))
 
 
-class BatchRuns:
-    """
-    Find the runs of a batch; ``note`` gets what is wrong with it.
-
-    A batch names runs of earlier batches, too, that its items got by their keys, and which the list does not
-    show with it; the list shows runs that a large batch does not name yet (measured).
-    """
-
-    def __init__(self, batch_id: str, note: Callable[[RunIds], None]) -> None:
-        self.id = batch_id
-        self.found: Batch | None = None
-        """As it was last seen."""
-        self.shown: set[str] = set()
-        """The ids of its runs that were found, alive or not."""
-        self._note = note
-        self._noted: set[str] = set()
-
-    @property
-    def incomplete(self) -> str | None:
-        """Say what is missing of a batch of which the server may still start runs."""
-        batch = self.found
-        if batch is None or batch.status not in _CREATING or len(batch.run_ids) >= batch.run_count:
-            return None
-        exist = f"{len(batch.run_ids)} of its {batch.run_count} runs exist"
-        return f"batch {self.id!r} is still being created: {exist}. Cancel it again for the others"
-
-    def pages(self, client: TriggerDevClient) -> Iterator[list[ListedRun]]:
-        """Yield all runs in its items' order, some ended; those of an earlier call may be missing."""
-        try:
-            self.found = batch = client.call(retrieve_batch(self.id))
-        except NotFoundError:
-            reason = "the environment of the secret key has no such batch"
-            unknown = invalid_value(self.id, source="batch_ids", kind=BATCH_ID, reason=reason)
-            self._note_once("unknown", RunIds(invalid=[str(unknown)]))
-            return
-        named, listed = dict.fromkeys(batch.run_ids), self._listed(batch, client)
-        runs = {run_id: run for run_id, run in listed.items() if run_id in named}
-        unsure = [one for one in (*named, *listed) if one not in runs and one not in self.shown]
-        runs |= self._checked(unsure, batch, client)
-        self.shown.update(runs)
-        yield [runs[run_id] for run_id in dict.fromkeys((*named, *listed)) if run_id in runs]
-
-    def _listed(self, batch: Batch, client: TriggerDevClient) -> dict[str, ListedRun]:
-        """Return none where the list fails, as the batch names most, or where it lists the runs of all."""
-        listed: dict[str, ListedRun] = {}
-        try:
-            for page in RunFilter(batch_id=self.id).pages(client):
-                listed |= {run.id: run for run in page}
-                if len(listed) > max(batch.run_count, len(batch.run_ids)):
-                    return {}  # a server that does not know the filter
-        except AuthenticationError:
-            raise
-        except TriggerDevError as error:
-            # It reads a database of its own, which can be down while all else works (measured).
-            if len(batch.run_ids) < batch.run_count:
-                text = f"batch {self.id!r} names {len(batch.run_ids)} of its {batch.run_count} runs"
-                text = f"{text}, and the list could not be searched for others: {error}"
-                self._note_once("unlisted", RunIds(failed=[text]))
+def _listed(batch: Batch, client: TriggerDevClient) -> dict[str, ListedRun]:
+    """Return what the list shows for a batch, nothing of a server that ignores that filter, and shows all."""
+    listed: dict[str, ListedRun] = {}
+    for page in RunFilter(batch_id=batch.id).pages(client):
+        listed |= {run.id: run for run in page}
+        if len(listed) > max(batch.run_count, len(batch.run_ids)):
             return {}
-        return listed
+    return listed
 
-    def _checked(self, run_ids: list[str], batch: Batch, client: TriggerDevClient) -> dict[str, ListedRun]:
-        """Return those of the runs that belong to the batch."""
-        runs: dict[str, ListedRun] = {}
-        for run_id, run in call_each(client, check_run, run_ids).items():
-            if isinstance(run, AuthenticationError):
-                raise run
-            if isinstance(run, NotFoundError):
-                continue  # it was named, but never made (measured)
-            if isinstance(run, TriggerDevError) and run_id in batch.run_ids:
+
+def _members(
+    batch: Batch, listed: dict[str, ListedRun], found: set[str], client: TriggerDevClient
+) -> tuple[dict[str, ListedRun], TriggerDevError | None]:
+    """Return the runs of a batch, and why one that only the list shows could not be checked."""
+    named, failed = dict.fromkeys(batch.run_ids), None
+    ids = [one for one in named | listed if one not in found]
+    runs: dict[str, ListedRun] = {one: listed[one] for one in ids if one in named and one in listed}
+    checked = call_each(client, check_run, [one for one in ids if one not in runs])
+    for run_id, run in checked.items():
+        if isinstance(run, AuthenticationError):
+            raise run
+        if isinstance(run, TriggerDevError):
+            # One that was named, but never made, is not found (measured).
+            if run_id in named and not isinstance(run, NotFoundError):
                 runs[run_id] = ListedRun(id=run_id, status="", task_identifier="", attributes={})
-            elif isinstance(run, TriggerDevError):
-                text = f"run {run_id} is not canceled, as it may not belong to batch {self.id!r}"
-                self._note(RunIds(failed=[f"{text}: {run}"]))
-            elif run_id in batch.run_ids or run.batch_id == self.id:
-                runs[run_id] = run
-        return runs
-
-    def _note_once(self, what: str, problems: RunIds) -> None:
-        if what not in self._noted:
-            self._noted.add(what)
-            self._note(problems)
+            failed = failed or (None if run_id in named else run)
+        elif run_id in named or run.batch_id == batch.id:
+            runs[run_id] = run
+    return {run_id: runs[run_id] for run_id in ids if run_id in runs}, failed
 
 
 def started(
