@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -185,36 +186,27 @@ def _version(name: str, value: Any, when: Circumstances) -> str:
     return str(_text(name, value, when))
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """An option of a run."""
-
-    api_name: str
-    rule: Rule
-    """Returns what the API takes."""
-
-
 _MACHINES = ("micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x")  # measured
 
-OPTIONS: dict[str, Option] = {
-    "queue": Option("queue", _queue),
-    "concurrency_key": Option("concurrencyKey", _concurrency_key),
-    "delay": Option("delay", _delay),
-    "ttl": Option("ttl", _ttl),
-    "tags": Option("tags", _tags),
-    "metadata": Option("metadata", _metadata),
-    "max_attempts": Option("maxAttempts", number("attempts", least=1, whole=True, text=True)),
-    "max_duration": Option("maxDuration", number("seconds", least=LEAST_MAX_DURATION, whole=True, text=True)),
-    "machine": Option("machine", choice(*_MACHINES)),
-    "priority": Option("priority", number("seconds", least=0, text=True)),
-    "region": Option("region", _text),
-    "lock_to_version": Option("lockToVersion", _version),
+OPTIONS: dict[str, Rule] = {
+    "queue": _queue,
+    "concurrency_key": _concurrency_key,
+    "delay": _delay,
+    "ttl": _ttl,
+    "tags": _tags,
+    "metadata": _metadata,
+    "max_attempts": number("attempts", least=1, whole=True, text=True),
+    "max_duration": number("seconds", least=LEAST_MAX_DURATION, whole=True, text=True),
+    "machine": choice(*_MACHINES),
+    "priority": number("seconds", least=0, text=True),
+    "region": _text,
+    "lock_to_version": _version,
 }
-"""What a run can be given besides its payload, by name."""
+"""What a run can be given besides its payload, by name: each rule returns what the API takes."""
 
-KEY_OPTIONS: dict[str, Option] = {
-    "idempotency_key": Option("idempotencyKey", _key),
-    "idempotency_key_ttl": Option("idempotencyKeyTTL", _key_ttl),
+KEY_OPTIONS: dict[str, Rule] = {
+    "idempotency_key": _key,
+    "idempotency_key_ttl": _key_ttl,
 }
 """What decides whether a trigger makes a new run, by name."""
 
@@ -224,8 +216,11 @@ def to_api(options: Mapping[str, Any], when: Circumstances = AS_GIVEN) -> dict[s
     known = OPTIONS | KEY_OPTIONS
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"there is no option {unknown[0]!r}; the options are {', '.join(known)}")
-    found = checked_given({name: option.rule for name, option in known.items()}, options, when)
-    return {known[name].api_name: value for name, value in found.items()}
+    return {_api_name(name): value for name, value in checked_given(known, options, when).items()}
+
+
+def _api_name(name: str) -> str:
+    return re.sub(r"_(ttl|.)", lambda match: match[1].upper(), name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,4 +236,4 @@ class TaskRequest:
     @property
     def key(self) -> str | None:
         """The idempotency key."""
-        return self.options.get(KEY_OPTIONS["idempotency_key"].api_name)
+        return self.options.get("idempotencyKey")

@@ -30,8 +30,8 @@ def _timeout(name: str, value: Any, when: Circumstances) -> str:
 
 _OPTIONS: dict[str, Rule] = {
     "timeout": _timeout,
-    "tags": OPTIONS["tags"].rule,
-    "idempotency_key": KEY_OPTIONS["idempotency_key"].rule,
+    "tags": OPTIONS["tags"],
+    "idempotency_key": KEY_OPTIONS["idempotency_key"],
 }
 
 

@@ -43,7 +43,10 @@ def problem(name: str, value: Any, when: Circumstances = AT_NOON) -> str:
 # All options
 
 
-def test_the_options_of_a_key_are_sent_in_the_apis_spelling() -> None:
+def test_options_are_sent_in_the_apis_spelling() -> None:
+    given = {"ttl": 1, "lock_to_version": "1", "max_attempts": 2, "max_duration": 5, "concurrency_key": "c"}
+    sent_as = {"ttl": 1, "lockToVersion": "1", "maxAttempts": 2, "maxDuration": 5, "concurrencyKey": "c"}
+    assert to_api(given) == sent_as
     given = {"idempotency_key": "k", "idempotency_key_ttl": "1h"}
     assert to_api(given) == {"idempotencyKey": "k", "idempotencyKeyTTL": "1h"}
 
