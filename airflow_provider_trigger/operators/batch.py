@@ -17,7 +17,7 @@ from airflow_provider_trigger.operators.fail_on import FailOn, fail_on_rule, is_
 from airflow_provider_trigger.operators.task_runs import OPTION_ATTRIBUTES, TaskRunsOperator
 from airflow_provider_trigger.rules import Circumstances, boolean
 from airflow_provider_trigger.run.identity import KEY_PREFIX, RunKey, TaskInstanceIdentity
-from airflow_provider_trigger.run.items import ItemRules, check_items, read_items
+from airflow_provider_trigger.run.items import check_items, read_items
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import arguments_of, check_arguments
@@ -212,14 +212,11 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
 
     def _check(self, when: Circumstances) -> None:
         super()._check(when)
-        check_items(self._given, self._rules(when))
+        check_items(self._list_name, self._given, when)
 
     @property
     def _given(self) -> Any:
         return getattr(self, self._list_name)
-
-    def _rules(self, when: Circumstances) -> ItemRules:
-        return ItemRules(name=self._list_name, options=self._options, when=when)
 
     def _check_rendered(self, *, is_retry: bool = False) -> Circumstances:
         if isinstance(self._given, str):
@@ -269,7 +266,8 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         once = f"{KEY_PREFIX}-{uuid.uuid4().hex}"
         task = self.task_identifier
         requests = []
-        for index, (payload, options) in enumerate(read_items(self._given, self._rules(when))):
+        items = read_items(self._list_name, self._given, self._options, when)
+        for index, (payload, options) in enumerate(items):
             if identity:
                 options["tags"] = [*options.get("tags", []), *identity.tags]
             options["idempotencyKey"] = f"{once}-{index}"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, naming
+from airflow_provider_trigger.rules import Circumstances, naming
 from airflow_provider_trigger.run.request import OPTIONS, PAYLOAD, to_api
 from airflow_provider_trigger.wording import MAX_NAMED
 
@@ -17,54 +16,40 @@ _ITEM = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ItemRules:
-    """How items are checked."""
-
-    name: str
-    """Of the argument that has them: ``payloads`` or ``items``."""
-    options: Mapping[str, Any]
-    """Of all items, by name; those of an item take their place."""
-    when: Circumstances = AS_GIVEN
-
-
-def check_items(given: Any, rules: ItemRules) -> None:
-    """Check a list of payloads, or of items; the error names each that is invalid by its index."""
-    if rules.when.skip(given):
+def check_items(name: str, given: Any, when: Circumstances) -> None:
+    """Check a list of ``payloads`` or ``items``; the error names each that is invalid by its index."""
+    if when.skip(given):
         return
     is_list = isinstance(given, (list, tuple))
     if not is_list:
         kind = "None" if given is None else f"a {type(given).__name__}"
         raise ValueError(
-            f"{rules.name} must be a list with one entry for each run, not {kind}; if it is a template or a "
+            f"{name} must be a list with one entry for each run, not {kind}; if it is a template or a "
             "task's output, check what that returns"
         )
     invalid: dict[int, str] = {}
     for index, item in enumerate(given):
         try:
-            _check_item(f"{rules.name}[{index}]", item, rules)
+            (PAYLOAD if name == "payloads" else _check_item)(f"{name}[{index}]", item, when)
         except ValueError as error:
             invalid[index] = str(error)
     if invalid:
-        raise ValueError(_describe(invalid, len(given), rules.name))
+        raise ValueError(_describe(invalid, len(given), name))
 
 
-def _check_item(name: str, item: Any, rules: ItemRules) -> None:
-    if rules.when.skip(item):
-        return
-    if rules.name == "payloads":
-        PAYLOAD(name, item, rules.when)
+def _check_item(name: str, item: Any, when: Circumstances) -> None:
+    if when.skip(item):
         return
     is_dict = isinstance(item, dict)
     if not is_dict or not item.keys() <= _PARTS:
         kind = f"one with {sorted(map(str, item))}" if is_dict else f"a {type(item).__name__}"
         raise ValueError(f"{name} must be {_ITEM}, not {kind}")
-    PAYLOAD(f"{name}['payload']", item.get("payload"), rules.when)
-    _check_own_options(f"{name}['options']", item.get("options"), rules)
+    PAYLOAD(f"{name}['payload']", item.get("payload"), when)
+    _check_own_options(f"{name}['options']", item.get("options"), when)
 
 
-def _check_own_options(name: str, options: Any, rules: ItemRules) -> None:
-    if options is None or rules.when.skip(options):
+def _check_own_options(name: str, options: Any, when: Circumstances) -> None:
+    if options is None or when.skip(options):
         return
     is_dict = isinstance(options, dict)
     if not is_dict:
@@ -72,7 +57,7 @@ def _check_own_options(name: str, options: Any, rules: ItemRules) -> None:
     if unknown := [option for option in options if option not in OPTIONS]:
         raise ValueError(f"{name} has no option {unknown[0]!r}; the options are {', '.join(OPTIONS)}")
     with naming(name):
-        to_api(options, rules.when)
+        to_api(options, when)
 
 
 def _describe(invalid: Mapping[int, str], count: int, name: str) -> str:
@@ -85,10 +70,14 @@ def _describe(invalid: Mapping[int, str], count: int, name: str) -> str:
     return text
 
 
-def read_items(given: Sequence[Any], rules: ItemRules) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Yield the payload and the options, as the API takes them, of each item that is checked already."""
+def read_items(
+    name: str, given: Sequence[Any], options: Mapping[str, Any], when: Circumstances
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """
+    Yield the payload and the options, as the API takes them, of each item that is checked already.
+
+    ``options`` are those of all items, by name; those of an item take their place.
+    """
     for item in given:
-        is_bare = rules.name == "payloads"
-        payload = item if is_bare else item.get("payload")
-        own = {} if is_bare else item.get("options") or {}
-        yield payload, to_api({**rules.options, **own}, rules.when)
+        one = {"payload": item} if name == "payloads" else item
+        yield one.get("payload"), to_api({**options, **(one.get("options") or {})}, when)

@@ -7,12 +7,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.rules import Circumstances
-from airflow_provider_trigger.run.items import ItemRules, check_items, read_items
+from airflow_provider_trigger.run.items import check_items, read_items
 
-
-def rules(name: str = "payloads", **fields: Any) -> ItemRules:
-    options = fields.pop("options", {})
-    return ItemRules(name=name, options=options, when=Circumstances(tags_of_ours=3, **fields))
+WHEN = Circumstances(tags_of_ours=3)
 
 
 def is_text_of_a_template(value: object) -> bool:
@@ -28,7 +25,7 @@ def is_text_of_a_template(value: object) -> bool:
     ],
 )
 def test_any_json_is_a_payload_and_an_item_has_one_or_options_or_both(name: str, given: Any) -> None:
-    check_items(given, rules(name))
+    check_items(name, given, WHEN)
 
 
 @pytest.mark.parametrize(
@@ -37,15 +34,16 @@ def test_any_json_is_a_payload_and_an_item_has_one_or_options_or_both(name: str,
 )
 def test_what_is_no_list_is_an_error(given: Any, kind: str) -> None:
     with pytest.raises(ValueError, match=f"payloads must be a list with one entry for each run, not {kind}"):
-        check_items(given, rules())
+        check_items("payloads", given, WHEN)
 
 
 def test_what_is_not_known_yet_is_not_checked() -> None:
-    check_items("{{ x }}", rules(skip=is_text_of_a_template))
+    parsed = Circumstances(skip=is_text_of_a_template)
+    check_items("payloads", "{{ x }}", parsed)
     unknown = ["{{ x }}", {"payload": "{{ x }}"}, {"options": "{{ x }}"}, {"options": {"ttl": "{{ x }}"}}]
-    check_items(unknown, rules("items", skip=is_text_of_a_template))
+    check_items("items", unknown, parsed)
     with pytest.raises(ValueError, match="tags must be 7 tags or fewer"):
-        check_items([{"options": {"tags": ["{{ x }}"] + [f"t{n}" for n in range(7)]}}], rules("items"))
+        check_items("items", [{"options": {"tags": ["{{ x }}"] + [f"t{n}" for n in range(7)]}}], WHEN)
 
 
 @pytest.mark.parametrize(
@@ -63,14 +61,14 @@ def test_what_is_not_known_yet_is_not_checked() -> None:
 )
 def test_an_item_must_be_a_payload_and_options(item: Any, reason: str) -> None:
     with pytest.raises(ValueError, match="items") as raised:
-        check_items([item], rules("items"))
+        check_items("items", [item], WHEN)
     assert reason in str(raised.value)
     assert str(raised.value).startswith("items[0]")
 
 
 def test_one_error_names_all_invalid_items() -> None:
     with pytest.raises(ValueError, match="payloads") as raised:
-        check_items([{1} if number % 2 else number for number in range(40)], rules())
+        check_items("payloads", [{1} if number % 2 else number for number in range(40)], WHEN)
     text = str(raised.value)
     assert text.startswith("20 of 40 payloads are invalid: payloads[1] must be JSON: ")
     assert "; payloads[19] must be JSON" in text
@@ -79,8 +77,8 @@ def test_one_error_names_all_invalid_items() -> None:
 
 def test_an_items_options_take_the_place_of_those_of_all() -> None:
     items = [{"payload": 1, "options": {"tags": ["b"], "queue": None}}, {"options": None}]
-    shared = rules("items", options={"queue": "q", "tags": ["a"]})
-    assert list(read_items(items, shared)) == [
+    shared = {"queue": "q", "tags": ["a"]}
+    assert list(read_items("items", items, shared, WHEN)) == [
         (1, {"tags": ["b"]}),
         (None, {"queue": {"name": "q"}, "tags": ["a"]}),
     ]
