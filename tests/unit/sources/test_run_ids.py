@@ -104,18 +104,15 @@ def test_ids_are_found_in_whatever_holds_them(value: object, found: list[str]) -
     assert (ids.found, ids.invalid, ids.empty) == (found, [], [])
 
 
-@pytest.mark.parametrize(
-    ("run_id", "text"),
-    [
-        ("run_1", None),
-        ("run_", None),
-        ("batch_1", "'batch_1' is a batch's id, not a run's: give the batch's runs"),
-        ("start", "'start' does not look like a run id (run_…); is it a task's id? use xcom_task_ids"),
-        ("run", "'run' does not look like a run id (run_…); is it a task's id? use xcom_task_ids"),
-    ],
-)
-def test_an_id_that_the_server_does_not_know_gets_a_hint(run_id: str, text: str | None) -> None:
-    assert hint(run_id) == text
+def test_an_id_that_the_server_does_not_know_gets_a_hint() -> None:
+    assert hint("run_1") is hint("waitpoint_1", TOKEN_IDS) is None
+    assert hint("batch_1") == "'batch_1' is a batch's id, not a run's: give the batch's runs"
+    for found, kind, shape in (
+        ("run", RUN_IDS, "run id (run_…)"),
+        ("a", TOKEN_IDS, "token id (waitpoint_…)"),
+    ):
+        text = f"{found!r} does not look like a {shape}; is it a task's id? use xcom_task_ids"
+        assert hint(found, kind) == text
 
 
 # A source that gave nothing, or a None next to other values
@@ -218,12 +215,7 @@ def test_an_invalid_value_is_named_with_its_reason(value: object, reason: str) -
         ("[7]", "7"),
         ({"id": "run 1"}, "'run 1'"),
         ({"id": 7}, "a dict of ['id']"),
-        (" {{ x }}", "'{{ x }}'"),
-        ("LazyXComSequence([])", "'LazyXComSequence([])'"),
-        (" LazyXComSequence([1 item])", "'LazyXComSequence([1 item])'"),
-        ({"id": "run_1", "run_id": "run_2"}, "a dict of ['id', 'run_id']"),
-        (" [run_1 ", "'[run_1'"),
-        ({"id": "batch_1", "runCount": 2}, "a dict of ['id', 'runCount']"),
+        (" [r ", "'[r'"),
     ],
 )
 def test_an_invalid_value_is_shown(value: object, shown: str) -> None:
@@ -472,10 +464,3 @@ def test_no_message_shows_the_secret_of_an_address() -> None:
         ids.add([wrong, [wrong[40:]], (wrong[50:],), f"[{wrong}"], source="token_ids")
         assert len(ids.invalid) == 4
         assert "5ec2e7" not in str(ids)
-
-
-def test_what_does_not_look_like_a_token_gets_a_hint() -> None:
-    assert hint("waitpoint_1", TOKEN_IDS) is None
-    assert hint("batch_1", TOKEN_IDS) == (
-        "'batch_1' does not look like a token id (waitpoint_…); is it a task's id? use xcom_task_ids"
-    )
