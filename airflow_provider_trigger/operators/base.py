@@ -21,10 +21,9 @@ from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
 from airflow_provider_trigger.run.identity import KEY_PREFIX
-from airflow_provider_trigger.signature import ExplainsArguments
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy, task_instance_of
 from airflow_provider_trigger.sources.run_ids import read_literal
-from airflow_provider_trigger.validation import RendersTemplates, check_arguments
+from airflow_provider_trigger.validation import TakesArguments, check_arguments
 from airflow_provider_trigger.wording import enumeration
 from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
 
@@ -67,7 +66,7 @@ class Work(NamedTuple):
     context: Context
 
 
-class RunsOperator(RendersTemplates, ExplainsArguments, BaseOperator):
+class RunsOperator(TakesArguments, BaseOperator):
     """
     Have runs of its own, which a subclass starts, and cancel them when Airflow stops the task.
 

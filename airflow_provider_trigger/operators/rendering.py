@@ -10,7 +10,7 @@ from airflow_provider_trigger._compat.task_instances import read_sequence
 from airflow_provider_trigger.rules import Circumstances, naming
 from airflow_provider_trigger.sources.run_ids import SEQUENCE_TEXT
 from airflow_provider_trigger.validation import (
-    RendersTemplates,
+    TakesArguments,
     arguments_of,
     contents,
     is_templated,
@@ -43,7 +43,7 @@ _NONE_TEXT = (
 )
 
 
-class ChecksRendered(RendersTemplates):
+class ChecksRendered(TakesArguments):
     """Check templated arguments twice; a subclass says how."""
 
     rendered_arguments: ClassVar[dict[str, str]]

@@ -12,7 +12,6 @@ from airflow_provider_trigger.operators.rendering import ChecksRendered
 from airflow_provider_trigger.operators.results import push_results
 from airflow_provider_trigger.rules import Circumstances, choice, connection_id
 from airflow_provider_trigger.run.identity import content_of
-from airflow_provider_trigger.signature import ExplainsArguments
 from airflow_provider_trigger.sources.arguments import TakesTokenIds
 from airflow_provider_trigger.sources.context import key_of_execution
 from airflow_provider_trigger.tokens.create import check_data, token_options
@@ -33,7 +32,7 @@ RULES_OF_COMPLETE = {
 }
 
 
-class CreateWaitpointTokenOperator(ChecksRendered, ExplainsArguments, BaseOperator):
+class CreateWaitpointTokenOperator(ChecksRendered, BaseOperator):
     """
     Create a waitpoint token, and return its id and its address: ``{"id", "url"}``.
 

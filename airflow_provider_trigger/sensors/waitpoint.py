@@ -18,11 +18,10 @@ from airflow_provider_trigger._compat import (
 from airflow_provider_trigger._compat.task_instances import first_reschedule_of
 from airflow_provider_trigger.rules import boolean, connection_id, naming
 from airflow_provider_trigger.sensors.base import TriggerDevSensor
-from airflow_provider_trigger.signature import ExplainsArguments
 from airflow_provider_trigger.sources.context import can_resume
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one
 from airflow_provider_trigger.validation import (
-    RendersTemplates,
+    TakesArguments,
     arguments_of,
     check_arguments,
     check_sources,
@@ -40,7 +39,7 @@ RULES = {"trigger_dev_conn_id": connection_id, "deferrable": boolean}
 _TOKEN_ID = replace(TOKEN_IDS, argument="token_id")
 
 
-class WaitpointTokenSensor(RendersTemplates, ExplainsArguments, TriggerDevSensor):
+class WaitpointTokenSensor(TakesArguments, TriggerDevSensor):
     """
     Wait until somebody has completed a waitpoint token, and return the data that it was completed with.
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance
 from airflow_provider_trigger.rules import Circumstances, checked, checked_given
-from airflow_provider_trigger.signature import ExplainsArguments
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,
     TOKEN_IDS,
@@ -19,13 +18,13 @@ from airflow_provider_trigger.sources.run_ids import (
 )
 from airflow_provider_trigger.sources.search_terms import SELECTING, Selection
 from airflow_provider_trigger.sources.xcom import gather
-from airflow_provider_trigger.validation import RendersTemplates, arguments_of, check_sources, is_templated
+from airflow_provider_trigger.validation import TakesArguments, arguments_of, check_sources, is_templated
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class TakesIds(RendersTemplates, ExplainsArguments):
+class TakesIds(TakesArguments):
     """
     Take ids, ``xcom_task_ids`` and ``xcom_key``; comes before Airflow's class in the bases.
 

@@ -108,7 +108,6 @@ ORDER = (
     "defaults",
     "durations",
     "log",
-    "signature",
     "wording",
     "xcom_keys",
     "testing",
