@@ -61,7 +61,7 @@ IN_PLACE_OF_ITS_ID: list[Row] = [
     ("xcom_task_ids", ["work", 5], f"xcom_task_ids {NO_TASK_ID} 5"),
     ("xcom_task_ids", {None}, f"xcom_task_ids {NO_TASK_ID} None"),
 ]
-DEEP: Any = reduce(lambda inner, _: [inner], range(2_000), TASK)  # type: ignore[arg-type,return-value]
+DEEP: Any = reduce(lambda inner, _: [inner], range(100_000), TASK)  # type: ignore[arg-type,return-value]
 NO_OUTPUT = "run_ids takes the output of task 'start', not the task: call it, or give .output"
 SOURCES: list[Row] = [
     *IN_PLACE_OF_ITS_ID,
