@@ -23,12 +23,11 @@ from measures import Row
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PACKAGES = ("apache-airflow", "apache-airflow-providers-http", "requests", "uvicorn")
 
-_HEAD = "|scenario|this provider|baseline|ratio|target|\n|---|---|---|---|---|"
+_HEAD = "|part|scenario|this provider|baseline|ratio|target|\n|---|---|---|---|---|---|"
 
 MEASURES: list[Callable[[], Iterator[Row]]] = [
     measures.two_hundred_runs,
     in_airflow.mapped_http_operator,
-    in_airflow.from_failure_to_canceled,
     start_and_wait.start_and_wait,
     many_waits.many_waits,
     many_waits.ends_of_many_tasks,
@@ -39,7 +38,6 @@ MEASURES: list[Callable[[], Iterator[Row]]] = [
     measures.shared_rate_limit,
     wide_cancels.trees,
     wide_cancels.tags,
-    measures.memory,
     measures.imports,
 ]
 
@@ -54,8 +52,7 @@ def main() -> int:
             lines.append(_line(row))
             print(lines[-1], flush=True)
             missed += not row.target_met
-        tables = _tables() | {measure.__name__: "\n".join(lines)}
-        PAGE.write_text(_page(tables))
+        PAGE.write_text(_page(_rows() | {measure.__name__: lines}))
     return missed
 
 
@@ -64,26 +61,28 @@ def _line(row: Row) -> str:
     return f"|{row.scenario}|{row.provider}|{row.baseline}|{row.ratio}|{target}|"
 
 
-def _tables() -> dict[str, str]:
-    """Return the lines that the page has, by what measured them."""
-    found = re.findall(r"^<!-- (\w+) -->\n(.*?)\n$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    return {name: "\n".join(table.splitlines()[2:]) for name, table in found}
+def _rows() -> dict[str, list[str]]:
+    """Return the rows that the page has, by what measured them."""
+    found: dict[str, list[str]] = {}
+    for name, row in re.findall(r"^\|(\w+)(\|.*)$", PAGE.read_text(), re.MULTILINE):
+        found.setdefault(name, []).append(row)
+    return found
 
 
-def _page(tables: dict[str, str]) -> str:
+def _page(rows: dict[str, list[str]]) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    names = [measure.__name__ for measure in MEASURES if measure.__name__ in tables]
-    shown = "\n".join(f"<!-- {name} -->\n{_HEAD}\n{tables[name]}\n" for name in names)
+    names = [measure.__name__ for measure in MEASURES]
+    shown = "\n".join(f"|{name}{row}" for name in names for row in rows.get(name, ()))
     return f"""# Benchmarks
 
-How the provider starts runs, waits for them and cancels them, compared with other ways to do the same.
-Provider and baseline are measured in one run on the same machine; a time without a baseline says little, as
-machines differ. A missed target is marked. The server is the local one, in a process of its own.
+Provider and baseline are measured in one run, with the local server. A missed target is marked.
 
 Measured by `make bench` on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()},
 {packages}.
 
-{shown}"""
+{_HEAD}
+{shown}
+"""
 
 
 if __name__ == "__main__":

@@ -66,8 +66,8 @@ def quick_runs() -> Iterator[Row]:
     yield Row(
         f"{TASKS_OF_QUICK} deferred tasks of a whole Airflow, runs of {RUN:.0f} s, beside heavy work",
         str(measured),
-        "-",
-        "-",
+        "",
+        "",
         "0 failed",
         not measured.failed,
     )

@@ -49,6 +49,10 @@ class Measured:
     slot_seconds: float = 0.0
     delays: list[float] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        slot, requests = self.slot_seconds / RUNS, self.requests / RUNS
+        return f"{slot:.1f} s, {statistics.median(self.delays):.1f} s, {requests:.1f}"
+
 
 def start_and_wait() -> Iterator[Row]:
     """Compare with HttpOperator and the ways to wait, meant to hold no worker slot, that its users have."""
@@ -60,42 +64,22 @@ def start_and_wait() -> Iterator[Row]:
             database.executescript(_RECORD_STATES)
             _start_dag_runs(airflow, server, database)
             measured = _measure(server, database)
-    yield from _rows(
-        "a sensor of one's own on HttpEventTrigger",
+    yield _row(
+        f"{RUNS} deferred runs of 10 s: worker slot, from end to success, requests; "
+        "baseline: HttpOperator and a sensor on HttpEventTrigger",
         measured[OWN],
         measured[EVENT_TRIGGER],
     )
-    yield from _rows(
-        "HttpSensor(deferrable=True), which a response check makes wait in the worker",
+    yield _row(
+        "baseline: HttpOperator and HttpSensor(deferrable=True)",
         measured[OWN],
         measured[DEFERRABLE_SENSOR],
     )
 
 
-def _rows(sensor: str, own: Measured, baseline: Measured) -> Iterator[Row]:
+def _row(scenario: str, own: Measured, baseline: Measured) -> Row:
     ratio = baseline.slot_seconds / own.slot_seconds
-    yield Row(
-        f"{RUNS} runs of 10 s in a whole Airflow, deferred, checked every 2 s; baseline: HttpOperator and "
-        f"{sensor}; how long a run holds a worker slot",
-        f"{own.slot_seconds / RUNS:.1f} s",
-        f"{baseline.slot_seconds / RUNS:.1f} s",
-        f"{ratio:.1f} x",
-        ">= 1 x",
-        ratio >= 1,
-    )
-    own_delay, baseline_delay = statistics.median(own.delays), statistics.median(baseline.delays)
-    yield Row(
-        "from a run's end to the task's success, median and maximum",
-        f"{own_delay:.1f} s, {max(own.delays):.1f} s",
-        f"{baseline_delay:.1f} s, {max(baseline.delays):.1f} s",
-        f"{baseline_delay / own_delay:.1f} x",
-    )
-    yield Row(
-        "requests per run",
-        f"{own.requests / RUNS:.1f}",
-        f"{baseline.requests / RUNS:.1f}",
-        f"{baseline.requests / own.requests:.1f} x",
-    )
+    return Row(scenario, str(own), str(baseline), f"{ratio:.1f}", ">= 1", ratio >= 1)
 
 
 def _start_dag_runs(airflow: WholeAirflow, server: RemoteServer, database: sqlite3.Connection) -> None:

@@ -23,11 +23,10 @@ def trees() -> Iterator[Row]:
     """Compare with a cancel of the root alone, which the server passes on level by level."""
     own, baseline = _cancel_tree(include_descendants=True), _cancel_tree(include_descendants=False)
     yield Row(
-        f"a tree of {RUNS} executing runs, whose workers acknowledge after {ACKNOWLEDGED_AFTER:g} s; "
-        "baseline: a cancel of its root alone; until all are CANCELED",
+        f"a tree of {RUNS} runs: until all are CANCELED; baseline: a cancel of its root alone",
         f"{own:.1f} s",
         f"{baseline:.1f} s",
-        f"{baseline / own:.1f} x",
+        f"{baseline / own:.1f}",
         "<= 5 s",
         own <= 5,
     )
@@ -43,12 +42,12 @@ def tags() -> Iterator[Row]:
         seconds, requests = time.monotonic() - begun, server.requests()
         canceled = server.statuses().get("CANCELED", 0)
     yield Row(
-        f"{TAGGED:,} runs of a tag, among {TAGGED + OTHERS:,}: until each is checked",
-        f"{seconds:.1f} s, {len(requests):,} requests; {canceled:,} canceled, "
+        f"{TAGGED:,} runs of a tag, among {TAGGED + OTHERS:,}",
+        f"{seconds:.1f} s, {len(requests):,} requests, {canceled:,} canceled, "
         f"{sum(status == 429 for _, _, status, _ in requests)} rejected",
         "",
         "",
-        f"{TAGGED:,} canceled, none rejected",
+        f"{TAGGED:,} canceled, 0 rejected",
         canceled == TAGGED == len(results) and all(status != 429 for _, _, status, _ in requests),
     )
 
