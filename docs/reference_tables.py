@@ -1,5 +1,5 @@
 """
-Write ``reference.md``, the connection's fields and the Dags of the Quickstart from the code, as Markdown.
+Write ``reference.md``, the connection's fields and the Dag of the Quickstart from the code, as Markdown.
 
 The pages are the same with each supported Airflow and Python.
 
@@ -282,7 +282,7 @@ def example(name: str) -> str:
 # What stands between the marks of each name.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "connection.md": {"fields": connection_fields},
-    "quickstart.md": {name: partial(example, name) for name in ("run_and_wait.py", "cancel_at_the_end.py")},
+    "quickstart.md": {"run_and_wait.py": partial(example, "run_and_wait.py")},
 }
 
 

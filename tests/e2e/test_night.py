@@ -74,7 +74,7 @@ def test_a_clear_in_the_morning_starts_only_what_failed_at_night(
 
 
 def take_pictures(page: Page, url: str) -> None:
-    """Take pictures of the log of the night, of the log of the morning, and of the XComs."""
+    """Take pictures of the log of the night, and of the log of the morning."""
     page.set_viewport_size({"width": 1500, "height": 1300})  # only lines that fit are there
     page.goto(f"{url}{TASK_PAGE}?try_number=1")
     expect(page.get_by_text("order 7 has no address")).to_be_visible(timeout=20_000)
@@ -86,6 +86,3 @@ def take_pictures(page: Page, url: str) -> None:
     page.goto(f"{url}{TASK_PAGE}?try_number=2")
     expect(page.get_by_text("completed before and reused")).to_be_visible(timeout=20_000)
     take_picture("night-clear", page.locator("body"))
-    page.goto(f"{url}{TASK_PAGE}/xcom")
-    expect(page.get_by_text("results")).to_be_visible(timeout=20_000)
-    take_picture("night-xcom", page.locator("body"))

@@ -193,4 +193,3 @@ def test_provider_list(ui: UserInterface) -> None:
     expect(row.get_by_role("link", name="Trigger.dev" if IS_2 else "https://trigger.dev")).to_have_attribute(
         "href", "https://trigger.dev"
     )
-    take_picture("providers", ui.page.get_by_role("table"))

@@ -186,23 +186,6 @@ def check_dag(connection, server, run_dag) -> Check:
 
 
 @pytest.fixture
-def check_dag_whose_start_fails(check_dag, server, run_dag) -> Check:
-    """The block's Dag succeeds as it is. When its start fails after two runs, it cancels these, and fails."""
-
-    def check(block: Any) -> None:
-        check_dag(block)
-        runs = [server.add_run() for _ in range(3)]
-        loop = '        for run_id in params["run_ids"]:\n'
-        failing = block.text.replace(loop, f"{loop}            assert run_id != {runs[2].id!r}\n")
-        assert failing != block.text
-        result = run_dag(changed_for_this_airflow(failing), {"run_ids": [run.id for run in runs]})
-        assert (result.state, result.states["start"]) == ("failed", ["failed"])
-        assert [run.status for run in runs] == ["CANCELED", "CANCELED", "EXECUTING"]
-
-    return check
-
-
-@pytest.fixture
 def check_dag_that_starts(connection, server, run_dag) -> Check:
     """The block's Dag succeeds, and has started so many runs of a task, all of which are completed."""
 
