@@ -178,7 +178,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("outcomes.md", "75 s after the cancel", lambda: runs.TERMINATES_WITHIN == 75),
     ("limits.md", "with a bulk action for more than 20 runs", lambda: BULK_FROM_AT_A_STOP == 20),
     ("limits.md", "| one request | 30 s; ", lambda: defaults.REQUEST_TIMEOUT == 30),
-    ("limits.md", "| 120 s after its first request", lambda: defaults.RETRY_FOR == 120),
+    ("limits.md", "in an operator | 120 s, ", lambda: defaults.RETRY_FOR == 120),
     ("limits.md", "reading XCom included | 30 s;", lambda: defaults.NOTIFIER_TIMEOUT == 30),
     ("limits.md", "| 90 s after the run's cancel |", lambda: defaults.TERMINATION_TIMEOUT == 90),
     ("limits.md", "After 10 requests in a row", lambda: circuit_breaker.FAILURES_TO_OPEN == 10),
