@@ -113,6 +113,11 @@ class RunsOperator(TakesArguments, BaseOperator):
         max_output_size: int
         run_logs: str
 
+    def __init__(self, **kwargs: Any) -> None:
+        # Airflow 3.4 reads the defaults of a mapped task from the `__init__` of each class, and without one
+        # here from its own, whose `inlets=None` no mapped task can have.
+        super().__init__(**kwargs)
+
     def _take(self, given: Mapping[str, Any]) -> None:
         """Keep the arguments of a class, and check those that all have; ``given`` are its local variables."""
         for name in given.keys() - {"self", "kwargs", "__class__"}:

@@ -82,10 +82,12 @@ def test_a_dag_and_a_mapped_task_give_it_arguments_by_their_names(kind: Any) -> 
     given = REQUIRED.get(kind, {}) | {"trigger_dev_conn_id": "other"}
     with DAG("d", schedule=None, default_args=given):
         operator = kind(task_id="work")
-        kind.partial(task_id="mapped").expand(trigger_dev_conn_id=["other"])
+        mapped: Any = kind.partial(task_id="mapped").expand(trigger_dev_conn_id=["other"])
         with pytest.raises(TypeError, match="conn_idd"):
             kind.partial(task_id="more", trigger_dev_conn_idd="other")
     assert operator.trigger_dev_conn_id == "other"
+    # What Airflow takes by itself is as for any other operator.
+    assert (mapped.inlets, mapped.outlets, mapped.retries) == ([], [], operator.retries)
 
 
 @pytest.mark.parametrize("kind", PUBLIC)
