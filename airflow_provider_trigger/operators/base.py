@@ -172,13 +172,13 @@ class RunsOperator(TakesArguments, BaseOperator):
                 guard.release()
                 return self._conclude([str(run_id) for run_id in guard.run_ids], ended, work)
         except (StoppedError, TriggerDevError, KeyError, RuntimeError) as error:
+            if getattr(error, "may_have_effect", False):  # a retry would start a second run without a word
+                raise AirflowFailException(str(error)) from None
             # Python raises one of the last two where a stop interrupts the start of a thread, or a lock.
             if self._is_stopped and self._guard is not None:
                 runs = enumeration(self._guard.known_ids) or "none"
                 text = "Airflow stopped the task (marked, cleared or timed out). Its runs, as far as known"
                 raise AirflowException(f"{text}: {runs}") from None
-            if getattr(error, "may_have_effect", False):  # a retry would start a second run without a word
-                raise AirflowFailException(str(error)) from None
             if isinstance(error, ResponseError) and error.status == 422:  # of what starts runs only
                 raise TriggerRunNotStartedError(str(error)) from None
             raise
@@ -381,9 +381,13 @@ def _cancel_pushed(operator: RunsOperator, context: Context) -> None:
         if pushed:
             guard.take_up(pushed)
         elif identity is not None:  # another key of this kind is of another Airflow, or of before a clear
-            start = f"{KEY_PREFIX}-"
-            guard.is_earlier = lambda key: identity.has_started(key) or not str(key).startswith(start)
+            start, has_key = f"{KEY_PREFIX}-", getattr(operator, "_has_key", True)
+            guard.is_earlier = lambda key: (
+                not has_key if key is None else identity.has_started(key) or not key.startswith(start)
+            )
         guard.cancel()
+    if not pushed and not guard.has_found:
+        operator.log.error("No run with the tag %s was found: a run of this task may still be running", tag)
 
 
 def try_number_of(context: Context) -> int | None:

@@ -143,6 +143,11 @@ class Guard:
         return list(dict.fromkeys(run_id for run_id in self.run_ids if run_id))
 
     @property
+    def has_found(self) -> bool:
+        """Whether a search has found a run whose id was not known."""
+        return bool(self._found)
+
+    @property
     def _left(self) -> list[str]:
         return [one for one in self.known_ids if one not in self.ended and one not in self._done]
 

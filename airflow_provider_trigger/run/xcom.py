@@ -22,20 +22,22 @@ class UnstorableError(Exception):
 
 def for_xcom(value: Any, what: str, *, log: Log) -> Any:
     """
-    Return a value as XCom can store it: U+FFFD takes the place of lone surrogates, with a warning.
+    Return a value as XCom can store it: U+FFFD takes the place of lone surrogates and NULs, with a warning.
 
     :raises UnstorableError: it has a key that Airflow's serializer reserves, or is nested too deeply
     """
     stored = _stored(value, what, 0)
     if stored != value:
-        text = "%s has lone surrogates, halves of characters that XCom cannot store: U+FFFD takes their place"
+        text = "%s has lone surrogates or NULs, which XCom cannot store: U+FFFD takes their place"
         log.warning(text, what)
     return stored
 
 
 def _stored(value: Any, what: str, depth: int) -> Any:
     if isinstance(value, str):
-        return well_formed(value)
+        return _text(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise UnstorableError(f"{what} has an integer of more than 64 bits, which Airflow 3 cannot store")
     if not isinstance(value, (dict, list)):
         return value
     if depth == _MAX_DEPTH:
@@ -44,4 +46,8 @@ def _stored(value: Any, what: str, depth: int) -> Any:
         return [_stored(one, what, depth + 1) for one in value]
     if reserved := sorted(_RESERVED_KEYS & value.keys()):
         raise UnstorableError(f"{what} has the key {reserved[0]!r}, which Airflow's serializer reserves")
-    return {well_formed(key): _stored(one, what, depth + 1) for key, one in value.items()}
+    return {_text(key): _stored(one, what, depth + 1) for key, one in value.items()}
+
+
+def _text(value: str) -> str:
+    return well_formed(value).replace("\0", "\ufffd")  # PostgreSQL stores no NUL in JSON

@@ -13,6 +13,7 @@ from airflow_provider_trigger.api.endpoints.runs import UNKNOWN_RUN_ID, check_ru
 from airflow_provider_trigger.api.endpoints.waitpoint_tokens import retrieve_token
 from airflow_provider_trigger.api.errors import (
     NotFoundError,
+    PermissionDeniedError,
     TriggerDevError,
     UnknownTokenError,
     is_rejection,
@@ -69,7 +70,9 @@ class TokenWait:
         reply = yield retrieve_token(self.token_id)
         is_late = not self.was_shown and time.time() - self.begun_at >= self.patience
         is_doubtful = is_late and isinstance(reply, UnknownTokenError)
-        if is_doubtful and isinstance((yield check_run(UNKNOWN_RUN_ID)), NotFoundError):
+        # Also a key that may not read runs shows by its 403 that the server works.
+        works = (NotFoundError, PermissionDeniedError)
+        if is_doubtful and isinstance((yield check_run(UNKNOWN_RUN_ID)), works):
             # The server works. Once more, as an outage may have ended in between, and a rescheduled sensor
             # does not know what it has seen.
             reply = yield retrieve_token(self.token_id)

@@ -98,7 +98,9 @@ class _Cancels:
     ) -> dict[str, CancelResult]:
         loop = asyncio.get_running_loop()
         fetch = partial(_fetch_key, settings, loop)
-        key = self._keys.setdefault(settings, SecretKey(settings.secret_key, fetch=fetch))
+        # Kept for its 403s, but not once it was fetched again: the next one may be of another environment.
+        if (key := self._keys.get(settings)) is None or key.version:
+            key = self._keys[settings] = SecretKey(settings.secret_key, fetch=fetch)
         try:
             return await in_thread(partial(self._cancel_blocking, run_ids, settings, key, time_limit))
         except NotSentError as error:  # no thread could be started

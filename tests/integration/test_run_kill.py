@@ -13,7 +13,7 @@ from killing import Killed
 from run_operator import operator
 from waiting import LONG, limited, until
 
-from airflow_provider_trigger._compat import AirflowException
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -213,6 +213,8 @@ def test_a_kill_before_the_answer_to_a_replay_cancels_it_or_says_that_it_may_be_
     )
     assert (replay.status == "CANCELED") is not bool(is_lost)
     assert bool(is_lost) is (not answer_comes or isinstance(ended.error, Killed))
+    # A retry would start a second replay.
+    assert isinstance(ended.error, AirflowFailException) or answer_comes or isinstance(ended.error, Killed)
 
 
 def test_a_task_killed_before_it_began_starts_nothing(server, run_try):

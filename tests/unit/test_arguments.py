@@ -333,6 +333,16 @@ def test_of_a_number_that_a_template_gives_for_a_text_the_text_is_sent(
     assert "17" in [run.idempotency_key for run in server.runs.values()]
 
 
+@pytest.mark.parametrize("name", ["idempotency_key", "concurrency_key", "tags"])
+def test_a_float_that_a_template_gives_for_a_text_is_an_error_as_it_has_lost_digits(
+    name: str, connection: str, server
+) -> None:
+    given = natively(RunTriggerTaskOperator, {name: NUMBER, "wait_for_completion": False}, number="1.10")
+    with pytest.raises(AirflowFailException, match=f"{name}.* must be .*string.*, not 1.1"):
+        given.execute(context_of(TaskInstance()))
+    assert server.requests == []
+
+
 @pytest.mark.parametrize("text", [VERSION, "{{ version }}", "{{ version | tojson }}"])
 def test_a_version_is_a_text_and_the_error_of_a_number_says_how_to_write_a_template(
     text: str, connection: str, server

@@ -164,8 +164,13 @@ def retrieved(server) -> int:
     return sum("waitpoint" in request.path for request in server.requests)
 
 
-def test_an_unknown_token_fails_it_for_good_after_retry_for(server, context, clock: Clock) -> None:
+@pytest.mark.parametrize("may_read_runs", [True, False])
+def test_an_unknown_token_fails_it_for_good_after_retry_for(
+    may_read_runs: bool, server, context, clock: Clock
+) -> None:
     foreign = server.create_token(environment="dev")[0]
+    if not may_read_runs:
+        server.fail_next(None, 403, path="/api/v3/runs/*")
     made = sensor(foreign)
     for seconds in (0.0, RETRY_FOR - 0.1):
         clock.sleep(seconds)
