@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import (
     AirflowSensorTimeout,
+    AirflowSkipException,
     BaseSensorOperator,
     TaskDeferralError,
     has_deferral_timed_out,
@@ -30,7 +31,9 @@ class TriggerDevSensor(BaseSensorOperator):
         except (AirflowSensorTimeout, TaskDeferralError) as error:
             if not has_deferral_timed_out(error):
                 raise
-            raise AirflowSensorTimeout(str(error)) from error
+            # Before Airflow 3.1, it forgets soft_fail here.
+            kind = AirflowSkipException if self.soft_fail else AirflowSensorTimeout
+            raise kind(str(error)) from error
 
     def _hook(self) -> TriggerDevHook:
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook

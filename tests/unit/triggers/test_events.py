@@ -717,9 +717,9 @@ def test_it_follows_its_connection_and_begins_anew_in_another_environment(
         server.add_run(status, run_id=f"run_{name}", task_identifier="process-order", **more)
 
     def connection(host: str, key: str) -> Any:
-        fields = {"conn_type": "trigger_dev", "host": host, "password": key}
-        monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(fields))
-        return asyncio.run(fetching.fetch_on_loop("trigger_dev_default"))
+        from airflow.sdk import Connection
+
+        return Connection(conn_id="trigger_dev_default", conn_type="trigger_dev", host=host, password=key)
 
     host = "there.test" if change in ("host", "unreachable") else "trigger.test"
     key = keys.get("host" if change == "unreachable" else change, "tr_prod_rotated")
