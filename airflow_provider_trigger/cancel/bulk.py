@@ -89,7 +89,7 @@ def bulk_steps(
     """
     Request the cancel of a part's runs, and follow the bulk action until it ends, or is not needed.
 
-    Its counts do not say which runs it left out (measured). It is not followed where it begins after a stall.
+    Its counts do not say which runs it left out (measured). After a signal there is no time to follow it.
     """
     part.progressed_at = exchange.monotonic()
     run_ids = [record.run_id for record in part.records]

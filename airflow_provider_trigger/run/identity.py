@@ -174,7 +174,7 @@ class RunKey:
         Return the same for a run that has completed, also from before a clear of the Dag run.
 
         That has another ``start_date`` since then, and the run is older. So may one be of the same Dag run of
-        another Airflow: :attr:`was_cleared` tells.
+        another Airflow: :attr:`was_cleared` decides.
         """
         parts = str(idempotency_key).split("-", 6)
         if len(parts) < 7:
