@@ -19,8 +19,8 @@ from measures import Row
 from remote_server import RemoteServer, remote_server
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.runs import retrieve_run
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.run.wait_settings import check_interval
 from airflow_provider_trigger.triggers.background import in_thread

@@ -60,15 +60,15 @@ api.client TriggerDevClient call close
 ## Results
 cancel.outcome CancelResult error to_dict
 cancel.outcome CancelOutcome
-api.models.runs Run is_final is_success is_canceled is_without_worker is_terminated created_at age \
+api.models Run is_final is_success is_canceled is_without_worker is_terminated created_at age \
     has_output output output_url error idempotency_key tags batch_id
-api.models.runs ListedRun is_final created_at idempotency_key tags
+api.models ListedRun is_final created_at idempotency_key tags
 tokens.complete CompletionResult to_dict
 tokens.complete CompletionOutcome
-api.models.waitpoint_tokens CreatedToken
-api.models.waitpoint_tokens WaitpointToken is_completed has_timed_out
-api.models.run_errors RunError
-api.models.statuses RunStatus
+api.tokens CreatedToken
+api.tokens WaitpointToken is_completed has_timed_out
+api.models RunError
+api.statuses RunStatus
 ## Testing
 testing TriggerDevServer *
 testing ServerRun created_at updated_at started_at finished_at attempt_count output error status terminated \

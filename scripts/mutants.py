@@ -35,14 +35,11 @@ EQUIVALENT = "tests/equivalent_mutants.toml"
 MUTATED = tuple(
     f"{PACKAGE}/{module}.py"
     for module in (
-        "api/circuit_breaker",
-        "api/deadline",
-        "api/failures",
+        "api/limits",
         "api/masking",
-        "api/models/statuses",
-        "api/rate_limit",
         "api/retry",
         "api/server_advice",
+        "api/statuses",
         "cancel/jobs",
         "cancel/record",
         "cancel/schedule",

@@ -18,7 +18,6 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     AuthenticationError,
@@ -30,8 +29,8 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
 from airflow_provider_trigger.api.http import API_VERSION, Call, Request, Response, ServerSettings
+from airflow_provider_trigger.api.limits import NEVER, Deadline, RateLimit
 from airflow_provider_trigger.api.masking import SecretKey
-from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.api.responses import read_body
 
 T = TypeVar("T")
@@ -148,7 +147,7 @@ class TriggerDevClient:
         """
         Make one call, and repeat it where that is safe and may help, after a 401 with a key that was changed.
 
-        :param call: from :mod:`airflow_provider_trigger.api.endpoints`
+        :param call: from :mod:`airflow_provider_trigger.api`
         :param deadline: of the work that the call is part of
         :param patience: how long to repeat it after the first request, in seconds; None for ``retry_for``
         :param sleep: waits so many seconds, before each request 0: what it raises ends the call before

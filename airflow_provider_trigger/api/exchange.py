@@ -18,19 +18,20 @@ from typing import Any, TypeVar
 
 from tenacity import DoAttempt, DoSleep, Retrying
 
-from airflow_provider_trigger.api.circuit_breaker import CircuitBreaker
-from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
-from airflow_provider_trigger.api.failures import (
+from airflow_provider_trigger.api.http import Call, Request, Response
+from airflow_provider_trigger.api.limits import NEVER, CircuitBreaker, Deadline, RateLimit, Ticket
+from airflow_provider_trigger.api.masking import Masking
+from airflow_provider_trigger.api.retry import (
     REJECTED_KEY,
+    SHARE_OF_ONE_STEP,
+    CallState,
     Failure,
     shows_that_server_works,
+    stop,
     tries_allowed,
+    wait,
 )
-from airflow_provider_trigger.api.http import Call, Request, Response
-from airflow_provider_trigger.api.masking import Masking
-from airflow_provider_trigger.api.rate_limit import RateLimit, Ticket
-from airflow_provider_trigger.api.retry import SHARE_OF_ONE_STEP, CallState, stop, wait
 from airflow_provider_trigger.api.rights import Denials
 from airflow_provider_trigger.api.server_advice import server_wait, should_retry, with_trusted_date
 

@@ -19,8 +19,8 @@ from airflow_provider_trigger.api.errors import (
     ServerError,
     UnexpectedAnswerError,
 )
-from airflow_provider_trigger.api.failures import may_pass
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Request, Response
+from airflow_provider_trigger.api.retry import may_pass
 from airflow_provider_trigger.api.rights import RIGHTS, kind_of
 from airflow_provider_trigger.api.server_advice import should_retry
 

@@ -1,17 +1,146 @@
 """
-The policy of retries: when a call stops, and how long it waits before the next try.
+Which failures of a call are repeated, how often, and how long it waits before the next try. Pure.
 
-:func:`stop` and :func:`wait` are tenacity's strategies; they are called with a :class:`CallState`, and do no
-I/O. :mod:`airflow_provider_trigger.api.exchange` runs tenacity's loop with them. Which failures are repeated,
-and how often, is the table in :mod:`airflow_provider_trigger.api.failures`.
+:func:`stop` and :func:`wait` are tenacity's strategies; they are called with a :class:`CallState`, and
+:mod:`airflow_provider_trigger.api.exchange` runs tenacity's loop with them.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
 from tenacity import BaseRetrying, RetryCallState, wait_exponential, wait_random_exponential
 
-from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.failures import REJECTED_KEY, Failure, kind_of, tries_allowed
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    OutdatedAnswerError,
+    ResponseError,
+    TransportError,
+    TriggerDevError,
+    UnexpectedAnswerError,
+    UnknownTokenError,
+    is_not_from_trigger_dev,
+)
+from airflow_provider_trigger.api.http import Request
+from airflow_provider_trigger.api.limits import Deadline
+
+UNLIMITED = math.inf
+"""As many tries as there is time for."""
+
+TRIES_AT_SHOULD_RETRY = 4
+"""A GET's 404 says ``x-should-retry: true`` every time (measured): it counts for this many tries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How one try of a call failed."""
+
+    request: Request
+    error: TriggerDevError
+    should_retry: bool | None = None
+    """What the server says of another try, None if it says nothing."""
+    server_wait: float | None = None
+    """How long the server wants us to wait, in seconds; None if it does not say."""
+    has_worked: bool = False
+    """Whether the server had answered this client as Trigger.dev does before."""
+    is_confirmed: bool = False
+    """Of a 401: whether it has come twice to another call, with no good answer since."""
+
+    @property
+    def status(self) -> int:
+        """The error status that the server answered, 0 for none."""
+        return self.error.status if isinstance(self.error, ResponseError) else 0
+
+
+def _is_page_in_front(failure: Failure) -> bool:
+    error, status = failure.error, failure.status
+    passes = error.retryable or 300 <= status < 400 or status == 404
+    return failure.has_worked and passes and is_not_from_trigger_dev(error)
+
+
+class Kind(NamedTuple):
+    """One kind of failures that are worth repeating."""
+
+    name: str
+    tries: float
+    """How many failures of this kind end a call."""
+    matches: Callable[[Failure], bool]
+
+
+REJECTED_KEY = Kind(
+    # A gateway may send a single one for a valid key, while a wrong or revoked key gets it again.
+    "rejected key",
+    2,
+    lambda failure: isinstance(failure.error, AuthenticationError) and not failure.is_confirmed,
+)
+
+KINDS: tuple[Kind, ...] = (
+    REJECTED_KEY,
+    Kind("page in front of a server that has worked", UNLIMITED, _is_page_in_front),
+    # A success that is not Trigger.dev's, of a server that never worked: it may be another product.
+    Kind(
+        "unexpected answer",
+        6,
+        lambda failure: isinstance(failure.error, UnexpectedAnswerError) and failure.error.retryable,
+    ),
+    # A replica lags: the next answer may come from another replica, or be newer.
+    Kind("outdated answer", 6, lambda failure: isinstance(failure.error, OutdatedAnswerError)),
+    # It can be permanent, as for an id with a NUL (measured).
+    Kind("500", 6, lambda failure: failure.status == 500),
+    Kind(
+        "busy server",
+        UNLIMITED,
+        lambda failure: may_pass(failure.status) and not is_not_from_trigger_dev(failure.error),
+    ),
+    Kind(
+        "lost connection",
+        UNLIMITED,
+        lambda failure: isinstance(failure.error, TransportError) and failure.error.retryable,
+    ),
+    Kind("advised retry", TRIES_AT_SHOULD_RETRY, lambda failure: failure.should_retry is True),
+)
+"""The kinds of failures that are worth repeating; a failure is of the first one that matches."""
+
+
+def kind_of(failure: Failure) -> Kind | None:
+    """Return the kind of a failure, None for one that is not worth repeating."""
+    return next((kind for kind in KINDS if kind.matches(failure)), None)
+
+
+def tries_allowed(failure: Failure) -> float:
+    """Return how often a call is sent in all if each try fails like this."""
+    kind = kind_of(failure)
+    if kind is None or not _may_be_sent_again(failure):
+        return 1
+    return max(kind.tries, TRIES_AT_SHOULD_RETRY) if failure.should_retry else kind.tries
+
+
+def _may_be_sent_again(failure: Failure) -> bool:
+    """Whether another try has no second effect, and the server does not forbid it."""
+    # A 401 and a 429 reject a request before it has an effect; a 401 is always confirmed by another try.
+    if failure.status == 401:
+        return True
+    return (failure.request.repeatable or failure.status == 429) and failure.should_retry is not False
+
+
+def may_pass(status: int) -> bool:
+    """Return whether a request may succeed later that was answered with this error status."""
+    return status >= 500 or status in (408, 409, 425, 429)
+
+
+def shows_that_server_works(error: TriggerDevError | None) -> bool | None:
+    """Return whether what a request ended with shows that Trigger.dev answers; None if it shows nothing."""
+    if error is None or isinstance(error, OutdatedAnswerError):
+        return True
+    if not isinstance(error, ResponseError) or is_not_from_trigger_dev(error):
+        return False
+    if error.status in (401, 403, 429) or isinstance(error, UnknownTokenError):
+        return None  # may be a gateway's, or a failure
+    return error.status < 500 and error.status not in (408, 425)
+
 
 SHARE_OF_ONE_STEP = 1 / 3
 """The part of the remaining time that one request, or one wait of our own choice, may take."""

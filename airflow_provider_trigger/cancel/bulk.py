@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.endpoints.bulk_actions import (
+from airflow_provider_trigger.api.bulk_actions import (
     MAX_SIZE,
     cancel_runs_in_bulk,
     retrieve_bulk_action,
 )
-from airflow_provider_trigger.api.endpoints.query import query_runs
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Exchange, Steps, Wait
+from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.api.query import query_runs
 from airflow_provider_trigger.cancel.record import BulkPart, RunRecord
 from airflow_provider_trigger.cancel.settings import CancelSettings
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.errors import AuthenticationError
+from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelOutcome, CancelResult, End, no_action
 from airflow_provider_trigger.cancel.schedule import Schedule
 from airflow_provider_trigger.cancel.search import Search

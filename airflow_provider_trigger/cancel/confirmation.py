@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried
 from airflow_provider_trigger.api.errors import AnswerTimeoutError, TriggerDevError
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.query import MAX_QUERIED_RUNS, can_be_queried
 from airflow_provider_trigger.cancel.record import RunRecord
 
 LAG = 2.0

@@ -8,11 +8,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.endpoints.query import query_runs
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.exchange import Exchange, Steps
 from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.api.query import query_runs
+from airflow_provider_trigger.api.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.cancel.bulk import bulk_steps
 from airflow_provider_trigger.cancel.confirmation import Confirmation
 from airflow_provider_trigger.cancel.record import Action, BulkPart, RunRecord

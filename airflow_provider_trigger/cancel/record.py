@@ -10,9 +10,9 @@ from enum import IntEnum
 from sys import intern
 from typing import NamedTuple
 
-from airflow_provider_trigger.api.endpoints.bulk_actions import BulkAction
+from airflow_provider_trigger.api.bulk_actions import BulkAction
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.settings import CancelSettings
 
 RECHECK_AFTER = (0.5, 1.0, 2.0, 4.0)

@@ -15,10 +15,8 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
 )
 from airflow_provider_trigger.api.exchange import Exchange, Wait
-from airflow_provider_trigger.api.failures import shows_that_server_works
-from airflow_provider_trigger.api.models.related_runs import ChildRun
-from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.api.retry import LONGEST_DOUBT
+from airflow_provider_trigger.api.models import ChildRun, Run
+from airflow_provider_trigger.api.retry import LONGEST_DOUBT, shows_that_server_works
 from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.cancel.confirmation import Confirmation, Confirmations
 from airflow_provider_trigger.cancel.jobs import Calls, Job, Jobs, Subject

@@ -7,18 +7,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.endpoints.query import (
+from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError
+from airflow_provider_trigger.api.exchange import Exchange, Steps
+from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.api.models import ChildRun, Run
+from airflow_provider_trigger.api.query import (
     MAX_QUERIED_RUNS,
     MAX_ROWS,
     can_be_queried,
     query_descendants,
 )
-from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError
-from airflow_provider_trigger.api.exchange import Exchange, Steps
-from airflow_provider_trigger.api.models.related_runs import ChildRun
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.runs import retrieve_run
 from airflow_provider_trigger.cancel.confirmation import MAX_FAILURES, weight_of
 from airflow_provider_trigger.cancel.record import Before, RunRecord
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.responses import read_time
 
 # Airflow's stores take some 64 KB. What is left out may be handed over again after a restart.

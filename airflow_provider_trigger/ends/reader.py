@@ -6,9 +6,9 @@ from collections.abc import Generator, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 
-from airflow_provider_trigger.api.endpoints.query import query_where
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.query import query_where
 from airflow_provider_trigger.ends.position import EndFilter, Position, shifted, time_text
 
 Answer = tuple[list[Run], datetime, datetime]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.api.endpoints.runs import UNKNOWN_RUN_ID, list_newest_runs, retrieve_run
 from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     AuthenticationError,
@@ -20,6 +19,7 @@ from airflow_provider_trigger.api.errors import (
     UnexpectedAnswerError,
     root_of,
 )
+from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, list_newest_runs, retrieve_run
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError, InvalidConnectionError
 
 if TYPE_CHECKING:

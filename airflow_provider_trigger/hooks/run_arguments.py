@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.http import segment
-from airflow_provider_trigger.api.models.statuses import TODAYS_STATUSES
+from airflow_provider_trigger.api.statuses import TODAYS_STATUSES
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.rules import checked, checked_given, duration, naming, number, optional

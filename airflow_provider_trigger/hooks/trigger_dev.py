@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.api.models.runs import ListedRun, Run
+    from airflow_provider_trigger.api.models import ListedRun, Run
     from airflow_provider_trigger.cancel.cancellation import Cancellation
     from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.durations import Duration
@@ -210,7 +210,7 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
         :raises ValueError: not a run id; nothing is sent
         :raises TriggerDevError: the check failed; a NotFoundError if the key's environment has no such run
         """
-        from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+        from airflow_provider_trigger.api.runs import retrieve_run
 
         with self.client() as client:
             return client.call(retrieve_run(run_id))
@@ -266,7 +266,7 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
         :raises ValueError: the run has not completed, or it is not a run id
         :raises TriggerDevError: it could not be fetched; an ``OutputTooLargeError`` says how to download it
         """
-        from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+        from airflow_provider_trigger.api.runs import retrieve_run
         from airflow_provider_trigger.run.output import output_of
 
         with self.client() as client:
@@ -297,7 +297,7 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
         :raises ValueError: the delay is invalid or has passed, or not a run id; nothing is sent
         :raises TriggerDevError: it could not be changed, as the run is not DELAYED, for example
         """
-        from airflow_provider_trigger.api.endpoints.runs import reschedule_run
+        from airflow_provider_trigger.api.runs import reschedule_run
         from airflow_provider_trigger.hooks.run_arguments import new_delay
 
         sent = new_delay(delay)

@@ -7,14 +7,14 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.rules import naming
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one
 from airflow_provider_trigger.tokens.create import check_data, token_options
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.api.models.waitpoint_tokens import CreatedToken, WaitpointToken
+    from airflow_provider_trigger.api.tokens import CreatedToken, WaitpointToken
     from airflow_provider_trigger.durations import Duration
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.tokens.complete import Completion, CompletionResult
@@ -66,8 +66,8 @@ class HasWaitpointTokens:
             key's environment has no such token; an ``UnexpectedAnswerError`` if its output is of a type that
             is not known
         """
-        from airflow_provider_trigger.api.endpoints.waitpoint_tokens import retrieve_token
         from airflow_provider_trigger.api.errors import UnexpectedAnswerError
+        from airflow_provider_trigger.api.tokens import retrieve_token
 
         with self.client() as client:
             token = client.call(retrieve_token(token_id))

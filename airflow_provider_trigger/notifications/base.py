@@ -18,7 +18,7 @@ from airflow_provider_trigger.sources.context import origin_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.api.deadline import Deadline
+    from airflow_provider_trigger.api.limits import Deadline
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.sources.run_ids import Reaction, RunIds
 
@@ -100,7 +100,7 @@ class IdsNotifier(TakesIds, BaseNotifier):
 
     def _deadline(self, begun: float) -> Deadline:
         """Return when the work must have ended: half of the time is left to it, however long reading took."""
-        from airflow_provider_trigger.api.deadline import Deadline
+        from airflow_provider_trigger.api.limits import Deadline
 
         return Deadline(max(begun + self.timeout, time.monotonic() + self.timeout / 2))
 

@@ -21,7 +21,7 @@ from airflow_provider_trigger.validation import check_arguments, check_positiona
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.api.deadline import Deadline
+    from airflow_provider_trigger.api.limits import Deadline
     from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
@@ -137,8 +137,8 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         self, context: Context, ids: RunIds, hook: TriggerDevHook, deadline: Deadline, origin: str
     ) -> tuple[list[CancelResult], str | None]:
         """Cancel the runs as they are read; those that are read late get half of the time, too."""
-        from airflow_provider_trigger.api.deadline import Deadline
         from airflow_provider_trigger.api.errors import AuthenticationError
+        from airflow_provider_trigger.api.limits import Deadline
         from airflow_provider_trigger.cancel.outcome import not_canceled
         from airflow_provider_trigger.cancel.settings import CancelSettings
         from airflow_provider_trigger.hooks.diagnosis import action_for

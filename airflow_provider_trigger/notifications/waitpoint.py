@@ -22,7 +22,7 @@ from airflow_provider_trigger.validation import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.api.deadline import Deadline
+    from airflow_provider_trigger.api.limits import Deadline
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.sources.run_ids import Reaction, RunIds
     from airflow_provider_trigger.tokens.complete import CompletionResult

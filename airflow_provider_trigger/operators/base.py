@@ -16,7 +16,7 @@ from airflow_provider_trigger._compat import (
     BaseOperator,
     default_deferrable,
 )
-from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES
+from airflow_provider_trigger.api.statuses import FINAL_STATUSES
 from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.api.models.runs import Run
+    from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.operators.conclusion import RunEnd
     from airflow_provider_trigger.run.guard import Guard

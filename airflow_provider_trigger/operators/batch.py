@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api.models.statuses import RETRY_STATUSES, SUCCESS_STATUSES
+from airflow_provider_trigger.api.statuses import RETRY_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.operators.base import RunsOperator, Work, tag_of
 from airflow_provider_trigger.operators.fail_on import FailOn, fail_on_rule, is_threshold
@@ -27,7 +27,7 @@ from airflow_provider_trigger.xcom_keys import RESULTS_KEY
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.api.models.runs import Run
+    from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.wait_settings import WaitSettings

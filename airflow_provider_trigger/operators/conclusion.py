@@ -27,7 +27,7 @@ from airflow_provider_trigger.run.waited import Waited, WaitEnd
 from airflow_provider_trigger.wording import MAX_NAMED, counted
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.api.models.runs import Run
+    from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.run.output import Outputs

@@ -15,7 +15,7 @@ from airflow_provider_trigger.xcom_keys import RUN_KEY
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.api.models.runs import Run
+    from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.starts import Started
     from airflow_provider_trigger.run.wait_settings import WaitSettings

@@ -9,9 +9,9 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.endpoints.events import RunEvent, list_events
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.events import RunEvent, list_events
+from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.log import Level, Line, write
 from airflow_provider_trigger.run.drive import StoppedError, pause
 from airflow_provider_trigger.run.waited import WaitEnd

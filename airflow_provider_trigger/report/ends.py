@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import assert_never
 
-from airflow_provider_trigger.api.models.run_errors import advice
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run, advice
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Line, Log, write
 from airflow_provider_trigger.report.cancels import failures

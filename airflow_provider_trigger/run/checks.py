@@ -8,9 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried, query_runs
-from airflow_provider_trigger.api.endpoints.runs import UNKNOWN_RUN_ID, check_run, list_newest_runs
 from airflow_provider_trigger.api.errors import (
     NotFoundError,
     NotSentError,
@@ -23,7 +20,10 @@ from airflow_provider_trigger.api.errors import (
     root_of,
 )
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN, Run
+from airflow_provider_trigger.api.limits import NEVER, Deadline
+from airflow_provider_trigger.api.models import TERMINATES_WITHIN, Run
+from airflow_provider_trigger.api.query import MAX_QUERIED_RUNS, can_be_queried, query_runs
+from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run, list_newest_runs
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.wait_log import CHECK_FAILED

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.endpoints.query import query_runs
-from airflow_provider_trigger.api.endpoints.runs import check_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.query import query_runs
+from airflow_provider_trigger.api.runs import check_run, retrieve_run
 from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.settings import settings_of
 from airflow_provider_trigger.run.checks import CONCURRENCY, call_each, call_once

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
-from airflow_provider_trigger.api.endpoints.tasks import reset_idempotency_key
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.models.runs import ListedRun, Run
+from airflow_provider_trigger.api.limits import NEVER, Deadline
+from airflow_provider_trigger.api.models import ListedRun, Run
+from airflow_provider_trigger.api.runs import cancel_run, retrieve_run
+from airflow_provider_trigger.api.tasks import reset_idempotency_key
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import (
     are_few,

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.endpoints.runs import check_run, ended_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.api.models.statuses import RunStatus
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.runs import check_run, ended_run, retrieve_run
+from airflow_provider_trigger.api.statuses import RunStatus
 from airflow_provider_trigger.run.checks import call_each, call_once, query_many
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 from airflow_provider_trigger.wording import MAX_NAMED

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.endpoints.outputs import fetch_output
-from airflow_provider_trigger.api.endpoints.runs import ended_run, retrieve_run
 from airflow_provider_trigger.api.errors import (
     OversizeError,
     ResponseError,
@@ -16,6 +14,8 @@ from airflow_provider_trigger.api.errors import (
     is_internal_error,
 )
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, encode_json
+from airflow_provider_trigger.api.outputs import fetch_output
+from airflow_provider_trigger.api.runs import ended_run, retrieve_run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import in_threads
 from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
@@ -23,7 +23,7 @@ from airflow_provider_trigger.wording import counted, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.api.models.runs import Run
+    from airflow_provider_trigger.api.models import Run
 
 _WITHOUT = "task returned nothing, or the output was too large for a server that has no object store"
 _REFERENCE = (

@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
-from airflow_provider_trigger.api.endpoints.runs import MAX_PAGE_SIZE, Cursor, list_runs_page
+from airflow_provider_trigger.api.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError
-from airflow_provider_trigger.api.models.runs import ListedRun, Run
-from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, todays_word
+from airflow_provider_trigger.api.limits import NEVER, Deadline
+from airflow_provider_trigger.api.models import ListedRun, Run
+from airflow_provider_trigger.api.runs import MAX_PAGE_SIZE, Cursor, list_runs_page
+from airflow_provider_trigger.api.statuses import ALIVE_STATUSES, todays_word
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

@@ -8,17 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.endpoints.batches import (
-    MAX_BATCH_SIZE,
-    MAX_ITEMS_AT_ONCE,
-    Batch,
-    batch_item,
-    retrieve_batch,
-    trigger_batch,
-)
-from airflow_provider_trigger.api.endpoints.runs import replay_run
-from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD, trigger_task
 from airflow_provider_trigger.api.errors import (
     NotFoundError,
     ResponseError,
@@ -28,7 +17,19 @@ from airflow_provider_trigger.api.errors import (
     UnexpectedAnswerError,
 )
 from airflow_provider_trigger.api.http import Call, encode_json
-from airflow_provider_trigger.api.models.runs import TriggeredRun
+from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.api.models import TriggeredRun
+from airflow_provider_trigger.api.runs import replay_run
+from airflow_provider_trigger.api.tasks import (
+    MAX_BATCH_SIZE,
+    MAX_ITEMS_AT_ONCE,
+    NO_PAYLOAD,
+    Batch,
+    batch_item,
+    retrieve_batch,
+    trigger_batch,
+    trigger_task,
+)
 from airflow_provider_trigger.run.drive import Stoppable, StoppedError
 from airflow_provider_trigger.run.request import TaskRequest
 

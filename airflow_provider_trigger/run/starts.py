@@ -10,10 +10,10 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.endpoints.tasks import reset_idempotency_key
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.runs import retrieve_run
+from airflow_provider_trigger.api.tasks import reset_idempotency_key
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import wait_until_terminated
 from airflow_provider_trigger.run.guard import Guard

@@ -16,7 +16,6 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, QUERY_TIMEOUT, can_be_queried
 from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     NotSentError,
@@ -24,7 +23,8 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
     TriggerDevError,
 )
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.query import MAX_QUERIED_RUNS, QUERY_TIMEOUT, can_be_queried
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER
 from airflow_provider_trigger.run.wait_settings import check_interval
 from airflow_provider_trigger.run.waited import News

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.facts import missing_version, state_of
 from airflow_provider_trigger.run.wait_settings import WaitSettings

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
 
 
 class WaitEnd(StrEnum):

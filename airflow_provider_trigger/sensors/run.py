@@ -14,7 +14,7 @@ from airflow_provider_trigger._compat import (
     PokeReturnValue,
     default_deferrable,
 )
-from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, SUCCESS_STATUSES
+from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
 from airflow_provider_trigger.sensors.base import TriggerDevSensor
@@ -26,7 +26,7 @@ from airflow_provider_trigger.validation import check_arguments
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.api.models.runs import Run
+    from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.checks import RunChecks
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger._compat.task_instances import may_pull_in_thread
-from airflow_provider_trigger.api.endpoints.batches import Batch, retrieve_batch
-from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
-from airflow_provider_trigger.api.models.runs import ListedRun
+from airflow_provider_trigger.api.models import ListedRun
+from airflow_provider_trigger.api.runs import check_run
+from airflow_provider_trigger.api.tasks import Batch, retrieve_batch
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import call_each
 from airflow_provider_trigger.run.search import RunFilter, Search, in_threads
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.api.deadline import Deadline
+    from airflow_provider_trigger.api.limits import Deadline
 
 # All runs are searched for twice, as the list lags.
 _LOOKS = 2

@@ -15,10 +15,9 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.endpoints.waitpoint_tokens import complete_token, retrieve_token
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
-from airflow_provider_trigger.api.models.waitpoint_tokens import WAITING, WaitpointToken
+from airflow_provider_trigger.api.limits import NEVER, Deadline
+from airflow_provider_trigger.api.tokens import WAITING, WaitpointToken, complete_token, retrieve_token
 from airflow_provider_trigger.cancel.outcome import ActionFor, no_action
 from airflow_provider_trigger.run.checks import CONCURRENCY
 from airflow_provider_trigger.run.drive import CHECK_INTERVAL, StoppedError, pause

@@ -12,7 +12,7 @@ from airflow_provider_trigger.run.request import KEY_OPTIONS, OPTIONS, check_jso
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.api.models.waitpoint_tokens import CreatedToken
+    from airflow_provider_trigger.api.tokens import CreatedToken
 
 MAX_DATA_SIZE = 512 * 1024
 """As JSON, in bytes: 200 KB are taken, 600 KB are not (measured)."""
@@ -60,7 +60,7 @@ def _check_integers(name: str, value: Any) -> None:
 
 def send_token(client: TriggerDevClient, options: Mapping[str, Any]) -> CreatedToken:
     """Create a token with checked options; an error says whether one may exist."""
-    from airflow_provider_trigger.api.endpoints.waitpoint_tokens import create_token
+    from airflow_provider_trigger.api.tokens import create_token
     from airflow_provider_trigger.run.sending import saying_what_may_exist
 
     with saying_what_may_exist("token", "create", has_key="idempotency_key" in options):

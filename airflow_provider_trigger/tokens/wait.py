@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any
 
-from airflow_provider_trigger.api.endpoints.runs import UNKNOWN_RUN_ID, check_run
-from airflow_provider_trigger.api.endpoints.waitpoint_tokens import retrieve_token
 from airflow_provider_trigger.api.errors import (
     NotFoundError,
     PermissionDeniedError,
@@ -19,7 +17,8 @@ from airflow_provider_trigger.api.errors import (
     is_rejection,
 )
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.models.waitpoint_tokens import WaitpointToken
+from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run
+from airflow_provider_trigger.api.tokens import WaitpointToken, retrieve_token
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL

@@ -17,8 +17,8 @@ from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import NotSentError
+from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.api.masking import SecretKey
-from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of

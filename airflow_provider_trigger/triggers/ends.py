@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.endpoints.runs import check_run, list_newest_runs
 from airflow_provider_trigger.api.errors import NotFoundError, ResponseError, TriggerDevError
 from airflow_provider_trigger.api.http import Call, Response, read_http_date
-from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.api.rate_limit import RateLimit
+from airflow_provider_trigger.api.limits import RateLimit
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.runs import check_run, list_newest_runs
 from airflow_provider_trigger.api.server_advice import UNTRUSTED_DATE
 from airflow_provider_trigger.ends.position import EndFilter, Position
 from airflow_provider_trigger.ends.reader import Answer, Follower, Reader

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import TriggerEvent
 from airflow_provider_trigger._compat.watchers import BaseEventTrigger, store_of
-from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, SUCCESS_STATUSES, TODAYS_STATUSES
+from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES, TODAYS_STATUSES
 from airflow_provider_trigger.rules import Rule, checked, connection_id, naming, optional, text
 from airflow_provider_trigger.sources.search_terms import terms
 

@@ -11,11 +11,11 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from airflow_provider_trigger.api.endpoints.query import query_runs
-from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.query import query_runs
+from airflow_provider_trigger.api.runs import check_run
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
 from airflow_provider_trigger.run.waited import Cancel, Check, News

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError, is_rejection
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.rate_limit import RateLimit
+from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.hooks.fetching import fetch_again, fetch_shielded
 from airflow_provider_trigger.triggers.background import in_thread
 

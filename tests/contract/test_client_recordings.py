@@ -16,33 +16,40 @@ import pytest
 from shortened import as_sent, body_as_sent
 
 from airflow_provider_trigger.api import errors, server_advice
-from airflow_provider_trigger.api.endpoints.batches import Batch, retrieve_batch, trigger_batch
-from airflow_provider_trigger.api.endpoints.bulk_actions import (
+from airflow_provider_trigger.api.bulk_actions import (
     BulkAction,
     cancel_runs_in_bulk,
     retrieve_bulk_action,
 )
-from airflow_provider_trigger.api.endpoints.events import RunEvent, list_events
-from airflow_provider_trigger.api.endpoints.query import query_descendants, query_runs
-from airflow_provider_trigger.api.endpoints.runs import (
+from airflow_provider_trigger.api.events import RunEvent, list_events
+from airflow_provider_trigger.api.http import Call, Response
+from airflow_provider_trigger.api.limits import RateLimit
+from airflow_provider_trigger.api.models import ListedRun, Run, RunPage, TriggeredRun
+from airflow_provider_trigger.api.query import query_descendants, query_runs
+from airflow_provider_trigger.api.retry import TRIES_AT_SHOULD_RETRY, Failure, tries_allowed
+from airflow_provider_trigger.api.runs import (
     cancel_run,
     list_runs_page,
     replay_run,
     reschedule_run,
     retrieve_run,
 )
-from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD, reset_idempotency_key, trigger_task
-from airflow_provider_trigger.api.endpoints.waitpoint_tokens import (
+from airflow_provider_trigger.api.statuses import RunStatus, todays_word
+from airflow_provider_trigger.api.tasks import (
+    NO_PAYLOAD,
+    Batch,
+    reset_idempotency_key,
+    retrieve_batch,
+    trigger_batch,
+    trigger_task,
+)
+from airflow_provider_trigger.api.tokens import (
+    CreatedToken,
+    WaitpointToken,
     complete_token,
     create_token,
     retrieve_token,
 )
-from airflow_provider_trigger.api.failures import TRIES_AT_SHOULD_RETRY, Failure, tries_allowed
-from airflow_provider_trigger.api.http import Call, Response
-from airflow_provider_trigger.api.models.runs import ListedRun, Run, RunPage, TriggeredRun
-from airflow_provider_trigger.api.models.statuses import RunStatus, todays_word
-from airflow_provider_trigger.api.models.waitpoint_tokens import CreatedToken, WaitpointToken
-from airflow_provider_trigger.api.rate_limit import RateLimit
 
 RECORDINGS = Path(__file__).parent / "recordings"
 CANCEL = re.compile(r"POST /api/v2/runs/([^/?]+)/cancel$")

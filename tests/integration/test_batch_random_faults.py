@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from run_operator import batch
 
-from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
+from airflow_provider_trigger.api.statuses import ALIVE_STATUSES
 
 SEEDS = range(2)
 

@@ -246,8 +246,8 @@ def test_no_repr_holds_the_key(run_ids, make_operator, execute):
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_no_error_of_the_client_leads_to_the_key(ending, run_ids, texts_behind):
-    from airflow_provider_trigger.api.endpoints.runs import cancel_run
     from airflow_provider_trigger.api.errors import TriggerDevError
+    from airflow_provider_trigger.api.runs import cancel_run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
     texts = []

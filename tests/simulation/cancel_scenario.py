@@ -17,8 +17,8 @@ from virtual_network import FAULTS, Network, Outage, draw_rates
 from virtual_workers import VirtualWorkers
 
 from airflow_provider_trigger.api.exchange import Exchange
+from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.api.masking import Masking
-from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, End
 from airflow_provider_trigger.cancel.schedule import Schedule
 from airflow_provider_trigger.cancel.settings import CancelSettings

@@ -10,7 +10,7 @@ from typing import Any
 
 from e2e_names import BaseOperator
 
-from airflow_provider_trigger.api.endpoints.runs import cancel_run
+from airflow_provider_trigger.api.runs import cancel_run
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator

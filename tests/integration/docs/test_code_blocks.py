@@ -18,7 +18,7 @@ import pytest
 from docs_pages import BLOCKS, EXAMPLES, FENCE, PAGES, ROOT, Block
 
 from airflow_provider_trigger import __version__
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.run.facts import run_facts
 
 CLOUD = {"base_url": "https://api.trigger.dev", "dashboard_url": "https://cloud.trigger.dev", "timeout": 30}

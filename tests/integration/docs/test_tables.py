@@ -19,12 +19,21 @@ import pytest
 from docs_pages import DOCS, PINNED, ROOT, matches, rows
 
 from airflow_provider_trigger import defaults, exceptions, testing
-from airflow_provider_trigger.api import circuit_breaker, errors, http, masking, responses, rights
-from airflow_provider_trigger.api.endpoints import batches, query
-from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
-from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api import (
+    errors,
+    http,
+    limits,
+    masking,
+    models,
+    query,
+    responses,
+    rights,
+    statuses,
+    tasks,
+)
+from airflow_provider_trigger.api.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.models import runs, statuses
+from airflow_provider_trigger.api.runs import retrieve_run
 from airflow_provider_trigger.cancel import record
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT
@@ -175,14 +184,14 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("limits.md", "the last 5 % of it", lambda: defaults.RATE_LIMIT_RESERVE == 0.05),
     ("outcomes.md", "five checks after each", lambda: len(record.RECHECK_AFTER) + 1 == 5),
     ("outcomes.md", "has shown it so in the\n3 s before", lambda: record.FRESH_FOR == 3),
-    ("outcomes.md", "75 s after the cancel", lambda: runs.TERMINATES_WITHIN == 75),
+    ("outcomes.md", "75 s after the cancel", lambda: models.TERMINATES_WITHIN == 75),
     ("limits.md", "with a bulk action for more than 20 runs", lambda: BULK_FROM_AT_A_STOP == 20),
     ("limits.md", "| one request | 30 s; ", lambda: defaults.REQUEST_TIMEOUT == 30),
     ("limits.md", "in an operator | 120 s, ", lambda: defaults.RETRY_FOR == 120),
     ("limits.md", "reading XCom included | 30 s;", lambda: defaults.NOTIFIER_TIMEOUT == 30),
     ("limits.md", "| 90 s after the run's cancel |", lambda: defaults.TERMINATION_TIMEOUT == 90),
-    ("limits.md", "After 10 requests in a row", lambda: circuit_breaker.FAILURES_TO_OPEN == 10),
-    ("limits.md", "one request per second", lambda: circuit_breaker.PROBE_INTERVAL == 1),
+    ("limits.md", "After 10 requests in a row", lambda: limits.FAILURES_TO_OPEN == 10),
+    ("limits.md", "one request per second", lambda: limits.PROBE_INTERVAL == 1),
     ("limits.md", "An answer may have 16 MB", lambda: http.MAX_BODY_BYTES == 16 * 1024**2),
     ("limits.md", "10,000 results are 1.5 MB", lambda: 1.4e6 < bytes_of_xcom(10_000) < 1.5e6),
     ("outcomes.md", "up to 100 runs have a line each", lambda: MAX_LINES == 100),
@@ -193,12 +202,12 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("security.md", "up to 80 characters", lambda: MAX_SHOWN == 80),
     ("run.md", "so seven are left to you", lambda: request.MAX_TAGS - identity.TAGS_OF_OURS == 7),
     ("run.md", "above `max_output_size`\n(1 MB)", lambda: defaults.MAX_OUTPUT_SIZE == 1024**2),
-    ("run.md", "until its worker has stopped, up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
+    ("run.md", "until its worker has stopped, up to 75 s", lambda: models.TERMINATES_WITHIN == 75),
     ("many_runs.md", "more than 20 runs by\na bulk action", lambda: BULK_FROM_AT_A_STOP == 20),
     ("many_runs.md", "| 41 s, 1,130 requests, 209 MB |", lambda: ONE_TASK in BENCHMARKS),
     ("many_runs.md", "| 366 s, 2,537 requests, 1,269 MB |", lambda: MAPPED_TASKS in BENCHMARKS),
     ("many_runs.md", "up to four requests of", lambda: starts.REQUESTS_AT_ONCE == 4),
-    ("many_runs.md", "requests of 20 items each", lambda: batches.MAX_ITEMS_AT_ONCE == 20),
+    ("many_runs.md", "requests of 20 items each", lambda: tasks.MAX_ITEMS_AT_ONCE == 20),
     ("cancel.md", "takes about 3 s", lambda: search.LIST_LAG == 2.5),
     ("connection.md", "for 10 minutes", lambda: rights.DENIED_FOR == 600),
     *(("connection.md", f"`{right}`", lambda: True) for right in dict.fromkeys(rights.RIGHTS.values())),

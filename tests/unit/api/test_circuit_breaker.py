@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.circuit_breaker import CircuitBreaker
 from airflow_provider_trigger.api.errors import TransportError
+from airflow_provider_trigger.api.limits import CircuitBreaker
 
 
 def fail(times: int, *, at: float = 100.0, **options: Any) -> CircuitBreaker:

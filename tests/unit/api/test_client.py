@@ -18,16 +18,16 @@ import requests
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api import responses as body_module
 from airflow_provider_trigger.api.client import KEEP_ALIVE, TriggerDevClient
-from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.endpoints.outputs import fetch_output
-from airflow_provider_trigger.api.endpoints.runs import (
+from airflow_provider_trigger.api.exchange import Send
+from airflow_provider_trigger.api.http import ServerSettings
+from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.api.outputs import fetch_output
+from airflow_provider_trigger.api.runs import (
     cancel_run,
     list_newest_runs,
     reschedule_run,
     retrieve_run,
 )
-from airflow_provider_trigger.api.exchange import Send
-from airflow_provider_trigger.api.http import ServerSettings
 
 RUN = {"id": "run_1", "status": "QUEUED"}
 KEY = "tr_prod_marker/of+the=test"

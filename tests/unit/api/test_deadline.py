@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.limits import NEVER, Deadline
 
 
 def test_without_a_limit_there_is_always_time() -> None:

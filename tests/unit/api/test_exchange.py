@@ -19,13 +19,12 @@ import requests
 from fake_clock import Clock
 
 from airflow_provider_trigger.api import errors, server_advice
-from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.endpoints.outputs import fetch_output
-from airflow_provider_trigger.api.endpoints.query import QUERY_TIMEOUT, query_descendants, query_runs
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
-from airflow_provider_trigger.api.endpoints.waitpoint_tokens import retrieve_token
 from airflow_provider_trigger.api.http import Call, Request
-from airflow_provider_trigger.api.rate_limit import RateLimit
+from airflow_provider_trigger.api.limits import NEVER, Deadline, RateLimit
+from airflow_provider_trigger.api.outputs import fetch_output
+from airflow_provider_trigger.api.query import QUERY_TIMEOUT, query_descendants, query_runs
+from airflow_provider_trigger.api.runs import cancel_run, retrieve_run
+from airflow_provider_trigger.api.tokens import retrieve_token
 
 T = TypeVar("T")
 

@@ -7,14 +7,14 @@ import math
 import pytest
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.failures import (
+from airflow_provider_trigger.api.http import Request, Response
+from airflow_provider_trigger.api.retry import (
     Failure,
     may_pass,
     shows_that_server_works,
     tries_allowed,
 )
-from airflow_provider_trigger.api.http import Request, Response
+from airflow_provider_trigger.api.runs import retrieve_run
 from airflow_provider_trigger.api.server_advice import should_retry
 
 GET = retrieve_run("run_1").request

@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import AuthenticationError, ServerError
 from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.masking import Masking, SecretKey
+from airflow_provider_trigger.api.runs import cancel_run, retrieve_run
 
 KEY = "tr_prod_marker/of+the=test"
 TEXTS = {

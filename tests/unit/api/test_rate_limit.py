@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.api.rate_limit import PROBE_TIMEOUT, RateLimit, Ticket
+from airflow_provider_trigger.api.limits import PROBE_TIMEOUT, RateLimit, Ticket
 from airflow_provider_trigger.api.server_advice import MAX_WAIT
 
 NOW = 1_795_600_000.0

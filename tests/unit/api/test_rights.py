@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from in_process import Network
 
+from airflow_provider_trigger.api import bulk_actions, events, query, runs, tasks
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.endpoints import batches, bulk_actions, events, query, runs, tasks
-from airflow_provider_trigger.api.endpoints.waitpoint_tokens import create_token, retrieve_token
 from airflow_provider_trigger.api.errors import PermissionDeniedError, ResponseError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.masking import SecretKey
+from airflow_provider_trigger.api.tokens import create_token, retrieve_token
 from airflow_provider_trigger.testing import TriggerDevServer
 
 Calls = dict[str, tuple[Call[Any], str]]
@@ -25,7 +25,7 @@ READ: Calls = {
 START: Calls = {
     "trigger": (tasks.trigger_task("work", options={}), "trigger:tasks"),
     "trigger another": (tasks.trigger_task("rest", options={}), "trigger:tasks"),
-    "batch": (batches.trigger_batch([batches.batch_item("work", options={})]), "batchTrigger:tasks"),
+    "batch": (tasks.trigger_batch([tasks.batch_item("work", options={})]), "batchTrigger:tasks"),
 }
 WRITE: Calls = {
     "cancel": (runs.cancel_run("run_1"), "write:runs"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.endpoints.bulk_actions import BulkAction
+from airflow_provider_trigger.api.bulk_actions import BulkAction
 from airflow_provider_trigger.cancel.outcome import (
     CancelOutcome,
     CancelResult,

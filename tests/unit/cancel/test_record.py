@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.endpoints.bulk_actions import BulkAction
+from airflow_provider_trigger.api.bulk_actions import BulkAction
 from airflow_provider_trigger.api.errors import NotSentError, TransportError, TriggerDevError
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.record import (
     FRESH_FOR,
     Action,

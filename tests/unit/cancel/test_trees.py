@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_trigger.api.models.related_runs import ChildRun
+from airflow_provider_trigger.api.models import ChildRun
 from airflow_provider_trigger.cancel.search import Trees
 
 

@@ -21,7 +21,6 @@ from airflow_provider_trigger._compat import (
     airflow_version,
 )
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.endpoints.runs import list_newest_runs
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
     NotFoundError,
@@ -29,8 +28,9 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
     TriggerDevError,
 )
-from airflow_provider_trigger.api.models.runs import ListedRun
-from airflow_provider_trigger.api.models.statuses import RunStatus
+from airflow_provider_trigger.api.models import ListedRun
+from airflow_provider_trigger.api.runs import list_newest_runs
+from airflow_provider_trigger.api.statuses import RunStatus
 from airflow_provider_trigger.hooks import run_arguments
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook

@@ -12,7 +12,7 @@ from fake_airflow import TaskInstance, context_of
 from waiting import LONG, until
 
 from airflow_provider_trigger._compat import BaseOperator
-from airflow_provider_trigger.api.models.runs import ListedRun
+from airflow_provider_trigger.api.models import ListedRun
 from airflow_provider_trigger.cancel import search as descendants
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier

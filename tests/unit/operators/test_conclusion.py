@@ -11,8 +11,8 @@ from fake_log import Log
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_STATUSES
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.statuses import FINAL_STATUSES, RETRY_STATUSES
 from airflow_provider_trigger.exceptions import (
     TriggerBatchFailedError,
     TriggerBatchNotRetriedError,

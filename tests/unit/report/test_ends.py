@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
 from airflow_provider_trigger.report.ends import (
     of_cancels,

@@ -10,7 +10,7 @@ import pytest
 from in_process import client, log, lost, network, server
 from patient_clock import PassingClock, PatientClock
 
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.report import ends
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.request import TaskRequest

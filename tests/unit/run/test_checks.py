@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import PermissionDeniedError, ResponseError
+from airflow_provider_trigger.api.runs import retrieve_run
 from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.checks import (
     CONCURRENCY,

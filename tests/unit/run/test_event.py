@@ -14,7 +14,7 @@ from airflow_provider_trigger.api.errors import (
     ServerError,
     TransportError,
 )
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.run.event import (
     check_again,
     check_failed,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.run.facts import failure_facts, run_facts, state_of, usage_facts
 
 URL = "https://cloud.trigger.dev/runs/run_1"

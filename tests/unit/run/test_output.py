@@ -12,8 +12,8 @@ import pytest
 from waiting import until
 
 from airflow_provider_trigger.api import responses
-from airflow_provider_trigger.api.endpoints.runs import check_run, retrieve_run
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
+from airflow_provider_trigger.api.runs import check_run, retrieve_run
 from airflow_provider_trigger.run.output import (
     Outputs,
     OutputTooLargeError,

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.endpoints.tasks import trigger_task
 from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.api.http import encode_json
+from airflow_provider_trigger.api.tasks import trigger_task
 from airflow_provider_trigger.rules import Circumstances, shown
 from airflow_provider_trigger.run.request import KEY_OPTIONS, OPTIONS, PAYLOAD, to_api
 

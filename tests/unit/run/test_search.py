@@ -169,7 +169,7 @@ def test_the_server_gets_all_filters_and_what_it_lists_in_spite_of_them_is_left_
 
 @pytest.mark.parametrize("page", ["repeated cursor", "empty", "same run", "done"])
 def test_a_list_without_a_last_page_is_an_error(pages_of, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_trigger.api.endpoints.runs._MOST_IDLE_PAGES", 20)
+    monkeypatch.setattr("airflow_provider_trigger.api.runs._MOST_IDLE_PAGES", 20)
     read = list[int]()
 
     def next_page(number: int) -> Any:

@@ -16,7 +16,7 @@ from airflow_provider_trigger.api.errors import (
     ServerError,
     TriggerDevError,
 )
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.run import status_watch
 from airflow_provider_trigger.run.status_watch import StatusWatch
 

@@ -11,7 +11,7 @@ from fake_clock import START, Clock
 from fake_log import Log
 
 from airflow_provider_trigger.api.errors import NotSentError, PermissionDeniedError, TransportError
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings

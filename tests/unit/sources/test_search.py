@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from airflow_provider_trigger.api.endpoints.batches import batch_item, trigger_batch
 from airflow_provider_trigger.api.errors import AuthenticationError, ServerError
+from airflow_provider_trigger.api.tasks import batch_item, trigger_batch
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.search import SelectedRuns
 from airflow_provider_trigger.sources.search_terms import Selection

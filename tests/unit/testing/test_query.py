@@ -9,9 +9,9 @@ import pytest
 from fake_clock import Clock
 from in_process import routed
 
-from airflow_provider_trigger.api.endpoints.query import query_runs
 from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.query import query_runs
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
 

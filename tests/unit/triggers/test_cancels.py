@@ -17,9 +17,9 @@ from fake_log import Log
 from tenacity import wait_none
 from virtual_loop import run_in_virtual_time
 
-from airflow_provider_trigger.api import circuit_breaker, exchange
+from airflow_provider_trigger.api import exchange, limits
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.rate_limit import RateLimit
+from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks import fetching
@@ -174,7 +174,7 @@ def test_a_cancel_is_finished_although_airflow_cancels_the_trigger_again_and_aga
 
 def test_a_maintenance_page_does_not_end_it(server, kill, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "wait", wait_none())
-    monkeypatch.setattr(circuit_breaker, "PROBE_INTERVAL", 0.01)
+    monkeypatch.setattr(limits, "PROBE_INTERVAL", 0.01)
     one = server.add_run("EXECUTING")
     server.malformed_next(15)
     server.redirect_next(15)

@@ -18,7 +18,7 @@ from cryptography.fernet import Fernet
 from event_loop import run, until
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.run.wait_settings import WaitSettings

@@ -17,7 +17,7 @@ from virtual_loop import run_in_virtual_time
 from airflow_provider_trigger.api.errors import ServerError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Send
 from airflow_provider_trigger.api.http import Call, Response
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.run.status_watch import QUERY_INTERVAL, StatusWatch
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings

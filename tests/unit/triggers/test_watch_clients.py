@@ -15,9 +15,9 @@ from fetched_hook import get_hook
 from waiting import LONG
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.runs import check_run
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.run.waited import Check
 from airflow_provider_trigger.testing import TriggerDevServer

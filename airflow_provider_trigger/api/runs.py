@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_provider_trigger.api.errors import OutdatedAnswerError, UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response, segment
-from airflow_provider_trigger.api.models.runs import ListedRun, Run, RunPage
+from airflow_provider_trigger.api.models import ListedRun, Run, RunPage
 from airflow_provider_trigger.api.responses import json_object, read_id, read_text, server_message
 
 MAX_PAGE_SIZE = 100

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.models.run_errors import RunError
+from airflow_provider_trigger.api.models import RunError
 
 
 def error(

@@ -1,4 +1,4 @@
-"""The log of a run, without I/O; see :mod:`airflow_provider_trigger.api.endpoints.runs`."""
+"""The log of a run, without I/O; see :mod:`airflow_provider_trigger.api.runs`."""
 
 from __future__ import annotations
 

@@ -11,19 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.endpoints.batches import (
-    Batch,
-    batch_item,
-    retrieve_batch,
-    trigger_batch,
-)
-from airflow_provider_trigger.api.endpoints.bulk_actions import (
+from airflow_provider_trigger.api.bulk_actions import (
     BulkAction,
     cancel_runs_in_bulk,
     retrieve_bulk_action,
 )
-from airflow_provider_trigger.api.endpoints.query import query_descendants, query_runs
-from airflow_provider_trigger.api.endpoints.runs import (
+from airflow_provider_trigger.api.http import Call, Response
+from airflow_provider_trigger.api.query import query_descendants, query_runs
+from airflow_provider_trigger.api.runs import (
     cancel_run,
     list_newest_runs,
     list_runs_page,
@@ -31,8 +26,14 @@ from airflow_provider_trigger.api.endpoints.runs import (
     reschedule_run,
     retrieve_run,
 )
-from airflow_provider_trigger.api.endpoints.tasks import reset_idempotency_key, trigger_task
-from airflow_provider_trigger.api.http import Call, Response
+from airflow_provider_trigger.api.tasks import (
+    Batch,
+    batch_item,
+    reset_idempotency_key,
+    retrieve_batch,
+    trigger_batch,
+    trigger_task,
+)
 
 RUN = {"id": "run_1", "status": "QUEUED"}
 BATCH: dict[str, Any] = {"id": "batch_1", "status": "PENDING", "runCount": 3, "runs": ["run_1", "run_2"]}

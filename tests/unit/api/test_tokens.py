@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.endpoints.waitpoint_tokens import (
+from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.tokens import (
     complete_token,
     create_token,
     retrieve_token,
 )
-from airflow_provider_trigger.api.http import Call
 
 TOKEN_ID = "waitpoint_1"
 URL = f"https://trigger.test/api/v1/waitpoints/tokens/{TOKEN_ID}/callback/5ec7e7"

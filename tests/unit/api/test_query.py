@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.endpoints.query import (
+from airflow_provider_trigger.api.http import Response
+from airflow_provider_trigger.api.models import ChildRun, Run
+from airflow_provider_trigger.api.query import (
     MAX_QUERIED_RUNS,
     can_be_queried,
     query_descendants,
     query_runs,
 )
-from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.api.models.related_runs import ChildRun
-from airflow_provider_trigger.api.models.runs import Run
 
 DATE = "Wed, 25 Nov 2026 09:10:00 GMT"
 SEEN_AT = datetime(2026, 11, 25, 9, 10, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The outputs of runs that lie in an object store; see :mod:`airflow_provider_trigger.api.endpoints.runs`."""
+"""The outputs of runs that lie in an object store; see :mod:`airflow_provider_trigger.api.runs`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from airflow_provider_trigger.api.errors import (
     ServerError,
     UnexpectedAnswerError,
 )
-from airflow_provider_trigger.api.failures import may_pass
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Call, Request, Response
 from airflow_provider_trigger.api.responses import SUPERJSON, from_superjson
+from airflow_provider_trigger.api.retry import may_pass
 
 _JSON = "application/json"
 _TEXT = "text/plain"

@@ -1,4 +1,4 @@
-"""Calls on bulk actions, without I/O; see :mod:`airflow_provider_trigger.api.endpoints.runs`."""
+"""Calls on bulk actions, without I/O; see :mod:`airflow_provider_trigger.api.runs`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cancel_runs_in_bulk(run_ids: Sequence[str] = (), *, tag: str | None = None, 
 
     Unknown ids are dropped silently, and so are runs younger than about 2 s (measured). A tag, without a
     comma, takes the place of ids: of all runs that have it, and are not older than 7 days. Not repeated after
-    a failure: it only comes before :func:`~airflow_provider_trigger.api.endpoints.runs.cancel_run`, and an
+    a failure: it only comes before :func:`~airflow_provider_trigger.api.runs.cancel_run`, and an
     older server does not know it.
     """
     selection = {"filter": {"tag": tag}} if tag else {"runIds": list(run_ids)}

@@ -1,22 +1,124 @@
-"""Runs, as the API shows them."""
+"""A run as the server describes it: checked, listed, started, its error and its related runs."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from airflow_provider_trigger.api.models.related_runs import (
-    ChildRun,
-    children_of,
-    root_id_of,
-)
-from airflow_provider_trigger.api.models.run_errors import RunError
-from airflow_provider_trigger.api.models.statuses import MEANINGS, RunStatus, meaning_of
 from airflow_provider_trigger.api.responses import read_text, read_time
+from airflow_provider_trigger.api.statuses import MEANINGS, RunStatus, meaning_of
+
+_INTERNAL = re.compile(r"trigger\.dev internal error \(([A-Z0-9_]+)\)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunError:
+    """
+    A run's error, as the API shows it.
+
+    The server sends thrown errors whole, however long they are; of anything else that is thrown only a text
+    comes, and of the server's own errors only their code (measured).
+
+    :param name: of the error's class, such as ``TypeError``; None where something else was thrown
+    :param message: may be empty
+    :param stack_trace: None where something else than an error was thrown
+    :param code: of Trigger.dev's own errors, such as ``TASK_PROCESS_OOM_KILLED``; None for any other
+    """
+
+    name: str | None
+    message: str
+    stack_trace: str | None
+    code: str | None
+
+    @classmethod
+    def from_answer(cls, error: object) -> RunError | None:
+        """Read the ``error`` of a run as the server sent it; return None where there is none."""
+        if not isinstance(error, dict):
+            return None
+        texts = {key: read_text(value) for key, value in error.items()}
+        message = texts.get("message") or ""
+        internal = _INTERNAL.fullmatch(message)
+        return cls(
+            name=texts.get("name"),
+            message=message,
+            stack_trace=texts.get("stackTrace"),
+            code=internal[1] if internal else None,
+        )
+
+
+_MEMORY = "The task ran out of memory: give it a larger machine, or let it use less"
+
+_ADVICE = {
+    "BATCH_ITEM_COULD_NOT_TRIGGER": "Check this item's payload and options: region, machine, tags, sizes",
+    "COULD_NOT_FIND_TASK": "The deployed version has no task with this identifier: check it, or deploy it",
+    "MAX_DURATION_EXCEEDED": "It reached its maximum duration: allow a longer one, or let the task do less",
+    "TASK_DEQUEUED_QUEUE_NOT_FOUND": "The deployed version has no such queue: check its name, or deploy it",
+    "TASK_INPUT_ERROR": "The task could not read its payload: check it against what the task expects",
+    "TASK_PROCESS_MAYBE_OOM_KILLED": _MEMORY,
+    "TASK_PROCESS_OOM_KILLED": _MEMORY,
+}
+
+
+def advice(code: str) -> str:
+    """Return what to do about a :attr:`RunError.code`."""
+    return _ADVICE.get(code, "See https://trigger.dev/docs/troubleshooting")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRun:
+    """A run that another one has started."""
+
+    id: str
+    status: str
+    parent_id: str
+    is_current: bool = False
+    """Whether the status is up to date, as in the answer to a check, unlike a query's."""
+    started_at: datetime | None = None
+    """When a worker first took it, where the status is up to date."""
+
+    @property
+    def may_need_cancel(self) -> bool:
+        """Whether it is alive, or CANCELED, so that a worker may still have it."""
+        return not meaning_of(self.status).is_final or self.status == RunStatus.CANCELED
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether it waits without a worker, as far as is known."""
+        return self.is_current and self.status == RunStatus.WAITING
+
+
+def children_of(run_id: str, attributes: Mapping[str, Any]) -> list[ChildRun]:
+    """Return the runs that a run has started itself: one level only, with up-to-date statuses (measured)."""
+    children = _related(attributes, "children")
+    found = []
+    for child in children if isinstance(children, list) else []:
+        match child:
+            case {"id": str(child_id), "status": str(status)} if child_id and status:
+                started_at = read_time(child.get("startedAt"))
+                found.append(ChildRun(child_id, status, run_id, is_current=True, started_at=started_at))
+    return found
+
+
+def root_id_of(attributes: Mapping[str, Any]) -> str | None:
+    """Return the id of the run at the top of a run's tree, None for a run that no other one has started."""
+    return read_text(_related_run(attributes, "root").get("id"))
+
+
+def _related(attributes: Mapping[str, Any], name: str) -> Any:
+    related = attributes.get("relatedRuns")
+    return related.get(name) if isinstance(related, dict) else None
+
+
+def _related_run(attributes: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return what is shown of the parent or the root, nothing where there is none."""
+    shown = _related(attributes, name)
+    return shown if isinstance(shown, dict) else {}
+
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +150,7 @@ class ListedRun:
 
     :param id: the run id, ``run_…``
     :param status: Trigger.dev's word; usually a
-        :class:`~airflow_provider_trigger.api.models.statuses.RunStatus`, but new words may appear
+        :class:`~airflow_provider_trigger.api.statuses.RunStatus`, but new words may appear
     :param task_identifier: the id of the run's task, empty if the server did not say
     :param attributes: the whole item as the server sent it; it has no payload, output or error (measured)
     :param updated_at: when it last changed
@@ -190,7 +292,7 @@ class Run(ListedRun):
         """
         Where a large output is; a new URL with every check, valid for 300 s (measured).
 
-        See :func:`airflow_provider_trigger.api.endpoints.outputs.fetch_output`.
+        See :func:`airflow_provider_trigger.api.outputs.fetch_output`.
         """
         return read_text(self.attributes.get("outputPresignedUrl"))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.api.models.statuses import (
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.statuses import (
     ALIVE_STATUSES,
     FINAL_STATUSES,
     MEANINGS,

@@ -1,7 +1,7 @@
 """
 The query, without I/O: checks many runs at once, and finds descendants.
 
-See :mod:`airflow_provider_trigger.api.endpoints.runs`.
+See :mod:`airflow_provider_trigger.api.runs`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import Any
 
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response
-from airflow_provider_trigger.api.models.related_runs import ChildRun
-from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.api.models.statuses import todays_word
+from airflow_provider_trigger.api.models import ChildRun, Run
 from airflow_provider_trigger.api.responses import json_object, read_text
+from airflow_provider_trigger.api.statuses import todays_word
 
 MAX_QUERIED_RUNS = 5000
 """As many runs as one query names: 0.4 s and a body of 156 KB (measured)."""
@@ -49,7 +48,7 @@ def query_runs(run_ids: Sequence[str]) -> Call[list[Run]]:
     run's end can be missing from it permanently (measured). An older server does not know it: 404. While its
     database is down the server answers 400 (measured).
 
-    The runs are :meth:`~airflow_provider_trigger.api.models.runs.Run.without_contents`, and have no
+    The runs are :meth:`~airflow_provider_trigger.api.models.Run.without_contents`, and have no
     ``updated_at``.
     """
     request = _request_of(f"SELECT {_COLUMNS} FROM runs WHERE run_id", run_ids)

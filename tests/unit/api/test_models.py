@@ -11,17 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_trigger.api.models import runs
-from airflow_provider_trigger.api.models.run_errors import RunError
-from airflow_provider_trigger.api.models.runs import ListedRun, Run
-from airflow_provider_trigger.api.models.statuses import RunStatus
+from airflow_provider_trigger.api import models
+from airflow_provider_trigger.api.models import ListedRun, Run, RunError
+from airflow_provider_trigger.api.statuses import RunStatus
 
 
 @pytest.fixture(autouse=True)
 def _nothing_warned_of() -> Iterator[None]:
-    runs._warn_of_unknown_status.cache_clear()
+    models._warn_of_unknown_status.cache_clear()
     yield
-    runs._warn_of_unknown_status.cache_clear()
+    models._warn_of_unknown_status.cache_clear()
 
 
 def run(status: str = "CANCELED", *, seen_at: datetime | None = None, **attributes: Any) -> Run:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, ended_run, list_runs_page, retrieve_run
-from airflow_provider_trigger.api.models.runs import ListedRun, RunPage
+from airflow_provider_trigger.api.models import ListedRun, RunPage
+from airflow_provider_trigger.api.runs import cancel_run, ended_run, list_runs_page, retrieve_run
 
 RUN = {"id": "run_1", "status": "QUEUED"}
 LISTED = ListedRun(id="run_1", status="QUEUED", task_identifier="", attributes=RUN)

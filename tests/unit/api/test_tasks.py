@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD, reset_idempotency_key, trigger_task
-from airflow_provider_trigger.api.models.runs import TriggeredRun
+from airflow_provider_trigger.api.models import TriggeredRun
+from airflow_provider_trigger.api.tasks import NO_PAYLOAD, reset_idempotency_key, trigger_task
 
 RESET = reset_idempotency_key("key-1", task_identifier="resize")
 UNKNOWN = "No runs found with idempotency key: key-1 and task: resize"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.endpoints.events import RunEvent, list_events
+from airflow_provider_trigger.api.events import RunEvent, list_events
 from airflow_provider_trigger.api.http import Response
 
 Answered = Callable[..., Response]

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.models.related_runs import ChildRun
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models import ChildRun, Run
 
 PARENTS_END, LATER = "2026-11-25T20:24:06.499Z", "2026-11-25T20:24:06.612Z"
 

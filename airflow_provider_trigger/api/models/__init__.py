@@ -1,1 +1,0 @@
-"""What the API returns; one file a resource."""

@@ -1,0 +1,178 @@
+"""Waitpoint tokens: runs wait for one until somebody completes it or its time limit is reached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_trigger.api.errors import UnexpectedAnswerError, UnknownTokenError
+from airflow_provider_trigger.api.http import Call, Request, Response, segment
+from airflow_provider_trigger.api.responses import (
+    SUPERJSON,
+    from_superjson,
+    json_object,
+    read_id,
+    read_text,
+    read_time,
+)
+
+WAITING, COMPLETED, TIMED_OUT = "WAITING", "COMPLETED", "TIMED_OUT"
+"""All statuses (measured)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CreatedToken:
+    """What a request for a token answers."""
+
+    id: str
+    url: str = field(repr=False)
+    """Completes the token without a key: a secret."""
+    is_cached: bool
+    """Whether an earlier request with its idempotency key has made it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitpointToken:
+    """
+    A waitpoint token, as the server shows it.
+
+    :param status: ``WAITING``, ``COMPLETED`` or ``TIMED_OUT``
+    :param output: what it was completed with: any JSON, None where that is nothing; an integer above 2^53 has
+        lost digits (measured)
+    :param output_error: why that cannot be read; None where it can
+    :param timeout_at: None for no time limit
+    :param url: completes the token without a key, so it is a secret; shown nowhere
+    """
+
+    id: str
+    status: str
+    output: Any = field(default=None, repr=False)
+    output_error: str | None = None
+    tags: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    completed_at: datetime | None = None
+    timeout_at: datetime | None = None
+    url: str | None = field(default=None, repr=False)
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether somebody has completed it."""
+        return self.status == COMPLETED
+
+    @property
+    def has_timed_out(self) -> bool:
+        """Whether its time limit was reached first."""
+        return self.status == TIMED_OUT
+
+    @classmethod
+    def from_answer(cls, answer: Mapping[str, Any]) -> WaitpointToken | None:
+        """Read the server's JSON object; return None where it is not a token."""
+        token_id, status = read_text(answer.get("id")), read_text(answer.get("status"))
+        if token_id is None or status is None:
+            return None
+        output, output_error = _read_output(answer) if status == COMPLETED else (None, None)
+        return cls(
+            id=token_id,
+            status=status,
+            output=output,
+            output_error=output_error,
+            tags=tuple(tag for tag in answer.get("tags") or () if isinstance(tag, str)),
+            created_at=read_time(answer.get("createdAt")),
+            completed_at=read_time(answer.get("completedAt")),
+            timeout_at=read_time(answer.get("timeoutAt")),
+            url=read_text(answer.get("url")),
+        )
+
+
+def _read_output(answer: Mapping[str, Any]) -> tuple[Any, str | None]:
+    """Return the data, or an error: a text as it is, anything else is a superjson document (measured)."""
+    output, kind = answer.get("output"), answer.get("outputType")
+    if output is not None and kind not in (None, "text/plain", "application/json", SUPERJSON):
+        return None, f"its output is of the type {str(kind)[:100]!r}, which this provider does not read"
+    if not isinstance(output, str) or kind == "text/plain":
+        return output, None
+    try:
+        value = json.loads(output)
+    except (ValueError, RecursionError):
+        return output, None
+    return (from_superjson(value) if kind == SUPERJSON else value), None
+
+
+_PATH = "/api/v1/waitpoints/tokens"
+
+
+def create_token(
+    *,
+    timeout: str | None = None,
+    tags: Sequence[str] = (),
+    idempotency_key: str | None = None,
+    idempotency_key_ttl: str | None = None,
+) -> Call[CreatedToken]:
+    """
+    Create a waitpoint token: ``POST /api/v1/waitpoints/tokens``.
+
+    A ``timeout`` is a text with a unit, or an ISO date in the future: anything else means no time limit, or
+    one that was reached long ago, without a word (measured). With an ``idempotency_key`` that made a token
+    already, that one is returned, also if it was completed (measured); only such a request is repeatable.
+    """
+    given = {
+        "timeout": timeout,
+        "tags": list(tags) or None,
+        "idempotencyKey": idempotency_key,
+        "idempotencyKeyTTL": idempotency_key_ttl,
+    }
+    body = {name: value for name, value in given.items() if value is not None}
+    request = Request(method="POST", path=_PATH, json=body, repeatable=idempotency_key is not None)
+
+    def read(response: Response) -> CreatedToken:
+        answer = json_object(request, response)
+        token_id, url = read_id(request, answer, what="a token"), read_text(answer.get("url"))
+        if url is None:
+            raise UnexpectedAnswerError(f"{request} answered a token without its 'url'")
+        return CreatedToken(id=token_id, url=url, is_cached=answer.get("isCached") is True)
+
+    return Call(request=request, read=read)
+
+
+def retrieve_token(token_id: str) -> Call[WaitpointToken]:
+    """
+    Return a waitpoint token: ``GET /api/v1/waitpoints/tokens/{tokenId}``.
+
+    For a token that the key's environment does not have the server answers 500, each time (measured): an
+    UnknownTokenError.
+    """
+    request = Request(method="GET", path=_path_of(token_id), repeatable=True)
+
+    def read(response: Response) -> WaitpointToken:
+        answer = json_object(request, response, errors={500: UnknownTokenError})
+        token = WaitpointToken.from_answer(answer)
+        if token is None or token.id != token_id:
+            raise UnexpectedAnswerError(f"{request} answered something that is not this token")
+        return token
+
+    return Call(request=request, read=read)
+
+
+def complete_token(token_id: str, data: Any) -> Call[None]:
+    """
+    Complete a waitpoint token: ``POST /api/v1/waitpoints/tokens/{tokenId}/complete``.
+
+    It is a success whatever became of the token: if it was completed before, or has timed out, nothing
+    changes (measured). 404: the key's environment has no such token. Above some 500 KB of data the server
+    answers 500, and the token still waits (measured).
+    """
+    path = f"{_path_of(token_id)}/complete"
+    request = Request(method="POST", path=path, json={"data": data}, repeatable=True)
+
+    def read(response: Response) -> None:
+        if json_object(request, response).get("success") is not True:
+            raise UnexpectedAnswerError(f"{request} answered no success")
+
+    return Call(request=request, read=read)
+
+
+def _path_of(token_id: str) -> str:
+    return f"{_PATH}/{segment(token_id, what='the id of a waitpoint token')}"
