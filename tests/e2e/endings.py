@@ -7,8 +7,6 @@ What counts is the local Trigger.dev server's record. What the table says of a r
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +15,7 @@ from typing import Any
 
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
-from whole_airflow.state import State
+from whole_airflow.state import State, runs_of
 from whole_airflow.versions import AIRFLOW, RETRIES_KILLED_TASKS, TRIES_CLEARED_TASKS_AGAIN
 
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
@@ -87,7 +85,7 @@ class Ending:
     @property
     def runs(self) -> list[ServerRun]:
         """Its runs on the server, the first ones first."""
-        return [run for run in list(self.server.runs.values()) if f"airflow_dag:{self.dag_id}" in run.tags]
+        return runs_of(self.server, self.dag_id)
 
     @property
     def first_runs(self) -> list[ServerRun]:
@@ -162,9 +160,7 @@ class Ending:
         self.airflow.clear(self.dag_id, self.run_id, "work")
 
     def _cause_process_killed(self) -> None:
-        started = self.state.wait_for_start(self.run_id)
-        assert {started.pid, started.parent} <= set(self.airflow.pids())
-        os.kill(started.pid, signal.SIGKILL)
+        self.state.kill(self.run_id)
 
     def observe(self) -> None:
         """Wait until it is clear what became of its first runs."""

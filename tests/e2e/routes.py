@@ -7,8 +7,6 @@ What counts is the local Trigger.dev server's record: a route was taken when a c
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,17 +99,10 @@ class Observation:
             cause(f"route_{event}", dag_run_of(event))
 
     def _cause_task_killed(self, dag_id: str, run_id: str) -> None:
-        self._kill(self.state.wait_for_start(run_id).pid)
+        self.state.kill(run_id)
 
     def _cause_worker_killed(self, dag_id: str, run_id: str) -> None:
-        started = self.state.wait_for_start(run_id)
-        self._kill(started.parent, started.pid)
-
-    def _kill(self, *pids: int) -> None:
-        ours = self.airflow.pids()
-        for pid in pids:
-            assert pid in ours, f"process {pid} is none of this Airflow's"
-            os.kill(pid, signal.SIGKILL)
+        self.state.kill(run_id, parent_too=True)
 
     def _cause_marked_failed(self, dag_id: str, run_id: str) -> None:
         self.state.wait_for_start(run_id)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 from collections import Counter
 from collections.abc import Callable
 
@@ -70,7 +68,7 @@ class Killed:
 
     def kill(self) -> None:
         """Kill the process of the task."""
-        os.kill(self.state.wait_for_start(self.run_id).pid, signal.SIGKILL)
+        self.state.kill(self.run_id)
 
     def check_the_end(self, *, twice: set[int]) -> None:
         """

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
@@ -72,10 +69,7 @@ def test_a_callback_that_airflow_runs_again_does_no_harm(
 ) -> None:
     run_ids, log_before = add_runs(server), airflow.dag_processor_log()
     airflow.api.trigger("callback_worker_killed", "killed", {"run_ids": run_ids})
-    started = state.wait_for_start("killed")
-    assert {started.pid, started.parent} <= set(airflow.pids())
-    for pid in (started.parent, started.pid):
-        os.kill(pid, signal.SIGKILL)
+    state.kill("killed", parent_too=True)
 
     assert airflow.api.wait_for_dag_run("callback_worker_killed", "killed") == "failed"
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from typing import Any
 
 import pytest
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
-from whole_airflow.state import State
+from whole_airflow.state import State, runs_of
 from whole_airflow.versions import HAS_LOOPS
 
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
@@ -92,11 +90,6 @@ class Loop:
             self.airflow.api.call("PATCH", path, json={"new_state": "failed"} | region)
 
 
-def runs_of(server: TriggerDevServer, dag_id: str) -> list[ServerRun]:
-    """Return the runs that a Dag has started, the first one first."""
-    return [run for run in list(server.runs.values()) if f"airflow_dag:{dag_id}" in run.tags]
-
-
 @pytest.fixture(scope="module")
 def loops(airflow: WholeAirflow, server: TriggerDevServer) -> dict[tuple[str, str], Loop]:
     """Return a Dag run of each kind and mode; they go on side by side."""
@@ -113,7 +106,7 @@ def test_a_kill_a_clear_and_a_mark_in_the_third_iteration(
     loop.wait(*done, "EXECUTING")
     try_number = 1
     if case in (("single", "running"), ("batch", "running")):
-        os.kill(state.wait_for_start(loop.run_id, "again.work").pid, signal.SIGKILL)
+        state.kill(loop.run_id, "again.work")
         try_number += 1
         loop.wait(*done, "EXECUTING", try_number=try_number)
     loop.clear()
@@ -132,14 +125,6 @@ def test_a_kill_a_clear_and_a_mark_in_the_third_iteration(
     assert not any(run.cancel_requests for run in completed)
 
 
-def test_behind_a_loop_the_runs_of_all_iterations_are_canceled(
-    airflow: WholeAirflow, server: TriggerDevServer, loops: object
-) -> None:
-    assert airflow.run_dag("loop_behind", "behind", timeout=300) == "success"
-    runs = runs_of(server, "loop_behind")
-    assert [(run.status, run.cancel_requests) for run in runs] == [("CANCELED", 1)] * 15
-
-
 def test_a_dags_callback_cancels_the_runs_of_all_iterations(
     airflow: WholeAirflow, server: TriggerDevServer, loops: object
 ) -> None:
@@ -156,9 +141,7 @@ def test_a_callback_in_the_dag_processor_cancels_the_runs_of_its_iteration(
 ) -> None:
     airflow.api.trigger("loop_killed", "killed")
     wait_until(lambda: len(runs_of(server, "loop_killed")) == 6, timeout=180, what="six runs")
-    started = state.wait_for_start("killed", "again.work")
-    for pid in (started.parent, started.pid):
-        os.kill(pid, signal.SIGKILL)
+    state.kill("killed", "again.work", parent_too=True)
     third = runs_of(server, "loop_killed")[4:]
     wait_until(lambda: "CANCELED" in {run.status for run in third}, timeout=120, what="a cancel")
     state.release("killed", "again.work")

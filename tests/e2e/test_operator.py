@@ -1,127 +1,23 @@
-"""The operator in Dags that really run."""
+"""The operator in the midst of its cancels: marked as failed, or its scheduler dies and comes back."""
 
 from __future__ import annotations
 
 import pytest
 from whole_airflow.airflow import WholeAirflow
-from whole_airflow.processes import wait_until
+from whole_airflow.processes import kill_all, processes_of, wait_until
 
 from airflow_provider_trigger.testing import TriggerDevServer
-
-
-def add_runs(server: TriggerDevServer, count: int = 3) -> list[str]:
-    """Add runs that go on until they are canceled; return their ids."""
-    return [server.add_run().id for _ in range(count)]
-
-
-def statuses(server: TriggerDevServer, run_ids: list[str]) -> set[str]:
-    """Return in which statuses these runs are."""
-    return {server.runs[run_id].status for run_id in run_ids}
-
-
-@pytest.mark.parametrize(
-    "dag_id",
-    [
-        "operator_output",
-        "operator_xcom_task_ids",
-        "operator_xcom_key",
-        "operator_mapped_output",
-        "operator_mapped_xcom_task_ids",
-    ],
-)
-def test_cancels_what_xcom_holds(airflow: WholeAirflow, server: TriggerDevServer, dag_id: str) -> None:
-    run_ids = add_runs(server)
-
-    assert airflow.run_dag(dag_id, "xcom", {"run_ids": run_ids}) == "success"
-
-    assert statuses(server, run_ids) == {"CANCELED"}
-    results = airflow.api.xcom(dag_id, "xcom", "cancel")
-    assert [(result["run_id"], result["outcome"]) for result in results] == [
-        (run_id, "canceled") for run_id in run_ids
-    ]
-    assert "3 Trigger.dev runs: 3 canceled" in airflow.task_log(dag_id, "xcom", "cancel")
-
-
-@pytest.mark.parametrize("dag_id", ["operator_mapped_output", "operator_mapped_xcom_task_ids"])
-def test_cancels_what_is_behind_an_instance_that_pushed_nothing(
-    airflow: WholeAirflow, server: TriggerDevServer, dag_id: str
-) -> None:
-    run_ids = add_runs(server)
-
-    given = [None, run_ids[0], None, None, *run_ids[1:]]
-    assert airflow.run_dag(dag_id, "gaps", {"run_ids": given}) == "success"
-
-    assert statuses(server, run_ids) == {"CANCELED"}
-    assert [result["run_id"] for result in airflow.api.xcom(dag_id, "gaps", "cancel")] == run_ids
-
-
-def test_in_a_mapped_group_each_instance_cancels_its_own(
-    airflow: WholeAirflow, server: TriggerDevServer
-) -> None:
-    run_ids = add_runs(server)
-
-    assert airflow.run_dag("operator_mapped_group", "group", {"run_ids": run_ids}) == "success"
-
-    for index, run_id in enumerate(run_ids):
-        for task_id in ("group.output", "group.xcom_task_ids"):
-            results = airflow.api.xcom("operator_mapped_group", "group", task_id, map_index=index)
-            assert [result["run_id"] for result in results] == [run_id]
-
-
-@pytest.mark.parametrize(
-    ("dag_id", "dag_run_state"),
-    [
-        ("operator_teardown", "failed"),  # as the work has failed, whatever the teardown does
-        ("operator_one_failed", "success"),  # as the last task has succeeded: see the docs' routes
-        ("operator_all_done", "success"),
-    ],
-)
-def test_cancels_when_the_work_fails(
-    airflow: WholeAirflow, server: TriggerDevServer, dag_id: str, dag_run_state: str
-) -> None:
-    run_ids = add_runs(server)
-
-    assert airflow.run_dag(dag_id, "fails", {"run_ids": run_ids}) == dag_run_state
-
-    assert airflow.api.states(dag_id, "fails")["work"] == "failed"
-    assert airflow.api.states(dag_id, "fails")["cancel"] == "success"
-    assert statuses(server, run_ids) == {"CANCELED"}
-    assert len(airflow.api.xcom(dag_id, "fails", "cancel")) == len(run_ids)
-
-
-def test_one_failed_leaves_the_runs_alone_when_nothing_fails(
-    airflow: WholeAirflow, server: TriggerDevServer
-) -> None:
-    run_ids = add_runs(server)
-
-    assert airflow.run_dag("operator_one_failed_unused", "fine", {"run_ids": run_ids}) == "success"
-
-    assert airflow.api.states("operator_one_failed_unused", "fine")["cancel"] == "skipped"
-    assert statuses(server, run_ids) == {"EXECUTING"}
-
-
-def test_a_failed_task_has_canceled_the_others_and_says_so(
-    airflow: WholeAirflow, server: TriggerDevServer
-) -> None:
-    alive, done, unknown = server.add_run().id, server.add_run("COMPLETED").id, "run_nobodyknows"
-
-    state = airflow.run_dag("operator_output", "mixed", {"run_ids": [unknown, done, alive]})
-
-    assert state == "failed"
-    assert server.runs[alive].status == "CANCELED"
-    results = airflow.api.xcom("operator_output", "mixed", "cancel")
-    assert [result["outcome"] for result in results] == ["not_found", "already_completed", "canceled"]
-    assert "not found: run_nobodyknows" in airflow.task_log("operator_output", "mixed", "cancel")
 
 
 @pytest.mark.parametrize("mark", ["task", "dag_run"])
 def test_marked_failed_it_stops_to_cancel(
     airflow: WholeAirflow, slow_server: TriggerDevServer, mark: str
 ) -> None:
-    run_ids = add_runs(slow_server, 100)
+    runs = [slow_server.add_run() for _ in range(100)]
+    run_ids = [run.id for run in runs]
     airflow.api.trigger("operator_slow", mark, {"run_ids": run_ids})
     wait_until(
-        lambda: "CANCELED" in statuses(slow_server, run_ids), timeout=60, what="the first run to be canceled"
+        lambda: "CANCELED" in {run.status for run in runs}, timeout=60, what="the first run to be canceled"
     )
 
     if mark == "task":
@@ -135,5 +31,38 @@ def test_marked_failed_it_stops_to_cancel(
         timeout=30,
         what=lambda: f"the task's log:\n{airflow.task_log('operator_slow', mark, 'cancel')}",
     )
-    assert "EXECUTING" in statuses(slow_server, run_ids)
+    assert "EXECUTING" in {run.status for run in runs}
     assert airflow.api.states("operator_slow", mark)["cancel"] == "failed"
+
+
+@pytest.mark.parametrize("what_dies", ["scheduler", "scheduler_and_workers"])
+def test_every_run_ends_canceled(
+    airflow: WholeAirflow, slow_server: TriggerDevServer, what_dies: str
+) -> None:
+    runs = [slow_server.add_run() for _ in range(20)]
+    run_ids = [run.id for run in runs]
+    airflow.api.trigger("operator_slow", what_dies, {"run_ids": run_ids})
+    wait_until(
+        lambda: sum(run.cancel_requests > 0 for run in runs) >= 3, timeout=60, what="three canceled runs"
+    )
+
+    dying = [airflow.processes["scheduler"]]
+    dying_children: list[int] = []
+    if what_dies == "scheduler_and_workers":
+        dying += [worker for worker in airflow.workers if worker not in dying]
+        dying_children = processes_of({process.pid for process in dying})
+    for process in dying:
+        process.kill()
+    kill_all(dying_children)
+    in_the_midst = sum(run.cancel_requests > 0 for run in runs) < len(runs)
+    for process in dying:
+        process.start()
+    airflow.wait_until_healthy()
+
+    assert in_the_midst
+    assert airflow.api.wait_for_dag_run("operator_slow", what_dies, timeout=180) == "success"
+    assert {run.status for run in runs} == {"CANCELED"}
+    results = airflow.api.xcom("operator_slow", what_dies, "cancel")
+    assert [(result["run_id"], result["outcome"]) for result in results] == [
+        (run_id, "canceled") for run_id in run_ids
+    ]

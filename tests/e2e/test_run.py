@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -11,7 +10,7 @@ from functools import partial
 import pytest
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
-from whole_airflow.state import State
+from whole_airflow.state import State, runs_of
 from whole_airflow.versions import RETRIES_KILLED_TASKS
 
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
@@ -42,40 +41,12 @@ def begun(airflow: WholeAirflow, tasks: None) -> None:
         airflow.api.trigger(dag_id, run_id)
 
 
-def runs_of(server: TriggerDevServer, dag_id: str) -> list[ServerRun]:
-    """Return the runs that a Dag has started, the first one first."""
-    return [run for run in list(server.runs.values()) if f"airflow_dag:{dag_id}" in run.tags]
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_an_output_is_the_payload_of_the_next_run(airflow: WholeAirflow, mode: str) -> None:
     dag_id = f"run_output_{mode}"
     assert airflow.run_dag(dag_id, "numbers", {"number": 3}) == "success"
     assert airflow.api.xcom(dag_id, "numbers", "first") == {"number": 6}
     assert airflow.api.xcom(dag_id, "numbers", "second") == {"number": 12}
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_each_instance_of_a_mapped_task_has_its_own_run(
-    airflow: WholeAirflow, server: TriggerDevServer, mode: str
-) -> None:
-    dag_id = f"run_mapped_{mode}"
-    assert airflow.run_dag(dag_id, "mapped") == "success"
-    assert len(runs_of(server, dag_id)) == 3
-    outputs = [airflow.api.xcom(dag_id, "mapped", "each", map_index=index) for index in range(3)]
-    assert outputs == [{"number": 2}, {"number": 4}, {"number": 6}]
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_a_retry_starts_a_new_run_in_place_of_one_that_failed(
-    airflow: WholeAirflow, server: TriggerDevServer, mode: str
-) -> None:
-    dag_id = f"run_retry_{mode}"
-    server.on_task("scripted", times=1, error="boom", after=QUICK)
-    server.on_task("scripted", output="second", after=QUICK)
-    assert airflow.run_dag(dag_id, "fails") == "success"
-    assert airflow.api.xcom(dag_id, "fails", "work") == "second"
-    assert [run.status for run in runs_of(server, dag_id)] == ["FAILED", "COMPLETED"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -139,13 +110,13 @@ def test_killed_between_request_and_answer_there_is_one_run(
 ) -> None:
     server.hang_next(path="/tasks/starting/trigger")
     airflow.api.trigger("run_killed_starting", "killedstarting")
-    started = state.wait_for_start("killedstarting")
+    state.wait_for_start("killedstarting")
     wait_until(
         lambda: [request for request in server.requests if "/tasks/starting/trigger" in request.path],
         timeout=30,
         what="the request",
     )
-    os.kill(started.pid, signal.SIGKILL)
+    state.kill("killedstarting")
     check_that_a_retry_waits_for_it(airflow, "run_killed_starting", "killedstarting")
     assert len(runs_of(server, "run_killed_starting")) == 1
 
@@ -226,13 +197,6 @@ def test_a_deadline_cancels_what_the_dag_run_started(
     wait_until(lambda: run.status == "CANCELED", timeout=90, what="the run to be canceled")
     state.release("startedlate")
     assert airflow.api.wait_for_dag_run("started_deadline", "startedlate") == "success"
-
-
-def test_an_operator_finds_the_run_that_a_task_started(
-    airflow: WholeAirflow, server: TriggerDevServer
-) -> None:
-    assert airflow.run_dag("started_canceled", "started") == "success"
-    assert [run.status for run in runs_of(server, "started_canceled")] == ["CANCELED"]
 
 
 def test_stopped_while_the_server_hangs_it_names_its_run(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 import requests
 from browser.chromium import logged_in
@@ -13,10 +10,10 @@ from playwright.sync_api import expect
 from whole_airflow import traces
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import kill_all, processes_of, wait_until
-from whole_airflow.state import State
+from whole_airflow.state import State, runs_of
 from whole_airflow.versions import AIRFLOW, RETRIES_KILLED_TASKS
 
-from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
+from airflow_provider_trigger.testing import TriggerDevServer
 
 TOKENS = "/api/v1/waitpoints/tokens"
 ANSWER = {"approved": True, "by": "ann@example.com"}
@@ -61,10 +58,6 @@ class Work:
         """How many of the task's requests the server has."""
         return sum(request.path == self.path for request in list(self.server.requests))
 
-    def kill(self, state: State) -> None:
-        """Kill the process of the task's first try."""
-        os.kill(state.wait_for_start(self.run_id).pid, signal.SIGKILL)
-
     def end(self) -> object:
         """Wait until it has succeeded, and return the task's return value."""
         assert self.airflow.api.wait_for_dag_run(self.dag_id, self.run_id, timeout=180) == "success"
@@ -79,7 +72,7 @@ def test_killed_while_it_creates_a_token_a_retry_gets_that_token(
     server.hang_next(path=TOKENS, method="POST", after_handling=True)
     airflow.api.trigger(dag_id, run_id)
     wait_until(lambda: set(server.tokens) - before, timeout=90, what="a token")
-    os.kill(state.wait_for_start(run_id).pid, signal.SIGKILL)
+    state.kill(run_id)
     assert airflow.api.wait_for_dag_run(dag_id, run_id, timeout=180) == "success"
     (token_id,) = set(server.tokens) - before
     made = airflow.api.xcom(dag_id, run_id, "work")
@@ -96,7 +89,7 @@ def test_killed_before_or_after_the_server_completes_a_token_it_has_our_data_onc
     server.hang_next(path=work.path, after_handling=was_handled)
     work.start()
     work.wait_for_requests(1)
-    work.kill(state)
+    state.kill(work.run_id)
     assert work.end() == [{"token_id": work.token.id, "outcome": "completed", "status": "COMPLETED"}]
     assert work.token.output == {"rows": 3}
     assert work.requests == (1 if was_handled else 2)
@@ -111,7 +104,7 @@ def test_killed_while_it_checks_a_token_a_retry_goes_on_waiting(
     server.hang_next(path=work.path)
     work.start()
     work.wait_for_requests(1)
-    work.kill(state)
+    state.kill(work.run_id)
     state.wait_for_start(work.run_id, attempt=2)
     work.wait_for_requests(3)
     server.complete_token(work.token.id, ANSWER)
@@ -138,24 +131,12 @@ def test_a_triggerer_that_is_killed_waits_for_the_token_once_it_is_back(
     assert work.end() == ANSWER
 
 
-def latest_run(server: TriggerDevServer, dag_id: str) -> ServerRun:
-    """Return the run that a Dag has started last."""
-    return [run for run in list(server.runs.values()) if f"airflow_dag:{dag_id}" in run.tags][-1]
-
-
-def test_a_run_waits_for_a_task_of_airflow_and_gets_its_data(
-    airflow: WholeAirflow, server: TriggerDevServer
-) -> None:
-    assert airflow.run_dag("token", "works", {"images": 5}) == "success"
-    assert latest_run(server, "token").output == {"failed": False, "images": 5}
-
-
 @pytest.mark.parametrize("dag_id", FAILING)
 def test_a_run_that_waits_learns_that_airflow_has_failed(
     airflow: WholeAirflow, server: TriggerDevServer, dag_id: str
 ) -> None:
     assert airflow.run_dag(dag_id, "fails", {"images": 0}) == "failed"
-    run = latest_run(server, dag_id)
+    run = runs_of(server, dag_id)[-1]
     wait_until(lambda: run.status == "COMPLETED", timeout=120, what=lambda: f"the end of {run}")
     assert run.output == {"failed": True, "dag": dag_id}
 

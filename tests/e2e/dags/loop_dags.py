@@ -9,7 +9,6 @@ from e2e_names import DAG, HAS_LOOPS, task, task_group
 from e2e_work import Recorded, RecordedBatch, Work
 
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
-from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 
@@ -35,12 +34,6 @@ def start(task_id: str, kind: str, **arguments: Any) -> Any:
     if kind == "batch":
         return RecordedBatch(payloads=[1, 2], **arguments)
     return Recorded.partial(**arguments).expand(payload=[1, 2]) if kind == "mapped" else Recorded(**arguments)
-
-
-def start_and_leave() -> list[Any]:
-    """Return a task of each kind that does not wait."""
-    kinds = ("single", "mapped", "batch")
-    return [start(kind, kind, task_identifier="never", wait_for_completion=False) for kind in kinds]
 
 
 def waiting(kind: str, mode: str) -> None:
@@ -69,18 +62,6 @@ if HAS_LOOPS:
         for mode in ("running", "deferred"):
             waiting(kind, mode)
 
-    with DAG("loop_behind", schedule=None):
-
-        @task_group
-        def again() -> None:
-            """Leave five runs."""
-            single, mapped, batch = start_and_leave()
-            single >> mapped >> batch
-
-        again.loop(max_iterations=3) >> CancelTriggerRunOperator(
-            task_id="cancel", xcom_task_ids=["again.single", "again.mapped", "again.batch"]
-        )
-
     with DAG("loop_fails", schedule=None, on_failure_callback=CancelTriggerRunNotifier(timeout=20)):
 
         @task
@@ -91,7 +72,9 @@ if HAS_LOOPS:
         @task_group
         def again() -> None:
             """Leave five runs."""
-            single, mapped, batch = start_and_leave()
+            kinds = ("single", "mapped", "batch")
+            leave = {"task_identifier": "never", "wait_for_completion": False}
+            single, mapped, batch = (start(kind, kind, **leave) for kind in kinds)
             single >> mapped >> batch >> fail()
 
         again.loop(max_iterations=3)

@@ -12,9 +12,7 @@ from e2e_names import DAG, HAS_DEADLINE_ALERTS
 from e2e_work import Recorded, Work
 
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
-from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
 
 DEFAULTS = {"retry_delay": timedelta(seconds=1)}
 START = datetime(2026, 1, 1)
@@ -37,7 +35,7 @@ class DiesBeforeXCom(RunTriggerTaskOperator):
             push = type(ti).xcom_push
 
             def die(self: Any, key: str, value: Any, *args: Any) -> None:
-                if key == RUN_ID_KEY:
+                if key == "run_id":
                     os.kill(os.getpid(), signal.SIGKILL)
                 push(self, key, value, *args)
 
@@ -56,12 +54,6 @@ for mode in ("running", "deferred"):
         number = {"number": "{{ ti.xcom_pull(task_ids='first')['number'] }}"}
         first >> run("second", "double", payload=number, deferrable=is_deferred)
     globals()[f"run_output_{mode}"] = dag
-
-    with DAG(f"run_mapped_{mode}", schedule=None, start_date=START) as dag:
-        RunTriggerTaskOperator.partial(
-            task_id="each", task_identifier="double", poll_interval=0.5, deferrable=is_deferred
-        ).expand(payload=[{"number": "1"}, {"number": "2"}, {"number": "3"}])
-    globals()[f"run_mapped_{mode}"] = dag
 
     # What becomes of the first run is up to the server; the second try follows.
     with DAG(f"run_retry_{mode}", schedule=None, start_date=START, default_args=DEFAULTS) as dag:
@@ -126,11 +118,6 @@ with DAG("started_dag", schedule=None, start_date=START, on_failure_callback=OnA
         task_id="many", task_identifier="never", wait_for_completion=False
     ).expand(payload=[1, 2])
     [begin, many] >> Work(task_id="work", tries=("hold and fail",))
-
-# The ids of a task that starts runs are found without a key.
-with DAG("started_canceled", schedule=None, start_date=START):
-    begin = run("begin", "never", wait_for_completion=False)
-    begin >> CancelTriggerRunOperator(task_id="cancel_runs", xcom_task_ids="begin")
 
 if HAS_DEADLINE_ALERTS:
     from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
