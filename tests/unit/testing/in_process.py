@@ -31,15 +31,7 @@ class _Fault:
     arrives: bool
 
 
-def routed(
-    server: TriggerDevServer,
-    method: str,
-    target: str,
-    body: Any = None,
-    *,
-    env: str = "prod",
-    at_once: int = 1,
-) -> Any:
+def routed(server: TriggerDevServer, method: str, target: str, body: Any = None, *, env: str = "prod") -> Any:
     """
     Return what a server that was never started answers to a request with the key of an environment.
 
@@ -51,7 +43,7 @@ def routed(
     sent = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "headers": sent, "query_string": query.encode()}
     lines = body if isinstance(body, str) else json.dumps(body)
-    return Router(server).answer(Request(scope), path, body=lines.encode(), at_once=at_once)
+    return Router(server).answer(Request(scope), path, body=lines.encode())
 
 
 class Network:

@@ -92,18 +92,13 @@ def test_it_processes_the_runs_of_its_environment_once_but_not_the_youngest(
     ("body", "message"),
     [
         (b"\xff", "Invalid JSON"),
-        (b"[]", "Validation error: Expected object, received array"),
         ({"action": None}, "Invalid discriminator value. Expected 'cancel' | 'replay'"),
-        ({"action": ["cancel"]}, 'at "action"'),
-        ({"runIds": "a"}, 'Expected array, received string at "runIds"'),
         ({"runIds": ["a", 1]}, 'Expected string, received number at "runIds[1]"'),
-        ({"name": True}, 'Expected string, received boolean at "name"'),
         (
             {"runIds": [], "name": "x" * 256},
             'element(s) at "runIds"; Name must be less than 255 characters at "name"',
         ),
         (b'{"action": "cancel", "filter": {"batch": "x"}}', "only cancels runs by their ids"),
-        ({"action": "replay"}, "only cancels runs by their ids"),
     ],
 )
 def test_invalid_bulk_actions(body, message: str) -> None:
@@ -113,10 +108,3 @@ def test_invalid_bulk_actions(body, message: str) -> None:
         read_request(body)
     assert message in str(raised.value)
     assert raised.value.status == (501 if "only" in message else 400)
-
-
-def test_a_valid_bulk_action() -> None:
-    ids = [f"run_{number}" for number in range(500)]
-    body = json.dumps({"action": "cancel", "runIds": ids, "name": "x" * 255}).encode()
-    request = read_request(body)
-    assert (request.run_ids, request.name) == (ids, "x" * 255)

@@ -75,9 +75,3 @@ def test_a_bucket_that_filled_up_starts_again(clock: Clock) -> None:
     bucket.take("key")
     clock.now += 13
     assert bucket.take("key").reset == (START + 23) * 1000
-
-
-def test_reading_takes_nothing(clock: Clock) -> None:
-    bucket = limiter(clock)
-    bucket.take("key")
-    assert (bucket.left("key"), bucket.left("key"), bucket.left("other")) == (4, 4, 5)

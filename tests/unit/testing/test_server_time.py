@@ -60,13 +60,11 @@ def changes(run: ServerRun, clock: Clock) -> list[tuple[float, str]]:
             {},
             [(0, "QUEUED"), (1, "EXECUTING"), (2, "WAITING"), (5, "EXECUTING"), (6, "COMPLETED")],
         ),
-        ({"start_after": None}, {"ttl": "10m"}, [(0, "QUEUED"), (6, "EXPIRED")]),
         (
             {"after": 100},
             {"delay": "10m"},
             [(0, "DELAYED"), (6, "QUEUED"), (7, "EXECUTING"), (8, "COMPLETED")],
         ),
-        ({"after": None}, {"maxDuration": 300}, [(0, "QUEUED"), (1, "EXECUTING"), (4, "TIMED_OUT")]),
         (
             {"after": 100, "failures": 1, "retry_after": 200},
             {},
