@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from docs_pages import DOCS, ROOT, rows
 
-from airflow_provider_trigger.cancel.outcome import CancelOutcome
-
 # What a message is put together from: what differs from one to the next is between these.
 BETWEEN = re.compile(r"…|\b[A-Z]{4,}\b|\b\d+\b|[.:;,()]|\bruns\b|this connection|(?:only )?by bulk action")
 
@@ -59,8 +57,3 @@ def test_a_message_that_a_page_shows_is_one_of_the_code(shown):
 def test_another_message_is_none_of_the_code():
     assert missing("… answered 403: …") == []
     assert missing("the time limit was exceeded: …") == ["the time limit was exceeded"]
-
-
-def test_outcomes():
-    shown = [row[0].strip("`") for row in rows("../README.md", "| outcome | meaning | the task |")]
-    assert shown == [outcome.value for outcome in CancelOutcome]

@@ -12,47 +12,20 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
 import pytest
 from docs_pages import DOCS, PINNED, ROOT, matches, rows
+from run_operator import operator
 
-from airflow_provider_trigger import defaults, exceptions, testing
-from airflow_provider_trigger.api import (
-    errors,
-    http,
-    limits,
-    masking,
-    models,
-    query,
-    responses,
-    rights,
-    statuses,
-    tasks,
-)
-from airflow_provider_trigger.api.bulk_actions import MAX_SIZE
+from airflow_provider_trigger import exceptions, testing
+from airflow_provider_trigger.api import errors, statuses
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.runs import retrieve_run
-from airflow_provider_trigger.cancel import record
-from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.cancel.settings import TIME_LIMIT
-from airflow_provider_trigger.defaults import BULK_FROM, BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.run import (
-    identity,
-    request,
-    search,
-    starts,
-    status_watch,
-    wait_log,
-    wait_settings,
-)
-from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
-from airflow_provider_trigger.sources.run_ids import MAX_SHOWN, RunIds
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers import watch_clients
-from airflow_provider_trigger.wording import MAX_LINES
 
 # What the code says.
 
@@ -98,18 +71,17 @@ def test_how_a_run_ends():
     assert set(shown) == statuses.FINAL_STATUSES - older
 
 
-def test_tags_of_a_run():
-    dag_run = DagRunIdentity(dag_id="nightly", run_id="manual_1", start_date=None)
-    shown = [row[0] for row in rows("run.md", "| tag | content |")]
-    tags = TaskInstanceIdentity(dag_run=dag_run, task_id="resize").tags
-    mapped = TaskInstanceIdentity(dag_run=dag_run, task_id="resize", map_index=2).tags[-1]
-    for cell, tag in zip(shown, tags, strict=True):
-        assert matches(cell.split(", ")[0], tag)
-    assert matches(shown[-1].split(", ")[1], mapped)
+def test_tags_of_a_run(server, run_try):
+    run_try(operator(wait_for_completion=False), task_id="resize", map_index=2)
+    (run,) = server.runs.values()
+    for (cell, *_), tag in zip(rows("run.md", "| tag | content |"), run.tags, strict=True):
+        assert matches(cell.rpartition(", ")[2].replace("nightly", "a_dag"), tag)
 
 
 @pytest.mark.parametrize("given", [row[0] for row in rows("cancel.md", "| given | works in |")])
-def test_what_run_ids_may_be(given):
+def test_what_run_ids_may_be(given, server, execute):
+    for run_id in ("run_a", "run_b"):
+        server.add_run(run_id=run_id)
     for text in re.findall(r"`([^`]+)`", given):
         if "{{" in text:
             ids = ["run_a", "run_b"]
@@ -118,9 +90,8 @@ def test_what_run_ids_may_be(given):
             continue  # the operator's tests run these in Dags
         else:
             value, ids = eval(text), re.findall(r"run_[ab]\b", text)
-        found = RunIds()
-        found.add(value, source="run_ids")
-        assert (found.found, found.invalid) == (ids, [])
+        result = execute(CancelTriggerRunOperator(task_id="cancel", run_ids=value))
+        assert (result.error, [one["run_id"] for one in result.results]) == (None, ids)
 
 
 # Versions and limits.
@@ -136,15 +107,12 @@ def test_versions():
     assert [airflow for airflow, *_ in shown] == sorted(PINNED.values())
 
 
-# What deferred runs may take of an environment of the default limit.
-CHECKS_PER_SECOND = 25 * (1 - watch_clients.CHECKS_RESERVE)
-
-
 def checks_of(seconds: float) -> int:
     """Return how often a run that takes so long is checked in a worker, beginning at its start."""
+    check_interval: Callable[[float], float] = value_of("run.wait_settings.check_interval")
     age, count = 0.0, 1
     while age < seconds:
-        age += wait_settings.check_interval(age)
+        age += check_interval(age)
         count += 1
     return count
 
@@ -155,69 +123,72 @@ def test_requests_of_a_run_in_a_worker(seconds, text):
     assert f"{1 + checks_of(seconds) + 1} for {text}" in page
 
 
-def result_of(number: int) -> CancelResult:
-    return CancelResult(
-        run_id=f"run_cm{number:023d}",
-        outcome=CancelOutcome.CANCELED,
-        status="CANCELED",
-        task_identifier="encode-video",
-        terminated=True,
-    )
-
-
-def bytes_of_xcom(count: int) -> int:
-    return len(json.dumps([result_of(number).to_dict() for number in range(count)]))
-
-
-# What a page says, and what must be true then.
-BENCHMARKS = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
-ONE_TASK = "|41 s, 1,130 requests, 0 rejected, 209 MB|"
-MAPPED_TASKS = "|366 s, 2,537 requests, 0 rejected, 1269 MB|"
-
-STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
-    ("limits.md", "| cancel up to 300 runs | two for each run: ", lambda: BULK_FROM == 300),
-    ("limits.md", "cancels 500 exact ids with one request", lambda: MAX_SIZE == 500),
-    ("limits.md", "with one query every 2 s", lambda: status_watch.QUERY_INTERVAL == 2),
-    ("limits.md", "up to 5,000 runs", lambda: query.MAX_QUERIED_RUNS == 5000),
-    ("limits.md", "1,000 runs about every 53 s", lambda: round(1000 / CHECKS_PER_SECOND) == 53),
-    ("limits.md", "deferred or after an error | 120 s |", lambda: TIME_LIMIT == 120),
-    ("limits.md", "the last 5 % of it", lambda: defaults.RATE_LIMIT_RESERVE == 0.05),
-    ("outcomes.md", "five checks after each", lambda: len(record.RECHECK_AFTER) + 1 == 5),
-    ("outcomes.md", "has shown it so in the\n3 s before", lambda: record.FRESH_FOR == 3),
-    ("outcomes.md", "75 s after the cancel", lambda: models.TERMINATES_WITHIN == 75),
-    ("limits.md", "with a bulk action for more than 20 runs", lambda: BULK_FROM_AT_A_STOP == 20),
-    ("limits.md", "| one request | 30 s; ", lambda: defaults.REQUEST_TIMEOUT == 30),
-    ("limits.md", "in an operator | 120 s, ", lambda: defaults.RETRY_FOR == 120),
-    ("limits.md", "reading XCom included | 30 s;", lambda: defaults.NOTIFIER_TIMEOUT == 30),
-    ("limits.md", "| 90 s after the run's cancel |", lambda: defaults.TERMINATION_TIMEOUT == 90),
-    ("limits.md", "After 10 requests in a row", lambda: limits.FAILURES_TO_OPEN == 10),
-    ("limits.md", "one request per second", lambda: limits.PROBE_INTERVAL == 1),
-    ("limits.md", "An answer may have 16 MB", lambda: http.MAX_BODY_BYTES == 16 * 1024**2),
-    ("limits.md", "10,000 results are 1.5 MB", lambda: 1.4e6 < bytes_of_xcom(10_000) < 1.5e6),
-    ("outcomes.md", "up to 100 runs have a line each", lambda: MAX_LINES == 100),
-    ("outcomes.md", "a line every 5 minutes without a change", lambda: wait_log.LOG_INTERVAL == 300),
-    ("security.md", "answer over 16 MB", lambda: http.MAX_BODY_BYTES == 16 * 1024**2),
-    ("security.md", "a key of less than 8 characters", lambda: masking.SHORTEST == 8),
-    ("security.md", "cut to 300\ncharacters", lambda: responses.MAX_DETAIL_LENGTH == 300),
-    ("security.md", "up to 80 characters", lambda: MAX_SHOWN == 80),
-    ("run.md", "so seven are left to you", lambda: request.MAX_TAGS - identity.TAGS_OF_OURS == 7),
-    ("run.md", "above `max_output_size`\n(1 MB)", lambda: defaults.MAX_OUTPUT_SIZE == 1024**2),
-    ("run.md", "until its worker has stopped, up to 75 s", lambda: models.TERMINATES_WITHIN == 75),
-    ("many_runs.md", "more than 20 runs by\na bulk action", lambda: BULK_FROM_AT_A_STOP == 20),
-    ("many_runs.md", "| 41 s, 1,130 requests, 209 MB |", lambda: ONE_TASK in BENCHMARKS),
-    ("many_runs.md", "| 366 s, 2,537 requests, 1,269 MB |", lambda: MAPPED_TASKS in BENCHMARKS),
-    ("many_runs.md", "up to four requests of", lambda: starts.REQUESTS_AT_ONCE == 4),
-    ("many_runs.md", "requests of 20 items each", lambda: tasks.MAX_ITEMS_AT_ONCE == 20),
-    ("cancel.md", "takes about 3 s", lambda: search.LIST_LAG == 2.5),
-    ("connection.md", "for 10 minutes", lambda: rights.DENIED_FOR == 600),
-    *(("connection.md", f"`{right}`", lambda: True) for right in dict.fromkeys(rights.RIGHTS.values())),
+WORDS = {4: "four"}
+MB = 1024**2
+# A sentence of a page, in which {} is a number of the code; where that is, and in which unit the page has it.
+NUMBERS: list[tuple[str, str, str, float]] = [
+    ("limits.md", "| cancel up to {} runs | two for each run: ", "defaults.BULK_FROM", 1),
+    ("limits.md", "cancels {} exact ids with one request", "api.bulk_actions.MAX_SIZE", 1),
+    ("limits.md", "with one query every {} s", "run.status_watch.QUERY_INTERVAL", 1),
+    ("limits.md", "up to {} runs", "api.query.MAX_QUERIED_RUNS", 1),
+    ("limits.md", "deferred or after an error | {} s |", "cancel.settings.TIME_LIMIT", 1),
+    ("limits.md", "the last {} % of it", "defaults.RATE_LIMIT_RESERVE", 0.01),
+    ("limits.md", "with a bulk action for more than {} runs", "defaults.BULK_FROM_AT_A_STOP", 1),
+    ("limits.md", "| one request | {} s; ", "defaults.REQUEST_TIMEOUT", 1),
+    ("limits.md", "in an operator | {} s, ", "defaults.RETRY_FOR", 1),
+    ("limits.md", "reading XCom included | {} s;", "defaults.NOTIFIER_TIMEOUT", 1),
+    ("limits.md", "| {} s after the run's cancel |", "defaults.TERMINATION_TIMEOUT", 1),
+    ("limits.md", "After {} requests in a row", "api.limits.FAILURES_TO_OPEN", 1),
+    ("limits.md", "An answer may have {} MB", "api.http.MAX_BODY_BYTES", MB),
+    ("outcomes.md", "has shown it so in the\n{} s before", "cancel.record.FRESH_FOR", 1),
+    ("outcomes.md", "{} s after the cancel", "api.models.TERMINATES_WITHIN", 1),
+    ("outcomes.md", "up to {} runs have a line each", "wording.MAX_LINES", 1),
+    ("outcomes.md", "a line every {} minutes without a change", "run.wait_log.LOG_INTERVAL", 60),
+    ("security.md", "answer over {} MB", "api.http.MAX_BODY_BYTES", MB),
+    ("security.md", "a key of less than {} characters", "api.masking.SHORTEST", 1),
+    ("security.md", "cut to {}\ncharacters", "api.responses.MAX_DETAIL_LENGTH", 1),
+    ("security.md", "up to {} characters", "sources.run_ids.MAX_SHOWN", 1),
+    ("run.md", "above `max_output_size`\n({} MB)", "defaults.MAX_OUTPUT_SIZE", MB),
+    ("run.md", "until its worker has stopped, up to {} s", "api.models.TERMINATES_WITHIN", 1),
+    ("many_runs.md", "more than {} runs by\na bulk action", "defaults.BULK_FROM_AT_A_STOP", 1),
+    ("many_runs.md", "up to {} requests of", "run.starts.REQUESTS_AT_ONCE", 1),
+    ("many_runs.md", "requests of {} items each", "api.tasks.MAX_ITEMS_AT_ONCE", 1),
+    ("connection.md", "for {} minutes", "api.rights.DENIED_FOR", 60),
 ]
 
 
-@pytest.mark.parametrize(("page", "sentence", "is_true"), STATEMENTS, ids=[text for _, text, _ in STATEMENTS])
-def test_statement(page, sentence, is_true):
-    assert sentence in (DOCS / page).read_text(encoding="utf-8")
-    assert is_true()
+def value_of(path: str) -> Any:
+    """Return what a module of the package has by a name."""
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(f"airflow_provider_trigger.{module}"), name)
+
+
+@pytest.mark.parametrize(("page", "sentence", "path", "unit"), NUMBERS, ids=[text for _, text, *_ in NUMBERS])
+def test_a_page_has_the_number_of_the_code(page, sentence, path, unit):
+    number = value_of(path) / unit
+    shown = {f"{number:g}", f"{number:,g}", WORDS.get(number, "")}
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert any(sentence.replace("{}", one) in text for one in shown)
+
+
+def test_outcomes_of_a_cancel():
+    shown = [row[0].strip("`") for row in rows("../README.md", "| outcome | meaning | the task |")]
+    assert shown == [outcome.value for outcome in value_of("cancel.outcome.CancelOutcome")]
+
+
+def test_a_page_names_each_right():
+    page = (DOCS / "connection.md").read_text(encoding="utf-8")
+    assert [right for right in value_of("api.rights.RIGHTS").values() if f"`{right}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    "measured", ["|41 s, 1,130 requests, 0 rejected, 209 MB|", "|366 s, 2,537 requests, 0 rejected, 1269 MB|"]
+)
+def test_a_page_has_what_a_benchmark_has_measured(measured):
+    assert measured in (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    time_and_requests, memory = re.findall(r"\|(.*), 0 rejected, (\d+) MB\|", measured)[0]
+    page = (DOCS / "many_runs.md").read_text(encoding="utf-8")
+    assert f"| {time_and_requests}, {int(memory):,} MB |" in page
 
 
 # The first words of a row, and faults that are what it says, without end.
@@ -242,7 +213,7 @@ def test_tries(begin, fault, server, connection, monkeypatch):
     (allowed,) = [tries for what, tries in TRIES.items() if what.startswith(begin)]
     sleep = time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
-    check = retrieve_run(server.add_run("EXECUTING").id)
+    check = value_of("api.runs.retrieve_run")(server.add_run("EXECUTING").id)
     with TriggerDevHook().get_client(retry_for=1000) as client:
         if not begin.startswith("the same"):
             client.call(check)
