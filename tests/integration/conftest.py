@@ -26,11 +26,9 @@ from typing import Any
 import pytest
 import requests
 from fake_airflow import TaskInstance, context_of, dag_run
-from killing import Killed
-from waiting import limited
+from waiting import Killed, limited
 
 from airflow_provider_trigger._compat import airflow_version
-from airflow_provider_trigger.operators import base
 from airflow_provider_trigger.testing import TriggerDevServer
 
 
@@ -288,19 +286,6 @@ def meanwhile() -> Iterator[Callable[..., None]]:
     assert not errors
 
 
-@pytest.fixture
-def short_kill_time(monkeypatch):
-    """Let a cancel in ``on_kill`` end after a second, where it cannot succeed."""
-    assert base._STOP_TIME < 5  # Airflow 3 sends SIGKILL 5 s after the signal
-    monkeypatch.setattr(base, "_STOP_TIME", 1.0)
-
-
-@pytest.fixture
-def long_kill_time(monkeypatch):
-    """Leave a cancel in ``on_kill`` that is to succeed twice the time, for a machine that stalls."""
-    monkeypatch.setattr(base, "_STOP_TIME", 2 * base._STOP_TIME)
-
-
 @pytest.fixture(params=["goes_on", "raises"])
 def kill_when(request):
     """Call a function in a signal handler once a condition holds; afterwards the task continues, or not."""
@@ -364,68 +349,6 @@ def no_environment(monkeypatch) -> None:
     ):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-
-
-@pytest.fixture
-def quick_checks(monkeypatch) -> None:
-    """Check a run again sooner that seems to be alive after its cancel."""
-    from airflow_provider_trigger.cancel import record
-
-    monkeypatch.setattr(record, "RECHECK_AFTER", (0.05, 0.1, 0.1))
-
-
-@pytest.fixture
-def impatient_checks(monkeypatch) -> None:
-    """Let a sensor's check be repeated for a moment only, before it pokes again."""
-    from airflow_provider_trigger.run import checks
-
-    monkeypatch.setattr(checks, "_PATIENCE", 0.3)
-
-
-@pytest.fixture
-def short_cancels(monkeypatch) -> None:
-    """Let the cancel of runs that are no longer waited for be repeated for a moment only."""
-    from airflow_provider_trigger.cancel.settings import settings_of
-    from airflow_provider_trigger.run import drive
-    from airflow_provider_trigger.triggers import cancels
-
-    monkeypatch.setattr(cancels, "TIME_LIMIT", 1.0)
-    monkeypatch.setattr(drive, "settings_of", functools.partial(settings_of, 1.0))
-
-
-@pytest.fixture
-def unknown_soon(monkeypatch) -> None:
-    """Let a run count as unknown sooner."""
-    from airflow_provider_trigger.run import wait
-
-    monkeypatch.setattr(wait, "UNKNOWN_AFTER", 0.5)
-
-
-@pytest.fixture
-def texts_behind() -> Callable[[BaseException], list[str]]:
-    """Return all texts that an error leads to: attributes, causes, contexts, but not its frames."""
-
-    def collect(thing: Any, seen: dict[int, Any]) -> None:
-        if id(thing) in seen:
-            return
-        seen[id(thing)] = thing
-        has_attributes = hasattr(thing, "__dict__") and not isinstance(thing, type)
-        parts = list(vars(thing).values()) if has_attributes else []
-        if isinstance(thing, BaseException):
-            parts += [thing.__cause__, thing.__context__, *thing.args]
-        elif isinstance(thing, dict):
-            parts += [*thing, *thing.values()]
-        elif isinstance(thing, (list, tuple, set)):
-            parts += thing
-        for part in parts:
-            collect(part, seen)
-
-    def texts(error: BaseException) -> list[str]:
-        seen: dict[int, Any] = {}
-        collect(error, seen)
-        return [str(thing) for thing in seen.values() if isinstance(thing, (str, bytes))]
-
-    return texts
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,11 @@
+"""The true outcome of each run, and the wait for its end."""
+
 from __future__ import annotations
 
 import random
-from collections import Counter
 from typing import Any
 
 import pytest
-
-from airflow_provider_trigger._compat import AirflowFailException
 
 # A run's state and what its worker does, then: the outcome, the status, and whether it is terminated.
 RUNS: dict[str, tuple[dict[str, Any], str, str | None, bool]] = {
@@ -42,75 +41,63 @@ def runs(server):
     return {name: server.add_run(**given, task_identifier=f"task-{name}") for name, (given, *_) in kinds}
 
 
-def test_each_run_has_its_true_outcome_in_one_call(runs, cancel):
-    result = cancel(*runs.values(), "run_unknown", on_not_found="ignore")
-    expected = []
-    for name, run in runs.items():
-        _, outcome, status, terminated = RUNS[name]
+def test_each_run_has_its_true_outcome_once_and_no_other_run_is_touched(runs, server, cancel):
+    others = [server.add_run(run.state.status, environment=run.environment) for run in runs.values()]
+    before = [run.state for run in others]
+    result = cancel(*runs.values(), "run_unknown", *runs.values(), on_not_found="ignore")
+    expected: list[dict[str, Any]] = []
+    for name, run in [*runs.items(), ("run_unknown", None)]:
+        _, outcome, status, terminated = RUNS.get(name, ({}, "not_found", None, False))
         expected.append(
             {
-                "run_id": run.id,
+                "run_id": run.id if run else name,
                 "outcome": outcome,
                 "status": status,
                 "task_identifier": f"task-{name}" if status else None,
                 "terminated": terminated,
             }
         )
-    expected.append(
-        {
-            "run_id": "run_unknown",
-            "outcome": "not_found",
-            "status": None,
-            "task_identifier": None,
-            "terminated": False,
-        }
-    )
-    assert result.error is None
-    assert result.results == expected
-
-
-def test_nothing_else_is_touched(runs, server, cancel):
-    others = [server.add_run(run.state.status, environment=run.environment) for run in runs.values()]
-    before = [run.state for run in others]
-    cancel(*runs.values(), "run_unknown", on_not_found="ignore")
+    assert (result.error, result.results) == (None, expected)
     assert [run.state for run in others] == before
-    known = [run.id for name, run in runs.items() if name != "another environment's"]
-    unknown = [runs["another environment's"].id, "run_unknown"]
-    assert Counter((request.method, request.path) for request in server.requests) == Counter(
-        [("POST", f"/api/v2/runs/{run_id}/cancel") for run_id in known + unknown]
-        + [("GET", f"/api/v3/runs/{run_id}") for run_id in known]
-    )
 
 
-def test_an_id_given_twice_is_canceled_once(server, cancel):
-    first, second = server.add_run(), server.add_run()
-    result = cancel(first, second, first)
-    assert [one["run_id"] for one in result.results] == [first.id, second.id]
-    assert len(server.requests) == 4
+@pytest.fixture
+def wait_for(cancel):
+    """Cancel runs and wait until they are terminated."""
+
+    def run(*runs, **options):
+        return cancel(*runs, wait_for_termination=True, poll_interval=0.05, **options)
+
+    return run
 
 
-ODD_IDS = ["../runs", "run_a/cancel?x=", "run_a%2fb", "run_é", "http://127.0.0.2/run"]
+def test_runs_that_a_worker_has_are_waited_for(server, wait_for):
+    runs = [server.add_run(status, acknowledge_after=0.5) for status in ("EXECUTING", "DEQUEUED")]
+    runs.append(server.add_run("QUEUED", acknowledge_after=0.5, then=[(0.3, "EXECUTING")]))
+    server.delay_next(seconds=0.5, path=runs[-1].id, method="POST", after_handling=False)
+    runs.append(server.add_run(acknowledge_after=0.3, completes_despite_cancel=True))
+    result = wait_for(*runs)
+    assert (result.error, result.outcomes) == (None, ["canceled"] * 3 + ["already_completed"])
+    assert [one["terminated"] for one in result.results] == [run.terminated for run in runs] == [True] * 4
 
 
-@pytest.mark.parametrize("run_id", ODD_IDS)
-def test_the_operator_rejects_what_cannot_be_a_run_id_and_sends_nothing_for_it(run_id, server, cancel):
-    run, bystander = server.add_run(), server.add_run(run_id="run_a")
-    result = cancel(run_id, run)
-    assert type(result.error) is AirflowFailException
-    assert "is not a valid run id" in str(result.error)
-    assert result.outcomes == ["canceled"]
-    assert {request.path.split("/")[4] for request in server.requests} == {run.id}
-    assert bystander.status == "EXECUTING"
+def test_the_time_limit_is_for_the_whole_wait(server, wait_for, said):
+    runs = [server.add_run(acknowledge_after=None) for _ in range(8)]
+    result = wait_for(*runs, termination_timeout=3, max_concurrency=1)
+    assert (result.error, set(result.outcomes)) == (None, {"canceled"})
+    assert not any(one["terminated"] for one in result.results)
+    (warning,) = said.lines("Canceled, but not terminated within 3 s: ")
+    assert "warning" in warning.lower()
+    assert all(run.id in warning for run in runs)
 
 
-@pytest.mark.parametrize("on_not_found", ["fail", "ignore"])
-def test_where_every_run_is_unknown_another_environment_is_suggested(on_not_found, server, cancel, said):
-    run = server.add_run(environment="dev")
-    result = cancel(run, "run_unknown", on_not_found=on_not_found)
-    hint = "does the secret key of connection 'trigger_dev_default' belong to another environment?"
-    if on_not_found == "fail":
-        assert type(result.error) is AirflowFailException
-        assert hint in str(result.error)
-    else:
-        assert result.error is None
-        assert said.lines("warning" if "[warning" in said.text else "WARNING", hint)
+def test_a_fault_while_waiting_takes_nothing_back(server, wait_for, meanwhile):
+    run = server.add_run(acknowledge_after=3)
+
+    def is_waiting():  # the checks before and after its cancel were answered
+        return sum(one.method == "GET" and one.status == 200 for one in list(server.requests)) >= 2
+
+    meanwhile(is_waiting, lambda: server.fail_next(3, 502, method="GET"))
+    result = wait_for(run, termination_timeout=30)
+    assert (result.error, result.of(run)["terminated"]) == (None, True)
+    assert 502 in {request.status for request in server.requests}

@@ -78,15 +78,13 @@ def test_one_task_has_a_run_for_each_item(server, run_example):
     assert [output["file"] for output in result.xcoms["resize"]] == ["a.png", "b.png", "c.png"]
 
 
-@pytest.mark.parametrize(("failed", "state"), [(1, "success"), (2, "failed")])
-def test_some_of_the_runs_may_fail(failed, state, server, run_example):
-    server.on_task("resize-image", error="boom", times=failed)
+def test_some_of_the_runs_may_fail(server, run_example):
+    server.on_task("resize-image", error="boom", times=1)
     server.on_task("resize-image", output=resized)
     result = run_example("batch_some_fail", changes={"retries=1": "retries=0"})
-    assert (result.state, len(server.runs)) == (state, 10)
-    if state == "success":
-        [run] = [run for run in server.runs.values() if run.status == "FAILED"]
-        assert result.xcoms["name_failed"] == [f"{run.payload['file']}: Error: boom"]
+    assert (result.state, len(server.runs)) == ("success", 10)
+    [run] = [run for run in server.runs.values() if run.status == "FAILED"]
+    assert result.xcoms["name_failed"] == [f"{run.payload['file']}: Error: boom"]
 
 
 def test_one_run_gets_the_outputs_of_many(server, run_example):
@@ -109,7 +107,7 @@ def test_sensor_waits_for_what_was_started(server, run_example):
     assert result.xcoms["use"] == "a model"
 
 
-@pytest.mark.parametrize("answer", [{"approved": True}, {"approved": False}, "yes"])
+@pytest.mark.parametrize("answer", [{"approved": True}, "yes"])
 def test_an_answer_by_an_address_is_used(answer, server, run_example, meanwhile, said):
     meanwhile(
         lambda: [one for one in list(server.requests) if one.path.endswith(tuple(server.tokens) or ("-",))],
@@ -166,15 +164,12 @@ INVALID = {"name": "ValidationError", "message": "width: expected number"}
     [
         ([{"crash": "TASK_PROCESS_OOM_KILLED"}, {"output": 1}], ["CRASHED", "COMPLETED"]),
         ([{"error": INVALID}], ["FAILED"]),
-        ([{"after": None}], ["CANCELED"]),
     ],
-    ids=["out of memory", "invalid", "canceled"],
+    ids=["out of memory", "invalid"],
 )
-def test_a_policy_decides_by_the_error_of_the_run(ends, statuses, server, run_example, meanwhile):
+def test_a_policy_decides_by_the_error_of_the_run(ends, statuses, server, run_example):
     for end in ends:
         server.on_task("resize-image", times=1, **end)
-    if "after" in ends[0]:
-        meanwhile(lambda: server.runs, lambda: next(iter(server.runs.values())).cancel())
     if AIRFLOW < (3, 3):
         with pytest.raises(KeyError, match="retry_policy"):  # it is imported without errors, and has no Dag
             run_example("retry_policy", dag_id="retry_policy")
@@ -228,20 +223,15 @@ def test_what_is_given_by_hand_is_canceled(given, server, send, run_example):
     ("given", "error"),
     [
         ({}, "Give one of run_ids, tag, batch_id; given: nothing"),
-        ({"run_ids": [""], "tag": ""}, "Give one of run_ids, tag, batch_id; given: nothing"),
         ({"run_ids": ["run_1"], "tag": "eu"}, "Give one of run_ids, tag, batch_id; given: run_ids, tag"),
+        ({"tag": "oder-17"}, "oder-17"),  # which no run has
     ],
 )
-def test_by_hand_one_thing_is_to_be_given(given, error, server, run_example, said):
+def test_by_hand_one_thing_that_exists_is_to_be_given(given, error, server, run_example, said):
     alive = server.add_run("EXECUTING", tags=["eu"])
     result = run_example("cancel_by_hand", given)
     assert (result.state, alive.status) == ("failed", "EXECUTING")
     assert said.lines(error)
-
-
-def test_a_tag_that_no_run_has_fails_what_was_triggered_by_hand(server, run_example):
-    result = run_example("cancel_by_hand", {"tag": "oder-17"})
-    assert (result.state, result.states["cancel_by_tag"]) == ("failed", ["failed"])
 
 
 def test_what_other_mapped_tasks_started_is_canceled_when_one_fails(server, run_example):
@@ -253,45 +243,17 @@ def test_what_other_mapped_tasks_started_is_canceled_when_one_fails(server, run_
     assert [run.status for run in runs] == ["CANCELED", "EXECUTING", "CANCELED"]
 
 
-@pytest.mark.parametrize("name", ["cancel_at_the_end", "cancel_mapped_runs"])
-def test_a_run_of_another_environment_fails_the_dag_run(name, server, run_example):
-    foreign, alive = server.add_run(environment="staging"), server.add_run()
-    result = run_example(name, {"run_ids": [foreign.id, alive.id]})
-    assert result.state == "failed"
-    assert alive.status == "CANCELED"
-
-
 WORK_FAILS = {"def work() -> None:\n": "def work() -> None:\n        1 / 0\n"}
-COUNTS = {"setups=started": "setups=started, on_failure_fail_dagrun=True"}
-WITHOUT_ITS_LAST_TASK = {" >> fail_if_cancel_failed()": ""}
 
 
-@pytest.fixture
-def run_teardown(server, run_example):
-    """Run the example with a teardown, which has a run to cancel."""
+@pytest.mark.parametrize("cancel_fails", [False, True])
+def test_neither_work_nor_a_teardown_that_fails_is_hidden(cancel_fails, server, run_example):
     run = server.add_run()
-    return lambda **changes: run_example("cancel_in_teardown", {"run_ids": [run.id]}, **changes)
-
-
-def test_a_teardown_does_not_hide_that_the_work_failed(server, run_teardown):
-    assert run_teardown(changes=WORK_FAILS).state == "failed"
-    assert [run.status for run in server.runs.values()] == ["CANCELED"]
-
-
-def test_a_teardown_that_counts_hides_it(server, run_teardown):
-    result = run_teardown(changes=WORK_FAILS | COUNTS)
-    assert (result.state, result.states["work"]) == ("success", ["failed"])
-
-
-def test_a_failed_teardown_fails_no_dag_run_by_itself(server, run_teardown):
-    server.fail_next(None, 403, path="/cancel")
-    result = run_teardown(changes=WITHOUT_ITS_LAST_TASK)
-    assert (result.state, result.states["cancel_runs"]) == ("success", ["failed"])
-
-
-@pytest.mark.parametrize("changes", [{}, WORK_FAILS], ids=["the work succeeds", "the work fails"])
-def test_a_failed_teardown_fails_the_dag_run_of_the_example(server, run_teardown, changes):
-    server.fail_next(None, 403, path="/cancel")
-    result = run_teardown(changes=changes)
-    assert (result.state, result.states["cancel_runs"]) == ("failed", ["failed"])
-    assert result.states["fail_if_cancel_failed"] == ["failed"]
+    if cancel_fails:
+        server.fail_next(None, 403, path="/cancel")
+    result = run_example(
+        "cancel_in_teardown", {"run_ids": [run.id]}, changes={} if cancel_fails else WORK_FAILS
+    )
+    assert result.state == "failed"
+    assert run.status == ("EXECUTING" if cancel_fails else "CANCELED")
+    assert result.states["fail_if_cancel_failed"] == ["failed" if cancel_fails else "skipped"]

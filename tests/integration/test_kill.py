@@ -10,9 +10,7 @@ from waiting import LONG, limited
 from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.testing import TriggerDevServer
 
-IN_A_SIGNAL_HANDLER, IN_A_THREAD = "a signal handler", "a thread"
 GOES_ON = pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
-WAYS = pytest.mark.parametrize("way", [IN_A_SIGNAL_HANDLER, IN_A_THREAD])
 
 
 def in_a_request(server, method):
@@ -57,27 +55,16 @@ def soon():
     return lambda: time.monotonic() > at
 
 
-@pytest.fixture
-def kill_in(kill_when, meanwhile):
-    """Call a function once a condition holds: in a signal handler or in a thread."""
-    ways = {IN_A_SIGNAL_HANDLER: kill_when, IN_A_THREAD: meanwhile}
-    return lambda way, when, on_kill: ways[way](when, on_kill)
-
-
 @GOES_ON
-@pytest.mark.parametrize(
-    ("way", "place"),
-    [(IN_A_SIGNAL_HANDLER, place) for place in PLACES]
-    + [(IN_A_THREAD, place) for place in ("in a cancel", "in the wait for termination")],
-)
+@pytest.mark.parametrize("place", PLACES)
 def test_a_kill_ends_the_work_at_once_and_for_good(
-    way, place, server, connect, make_operator, execute, kill_in, said
+    place, server, connect, make_operator, execute, kill_when, said
 ):
     connect(timeout=LONG, retry_for=LONG)
     runs = [server.add_run() for _ in range(40)]
     options = PLACES[place](server)
     operator = make_operator(*runs, max_concurrency=8, **options)
-    kill_in(way, soon(), operator.on_kill)
+    kill_when(soon(), operator.on_kill)
     with limited(50):  # each of these places would keep it for longer
         result = execute(operator)
     assert type(result.error) is AirflowException
@@ -92,14 +79,13 @@ def test_a_kill_ends_the_work_at_once_and_for_good(
 
 
 @GOES_ON
-@WAYS
-def test_a_kill_in_the_rate_limit_says_what_was_reached(way, connect, make_operator, execute, kill_in):
+def test_a_kill_in_the_rate_limit_says_what_was_reached(connect, make_operator, execute, kill_when):
     with TriggerDevServer(rate_limit=40, refill=10, refill_interval=60) as server:
         connect(host=server.url)
         runs = [server.add_run() for _ in range(60)]
         operator = make_operator(*runs)
         # All are sent but for the reserve of a twentieth.
-        kill_in(way, lambda: sum(bool(one.status) for one in server.requests) >= 38, operator.on_kill)
+        kill_when(lambda: sum(bool(one.status) for one in server.requests) >= 38, operator.on_kill)
         result = execute(operator)
         assert "failed" in result.outcomes
         for run, one in zip(runs, result.results, strict=True):
@@ -108,8 +94,7 @@ def test_a_kill_in_the_rate_limit_says_what_was_reached(way, connect, make_opera
 
 
 @GOES_ON
-@WAYS
-def test_a_kill_while_waiting_keeps_what_was_seen(way, server, make_operator, execute, kill_in):
+def test_a_kill_while_waiting_keeps_what_was_seen(server, make_operator, execute, kill_when):
     run = server.add_run(acknowledge_after=None)
     operator = make_operator(run, "run_unknown", wait_for_termination=True, poll_interval=0.2)
     server.fail_next(3, 404, path="run_unknown", method="GET", headers={"x-should-retry": "false"})
@@ -121,16 +106,8 @@ def test_a_kill_while_waiting_keeps_what_was_seen(way, server, make_operator, ex
     def cancels():
         return [(one.path.split("/")[4], one.status) for one in server.requests if one.method == "POST"]
 
-    kill_in(way, is_waiting, operator.on_kill)
+    kill_when(is_waiting, operator.on_kill)
     assert execute(operator).outcomes == ["canceled", "not_found"]
-
-
-def test_a_task_stopped_before_it_began_sends_nothing(server, make_operator, execute):
-    operator = make_operator(server.add_run())
-    operator.on_kill()
-    result = execute(operator)
-    assert type(result.error) is AirflowException
-    assert server.requests == []
 
 
 def test_a_time_limit_of_airflow_ends_the_work_and_logs_what_it_has(

@@ -1,4 +1,4 @@
-"""The local server over real sockets: its life, its environments, and its command line."""
+"""The local server over real sockets: its life, its keys, its speed, and its command line."""
 
 from __future__ import annotations
 
@@ -9,43 +9,48 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 from waiting import LONG, limited, until
 
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.app import App
 
 
-def test_latency(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[tuple[float, int | None]] = []
-
-    with TriggerDevServer(latency=LONG) as server:
-
-        async def sleep(seconds: float) -> None:
-            slept.append((seconds, server.requests[-1].status))
-
-        monkeypatch.setattr(f"{App.__module__}.asyncio", SimpleNamespace(sleep=sleep))
-        assert requests.get(f"{server.url}/api/v1/runs", timeout=5).status_code == 401
-        assert slept == [(LONG, None)], "it comes before the answer"
-        server.latency = 0
-        assert requests.get(f"{server.url}/api/v1/runs", timeout=5).status_code == 401
-        assert len(slept) == 1
-
-
-def test_no_limit() -> None:
-    with TriggerDevServer(rate_limit=None) as server:
-        headers = {"Authorization": f"Bearer {server.secret_key}"}
+def test_latency_and_no_limit() -> None:
+    with TriggerDevServer(latency=0.3, rate_limit=None) as server:
+        headers, begun = {"Authorization": f"Bearer {server.secret_key}"}, time.monotonic()
         answer = requests.get(f"{server.url}/api/v1/runs", headers=headers, timeout=5)
-        assert "x-ratelimit-limit" not in answer.headers
+        assert time.monotonic() - begun >= 0.3
+        assert (answer.status_code, "x-ratelimit-limit" in answer.headers) == (200, False)
         with pytest.raises(RuntimeError, match="without a rate limit"):
             server.take_tokens(1)
+
+
+def test_on_a_fast_server_minutes_and_the_rate_limit_take_seconds(connect: Callable[..., str]) -> None:
+    with TriggerDevServer(speed=100, rate_limit=20, refill=20, refill_interval=100) as server:
+        connect(host=server.url)
+        server.on_task("train", after=300, output="a model", times=1)
+        server.on_task("train", after=3600)
+        made = [
+            RunTriggerTaskOperator(task_id="train", task_identifier="train", timeout=timeout)
+            for timeout in (20, 1)
+        ]
+        assert made[0].execute({}) == "a model"
+        (run,) = server.runs.values()
+        assert (run.finished_at - run.started_at).total_seconds() == pytest.approx(3)
+        with pytest.raises(Exception, match=r"timeout=1 s"):  # of real time
+            made[1].execute({})
+        server.take_tokens(19)
+        assert [TriggerDevHook().get_run(run.id).status for _ in range(5)] == ["COMPLETED"] * 5
 
 
 def test_stops_at_once_whatever_is_held_open() -> None:
@@ -126,59 +131,56 @@ def test_it_names_the_extra_that_is_missing() -> None:
     assert "pip install 'airflow-provider-trigger[testing]'" in process.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_command_line(number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "airflow_provider_trigger.testing", "--port", "0"]
-    command += ["--secret-key", "tr_prod_mine", "--rate-limit", "0", "--runs", "EXECUTING:2", "queued"]
-    command += ["--query-lag", "3600", "--list-lag", "3600"]
+@contextmanager
+def command_line(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, str, dict[str, str]]]:
+    """Run it; yield the process, what it has printed, the address, and the headers with its key."""
+    command = [sys.executable, "-m", "airflow_provider_trigger.testing", "--port", "0", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        lines = list(iter(process.stdout.readline, "Stop it with Ctrl+C.\n"))
-        text = "".join(lines)
-        ids = re.findall(r"^  (\w+) +(run_\w+)$", text, re.MULTILINE)
+        limit = threading.Timer(60, process.kill)  # so that no line is waited for in vain
+        limit.start()
+        text = "".join(iter(process.stdout.readline, "Stop it with Ctrl+C.\n"))
         exported = re.search(r"export AIRFLOW_CONN_TRIGGER_DEV_DEFAULT='(.*)'", text)
         assert exported is not None
         connection = json.loads(exported.group(1))
-        headers = {"Authorization": f"Bearer {connection['password']}"}
+        yield process, text, connection["host"], {"Authorization": f"Bearer {connection['password']}"}
+        limit.cancel()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_command_line(number: signal.Signals) -> None:
+    options = ["--secret-key", "tr_prod_mine", "--rate-limit", "0", "--runs", "EXECUTING:2", "queued"]
+    options += ["--query-lag", "3600", "--list-lag", "3600"]
+    with command_line(*options) as (process, text, url, headers):
+        ids = re.findall(r"^  (\w+) +(run_\w+)$", text, re.MULTILINE)
+        assert [status for status, _ in ids] == ["EXECUTING", "EXECUTING", "QUEUED"]
+        assert headers == {"Authorization": "Bearer tr_prod_mine"}
         for status, run_id in ids:
-            answer = requests.get(f"{connection['host']}/api/v3/runs/{run_id}", headers=headers, timeout=5)
+            answer = requests.get(f"{url}/api/v3/runs/{run_id}", headers=headers, timeout=5)
             assert answer.json()["status"] == status
             assert "x-ratelimit-limit" not in answer.headers
-        listed = requests.get(f"{connection['host']}/api/v1/runs", headers=headers, timeout=5)
+        listed = requests.get(f"{url}/api/v1/runs", headers=headers, timeout=5)
         query = {"query": "SELECT run_id FROM runs"}
-        found = requests.post(f"{connection['host']}/api/v1/query", json=query, headers=headers, timeout=5)
+        found = requests.post(f"{url}/api/v1/query", json=query, headers=headers, timeout=5)
         assert (listed.json()["data"], found.json()["results"]) == ([], [])
         process.send_signal(number)
         assert process.communicate(timeout=5) == ("", "")
-    assert ([status for status, _ in ids], connection["password"]) == (
-        ["EXECUTING", "EXECUTING", "QUEUED"],
-        "tr_prod_mine",
-    )
-    assert process.returncode == 0
+        assert process.returncode == 0
 
 
 def test_the_command_line_has_the_tasks_of_a_file_and_prints_their_runs(tmp_path: Path) -> None:
     file = tmp_path / "my_tasks.py"
     file.write_text("tasks = {'resize-image': lambda payload: [payload['n']], 'broken': {'error': 'boom'}}")
-    command = [sys.executable, "-m", "airflow_provider_trigger.testing", "--port", "0", "--tasks", str(file)]
-    with subprocess.Popen([*command, "--speed", "50"], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        text = "".join(iter(process.stdout.readline, "Stop it with Ctrl+C.\n"))
+    with command_line("--tasks", str(file), "--speed", "50") as (process, text, url, headers):
         assert "Its tasks: resize-image, broken. All others return their payload." in text
-        exported = re.search(r"export AIRFLOW_CONN_TRIGGER_DEV_DEFAULT='(.*)'", text)
-        assert exported is not None
-        connection = json.loads(exported.group(1))
-        headers = {"Authorization": f"Bearer {connection['password']}"}
         ids = {}
-        limit = threading.Timer(20, process.kill)  # so that no line is waited for in vain
-        limit.start()
         for task in ("resize-image", "broken", "other"):
-            url = f"{connection['host']}/api/v1/tasks/{task}/trigger"
-            answer = requests.post(url, json={"payload": {"n": 5}}, headers=headers, timeout=5)
+            trigger = f"{url}/api/v1/tasks/{task}/trigger"
+            answer = requests.post(trigger, json={"payload": {"n": 5}}, headers=headers, timeout=5)
             ids[task] = answer.json()["id"]
+        assert process.stdout is not None
         printed = [process.stdout.readline() for _ in range(6)]
-        limit.cancel()
-        page = requests.get(f"{connection['host']}/runs/{ids['resize-image']}", timeout=5)
+        page = requests.get(f"{url}/runs/{ids['resize-image']}", timeout=5)
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=5)[0] == ""
     for task, run_id in ids.items():

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
-from airflow_provider_trigger._compat import airflow_version
+from airflow import __version__
 
 pytestmark = pytest.mark.skipif(
-    tuple(map(int, airflow_version().split(".")[:2])) < (3, 4), reason="this Airflow has no task loops"
+    tuple(map(int, __version__.split(".")[:2])) < (3, 4), reason="this Airflow has no task loops"
 )
 LOOP = """
     @task_group

@@ -3,15 +3,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
-from waiting import LONG
 
 from airflow_provider_trigger._compat import BaseNotifier
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.app import App
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -101,19 +98,6 @@ def test_callbacks_of_a_dag_say_what_to_use_where_there_is_no_xcom(server, run_t
     assert not said.lines("nothing was canceled")
 
 
-def test_a_slow_server_has_all_cancels_before_the_first_status_check(server, make_context, said):
-    server.latency = 0.2
-    server.delay_next(None, 0.7, method="GET")
-    runs = [server.add_run() for _ in range(16)]
-    # All cancels take 1.6 of the 5.6 s that cancels have; with the checks in between, they would take 8.8 s.
-    CancelTriggerRunNotifier(run_ids=[run.id for run in runs], timeout=7, max_concurrency=2)(make_context())
-    assert {run.status for run in runs} == {"CANCELED"}
-    (line,) = said.lines("16 Trigger.dev runs")
-    assert "cancel requested, but the status was not checked: the time limit was reached" in line
-    assert " was requested, and is not confirmed; " in line
-    assert "not sent" not in line
-
-
 def test_what_could_not_be_canceled_in_time_is_named(connect, make_context, said):
     with TriggerDevServer(rate_limit=20, refill=10, refill_interval=60) as server:
         connect(host=server.url, retry_for=60)
@@ -135,35 +119,6 @@ async def awaited(notifier, context):
         await notifier
     else:
         await notifier.async_notify(context)
-
-
-def test_awaited_it_cancels_off_the_thread_of_the_event_loop(server, said, monkeypatch):
-    run = server.add_run()
-    beats = []
-
-    async def beat():
-        while True:
-            beats.append(len(server.requests))
-            await asyncio.sleep(0.02)
-
-    async def some_beats(_):
-        while beats.count(len(server.requests)) <= 3:
-            await asyncio.sleep(0.01)
-
-    # Each answer takes as long as the loop needs for some beats.
-    server.latency = LONG
-    monkeypatch.setattr(f"{App.__module__}.asyncio", SimpleNamespace(sleep=some_beats))
-
-    async def main():
-        heart = asyncio.create_task(beat())
-        await awaited(CancelTriggerRunNotifier(run_ids=[run.id]), {"dag_run": {"dag_run_id": "manual_1"}})
-        heart.cancel()
-
-    asyncio.run(main())
-    assert run.status == "CANCELED"
-    assert said.lines("Dag run 'manual_1': 1 Trigger.dev run: 1 canceled")
-    # The loop continues while each of the two requests has no answer yet.
-    assert min(beats.count(1), beats.count(2)) > 3
 
 
 def test_alerts_that_hang_on_a_dead_server_do_not_hold_up_another(server, connect, said):

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from typing import Any
 
 import pytest
 from airflow import __version__
-from run_operator import batch
-from waiting import LONG
 
-from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.run import search
 
 # Two tasks that start runs and leave them alone; then one that fails.
 STARTS = """
@@ -39,50 +35,32 @@ def of_the_dag_run(server):
     return [run for run in server.runs.values() if run.task_identifier == "endless"]
 
 
-def test_operator_cancels_the_runs_that_tasks_have_started_and_not_their_outputs(server, run_tasks):
-    bystander, _ = server.trigger("endless")
+def test_operator_and_notifier_cancel_the_runs_that_tasks_have_started_and_not_their_outputs(
+    server, run_tasks
+):
+    bystander, original = server.trigger("endless")[0], server.add_run("FAILED", task_identifier="endless")
     result = run_tasks(
         STARTS
-        + """
-work()
-cancel = CancelTriggerRunOperator(
-    task_id="cancel", xcom_task_ids=["first", "second", "waited"], trigger_rule="all_done"
-)
-[first, second, waited] >> cancel
-"""
-    )
-    outcomes = [one["outcome"] for one in result.xcoms["cancel"]]
-    assert outcomes == ["canceled"] * 3 + ["already_completed"]
-    assert [run.status for run in of_the_dag_run(server)] == ["EXECUTING"] + ["CANCELED"] * 3
-    assert bystander.cancel_requests == 0
-    assert not any("run_of_the_output" in request.path for request in server.requests)
+        + f"""
+replay = ReplayTriggerRunOperator(task_id="replay", run_id="{original.id}", wait_for_completion=False)
 
-
-def test_operator_reads_the_return_value_where_a_key_is_given(server, run_tasks):
-    run = server.add_run()
-    server.on_task("lists", output=[run.id])
-    result = run_tasks("""
-        lists = RunTriggerTaskOperator(task_id="lists", task_identifier="lists", poll_interval=0.05)
-        lists >> CancelTriggerRunOperator(
-            task_id="cancel", xcom_task_ids="lists", xcom_key="return_value"
-        )
-    """)
-    assert [one["run_id"] for one in result.xcoms["cancel"]] == [run.id]
-    assert run.status == "CANCELED"
-
-
-def test_notifier_cancels_the_runs_that_the_named_tasks_have_started(server, run_tasks):
-    run_tasks(
-        STARTS
-        + """
 @task(on_failure_callback=CancelTriggerRunNotifier(xcom_task_ids=["first", "waited"]))
 def fail():
     raise RuntimeError("something failed at night")
 
-[first, second, waited] >> fail()
+cancel = CancelTriggerRunOperator(
+    task_id="cancel", xcom_task_ids=["second", "waited", "replay"], trigger_rule="all_done"
+)
+[first, second, waited, replay] >> fail() >> cancel
 """
     )
-    assert sorted(run.status for run in of_the_dag_run(server)) == ["CANCELED", "EXECUTING", "EXECUTING"]
+    started = [run_id for name in ("second", "waited", "replay") for run_id in result.pushed[name, "run_id"]]
+    assert [one["run_id"] for one in result.xcoms["cancel"]] == started
+    outcomes = [one["outcome"] for one in result.xcoms["cancel"]]
+    assert outcomes == ["canceled", "canceled", "already_completed", "canceled"]
+    first = server.runs[result.pushed["first", "run_id"][0]]
+    assert (first.status, first.cancel_requests) == ("CANCELED", 1)
+    assert (bystander.cancel_requests, original.status) == (0, "FAILED")
     assert not any("run_of_the_output" in request.path for request in server.requests)
 
 
@@ -167,57 +145,22 @@ def notify(context, **arguments):
     asyncio.run(CancelTriggerRunNotifier(**arguments).async_notify(context))
 
 
-def test_a_deadline_alert_cancels_exactly_this_dag_runs_runs(server, started, said):
+def test_a_deadline_alert_cancels_exactly_this_dag_runs_runs_also_those_that_the_list_shows_late(
+    server, started, said
+):
+    server.list_lag = 1.5
     ours = [started(), started(task_id="other"), started(map_index=3)]
     others = [started("2026-01-01T06:00:03Z"), server.replay(ours[0]), server.trigger("endless")[0]]
-    notify(alert())
+    context: Any = {
+        "dag_run": {
+            "dag_id": "a_dag",
+            "dag_run_id": "manual_1",
+            "start_date": "2026-01-01T06:00:02Z",
+            "logical_date": "2026-01-01T06:00:00Z",
+        },
+        "deadline": {"id": "1"},
+    }
+    asyncio.run(CancelTriggerRunNotifier().async_notify(context))
     assert [run.status for run in ours] == ["CANCELED"] * 3
     assert [run.cancel_requests for run in others] == [0] * 3
     assert said.lines("Dag 'a_dag', Dag run 'manual_1': 3 Trigger.dev runs: 3 canceled")
-
-
-def test_a_run_that_the_list_does_not_show_yet_is_canceled_in_a_second_round(server, started, said):
-    server.list_lag = 1.5
-    run = started()
-    notify(alert())
-    assert run.status == "CANCELED"
-    lists = [one for one in server.requests if one.method == "GET" and "filter" in one.path]
-    assert len(lists) == 2
-
-
-@pytest.mark.parametrize("does_bulk", [True, False], ids=["bulk worker on", "off"])
-def test_many_runs_are_canceled_by_few_bulk_actions_and_confirmed_by_queries(
-    does_bulk, server, run_try, said, monkeypatch
-):
-    monkeypatch.setattr(search, "_PAGE_WITHIN", LONG)  # also on a busy machine
-    monkeypatch.setattr(bulk, "NO_PROGRESS_AFTER", 5.0 if does_bulk else 0.2)
-    server.rate_limit = None
-    server.list_lag = server.query_lag = 0.2
-    server.bulk_duration, server.bulk_rate = (0.1 if does_bulk else None), None
-    payloads = list(range(310))
-    start = batch(payloads=payloads, task_identifier="endless", wait_for_completion=False)
-    run_try(start, started_at="2026-01-01T06:00:02Z")
-    time.sleep(server.list_lag)  # the list shows them all
-    before = len(server.requests)
-    notify(alert(), timeout=120)  # a busy machine
-    assert said.lines("Dag 'a_dag', Dag run 'manual_1': 310 Trigger.dev runs: 310 canceled")
-    sent = [request.path for request in server.requests[before:]]
-    assert sent.count("/api/v1/bulk-actions") <= 2  # and one for those that the list shows by then
-    assert sum(run.cancel_requests for run in server.runs.values()) == (0 if does_bulk else 310)
-    assert [path for path in sent if path.startswith("/api/v3/runs/")] == []
-    assert sent.count("/api/v1/query") < 20
-
-
-def test_a_replay_by_the_operator_is_found_by_xcom_only(server, run_tasks):
-    original = server.add_run("FAILED", task_identifier="endless")
-    run_tasks(
-        """
-        replay = ReplayTriggerRunOperator(
-            task_id="replay", run_id="{{ params.run_id }}", wait_for_completion=False
-        )
-        replay >> CancelTriggerRunOperator(task_id="cancel", xcom_task_ids="replay")
-        """,
-        {"run_id": original.id},
-    )
-    first, replay = server.runs.values()
-    assert (first.status, replay.status) == ("FAILED", "CANCELED")

@@ -9,11 +9,10 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from killing import Killed
 from run_operator import operator
-from waiting import LONG, limited, until
+from waiting import LONG, Killed, limited, until
 
-from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -51,7 +50,6 @@ PHASES = [
 ]
 
 
-@pytest.mark.usefixtures("long_kill_time")
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_kill_cancels_the_run(phase, server, connect, run_try, kill_when, said):
     connect(timeout=3, retry_for=60)
@@ -67,25 +65,9 @@ def test_a_kill_cancels_the_run(phase, server, connect, run_try, kill_when, said
         assert said.lines(f"Canceled run {run.id}")
 
 
-def test_a_kill_in_the_wait_for_a_dead_runs_worker_starts_no_other_one(server, run_try, kill_when):
-    server.on_task("endless", after=None, acknowledge_after=None)
-    run_try(operator("endless", wait_for_completion=False))
-    (first,) = server.runs.values()
-    until(lambda: first.status == "EXECUTING", "the run executes")
-    first.cancel()
-    made = operator("endless")
-    seen = len(server.requests)
-    kill_when(
-        lambda: sum("/api/v3/runs/" in request.path for request in server.requests[seen:]) >= 2, made.on_kill
-    )
-    ended = run_try(made, try_number=2)
-    assert isinstance(ended.error, (AirflowException, Killed)), ended.error
-    assert list(server.runs.values()) == [first]
-
-
 @pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
-def test_a_kill_in_the_wait_for_the_rate_limit_cancels_the_run(connect, run_try, kill_when, said):
-    with TriggerDevServer(rate_limit=30, refill=10, refill_interval=3) as server:
+def test_a_kill_in_the_wait_for_the_rate_limit_cancels_the_run(connect, run_try, kill_when):
+    with TriggerDevServer(rate_limit=30, refill=10, refill_interval=1) as server:
         connect(host=server.url, retry_for=60)
         server.on_task("endless", after=None)
         made = operator("endless")
@@ -101,7 +83,7 @@ def test_a_kill_in_the_wait_for_the_rate_limit_cancels_the_run(connect, run_try,
         assert isinstance(ended.error, AirflowException)
         assert called
         (run,) = server.runs.values()
-        assert run.status == "CANCELED" or said.lines(f"Run {run.id} may still be running")
+        assert run.status == "CANCELED"
 
 
 TASK = """
@@ -135,7 +117,7 @@ def test_where_a_task_is_gone_5_s_after_the_signal_its_log_names_its_run(server,
 
 @pytest.mark.parametrize("down", ["refused", "hanging"])
 def test_a_kill_while_the_server_is_down_says_that_the_run_may_be_alive(
-    down, server, connect, run_try, kill_when, short_kill_time, said
+    down, server, connect, run_try, kill_when, said
 ):
     connect(timeout=LONG, retry_for=LONG)
     server.on_task("endless", after=None)
@@ -174,7 +156,6 @@ def test_a_kill_leaves_the_run_alone_where_that_is_wanted(server, run_try, kill_
     assert (run.status, run.cancel_requests) == ("EXECUTING", 0)
 
 
-@pytest.mark.usefixtures("long_kill_time")
 def test_a_kill_cancels_a_replay_and_not_its_original(server, run_try, kill_when):
     server.on_task("endless", after=None)
     original, _ = server.trigger("endless")
@@ -188,45 +169,3 @@ def test_a_kill_cancels_a_replay_and_not_its_original(server, run_try, kill_when
     assert isinstance(ended.error, (AirflowException, Killed))
     _, replay = server.runs.values()
     assert (original.status, replay.status) == ("EXECUTING", "CANCELED")
-
-
-@pytest.mark.usefixtures("long_kill_time")
-@pytest.mark.parametrize("answer_comes", [True, False])
-def test_a_kill_before_the_answer_to_a_replay_cancels_it_or_says_that_it_may_be_alive(
-    answer_comes, server, connect, run_try, kill_when, said
-):
-    connect(timeout=LONG, retry_for=LONG)
-    server.on_task("endless", after=None)
-    original, _ = server.trigger("endless")
-    if answer_comes:
-        server.delay_next(1, 1, path="/replay", after_handling=True)
-    else:
-        server.hang_next(None, path="/replay", after_handling=True)
-    made = ReplayTriggerRunOperator(task_id="again", run_id=original.id)
-    kill_when(lambda: len(server.runs) == 2, made.on_kill)
-    with limited(60):
-        ended = run_try(made, task_id="again")
-    assert isinstance(ended.error, (AirflowException, Killed)), ended.error
-    _, replay = server.runs.values()
-    is_lost = said.lines(
-        "Run of this task may still be running: cancel failed: the server has not answered its"
-    )
-    assert (replay.status == "CANCELED") is not bool(is_lost)
-    assert bool(is_lost) is (not answer_comes or isinstance(ended.error, Killed))
-    # A retry would start a second replay.
-    assert isinstance(ended.error, AirflowFailException) or answer_comes or isinstance(ended.error, Killed)
-
-
-def test_a_task_killed_before_it_began_starts_nothing(server, run_try):
-    made = operator("endless")
-    made.on_kill()
-    assert isinstance(run_try(made).error, AirflowException)
-    assert server.requests == []
-
-
-def test_a_kill_after_the_end_cancels_nothing(server, run_try):
-    server.on_task("endless", output=1)
-    made = operator("endless")
-    assert run_try(made).output == 1
-    made.on_kill()
-    assert not any("/cancel" in request.path for request in server.requests)

@@ -14,7 +14,10 @@ from urllib.parse import quote
 
 import pytest
 
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 KEY = "tr_prod_MARKER+/=0123456789abcdef"
 FORMS = (KEY, quote(KEY, safe=""), base64.b64encode(KEY.encode()).decode()[:40], KEY[8:])
@@ -75,7 +78,10 @@ with DAG(dag_id="secret_runs", schedule=None, params={"runs": {}}):
         ReplayTriggerRunOperator(
             task_id=f"replay_{ending}", run_id=run_id, wait_for_completion=False, **common
         )
-        TriggerRunSensor(task_id=f"wait_{ending}", run_ids=run_id, timeout=0.3, poke_interval=0.1, **common)
+        if ending in ("works", "rejected"):
+            TriggerRunSensor(
+                task_id=f"wait_{ending}", run_ids=run_id, timeout=0.3, poke_interval=0.1, **common
+            )
 """
 
 
@@ -142,7 +148,7 @@ def test_nothing_that_dag_runs_leave_holds_the_key(server, run_ids, run_dag, lef
     assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {KEY}"}
 
 
-def test_nothing_that_runs_of_ones_own_leave_holds_the_key(server, run_ids, run_dag, impatient_checks, left):
+def test_nothing_that_runs_of_ones_own_leave_holds_the_key(server, run_ids, run_dag, left):
     server.on_task("works", output={"n": 1})
     server.runs[run_ids["works"]].status = "COMPLETED"
     result = run_dag(IMPORTS + RUNS % ENDINGS, {"runs": run_ids})
@@ -199,110 +205,78 @@ async def first_events(triggers):
     return await asyncio.gather(*map(first_event, triggers))
 
 
-def test_no_trigger_or_event_holds_the_key(server, run_ids, short_cancels):
-    from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
-
+def test_no_trigger_or_event_holds_the_key(server, run_ids):
     triggers = []
     for ending in ENDINGS:
-        wait = {"poll_interval": 0.1, "deadline": time.time() + 0.5, "patience": 0.5}
-        trigger = TriggerDevRunTrigger(run_ids=[run_ids[ending]], trigger_dev_conn_id=ending, wait=wait)
-        text = f"{trigger!r} {trigger.serialize()} {vars(trigger)}"
-        assert places_with_the_key({ending: text}) == []
-        triggers.append(trigger)
+        wait = {"poll_interval": 0.1, "deadline": time.time() + 0.5, "patience": 0.5, "cancels": False}
+        triggers.append(
+            TriggerDevRunTrigger(run_ids=[run_ids[ending]], trigger_dev_conn_id=ending, wait=wait)
+        )
+    shown = [f"{one!r} {one.serialize()} {vars(one)}" for one in triggers]
     events: list[Any] = asyncio.run(first_events(triggers))
     assert [event.payload["runs"][0]["run_id"] for event in events] == [run_ids[ending] for ending in ENDINGS]
-    shown = [str(event.payload) for event in events] + [f"{one!r} {vars(one)}" for one in triggers]
+    shown += [str(event.payload) for event in events] + [f"{one!r} {vars(one)}" for one in triggers]
     assert places_with_the_key(dict(enumerate(shown))) == []
 
 
+def texts_behind(error: BaseException) -> list[str]:
+    """Return all texts that an error leads to: attributes, causes, contexts, but not its frames."""
+    seen: dict[int, Any] = {}
+    todo: list[Any] = [error]
+    while todo:
+        thing = todo.pop()
+        if id(thing) in seen:
+            continue
+        seen[id(thing)] = thing
+        if hasattr(thing, "__dict__") and not isinstance(thing, type):
+            todo += vars(thing).values()
+        if isinstance(thing, BaseException):
+            todo += [thing.__cause__, thing.__context__, *thing.args]
+        elif isinstance(thing, dict):
+            todo += [*thing, *thing.values()]
+        elif isinstance(thing, (list, tuple, set)):
+            todo += thing
+    return [str(thing) for thing in seen.values() if isinstance(thing, (str, bytes))]
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_no_error_result_or_line_holds_the_key(ending, run_ids, cancel, said, caplog):
+def test_no_error_result_line_or_answer_of_the_test_button_holds_the_key(
+    ending, server, run_ids, make_operator, execute, said, caplog
+):
     # Without a task around it, nothing of Airflow's own masks anything.
     caplog.set_level(logging.DEBUG)
-    result = cancel(run_ids[ending], trigger_dev_conn_id=ending)
+    operator = make_operator(run_ids[ending], trigger_dev_conn_id=ending)
+    result = execute(operator)
     assert (result.error is None) is (ending == "works")
-    shown = {"results": str(result.results), "said": said.text}
+    hook, shown = TriggerDevHook(ending), [str(result.results), str(vars(operator))]
     if result.error:
-        shown |= {
-            "error": f"{result.error} {result.error!r}",
-            "traceback": "".join(traceback.format_exception(result.error)),
-        }
-    assert run_ids[ending] in shown["said"]
-    assert places_with_the_key(shown) == []
-
-
-def test_no_repr_holds_the_key(run_ids, make_operator, execute):
-    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-
-    operator = make_operator(run_ids["works"])
-    hook = TriggerDevHook("works")
-    execute(operator)
+        shown += [f"{result.error!r}", *traceback.format_exception(result.error)]
+    try:
+        hook.get_run(run_ids[ending])
+    except TriggerDevError as error:
+        shown += [str(error), repr(error), *texts_behind(error)]
     with hook.get_client() as client:
-        things = {"operator": operator, "hook": hook, "settings": hook.settings, "client": client}
-        shown = {name: f"{thing!r} {thing}" for name, thing in things.items()}
-        shown["fields of the operator"] = str(vars(operator))
-    assert places_with_the_key(shown) == []
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_no_error_of_the_client_leads_to_the_key(ending, run_ids, texts_behind):
-    from airflow_provider_trigger.api.errors import TriggerDevError
-    from airflow_provider_trigger.api.runs import cancel_run
-    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-
-    texts = []
-    with TriggerDevHook(ending).get_client() as client:
-        try:
-            client.call(cancel_run(run_ids[ending]))
-        except TriggerDevError as error:
-            texts = [str(error), repr(error), *texts_behind(error)]
-    assert bool(texts) is (ending != "works")
-    assert places_with_the_key(dict(enumerate(texts))) == []
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_the_test_button_does_not_show_the_key(ending, server, run_ids):
-    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-
+        shown += [f"{one!r} {one}" for one in (operator, hook, hook.settings, client)]
     server.clear_faults()
     server.echo_key_next(None, 401 if ending == "rejected" else 500)
-    _, message = TriggerDevHook(ending).test_connection()
-    assert places_with_the_key({"message": message}) == []
+    shown += [str(hook.test_connection()), said.text]
+    assert run_ids[ending] in shown[-1]
+    assert places_with_the_key(dict(enumerate(shown))) == []
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
-def test_a_key_that_is_echoed_in_another_encoding_is_not_shown(encoding, server, connection, cancel, said):
-    echo = f'{{"error": "Refused: Bearer {KEY}"}}'.encode(encoding)
-    server.malformed_next(None, echo, "application/json", status=403)
-    result = cancel(server.add_run())
-    shown = {"results": str(result.results), "said": said.text, "error": str(result.error)}
-    assert "answered 403" in shown["error"]
-    assert places_with_the_key(shown) == []
-
-
-@pytest.mark.parametrize("key", ["d", "run", "local"])
-def test_a_key_as_short_as_no_real_one_does_no_harm(key, connect, cancel):
-    with TriggerDevServer(secret_key=key) as server:
-        connect(host=server.url, key=key)
-        result = cancel(server.add_run())
-    assert (result.error, result.outcomes) == (None, ["canceled"])
-
-
-@pytest.mark.parametrize("variable", ["NETRC", "HOME"])
-def test_a_netrc_does_not_replace_the_key(variable, server, connection, cancel, monkeypatch, tmp_path):
+def test_a_netrc_does_not_replace_the_key(server, connection, cancel, monkeypatch, tmp_path):
     netrc = tmp_path / ".netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password another-secret\n")
     netrc.chmod(0o600)
-    monkeypatch.setenv(variable, str(netrc if variable == "NETRC" else tmp_path))
+    monkeypatch.setenv("NETRC", str(netrc))
     assert cancel(server.add_run()).outcomes == ["canceled"]
     assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {KEY}"}
 
 
-@pytest.mark.parametrize("status", [302, 307])
 @pytest.mark.parametrize("method", ["POST", "GET"])
-def test_a_redirect_to_another_host_does_not_carry_the_key(status, method, server, cancel):
+def test_a_redirect_to_another_host_does_not_carry_the_key(method, server, cancel):
     with TriggerDevServer(host="127.0.0.2") as elsewhere:
-        server.redirect_next(None, f"{elsewhere.url}/api/v3/runs/run_a", status=status, method=method)
+        server.redirect_next(None, f"{elsewhere.url}/api/v3/runs/run_a", status=307, method=method)
         assert cancel(server.add_run()).outcomes == ["failed"]
         assert elsewhere.requests == []
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from airflow_provider_trigger._compat import airflow_version
+from airflow import __version__
 
 IMPORTS = """
 from airflow_provider_trigger.operators.waitpoint import (
@@ -53,7 +52,7 @@ def test_mapped_tasks_have_a_token_each_and_their_secrets_are_in_no_log(server, 
 
 
 @pytest.mark.skipif(
-    tuple(map(int, airflow_version().split(".")[:2])) < (3, 4), reason="this Airflow has no task loops"
+    tuple(map(int, __version__.split(".")[:2])) < (3, 4), reason="this Airflow has no task loops"
 )
 def test_each_iteration_of_a_loop_has_its_own_tokens(server, run_tasks):
     body = """

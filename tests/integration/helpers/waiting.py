@@ -16,6 +16,10 @@ LIMIT = 280
 """Of one test, in seconds. On a busy machine a whole Dag takes a minute; pytest shows threads at 300 s."""
 
 
+class Killed(Exception):
+    """What Airflow 2 raises in the signal handler, after ``on_kill``."""
+
+
 def until(condition: Callable[[], Any], what: str, *, limit: float = 60, interval: float = 0.01) -> Any:
     """Wait until a condition holds, and return its value."""
     end = time.monotonic() + limit
