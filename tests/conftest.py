@@ -31,7 +31,7 @@ from airflow_provider_trigger.testing import TriggerDevServer
 # The first dag.test() of a process costs as much as thirty further ones: it makes Airflow's API server.
 DAG_PROCESSES = 3
 # By their fixtures; and the blocks of Python in the documentation.
-TEST_WITH_DAGS = re.compile(r"^def (test_\w+)\([^)]*\brun_(?:dag|tasks|example|teardown)\b", re.MULTILINE)
+TEST_WITH_DAGS = re.compile(r"^def (test_\w+)\([^)]*\brun_(?:dag|tasks|example)\b", re.MULTILINE)
 BLOCK_WITH_DAGS = re.compile(r"::test_block\[.*-python\]$")
 
 

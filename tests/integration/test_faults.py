@@ -19,16 +19,18 @@ def fault(name, at=None, times=None, **arguments):
     return lambda server, run_id: getattr(server, f"{name}_next")(times, path=run_id, **arguments)
 
 
-# What the middle one of three runs meets, at its cancel or at the check; then how the task ends: None where
-# all runs are canceled.
-FAULTS = {
-    "500 twice at the cancel": (fault("fail", "POST", 2), None),
-    "a disconnect once the cancel was handled": (fault("disconnect", "POST", 1), None),
-    "a disconnect at the check": (fault("disconnect", "GET", 2), None),
-    "half a JSON at the check": (fault("truncate", "GET", 1), None),
-    "half a JSON at the cancel": (fault("truncate", "POST", 1), None),
-    "a stale check, twice": (fault("stale", times=2), None),
-    "a late answer": (fault("delay", times=2, seconds=0.3), None),
+# What the middle one of three runs meets, at its cancel or at the check.
+PASSING = {
+    "500 twice at the cancel": fault("fail", "POST", 2),
+    "a disconnect once the cancel was handled": fault("disconnect", "POST", 1),
+    "a disconnect at the check": fault("disconnect", "GET", 2),
+    "half a JSON at the check": fault("truncate", "GET", 1),
+    "half a JSON at the cancel": fault("truncate", "POST", 1),
+    "a stale check, twice": fault("stale", times=2),
+    "a late answer": fault("delay", times=2, seconds=0.3),
+}
+# The same without end; then: how the task ends, None where the run is canceled.
+LASTING = {
     "a disconnect whenever the cancel was handled": (fault("disconnect", "POST"), None),
     "a disconnect before any cancel is handled": (fault("disconnect", "POST", after_handling=False), AGAIN),
     "half a JSON at each check": (fault("truncate", "GET"), AGAIN),
@@ -42,6 +44,8 @@ FAULTS = {
     "no answer though it was canceled": (fault("hang", "POST", after_handling=True), None),
     "no answer at the check": (fault("hang", "GET"), AGAIN),
 }
+FAULTS = {name: (add_fault, None, 30) for name, add_fault in PASSING.items()}
+FAULTS |= {name: (add_fault, error, 0.5) for name, (add_fault, error) in LASTING.items()}
 
 
 def exactly(error):
@@ -53,9 +57,9 @@ def exactly(error):
     [(fault, 32) for fault in FAULTS] + [(fault, 1) for fault in FAULTS if "no answer" in fault],
 )
 def test_a_fault_affects_one_run_and_no_other(fault, max_concurrency, server, connect, cancel):
-    add_fault, error = FAULTS[fault]
+    add_fault, error, retry_for = FAULTS[fault]
     # Short only where a request is to time out: next to an enormous answer, others are served slowly.
-    connect(timeout=3 if "no answer" in fault else 10, retry_for=2)
+    connect(timeout=3 if "no answer" in fault else 10, retry_for=retry_for)
     first, victim, last = (server.add_run() for _ in range(3))
     add_fault(server, victim.id)
     result = cancel(first, victim, last, max_concurrency=max_concurrency)

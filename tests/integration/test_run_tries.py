@@ -94,7 +94,8 @@ def test_each_test_of_a_dag_has_runs_of_its_own_also_with_one_date(server, run_t
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert statuses(server, "resize") == ["COMPLETED"] * 6
-    assert len({run.tags for run in server.runs.values()}) == 6
+    tags = [run.tags for run in server.runs.values()]
+    assert not {*tags[:4]} & {*tags[4:]}  # those of another process
 
 
 def test_a_key_of_ones_own_stands_for_one_run_in_all_tasks(server, run_try):
