@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ LASTING = {
     "no answer though it was canceled": (fault("hang", "POST", after_handling=True), None),
     "no answer at the check": (fault("hang", "GET"), AGAIN),
 }
-FAULTS = {name: (add_fault, None, 30) for name, add_fault in PASSING.items()}
+FAULTS: dict[str, Any] = {name: (add_fault, None, 30) for name, add_fault in PASSING.items()}
 FAULTS |= {name: (add_fault, error, 0.5) for name, (add_fault, error) in LASTING.items()}
 
 
