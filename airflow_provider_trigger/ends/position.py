@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -60,19 +59,13 @@ class Position:
     start: str
     seen: tuple[str, ...] = ()
 
-    def to_json(self) -> str:
-        """Return it as a text with the newest 1,000 of the runs, some 33 KB."""
-        return json.dumps(asdict(replace(self, seen=self.seen[-_MOST_SEEN:])))
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON with the newest 1,000 of the runs, some 33 KB."""
+        return {"until": self.until, "start": self.start, "seen": list(self.seen[-_MOST_SEEN:])}
 
     @classmethod
-    def from_json(cls, text: object) -> Position | None:
-        """Read what :meth:`to_json` has written; None for anything else."""
-        try:
-            found = json.loads(text) if isinstance(text, str) else None
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(found, dict):
-            return None
+    def from_json(cls, found: Mapping[str, Any]) -> Position | None:
+        """Read what :meth:`to_json` has returned; None for anything else."""
         until, start, seen = read_time(found.get("until")), read_time(found.get("start")), found.get("seen")
         if not (until and start):
             return None

@@ -1,9 +1,10 @@
-"""Read the ends of runs, one page a poll, for all who follow them. Pure: it yields calls."""
+"""Read the ends of runs, one page a poll, for all who follow them. Pure: it makes no call."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 
 from airflow_provider_trigger.api.http import Call
@@ -116,34 +117,29 @@ class Follower:
         return runs, self.position
 
 
-class Reader:
-    """Reads for all followers together."""
+def next_poll(followers: Sequence[Follower]) -> tuple[Call[list[Run]], Callable[[Answer], None]] | None:
+    """Return the call that reads a page for all followers, and what takes in its answer; None for nothing."""
+    if new := [one for one in followers if one.position is None]:
+        newest = query_where("completed_at IS NOT NULL", order="completed_at DESC, run_id DESC", limit=1)
+        return newest, partial(_begin, new)
+    if reading := [one for one in followers if one.is_read]:
+        condition = " OR ".join(sorted({one.condition for one in reading}))
+        page = query_where(condition, order="completed_at, run_id", limit=_PAGE_SIZE)
+        return page, partial(_take, reading)
+    return None
 
-    def __init__(self) -> None:
-        self.followers: list[Follower] = []
-        self.shown: str | None = None
-        """The run of the last end that was shown."""
-        self._has_begun = False
 
-    def poll(self) -> Generator[Call[list[Run]], Answer, None]:
-        """Read a page; at first, and for those who begin, the newest end alone."""
-        new = [one for one in self.followers if one.position is None]
-        followers = [one for one in self.followers if one.is_read]
-        if new or not self._has_begun:
-            runs, behind, ahead = yield query_where(
-                "completed_at IS NOT NULL", order="completed_at DESC, run_id DESC", limit=1
-            )
-            latest = ahead + _DATE_IS_TO
-            ends = [run.finished_at for run in runs if run.finished_at and run.finished_at <= latest]
-            at = time_text(max(ends, default=behind))
-            for one in new:
-                one.begin(Position(until=at, start=at, seen=tuple(run.id for run in runs)))
-            self._has_begun = True
-        elif followers:
-            condition = " OR ".join(sorted({one.condition for one in followers}))
-            runs, behind, _ = yield query_where(condition, order="completed_at, run_id", limit=_PAGE_SIZE)
-            for one in followers:
-                one.take(runs, is_last=len(runs) < _PAGE_SIZE, now=time_text(behind + _DATE_IS_TO))
-        else:
-            return
-        self.shown = runs[-1].id if runs else self.shown
+def _begin(followers: Sequence[Follower], answer: Answer) -> None:
+    """Let followers begin at the newest end."""
+    runs, behind, ahead = answer
+    latest = ahead + _DATE_IS_TO
+    ends = [run.finished_at for run in runs if run.finished_at and run.finished_at <= latest]
+    at = time_text(max(ends, default=behind))
+    for one in followers:
+        one.begin(Position(until=at, start=at, seen=tuple(run.id for run in runs)))
+
+
+def _take(followers: Sequence[Follower], answer: Answer) -> None:
+    runs, behind, _ = answer
+    for one in followers:
+        one.take(runs, is_last=len(runs) < _PAGE_SIZE, now=time_text(behind + _DATE_IS_TO))

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.errors import NotFoundError, ResponseError, TriggerDevError
+from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.http import Call, Response, read_http_date
 from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.runs import check_run, list_newest_runs
 from airflow_provider_trigger.api.server_advice import UNTRUSTED_DATE
 from airflow_provider_trigger.ends.position import EndFilter, Position
-from airflow_provider_trigger.ends.reader import Answer, Follower, Reader
+from airflow_provider_trigger.ends.reader import Answer, Follower, next_poll
 from airflow_provider_trigger.hooks import fetching
-from airflow_provider_trigger.run.outage import Outage
+from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.triggers.background import in_thread, keep
 from airflow_provider_trigger.triggers.watch_clients import CHECKS_RESERVE
 
@@ -34,13 +34,15 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Those that begin together are in the first poll together, in seconds.
+# All in seconds. Those that begin together are in the first poll together.
 _GATHER = 0.25
 # Between two polls, and longer after failures; after an error of ours.
 _PAUSES = (2.0, 5.0, 10.0)
 _PAUSE_AFTER_CRASH = 10.0
 # Between two looks at the connection.
 _CONNECTION_INTERVAL = 30.0
+# Between two lines about what still fails.
+_LOG_INTERVAL = 60.0
 
 _feeds: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Feed]] = WeakKeyDictionary()
 
@@ -58,55 +60,61 @@ def follow_ends(
     if (feed := feeds.get(settings)) is None:
         feed = feeds[settings] = Feed(settings)
     follower = Follower(end_filter, position)
-    feed.reader.followers.append(follower)
+    feed.followers.append(follower)
     try:
         yield feed, follower
     finally:
-        feed.reader.followers.remove(follower)
-        if not feed.reader.followers:
+        feed.followers.remove(follower)
+        if not feed.followers:
             del feeds[settings]
             feed.close()
 
 
-class ConnectionChangedError(Exception):
-    """
-    The connection has other values now.
+class Outage:
+    """Log that something fails, once a minute, and when it works again; ``then`` says what it does then."""
 
-    :param is_elsewhere: whether they lead to another environment
-    """
+    def __init__(self, what: str, log: Log, *, then: str = "continues where it was") -> None:
+        self.failures = 0
+        """In a row."""
+        self._what, self._log, self._then = what, log, then
+        self._loop = asyncio.get_running_loop()
+        self._since = self._logged_at = -math.inf
 
-    def __init__(self, *, is_elsewhere: bool) -> None:
-        super().__init__()
-        self.is_elsewhere = is_elsewhere
+    def failed(self, error: object) -> None:
+        """Take in a failure; a single one is not worth a line."""
+        now = self._loop.time()
+        self._since = now if not self.failures else self._since
+        self.failures += 1
+        if self.failures > 1 and now - self._logged_at >= _LOG_INTERVAL:
+            self._logged_at = now
+            text = "%s for %.0f s now; it is tried again, and %s: %s"
+            self._log.warning(text, self._what, now - self._since, self._then, error)
+
+    def worked(self) -> None:
+        """Take in that it works."""
+        if self._logged_at >= self._since and self.failures:
+            self._log.info("%s: over after %.0f s", self._what, self._loop.time() - self._since)
+        self.failures = 0
 
 
 class Feed:
     """Poll for all that follow ends by a connection on an event loop, and look whether it has changed."""
 
     def __init__(self, settings: Settings) -> None:
-        self.reader = Reader()
+        self.followers: list[Follower] = []
+        self.is_outdated = False
+        """Whether the connection has other values now."""
         self._polled = asyncio.Event()  # then there is another one
-        # Whether the connection leads to another environment now; None while it has the values in use.
-        self._is_elsewhere: bool | None = None
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         pace = RateLimit(reserve=CHECKS_RESERVE)
         self._client = TriggerDevClient(settings, max_connections=1, rate_limit=pace)
         self._client.exchange.breaker.has_worked = True  # an outage passes, and is no reason to stop
-        name = f"Connection {settings.conn_id!r}"
-        what = f"{name}: its new values do not work, and those before are used"
-        self._tasks = [
-            keep(self._repeat(step, Outage(text, log)), context=Context())
-            for step, text in (
-                (self._poll, f"{name}: ends of runs cannot be read"),
-                (self._follow_connection, what),
-            )
-        ]
+        self._outage = Outage(f"Connection {settings.conn_id!r}: ends of runs cannot be read", log)
+        self._tasks = [keep(work, context=Context()) for work in (self._poll(), self._follow_connection())]
 
     async def polled(self) -> None:
-        """Wait for the next poll, also for one that fails; an error where the connection has changed."""
-        if self._is_elsewhere is not None:
-            raise ConnectionChangedError(is_elsewhere=self._is_elsewhere)
+        """Wait for the next poll, also for one that fails, or until the connection has changed."""
         await self._polled.wait()
 
     def close(self) -> None:
@@ -115,62 +123,47 @@ class Feed:
         for task in self._tasks:
             task.cancel()
 
-    async def _repeat(self, step: Callable[[], Awaitable[float]], outage: Outage) -> None:
-        """Do a step again and again; it returns after how many seconds it is done again."""
+    def _wake(self) -> None:
+        self._polled.set()
+        self._polled = asyncio.Event()
+
+    async def _poll(self) -> None:
         pause = _GATHER
         while True:
             await asyncio.sleep(pause)
+            begun = self._loop.time()
             try:
-                pause = await step()
-                outage.worked(self._loop.time())
+                await self._read_page()
             except TriggerDevError as error:
-                outage.failed(error.with_traceback(None), self._loop.time())
-                pause = _PAUSES[min(outage.failures, len(_PAUSES)) - 1]
+                self._outage.failed(error.with_traceback(None))
+                pause = _PAUSES[min(self._outage.failures, len(_PAUSES)) - 1]
             except Exception:  # an error of ours: no watcher may end because of it
                 log.exception("The ends of runs of connection %r could not be read", self._settings.conn_id)
                 pause = _PAUSE_AFTER_CRASH
-            self._polled.set()
-            self._polled = asyncio.Event()
+            else:
+                self._outage.worked()
+                pause = begun + _PAUSES[0] - self._loop.time()
+            self._wake()
 
-    async def _poll(self) -> float:
-        begun, steps = self._loop.time(), self.reader.poll()
-        if (call := next(steps, None)) is not None:
-            try:
-                answer = await self._call(self._client, _dated(call))
-            except ResponseError as error:
-                if error.status != 404:
-                    raise
-                text = f"asset watchers need a server with the query: {error}"
-                raise TriggerDevError(text, retryable=True) from None
-            with suppress(StopIteration):
-                steps.send(answer)
-        return max(0.0, begun + _PAUSES[0] - self._loop.time())
-
-    async def _follow_connection(self) -> float:
-        await asyncio.sleep(_CONNECTION_INTERVAL)
-        settings = await fetching.fetch_again(self._settings.conn_id, fetch=fetching.fetch_shielded)
-        if settings is not None:
-            is_other = settings != self._settings
-            elsewhere = is_other and await self._leads_elsewhere(settings)
-            self._is_elsewhere = elsewhere if is_other else None
-        return 0.0
-
-    async def _leads_elsewhere(self, settings: Settings) -> bool:
-        """Return whether other values lead to another environment; raise an error if they do not work."""
-        if settings.environment != self._settings.environment:
-            return True
-        run_id = self.reader.shown
-        if run_id is None:
-            with suppress(TriggerDevError):  # the key may be revoked
-                page = await self._call(self._client, list_newest_runs())
-                run_id = page.runs[-1].id if page.runs else None
-        call: Call[Any] = check_run(run_id) if run_id else list_newest_runs()
+    async def _read_page(self) -> None:
+        if (poll := next_poll(self.followers)) is None:
+            return
+        call, take = poll
         try:
-            with TriggerDevClient(settings, max_connections=1) as client:
-                await self._call(client, call)
-        except NotFoundError:
-            return True
-        return False
+            take(await self._call(self._client, _dated(call)))
+        except ResponseError as error:
+            if error.status != 404:
+                raise
+            text = f"asset watchers need a server with the query: {error}"
+            raise TriggerDevError(text, retryable=True) from None
+
+    async def _follow_connection(self) -> None:
+        while True:
+            await asyncio.sleep(_CONNECTION_INTERVAL)
+            settings = await fetching.fetch_again(self._settings.conn_id, fetch=fetching.fetch_shielded)
+            self.is_outdated = settings not in (None, self._settings)
+            if self.is_outdated:
+                self._wake()
 
     async def _call(self, client: TriggerDevClient, call: Call[T]) -> T:
         """Make a call once."""

@@ -6,18 +6,19 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Collection
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import TriggerEvent
-from airflow_provider_trigger._compat.watchers import BaseEventTrigger, store_of
+from airflow_provider_trigger._compat.assets import BaseEventTrigger, store_of
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES, TODAYS_STATUSES
 from airflow_provider_trigger.rules import Rule, checked, connection_id, naming, optional, text
 from airflow_provider_trigger.sources.search_terms import terms
 
 if TYPE_CHECKING:
+    from airflow_provider_trigger.hooks.connection import Environment
     from airflow_provider_trigger.triggers.positions import Positions
 
 # Airflow's triggerer sends no heartbeat while it stores events, some 50 a second (measured).
@@ -90,28 +91,34 @@ class TriggerRunEventTrigger(BaseEventTrigger):
         from airflow_provider_trigger.hooks.diagnosis import safe_text
         from airflow_provider_trigger.hooks.fetching import fetch_shielded
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.run.outage import Outage
-        from airflow_provider_trigger.triggers.ends import ConnectionChangedError, follow_ends
+        from airflow_provider_trigger.triggers.ends import Outage, follow_ends
         from airflow_provider_trigger.triggers.positions import RETRY_PAUSE
 
-        outage, loop = Outage(f"Watcher {self.name!r} does not work", self.log), asyncio.get_running_loop()
+        then = "continues where it was, or begins then if it is new"
+        outage = Outage(f"Watcher {self.name!r} does not work", self.log, then=then)
         end_filter = EndFilter(
             task_identifiers=tuple(self.task_identifiers or ()),
             tags=tuple(self.tags or ()),
             statuses=tuple(self.statuses),
         )
-        with closing(self._positions()) as positions:
+        with ExitStack() as stack:
+            positions: Positions | None = None
             while True:
                 try:
                     connection = await fetch_shielded(self.trigger_dev_conn_id)
                     hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
+                    if positions is None or positions.environment != hook.settings.environment:
+                        stack.close()
+                        positions = stack.enter_context(closing(self._positions(hook.settings.environment)))
+                    position = await positions.load()
                     # No asynchronous one: it would hide that an event loop which ends closes this generator.
-                    with follow_ends(hook.settings, end_filter, await positions.load()) as (feed, follower):
-                        while follower.position is None:
-                            await feed.polled()
-                        await positions.begin(follower.position)
-                        outage.worked(loop.time())
-                        while True:
+                    with follow_ends(hook.settings, end_filter, position) as (feed, follower):
+                        while not feed.is_outdated:
+                            if follower.position is None:
+                                await feed.polled()
+                                continue
+                            await positions.begin(follower.position)
+                            outage.worked()
                             if follower.is_empty:
                                 await feed.polled()
                             runs, position = follower.hand_over()
@@ -121,14 +128,12 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                                 payload = event_payload(run, hook.settings.run_url(run.id))
                                 yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
                             positions.passed(position, has_sent=bool(runs))
-                except ConnectionChangedError as change:
-                    positions.connection_changed(self.trigger_dev_conn_id, is_elsewhere=change.is_elsewhere)
                 except Exception as error:
                     # Any error: Airflow's database and secrets backends raise what they like.
-                    outage.failed(safe_text(error), loop.time())
+                    outage.failed(safe_text(error))
                 await asyncio.sleep(RETRY_PAUSE)
 
-    def _positions(self) -> Positions:
+    def _positions(self, environment: Environment) -> Positions:
         from airflow_provider_trigger.triggers.positions import Positions
 
         digest = hashlib.sha256(json.dumps(self.serialize()).encode()).hexdigest()[:32]
@@ -139,6 +144,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
             watcher=f"Watcher {self.name!r}",
             follows=f"runs{task}{tags} that end as {' or '.join(self.statuses)}",
             digest=digest,
+            environment=environment,
             log=self.log,
         )
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import Any
 
-from airflow_provider_trigger._compat.watchers import Store
+from airflow_provider_trigger._compat.assets import Store
 from airflow_provider_trigger.ends.position import Position
+from airflow_provider_trigger.hooks.connection import Environment
 from airflow_provider_trigger.hooks.diagnosis import safe_text
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.outage import Outage
+from airflow_provider_trigger.triggers.ends import Outage
 
 RETRY_PAUSE = 5.0
 """After what failed, in seconds."""
@@ -36,100 +38,110 @@ class Positions:
     :param watcher: its name in the log
     :param follows: which runs it follows, for the log
     :param digest: of its arguments
+    :param environment: where its connection leads: a position of another one says nothing
     """
 
-    def __init__(self, store: Store, *, watcher: str, follows: str, digest: str, log: Log) -> None:
+    def __init__(
+        self, store: Store, *, watcher: str, follows: str, digest: str, environment: Environment, log: Log
+    ) -> None:
+        self.environment = environment
         self._store = store
-        self._watcher = watcher
-        self._follows = follows
-        self._digest = digest
+        self._watcher, self._follows = watcher, follows
+        self._marks = {"digest": digest, "environment": list(environment)}
         self._log = log
-        self._outage = Outage(f"{watcher}: its position cannot be stored", log)
-        self._origin, self._remark = "begins at", ""
+        self._outage = Outage(
+            f"{watcher}: its position cannot be stored", log, then="events are sent meanwhile"
+        )
+        self._origin = "begins at"
+        self._next: Position | None = None  # where it is, to be stored
+        self._arrived: Position | None = None  # up to where its events have certainly arrived
         self._stored: Position | None = None
-        self._next: Position | None = None  # what is to be stored
-        self._stored_at = -_IDLE_INTERVAL
+        self._saved_at = -math.inf
         self._task: asyncio.Task[None] | None = None
-        self._is_shared = self._is_elsewhere = False
+        self._is_shared = False
 
     async def load(self) -> Position | None:
         """Return where it is, None if it begins."""
-        if self._next is not None or self._is_elsewhere:
-            return self._next
-        stored = await self._store.load()
-        newest = max(_objects(stored), key=lambda one: one.get("saved_at", 0), default={})
-        position = Position.from_json(newest.get("position"))
-        if position is not None:
-            is_changed = newest.get("digest") != self._digest
-            self._origin = "continues from"
-            self._remark = ", where it was before its arguments were changed" if is_changed else ""
-        elif stored:
-            self._remark = "; what was stored of it is invalid"
-        elif not self._store.outlives_arguments:
-            self._remark = "; before Airflow 3.3 it begins anew when its arguments are changed"
-        return position
+        if self._next is None and (stored := await self._store.load()):
+            newest = max(_objects(stored), key=lambda one: str(one.get("saved_at")), default={})
+            position = Position.from_json(newest)
+            if position is None:
+                self._origin = "begins, as what was stored of it is invalid, at"
+            elif newest.get("environment") != self._marks["environment"]:
+                self._origin = "begins, as its connection leads to another environment now, at"
+            else:
+                self._origin = "continues from"
+                self._next = self._stored = position
+        return self._next
 
     async def begin(self, position: Position) -> None:
-        """Store where it begins or continues, before anything is sent."""
-        if self._stored is None:
+        """Store where it begins or continues, before anything is sent; later, where that fails."""
+        if self._arrived is not None:
+            return
+        self._next = self._arrived = position
+        remark = ""
+        try:
             await self._save(position)
-            where = f"{self._origin} {position.until}{self._remark}"
-            self._log.info("%s %s. It follows %s", self._watcher, where, self._follows)
-            self._next = position
+        except Exception as error:
+            self._failed(error)
+            remark = f"; this cannot be stored yet: {self._at_restart}"
+            self._save_later()
+        where = f"{self._origin} {position.until}{remark}"
+        self._log.info("%s %s. It follows %s", self._watcher, where, self._follows)
 
     def passed(self, position: Position, *, has_sent: bool) -> None:
         """Take in where it is now, and whether it has sent events on its way."""
-        loop = asyncio.get_running_loop()
-        is_due = has_sent or loop.time() >= self._stored_at + _IDLE_INTERVAL
+        is_due = has_sent or asyncio.get_running_loop().time() >= self._saved_at + _IDLE_INTERVAL
         if is_due and position != self._stored:
             self._next = position
-            if self._task is None or self._task.done():
-                self._task = loop.create_task(self._save_late())
-
-    def connection_changed(self, conn_id: str, *, is_elsewhere: bool) -> None:
-        """Continue with another key; in another environment, where it was says nothing: begin there."""
-        if not is_elsewhere:
-            self._log.info("%s uses the values that connection %r has now", self._watcher, conn_id)
-            return
-        text = "%s begins anew, as connection %r leads to another environment now"
-        self._log.warning(text, self._watcher, conn_id)
-        self.close()
-        self._next = self._stored = None
-        self._is_elsewhere, self._origin, self._remark = True, "begins at", ""
+            self._save_later()
 
     def close(self) -> None:
         """Store nothing more: what was sent last may not arrive."""
         if self._task is not None:
             self._task.cancel()
 
-    async def _save_late(self) -> None:
+    def _save_later(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._save_once_arrived())
+
+    async def _save_once_arrived(self) -> None:
         """Store each position two answers and pauses after it was passed, until the last one is stored."""
-        loop = asyncio.get_running_loop()
         before_last: Position | None = None
         last: Position | None = None
         while self._stored != self._next:
             position = self._next
             try:
                 self._check_owner(await self._store.load())
-                if before_last is not None and before_last != self._stored:
-                    await self._save(before_last)
+                self._arrived = before_last or self._arrived
+                if self._arrived is not None and self._arrived != self._stored:
+                    await self._save(self._arrived)
             except Exception as error:
-                # Any error: storing goes through Airflow's supervisor, its API and its database.
-                self._outage.failed(safe_text(error), loop.time())
+                self._failed(error)
                 before_last = last = None
                 await asyncio.sleep(RETRY_PAUSE)
             else:
-                self._outage.worked(loop.time())
+                self._outage.worked()
                 before_last, last = last, position
                 await asyncio.sleep(_PASSED_ON_AFTER)
 
     async def _save(self, position: Position) -> None:
-        value = {"position": position.to_json(), "digest": self._digest, "saved_at": time.time()}
-        await self._store.save(value)
-        self._stored, self._stored_at = position, asyncio.get_running_loop().time()
+        await self._store.save({**position.to_json(), **self._marks, "saved_at": time.time()})
+        self._stored, self._saved_at = position, asyncio.get_running_loop().time()
+
+    def _failed(self, error: Exception) -> None:
+        # Any error: storing goes through Airflow's supervisor, its API and its database.
+        self._outage.failed(f"{self._at_restart}: {safe_text(error)}")
+
+    @property
+    def _at_restart(self) -> str:
+        if self._stored is None:
+            return "if the triggerer restarts first, the watcher begins then, and earlier ends may be lost"
+        return f"if the triggerer restarts first, ends since {self._stored.until} are sent again"
 
     def _check_owner(self, stored: list[Any]) -> None:
-        if not self._is_shared and any(one.get("digest") != self._digest for one in _objects(stored)):
+        is_ours = all(one.get("digest") == self._marks["digest"] for one in _objects(stored))
+        if not (is_ours or self._is_shared or math.isinf(self._saved_at)):
             self._is_shared = True
             self._log.error(
                 "%s: another watcher of its asset has this name, and overwrites its position, so that events "

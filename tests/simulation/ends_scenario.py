@@ -62,7 +62,7 @@ class Watcher:
     filter: EndFilter
     clock: Clock
     chance: random.Random
-    stored: str | None = None
+    stored: dict[str, Any] | None = None
     first: Position | None = None
     events: list[tuple[str, float]] = field(default_factory=list)
     kills: list[float] = field(default_factory=list)
@@ -73,7 +73,8 @@ class Watcher:
         arrived_at = 0.0
         try:
             settings = (await get_hook(CONN_ID)).settings
-            with follow_ends(settings, self.filter, Position.from_json(self.stored)) as (feed, follower):
+            position = Position.from_json(self.stored) if self.stored else None
+            with follow_ends(settings, self.filter, position) as (feed, follower):
                 while follower.position is None:
                     await feed.polled()
                 if self.stored is None:
@@ -91,7 +92,7 @@ class Watcher:
             for task in saves:
                 task.cancel()
 
-    async def _arrive(self, run_ids: list[str], position: str, at: float) -> None:
+    async def _arrive(self, run_ids: list[str], position: dict[str, Any], at: float) -> None:
         """Let events arrive in order, each batch before its position is saved."""
         sent_at = self.clock.now
         await asyncio.sleep(at - sent_at)
