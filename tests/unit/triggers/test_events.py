@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import random
 import re
@@ -218,6 +219,21 @@ def world(server, network, client, clock, keep_log, monkeypatch: pytest.MonkeyPa
     return make
 
 
+@pytest.fixture
+def one(world) -> World:
+    return world()
+
+
+def in_virtual_time(test: Callable[..., Any]) -> Callable[..., None]:
+    """Let a test be run in virtual time."""
+
+    @functools.wraps(test)
+    def run(one: World, **fixtures: Any) -> None:
+        one.run(lambda: test(one=one, **fixtures))
+
+    return run
+
+
 @pytest.mark.parametrize("seed", range(32))
 def test_kills_pauses_and_outages_lose_nothing_and_little_is_sent_again(seed: int, world, lost) -> None:
     one = world(seed)
@@ -253,123 +269,99 @@ def test_kills_pauses_and_outages_lose_nothing_and_little_is_sent_again(seed: in
         assert all(any(0 <= moment - at <= 12 for moment in one.moments) for at in sent_again)
 
 
-def test_an_event_says_what_is_known_of_its_run(world) -> None:
-    one = world()
-
-    async def main() -> None:
-        one.start(statuses=["COMPLETED", "FAILED"])
-        await asyncio.sleep(10)
-        run = one.server.add_run("FAILED", task_identifier="process-order", tags=["big", "eu"])
-        one.add_ends(1, task_identifier="another-task")
-        await asyncio.sleep(10)
-        [(_, payload)] = one.database.events
-        times = [datetime.fromisoformat(payload.pop(name)) for name in ("created_at", "finished_at")]
-        assert times == sorted(times)
-        assert times[0].utcoffset() == timedelta(0)
-        assert payload == {
-            "run_id": run.id,
-            "run_url": f"https://trigger.test/runs/{run.id}",
-            "status": "FAILED",
-            "task_identifier": "process-order",
-            "tags": ["big", "eu"],
-        }
-
-    one.run(main)
+@in_virtual_time
+async def test_an_event_says_what_is_known_of_its_run(one) -> None:
+    one.start(statuses=["COMPLETED", "FAILED"])
+    await asyncio.sleep(10)
+    run = one.server.add_run("FAILED", task_identifier="process-order", tags=["big", "eu"])
+    one.add_ends(1, task_identifier="another-task")
+    await asyncio.sleep(10)
+    [(_, payload)] = one.database.events
+    times = [datetime.fromisoformat(payload.pop(name)) for name in ("created_at", "finished_at")]
+    assert times == sorted(times)
+    assert times[0].utcoffset() == timedelta(0)
+    assert payload == {
+        "run_id": run.id,
+        "run_url": f"https://trigger.test/runs/{run.id}",
+        "status": "FAILED",
+        "task_identifier": "process-order",
+        "tags": ["big", "eu"],
+    }
 
 
-def test_what_ends_after_the_first_start_is_sent_once_in_order(world) -> None:
-    one = world()
-
-    async def main() -> None:
-        one.add_end("before")
-        await asyncio.sleep(1)
-        for name, after in (("c", 5.0), ("b", 3.0), ("a", 60.0)):
-            one.add_end(name, after=after)
-        one.start()
-        await asyncio.sleep(80)
-        assert list(one.events) == ["run_b", "run_c", "run_a"]
-        assert all(len(times) == 1 for times in one.events.values())
-
-    one.run(main)
+@in_virtual_time
+async def test_what_ends_after_the_first_start_is_sent_once_in_order(one) -> None:
+    one.add_end("before")
+    await asyncio.sleep(1)
+    for name, after in (("c", 5.0), ("b", 3.0), ("a", 60.0)):
+        one.add_end(name, after=after)
+    one.start()
+    await asyncio.sleep(80)
+    assert list(one.events) == ["run_b", "run_c", "run_a"]
+    assert all(len(times) == 1 for times in one.events.values())
 
 
-def test_however_many_watchers_there_are_one_query_each_2_s_serves_all(world) -> None:
-    one = world()
-
-    async def main() -> None:
-        one.start()
-        tags = [["t", str(number)] for number in range(100)]
-        jobs = [asyncio.ensure_future(one.hear(60, name=tag[1], tags=tag)) for tag in tags]
-        await asyncio.sleep(10)
-        before = len(one.network.sent("query"))
-        for tag in tags:
-            one.add_end(tag[1], after=1.0, tags=tag)
-        await asyncio.sleep(20)
-        assert len(one.network.sent("query")) - before <= 10
-        assert await asyncio.gather(*jobs) == [[tag[1]] for tag in tags]
-
-    one.run(main)
+@in_virtual_time
+async def test_however_many_watchers_there_are_one_query_each_2_s_serves_all(one) -> None:
+    one.start()
+    tags = [["t", str(number)] for number in range(100)]
+    jobs = [asyncio.ensure_future(one.hear(60, name=tag[1], tags=tag)) for tag in tags]
+    await asyncio.sleep(10)
+    before = len(one.network.sent("query"))
+    for tag in tags:
+        one.add_end(tag[1], after=1.0, tags=tag)
+    await asyncio.sleep(20)
+    assert len(one.network.sent("query")) - before <= 10
+    assert await asyncio.gather(*jobs) == [[tag[1]] for tag in tags]
 
 
-def test_who_is_far_behind_does_not_hold_up_the_others(world, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = world()
+@in_virtual_time
+async def test_who_is_far_behind_does_not_hold_up_the_others(one, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_PAGE_SIZE", "_MOST_WAITING"):
         monkeypatch.setattr(reader, name, 100)
-
-    async def main() -> None:
-        one.start()
-        await asyncio.sleep(10)
-        one.kill()
-        wanted = one.add_ends(1500, within=15)
-        await asyncio.sleep(20)
-        one.start()
-        other = {"name": "other", "task_identifiers": "other"}
-        quick = asyncio.ensure_future(one.hear(15, **other))
-        await asyncio.sleep(5)
-        one.add_end("x", task_identifier="other")
-        assert await quick == ["x"]
-        assert len(one.events) < 500
-        await asyncio.sleep(90)
-        assert one.events.keys() == set(wanted)
-        assert all(len(times) == 1 for times in one.events.values())
-
-    one.run(main)
+    one.start()
+    await asyncio.sleep(10)
+    one.kill()
+    wanted = one.add_ends(1500, within=15)
+    await asyncio.sleep(20)
+    one.start()
+    other = {"name": "other", "task_identifiers": "other"}
+    quick = asyncio.ensure_future(one.hear(15, **other))
+    await asyncio.sleep(5)
+    one.add_end("x", task_identifier="other")
+    assert await quick == ["x"]
+    assert len(one.events) < 500
+    await asyncio.sleep(90)
+    assert one.events.keys() == set(wanted)
+    assert all(len(times) == 1 for times in one.events.values())
 
 
 @pytest.mark.parametrize("acknowledged_as", ["CANCELED", "COMPLETED"])
-def test_a_canceled_run_is_sent_as_it_ends_for_good(acknowledged_as: str, world) -> None:
-    one = world()
-
-    async def main() -> None:
-        one.start(statuses=["COMPLETED", "CANCELED"])
-        await asyncio.sleep(10)
-        is_late = acknowledged_as == "COMPLETED"
-        run = one.server.add_run(
-            "EXECUTING",
-            task_identifier="process-order",
-            acknowledge_after=20.0,
-            completes_despite_cancel=is_late,
-        )
-        one.server.runs[run.id].cancel()
-        await asyncio.sleep(60)
-        assert [payload["status"] for _, payload in one.database.events] == [acknowledged_as]
-
-    one.run(main)
+@in_virtual_time
+async def test_a_canceled_run_is_sent_as_it_ends_for_good(acknowledged_as: str, one) -> None:
+    one.start(statuses=["COMPLETED", "CANCELED"])
+    await asyncio.sleep(10)
+    is_late = acknowledged_as == "COMPLETED"
+    run = one.server.add_run(
+        "EXECUTING",
+        task_identifier="process-order",
+        acknowledge_after=20.0,
+        completes_despite_cancel=is_late,
+    )
+    one.server.runs[run.id].cancel()
+    await asyncio.sleep(60)
+    assert [payload["status"] for _, payload in one.database.events] == [acknowledged_as]
 
 
-def test_an_error_of_ours_ends_no_watcher(world, answer, caplog: pytest.LogCaptureFixture) -> None:
-    one = world()
-
-    async def main() -> None:
-        one.start()
-        await asyncio.sleep(10)
-        rows = {"results": [{"run_id": "run_odd", "status": "Completed"}]}
-        one.network.fault("query", answer(200, rows))
-        one.add_end("a", after=5.0)
-        await asyncio.sleep(30)
-        assert list(one.events) == ["run_a"]
-
-    one.run(main)
+@in_virtual_time
+async def test_an_error_of_ours_ends_no_watcher(one, answer, caplog: pytest.LogCaptureFixture) -> None:
+    one.start()
+    await asyncio.sleep(10)
+    rows = {"results": [{"run_id": "run_odd", "status": "Completed"}]}
+    one.network.fault("query", answer(200, rows))
+    one.add_end("a", after=5.0)
+    await asyncio.sleep(30)
+    assert list(one.events) == ["run_a"]
     assert ["could not be read" in line for line in caplog.messages] == [True]
 
 
@@ -380,23 +372,19 @@ def test_an_error_of_ours_ends_no_watcher(world, answer, caplog: pytest.LogCaptu
         (404, {"error": "Not found"}, "asset watchers need a server with the query"),
     ],
 )
-def test_while_the_query_fails_this_is_logged_once_a_minute_and_nothing_is_lost(
-    status: int, body: Any, reason: str, world, answer, caplog: pytest.LogCaptureFixture
+@in_virtual_time
+async def test_while_the_query_fails_this_is_logged_once_a_minute_and_nothing_is_lost(
+    status: int, body: Any, reason: str, one, answer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = world()
     caplog.set_level("INFO", ends.__name__)
-
-    async def main() -> None:
-        one.start()
-        await asyncio.sleep(30)
-        one.network.fault("query", answer(status, body), times=1000)
-        one.add_end("a", after=100.0)
-        await asyncio.sleep(140)
-        one.network.repair()
-        await asyncio.sleep(30)
-        assert list(one.events) == ["run_a"]
-
-    one.run(main)
+    one.start()
+    await asyncio.sleep(30)
+    one.network.fault("query", answer(status, body), times=1000)
+    one.add_end("a", after=100.0)
+    await asyncio.sleep(140)
+    one.network.repair()
+    await asyncio.sleep(30)
+    assert list(one.events) == ["run_a"]
     *lines, last = (record.getMessage() for record in caplog.records if record.name == ends.__name__)
     told = "Connection 'trigger_dev_default': ends of runs cannot be read"
     assert [line.startswith(f"{told} for ") and reason in line for line in lines] == [True] * 3
@@ -404,78 +392,66 @@ def test_while_the_query_fails_this_is_logged_once_a_minute_and_nothing_is_lost(
 
 
 @pytest.mark.parametrize("begins", ["before", "after"])
-def test_an_end_in_the_future_hides_no_other(begins: str, world) -> None:
-    one = world()
-
-    async def main() -> None:
-        if begins == "before":
-            one.start()
-            await asyncio.sleep(10)
-        run = one.add_end("wrong")
-        one.server.runs[run.id].finished_at = run.created_at + timedelta(hours=1)
-        await asyncio.sleep(10)
-        if begins == "after":
-            one.start()
-        one.add_end("right", after=60.0)
-        await asyncio.sleep(90)
-        one.kill()
+@in_virtual_time
+async def test_an_end_in_the_future_hides_no_other(begins: str, one) -> None:
+    if begins == "before":
         one.start()
-        one.add_end("later", after=10.0)
-        await asyncio.sleep(30)
-        wanted = ["run_right", "run_later"]
-        assert list(one.events) == (wanted if begins == "after" else ["run_wrong", *wanted])
-        assert all(len(times) == 1 for times in one.events.values())
-
-    one.run(main)
+        await asyncio.sleep(10)
+    run = one.add_end("wrong")
+    one.server.runs[run.id].finished_at = run.created_at + timedelta(hours=1)
+    await asyncio.sleep(10)
+    if begins == "after":
+        one.start()
+    one.add_end("right", after=60.0)
+    await asyncio.sleep(90)
+    one.kill()
+    one.start()
+    one.add_end("later", after=10.0)
+    await asyncio.sleep(30)
+    wanted = ["run_right", "run_later"]
+    assert list(one.events) == (wanted if begins == "after" else ["run_wrong", *wanted])
+    assert all(len(times) == 1 for times in one.events.values())
 
 
 @pytest.mark.parametrize("has_ended", [True, False])
 @pytest.mark.parametrize("skew", [-3600.0, -30.0, 30.0, 3600.0])
-def test_a_wrong_clock_hides_no_end_after_the_first_start(
-    skew: float, has_ended: bool, world, clock, monkeypatch: pytest.MonkeyPatch
+@in_virtual_time
+async def test_a_wrong_clock_hides_no_end_after_the_first_start(
+    skew: float, has_ended: bool, one, clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = world()
     monkeypatch.setattr(ends, "time", SimpleNamespace(time=lambda: clock.time() + skew))
-
-    async def main() -> None:
-        if has_ended:
-            one.add_end("before", tags=["x"])
-            await asyncio.sleep(10)
-        one.start()
-        one.add_end("first", after=5.0)
-        await asyncio.sleep(30)
-        one.kill()
-        one.add_end("second")
-        await asyncio.sleep(5)
-        one.start()
-        await asyncio.sleep(20)
-        assert {"run_first", "run_second"} == one.events.keys()
-
-    one.run(main)
+    if has_ended:
+        one.add_end("before", tags=["x"])
+        await asyncio.sleep(10)
+    one.start()
+    one.add_end("first", after=5.0)
+    await asyncio.sleep(30)
+    one.kill()
+    one.add_end("second")
+    await asyncio.sleep(5)
+    one.start()
+    await asyncio.sleep(20)
+    assert {"run_first", "run_second"} == one.events.keys()
 
 
 @pytest.mark.parametrize("text", ["it's", "C:\\new", "\\\\temp\\", "a\\'b", "''", "new\nline", "%_"])
 @pytest.mark.parametrize("is_task", [True, False])
-def test_any_text_finds_its_runs(text: str, is_task: bool, world) -> None:
-    one = world()
-
-    async def main() -> None:
-        one.start(**({"task_identifiers": text} if is_task else {"task_identifiers": None, "tags": text}))
-        await asyncio.sleep(10)
-        one.add_end("other", tags=["x"])
-        one.add_end("a", **({"task_identifier": text} if is_task else {"tags": [text]}))
-        await asyncio.sleep(10)
-        assert list(one.events) == ["run_a"]
-
-    one.run(main)
+@in_virtual_time
+async def test_any_text_finds_its_runs(text: str, is_task: bool, one) -> None:
+    one.start(**({"task_identifiers": text} if is_task else {"task_identifiers": None, "tags": text}))
+    await asyncio.sleep(10)
+    one.add_end("other", tags=["x"])
+    one.add_end("a", **({"task_identifier": text} if is_task else {"tags": [text]}))
+    await asyncio.sleep(10)
+    assert list(one.events) == ["run_a"]
 
 
 @pytest.mark.parametrize("what", ["connection", "Get"])
-def test_whatever_fails_at_first_is_tried_again_and_said_once_a_minute(
-    what: str, world, monkeypatch: pytest.MonkeyPatch
+@in_virtual_time
+async def test_whatever_fails_at_first_is_tried_again_and_said_once_a_minute(
+    what: str, one, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An exception would end the trigger, and Airflow start it again each second."""
-    one = world()
     fetch = fetching.fetch_shielded
 
     async def fetch_later(conn_id: str) -> Any:
@@ -483,19 +459,16 @@ def test_whatever_fails_at_first_is_tried_again_and_said_once_a_minute(
             raise connection_not_found(conn_id)
         return await fetch(conn_id)
 
-    async def main() -> None:
-        if what == "Get":
-            one.fail(what)
-        monkeypatch.setattr(fetching, "fetch_shielded", fetch_later)
-        one.start()
-        await asyncio.sleep(150)
-        one.database.failure = None
-        await asyncio.sleep(20)
-        wanted = one.add_ends(1)
-        await asyncio.sleep(10)
-        assert list(one.events) == wanted
-
-    one.run(main)
+    if what == "Get":
+        one.fail(what)
+    monkeypatch.setattr(fetching, "fetch_shielded", fetch_later)
+    one.start()
+    await asyncio.sleep(150)
+    one.database.failure = None
+    await asyncio.sleep(20)
+    wanted = one.add_ends(1)
+    await asyncio.sleep(10)
+    assert list(one.events) == wanted
     reason = "Connection 'trigger_dev_default' " if what == "connection" else "AirflowRuntimeError"
     told = "Watcher 'orders' does not work for "
     *failures, begins, over = one.log.lines
@@ -506,30 +479,26 @@ def test_whatever_fails_at_first_is_tried_again_and_said_once_a_minute(
 
 
 @pytest.mark.parametrize("since", ["start", "later"])
-def test_while_its_position_cannot_be_stored_no_end_is_lost_and_the_log_says_what_a_restart_does(
-    since: str, world
+@in_virtual_time
+async def test_while_its_position_cannot_be_stored_no_end_is_lost_and_the_log_says_what_a_restart_does(
+    since: str, one
 ) -> None:
-    one = world()
-
-    async def main() -> None:
-        if since == "start":
-            one.fail("Put")
-        one.start()
-        await asyncio.sleep(10)
+    if since == "start":
         one.fail("Put")
-        wanted = one.add_ends(40, within=140)
-        await asyncio.sleep(150)
-        assert one.events.keys() == set(wanted)
-        one.database.failure = None
-        await asyncio.sleep(30)
-        one.kill()
-        wanted += one.add_ends(1)
-        one.start()
-        await asyncio.sleep(20)
-        assert one.events.keys() == set(wanted)
-        assert all(len(times) == 1 for times in one.events.values())
-
-    one.run(main)
+    one.start()
+    await asyncio.sleep(10)
+    one.fail("Put")
+    wanted = one.add_ends(40, within=140)
+    await asyncio.sleep(150)
+    assert one.events.keys() == set(wanted)
+    one.database.failure = None
+    await asyncio.sleep(30)
+    one.kill()
+    wanted += one.add_ends(1)
+    one.start()
+    await asyncio.sleep(20)
+    assert one.events.keys() == set(wanted)
+    assert all(len(times) == 1 for times in one.events.values())
     begins, *_, restarts = (line for line in one.log.lines if "It follows runs of" in line)
     if since == "start":
         restart = "if the triggerer restarts first, the watcher begins then, and earlier ends may be lost"
@@ -543,25 +512,18 @@ def test_while_its_position_cannot_be_stored_no_end_is_lost_and_the_log_says_wha
     assert restarts.startswith("Watcher 'orders' continues from 20")
 
 
-CHANGED = {"statuses": ["COMPLETED", "FAILED"]}
-
-
 @pytest.mark.parametrize("has_states", [False, pytest.param(True, marks=needs_states)])
 @pytest.mark.parametrize("changed", [{}, {"statuses": ["COMPLETED", "FAILED"]}])
-def test_a_restart_says_from_where_it_continues(changed: dict[str, Any], has_states: bool, world) -> None:
-    one = world()
+@in_virtual_time
+async def test_a_restart_says_from_where_it_continues(changed: dict[str, Any], has_states: bool, one) -> None:
     one.has_states = has_states
-
-    async def main() -> None:
-        one.start()
-        await asyncio.sleep(20)
-        one.kill()
-        one.add_ends(1)
-        await asyncio.sleep(60)
-        one.start(**changed)
-        await asyncio.sleep(20)
-
-    one.run(main)
+    one.start()
+    await asyncio.sleep(20)
+    one.kill()
+    one.add_ends(1)
+    await asyncio.sleep(60)
+    one.start(**changed)
+    await asyncio.sleep(20)
     begin, restart = one.log.lines
     at = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\. It follows runs of process-order that end as COMPLETED"
     assert re.fullmatch(f"Watcher 'orders' begins at {at}", begin)
@@ -571,105 +533,80 @@ def test_a_restart_says_from_where_it_continues(changed: dict[str, Any], has_sta
 
 
 @needs_states
-def test_two_watchers_of_an_asset_with_one_name_are_an_error_in_the_log(world) -> None:
-    one = world()
+@in_virtual_time
+async def test_two_watchers_of_an_asset_with_one_name_are_an_error_in_the_log(one) -> None:
     one.has_states = True
-
-    async def main() -> None:
-        one.start()
-        await asyncio.sleep(10)
-        first, one.triggerer = one.triggerer, None
-        one.start(tags="eu")
-        one.add_ends(20, within=60)
-        await asyncio.sleep(70)
-        first.kill()
-
-    one.run(main)
+    one.start()
+    await asyncio.sleep(10)
+    first, one.triggerer = one.triggerer, None
+    one.start(tags="eu")
+    one.add_ends(20, within=60)
+    await asyncio.sleep(70)
+    first.kill()
     [line] = {line for line in one.log.of("error")}
     assert line.startswith(
         "Watcher 'orders': another watcher of its asset has this name, and overwrites its "
     )
 
 
-def test_what_is_stored_may_be_anything(world) -> None:
-    one, values = world(), ('{"until": 5}', "[]", "null", "nonsense")
-
-    async def main() -> None:
+@in_virtual_time
+async def test_what_is_stored_may_be_anything(one) -> None:
+    values = ('{"until": 5}', "[]", "null", "nonsense")
+    one.start()
+    await asyncio.sleep(10)
+    [key] = one.database.variables
+    for value in values:
+        one.kill()
+        one.database.variables[key] = value
         one.start()
         await asyncio.sleep(10)
-        [key] = one.database.variables
-        for value in values:
-            one.kill()
-            one.database.variables[key] = value
-            one.start()
-            await asyncio.sleep(10)
-            one.database.variables[key] = value
-            one.add_ends(1)
-            await asyncio.sleep(20)
-            assert '"until": "20' in one.database.variables[key]
-
-    one.run(main)
+        one.database.variables[key] = value
+        one.add_ends(1)
+        await asyncio.sleep(20)
+        assert '"until": "20' in one.database.variables[key]
     begins = "Watcher 'orders' begins, as what was stored of it is invalid, at 20"
     assert len([line for line in one.log.lines if line.startswith(begins)]) == len(values)
 
 
-def test_all_watchers_together_send_25_events_a_second(world) -> None:
+@in_virtual_time
+async def test_all_watchers_together_send_25_events_a_second(one) -> None:
     """The triggerer sends no heartbeat while it stores events, and its triggers would be taken away."""
-    one = world()
-
-    async def main() -> None:
-        one.start()
-        other = TriggerRunEventTrigger(name="other", tags="eu")
-        await asyncio.sleep(10)
-        one.add_ends(400)
-
-        async def count() -> None:
-            async for event in other.run():
-                sent.append((one.clock.now, event.payload))
-
-        counting = asyncio.ensure_future(count())
-        await asyncio.sleep(60)
-        counting.cancel()
-
-    sent: list[Any] = one.database.events
-    one.run(main)
-    times = sorted(at for at, _ in sent)
-    assert len(times) >= 400
-    assert max(times) - min(times) >= len(times) / 25 - 4
+    one.start()
+    others = [asyncio.ensure_future(one.hear(60, name=name, tags="eu")) for name in ("a", "b")]
+    await asyncio.sleep(10)
+    one.add_ends(400)
+    begun = one.clock.now
+    while one.clock.now < begun + 10:
+        await asyncio.sleep(1)
+    assert len(one.events) <= 10 * 25 / 3 + 50
+    await asyncio.sleep(45)
+    assert len(one.events) == len(await others[0]) == len(await others[1]) == 400
 
 
-def test_it_ends_with_the_event_loop(world) -> None:
+@in_virtual_time
+async def test_it_ends_with_the_event_loop(one) -> None:
     """The process of a triggerer whose supervisor was killed would never end."""
-    one = world()
-
-    async def main() -> None:
-        one.start()
-        await asyncio.sleep(10)
-        others = [TriggerRunEventTrigger(name=str(number), tags="eu").run() for number in range(10)]
-        begins = [asyncio.ensure_future(anext(other)) for other in others]
-        await asyncio.sleep(10)
-        one.add_ends(1)
-        await asyncio.gather(*begins)
-        one.triggerer.kill()
-        await asyncio.sleep(0)
-        now = one.clock.now
-        await asyncio.get_running_loop().shutdown_asyncgens()
-        assert one.clock.now == now
-
-    one.run(main)
+    one.start()
+    await asyncio.sleep(10)
+    others = [TriggerRunEventTrigger(name=str(number), tags="eu").run() for number in range(10)]
+    begins = [asyncio.ensure_future(anext(other)) for other in others]
+    await asyncio.sleep(10)
+    one.add_ends(1)
+    await asyncio.gather(*begins)
+    one.triggerer.kill()
+    await asyncio.sleep(0)
+    now = one.clock.now
+    await asyncio.get_running_loop().shutdown_asyncgens()
+    assert one.clock.now == now
 
 
-def test_while_nothing_happens_it_stores_nothing(world) -> None:
-    one = world()
-
-    async def main() -> None:
-        one.start()
-        await asyncio.sleep(10)
-        stored = dict(one.database.variables)
-        await asyncio.sleep(600)
-        assert one.database.variables == stored
-
-    one.run(main)
+@in_virtual_time
+async def test_while_nothing_happens_it_stores_nothing(one) -> None:
+    one.start()
+    await asyncio.sleep(10)
+    stored = dict(one.database.variables)
+    await asyncio.sleep(600)
+    assert one.database.variables == stored
 
 
 @pytest.mark.parametrize("change", ["key", "revoked key", "mistyped key", "host", "unreachable"])
