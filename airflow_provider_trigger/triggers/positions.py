@@ -47,7 +47,8 @@ class Positions:
         self.environment = environment
         self._store = store
         self._watcher, self._follows = watcher, follows
-        self._marks = {"digest": digest, "environment": list(environment)}
+        _, *leads_to = environment  # another connection's id is no other environment
+        self._marks = {"digest": digest, "environment": leads_to}
         self._log = log
         self._outage = Outage(
             f"{watcher}: its position cannot be stored", log, then="events are sent meanwhile"

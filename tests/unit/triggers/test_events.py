@@ -31,7 +31,7 @@ from airflow_provider_trigger.testing import TriggerDevServer
 if not airflow_has.WATCHERS:
     pytest.skip("this Airflow has no watchers", allow_module_level=True)
 
-from airflow.sdk import Asset
+from airflow.sdk import Asset, Connection
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse
@@ -188,13 +188,11 @@ class World:
 
 @pytest.fixture
 def world(server, network, client, clock, keep_log, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
-    fields = {"conn_type": "trigger_dev", "host": "trigger.test", "password": server.secret_key}
-    monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(fields))
-    fetched = asyncio.run(fetching.fetch_on_loop("trigger_dev_default"))
-
     async def fetch(conn_id: str) -> Any:
         await asyncio.sleep(0.05)
-        return fetched
+        return Connection(
+            conn_id=conn_id, conn_type="trigger_dev", host="trigger.test", password=server.secret_key
+        )
 
     async def send(step: Send) -> Reply:
         await asyncio.sleep(0.05)
@@ -513,7 +511,9 @@ async def test_while_its_position_cannot_be_stored_no_end_is_lost_and_the_log_sa
 
 
 @pytest.mark.parametrize("has_states", [False, pytest.param(True, marks=needs_states)])
-@pytest.mark.parametrize("changed", [{}, {"statuses": ["COMPLETED", "FAILED"]}])
+@pytest.mark.parametrize(
+    "changed", [{}, {"statuses": ["COMPLETED", "FAILED"]}, {"trigger_dev_conn_id": "the_same_in_other_words"}]
+)
 @in_virtual_time
 async def test_a_restart_says_from_where_it_continues(changed: dict[str, Any], has_states: bool, one) -> None:
     one.has_states = has_states
@@ -613,8 +613,6 @@ async def test_while_nothing_happens_it_stores_nothing(one) -> None:
 def test_it_follows_its_connection_and_begins_anew_on_another_host(
     change: str, world, server, network, wire, go_by, clock, answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow.sdk import Connection
-
     one, elsewhere = world(), TriggerDevServer(clock=clock.time, secret_key=server.secret_key)
     hosts = {"trigger.test": network, "there.test": Network(elsewhere, answer)}
     is_elsewhere = change in ("host", "unreachable")
