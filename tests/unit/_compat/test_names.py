@@ -62,14 +62,11 @@ def test_airflows_helper_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPa
     assert connection == "the connection mine"
 
 
-@pytest.mark.parametrize(("value", "expected"), [("True", True), ("False", False)])
-def test_airflows_settings_are_read_when_they_are_used(
-    value: str, expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_airflows_settings_are_read_when_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (_compat.default_deferrable(), _compat.default_queue()) == (False, "default")
-    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", value)
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
     monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_QUEUE", "gpu")
-    assert (_compat.default_deferrable(), _compat.default_queue()) == (expected, "gpu")
+    assert (_compat.default_deferrable(), _compat.default_queue()) == (True, "gpu")
 
 
 @pytest.mark.parametrize(

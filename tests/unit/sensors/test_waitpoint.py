@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -119,49 +120,31 @@ def test_a_token_that_has_timed_out_fails_it_at_once_and_for_good(
 def test_data_of_an_unknown_type_fail_it_for_good(options: dict[str, Any], context, wire, answer) -> None:
     kind = {"output": "waitpoints/waitpoint_1/token.json", "outputType": "application/store"}
     wire.script = lambda _: answer(200, {"id": "waitpoint_1", "status": "COMPLETED"} | kind)
-    with pytest.raises(AirflowFailException) as raised:
+    with pytest.raises(
+        AirflowFailException, match=r"is COMPLETED, but .* of the type 'application/store', w"
+    ):
         sensor("waitpoint_1", **options).execute(context)
-    assert str(raised.value) == (
-        "Waitpoint token waitpoint_1 of connection 'trigger_dev_default' is COMPLETED, but its output is of "
-        "the type 'application/store', which this provider does not read"
-    )
 
 
 # Which token is meant
 
 
-INVALID: list[Any] = [
-    None,
-    "",
-    "None",
-    [],
-    ["waitpoint_1", "waitpoint_2"],
-    f"https://trigger.test/callback/{HASH}",
-    [f"https://trigger.test/api/v1/waitpoints/tokens/waitpoint_{n}/callback/{HASH}" for n in "ab"],
-]
-
-
-@pytest.mark.parametrize("value", INVALID)
-def test_what_is_not_exactly_one_token_is_an_error_without_its_secret(
-    value: Any, server, context, log
-) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [None, "", "None", [], ["waitpoint_1", "waitpoint_2"], f"https://trigger.test/callback/{HASH}"],
+)
+def test_what_is_not_exactly_one_token_is_an_error_without_its_secret(value, server, context, log) -> None:
     with pytest.raises(ValueError, match=r"WaitpointTokenSensor 'wait': .*token") as parsed:
         sensor(value)
     made = sensor("{{ rendered }}")
     made.token_id = value
-    for options in MODES:
-        vars(made).update(options)
-        with pytest.raises(AirflowFailException, match=r"WaitpointTokenSensor 'wait': .*token") as raised:
-            made.execute(context)
-        assert HASH[:8] not in f"{raised.value} {parsed.value} {log.lines}"
+    with pytest.raises(AirflowFailException, match=r"WaitpointTokenSensor 'wait': .*token") as raised:
+        made.execute(context)
+    assert HASH[:8] not in f"{raised.value} {parsed.value} {log.lines}"
     assert server.requests == []
 
 
 # A token that no check has shown
-
-
-def retrieved(server) -> int:
-    return sum("waitpoint" in request.path for request in server.requests)
 
 
 @pytest.mark.parametrize("may_read_runs", [True, False])
@@ -175,37 +158,32 @@ def test_an_unknown_token_fails_it_for_good_after_retry_for(
     for seconds in (0.0, RETRY_FOR - 0.1):
         clock.sleep(seconds)
         assert not made.poke(context)
-    assert (retrieved(server), len(server.requests)) == (2, 2), "one request a poke"
+    assert len(server.requests) == 2, "one request a poke"
     clock.sleep(0.1)
-    with pytest.raises(AirflowFailException) as raised:
+    begin = f"Waitpoint token {foreign.id} of connection 'trigger_dev_default' was not shown by any check for"
+    why = f"{begin} 2 s (retry_for): the server answers 500 for a token that the key's environment does not"
+    with pytest.raises(AirflowFailException, match=re.escape(why)):
         made.poke(context)
-    begin = (
-        f"Waitpoint token {foreign.id} of connection 'trigger_dev_default' was not shown by any check for 2 s"
-    )
-    assert str(raised.value).startswith(
-        f"{begin} (retry_for): the server answers 500 for a token that the key's"
-    )
-    for what in ("id", "connection", "secret key", "environment"):
-        assert what in str(raised.value)
 
 
-@pytest.mark.parametrize(("ago", "is_final"), [(None, False), (1.0, False), (60.0, True)])
+@pytest.mark.parametrize(
+    ("ago", "known", "is_final"),
+    [(None, False, False), (1.0, False, False), (60.0, False, True), (60.0, True, False)],
+)
 def test_a_rescheduled_sensor_waits_for_that_long_since_its_first_poke(
-    ago: float | None, is_final: bool, server, connection: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ago: float | None,
+    known: bool,
+    is_final: bool,
+    server,
+    connection: str,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = None if ago is None else datetime.fromtimestamp(clock.time() - ago, UTC)
     context = rescheduled(monkeypatch, first=first)
+    token = server.create_token()[0].id if known else UNKNOWN
+    server.fail_next(2, 500, path="waitpoint")  # of a token that an earlier poke may have seen
     with pytest.raises(AirflowFailException if is_final else AirflowRescheduleException):
-        sensor(UNKNOWN, mode="reschedule").execute(context)
-
-
-def test_a_few_500s_do_not_make_a_token_unknown_that_an_earlier_poke_has_shown(
-    server, connection: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    token = server.create_token()[0]
-    context = rescheduled(monkeypatch, first=datetime.fromtimestamp(clock.time() - 60, UTC))
-    server.fail_next(2, 500, path="waitpoint")
-    with pytest.raises(AirflowRescheduleException):
         sensor(token, mode="reschedule").execute(context)
 
 
