@@ -98,9 +98,8 @@ class TriggerDevClient:
         self.settings = settings
         self._key = secret_key or SecretKey(settings.secret_key)
         self.exchange = Exchange(
-            masking=self._key.masking,
+            key=self._key,
             rate_limit=rate_limit or RateLimit(),
-            denials=self._key.denials,
             timeout=settings.timeout,
             retry_for=settings.retry_for,
         )
@@ -169,7 +168,7 @@ class TriggerDevClient:
 
     def renew_key(self, rejected: int) -> bool:
         """Return whether there is another key than the one of a rejected version; from now on it is used."""
-        if not self._key.renew(rejected, may_fetch=self.may_fetch_key):
+        if not self._key.renew(rejected, may_fetch=self.may_fetch_key, now=self.exchange.monotonic()):
             return False
         self.exchange.key_is_rejected = False
         return True

@@ -12,7 +12,8 @@ The errors of the API, one tree.
     │       └── PlainHttpError          the server speaks http on this port
     ├── OutdatedAnswerError     an answer that shows a run as it was before its end
     ├── UnexpectedAnswerError   an answer that is not Trigger.dev's: HTML, truncated JSON, a missing field
-    │   └── OversizeError           an answer that is longer than any of Trigger.dev's
+    │   └── UnreadableAnswerError   an answer of Trigger.dev, or of its object store, that cannot be read
+    │       └── OversizeError           it is longer than what is read
     └── ResponseError           an answer with an error status
         ├── NotTriggerDevError      an answer that is not Trigger.dev's: of another server, or of a proxy
         │   └── RedirectError           3xx; never followed, it would carry the key elsewhere
@@ -127,9 +128,13 @@ class UnexpectedAnswerError(TriggerDevError):
         super().__init__(message, retryable=retryable)
 
 
-class OversizeError(UnexpectedAnswerError):
+class UnreadableAnswerError(UnexpectedAnswerError):
+    """The answer is of Trigger.dev, or of its object store, but cannot be read."""
+
+
+class OversizeError(UnreadableAnswerError):
     """
-    The answer is longer than any that Trigger.dev gives; it was not read to its end.
+    The answer is longer than what is read; it was not read to its end.
 
     :param request: the request's method and path
     :param limit: how many bytes are read at most
@@ -137,7 +142,11 @@ class OversizeError(UnexpectedAnswerError):
     """
 
     def __init__(self, request: str, *, limit: int, size: int | None) -> None:
-        super().__init__(f"{request} answered more than {limit // 1024 // 1024} MB", retryable=False)
+        text = (
+            f"{request} answered more than {limit // 1024 // 1024} MB, which are not read: let the task have "
+            "fewer child runs, or a smaller payload, output or metadata"
+        )
+        super().__init__(text, retryable=False)
         self.limit = limit
         self.size = size
 
@@ -204,7 +213,8 @@ class UnknownTokenError(ServerError):
 
 def is_not_from_trigger_dev(error: TriggerDevError) -> bool:
     """Return whether something other than a Trigger.dev server seems to have answered."""
-    return isinstance(error, (NotTriggerDevError, UnexpectedAnswerError))
+    is_unexpected = isinstance(error, UnexpectedAnswerError) and not isinstance(error, UnreadableAnswerError)
+    return is_unexpected or isinstance(error, NotTriggerDevError)
 
 
 def is_rejection(error: TriggerDevError) -> bool:

@@ -12,18 +12,23 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tenacity import DoAttempt, DoSleep, Retrying
 
-from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotFoundError,
+    NotSentError,
+    TriggerDevError,
+    UnknownTokenError,
+)
 from airflow_provider_trigger.api.http import Call, Request, Response
-from airflow_provider_trigger.api.limits import NEVER, CircuitBreaker, Deadline, RateLimit, Ticket
-from airflow_provider_trigger.api.masking import Masking
+from airflow_provider_trigger.api.limits import NEVER, CircuitBreaker, Deadline, RateLimit
+from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.api.retry import (
-    REJECTED_KEY,
     SHARE_OF_ONE_STEP,
     CallState,
     Failure,
@@ -32,7 +37,6 @@ from airflow_provider_trigger.api.retry import (
     tries_allowed,
     wait,
 )
-from airflow_provider_trigger.api.rights import Denials
 from airflow_provider_trigger.api.server_advice import server_wait, should_retry, with_trusted_date
 
 log = logging.getLogger(__name__)
@@ -80,9 +84,8 @@ class Exchange:
     def __init__(
         self,
         *,
-        masking: Masking,
+        key: SecretKey,
         rate_limit: RateLimit,
-        denials: Denials | None = None,
         timeout: float,
         retry_for: float,
         monotonic: Callable[[], float] = time.monotonic,
@@ -92,9 +95,8 @@ class Exchange:
         self.timeout = timeout
         self.retry_for = retry_for
         self.breaker = CircuitBreaker()
-        self._masking = masking
+        self._key = key
         self._rate_limit = rate_limit
-        self._denials = Denials() if denials is None else denials
         self._wall = wall
         self._lock = rate_limit.lock
         self.key_is_rejected = False
@@ -117,7 +119,7 @@ class Exchange:
         ``patience`` is how long a failed request is repeated after the first one, in seconds, without the
         time spent waiting for a turn; None for ``retry_for``, infinite for until the deadline.
         """
-        if denial := self._denials.find(call.request, now=self.monotonic()):
+        if denial := self._key.denials.find(call.request, now=self.monotonic()):
             return call.read(denial)  # raises what it did before
         patience = self.retry_for if patience is None else patience
         state = CallState(self._retrying, now=self.monotonic(), deadline=deadline, patience=patience)
@@ -145,48 +147,67 @@ class Exchange:
     def _attempt(self, call: Call[T], state: CallState) -> Generator[Step, Reply, None]:
         """Send the request when it has its turn, and note what came of it."""
         begun = self.monotonic()
-        ticket = yield from self._turn(call.request, state)
+        yield from self._turn(call.request, state)
         state.postpone(self.monotonic() - begun)
-        reply, response = None, None
-        try:
-            longest = self._timeout(state.deadline, is_retry=state.attempt_number > 1)
-            reply = yield Send(call.request, min(longest, call.timeout))
-        finally:
-            if isinstance(reply, Response):
-                response = self._masking.in_response(reply)
-            if ticket is not None:
-                with self._lock:
-                    self._rate_limit.answered(ticket, response, monotonic=self.monotonic(), now=self._wall())
-        error = reply if isinstance(reply, TriggerDevError) else None
-        if response is not None:
+        longest = self._timeout(state.deadline, is_retry=state.attempt_number > 1)
+        version = self._key.version
+        reply = yield Send(call.request, min(longest, call.timeout))
+        error, response = None, None
+        if isinstance(reply, Response):
+            response = self._key.masking.in_response(reply)
             try:
-                state.set_result(call.read(with_trusted_date(response, now=self._wall())))
+                result = call.read(with_trusted_date(response, now=self._wall()))
+                state.set_result(result)
+                self._key.note_shown(_ids_in(call.request, result), version=version)
             except TriggerDevError as raised:
-                error = raised.with_traceback(None)
+                error = self._doubted(raised.with_traceback(None), call.request, version)
+        elif reply is not None:
+            error = reply
         if error is not None:
-            error.run_id = call.request.run_id
-            self._masking.in_error(error)
-            self._denials.note(call.request, response, error, now=self.monotonic())
-            failure = Failure(
-                request=call.request,
-                error=error,
-                should_retry=should_retry(response),
-                server_wait=server_wait(response, now=self._wall()) if response else None,
-                has_worked=self.breaker.has_worked and call.request.url is None,
-                is_confirmed=self.key_is_rejected,
-            )
-            state.failed(failure, now=self.monotonic())
-        if ticket is not None:
-            self._note(state, error)
+            self._note_failure(call.request, state, error, response)
+        if call.request.is_counted:
+            self._note(state, error, response)
 
-    def _turn(self, request: Request, state: CallState) -> Generator[Step, Reply, Ticket | None]:
+    def _doubted(self, error: TriggerDevError, request: Request, version: int) -> TriggerDevError:
+        """Return the error; that a key of another environment finds nothing is a key that is rejected."""
+        if not isinstance(error, (NotFoundError, UnknownTokenError)):
+            return error
+        if not self._key.is_elsewhere(version, request.path, now=self.monotonic()):
+            return error
+        detail = "the new secret key is of another environment"
+        return AuthenticationError(
+            method=request.method,
+            path=error.path,
+            status=401,
+            detail=detail,
+            request_id=error.request_id,
+            retryable=False,
+        )
+
+    def _note_failure(
+        self, request: Request, state: CallState, error: TriggerDevError, response: Response | None
+    ) -> None:
+        error.run_id = request.run_id
+        self._key.masking.in_error(error)
+        self._key.denials.note(request, response, error, now=self.monotonic())
+        failure = Failure(
+            request=request,
+            error=error,
+            should_retry=should_retry(response),
+            server_wait=server_wait(response, now=self._wall()) if response else None,
+            has_worked=self.breaker.has_worked and request.url is None,
+            is_confirmed=self.key_is_rejected,
+        )
+        state.failed(failure, now=self.monotonic())
+
+    def _turn(self, request: Request, state: CallState) -> Generator[Step, Reply, None]:
         last_error, deadline = state.last.error if state.failures else None, state.deadline
         while True:
             now = self.monotonic()
             if not deadline.remaining(now):
                 raise last_error or NotSentError("the time limit was reached", retryable=True)
             if not request.is_counted:
-                return None
+                return
             with self._lock:
                 if last_error is not None and state.has_doubtful_key and self.key_is_rejected:
                     raise last_error  # another call has confirmed it
@@ -194,7 +215,8 @@ class Exchange:
                 delay = max(pause, self.breaker.delay(monotonic=now))
                 if not delay:
                     self.breaker.sent(monotonic=now)
-                    return self._rate_limit.sent(monotonic=now)
+                    self._rate_limit.sent()
+                    return
                 # Where the work has a deadline, that decides how long to wait for the server.
                 for_server = state.patience if math.isinf(deadline.at) else math.inf
                 failed_too_long = self.breaker.has_failed_too_long(for_server, monotonic=now)
@@ -216,16 +238,18 @@ class Exchange:
         timeout = min(self.timeout, longest, max(remaining * SHARE_OF_ONE_STEP, _SHORTEST_TIMEOUT))
         return max(timeout, _LEAST_TIMEOUT)  # the deadline may have passed since the turn came
 
-    def _note(self, state: CallState, error: TriggerDevError | None) -> None:
-        """Let the circuit breaker and other calls know what a request shows of the server and the key."""
+    def _note(self, state: CallState, error: TriggerDevError | None, response: Response | None) -> None:
+        """Let other calls know what a request shows of the server, the rate limit and the key."""
         works = shows_that_server_works(error)
         with self._lock:
+            if response is not None:
+                self._rate_limit.answered(response, monotonic=self.monotonic(), now=self._wall())
             if works:
                 self.key_is_rejected = False
                 self.breaker.succeeded()
             elif isinstance(error, AuthenticationError):
                 rejections = sum(isinstance(failure.error, AuthenticationError) for failure in state.failures)
-                self.key_is_rejected = self.key_is_rejected or rejections >= REJECTED_KEY.tries
+                self.key_is_rejected = self.key_is_rejected or rejections > 1
             elif error is not None and works is False:
                 is_permanent = tries_allowed(state.last) <= 1
                 self.breaker.failed(error, is_permanent=is_permanent, monotonic=self.monotonic())
@@ -238,3 +262,13 @@ class Exchange:
         text = "Attempt %d failed, the next one follows in %.1f s: %s"
         level = logging.INFO if is_due else logging.DEBUG
         log.log(level, text, state.attempt_number, state.upcoming_sleep, state.last.error)
+
+
+def _ids_in(request: Request, result: Any) -> Iterator[str]:
+    """Yield the ids of the runs and tokens that a result shows."""
+    if request.url is not None:
+        return
+    for one in [request.run_id, *(result if isinstance(result, list) else [result])]:
+        shown = getattr(one, "id", one)
+        if isinstance(shown, str):
+            yield shown

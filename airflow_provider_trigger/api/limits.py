@@ -15,6 +15,7 @@ from airflow_provider_trigger.api.server_advice import (
     seconds_until_reset,
     server_wait,
 )
+from airflow_provider_trigger.durations import read_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,103 +41,51 @@ class Deadline:
 NEVER = Deadline()
 
 
-PROBE_TIMEOUT = 1.0
-"""How long a probe without an answer holds up the other requests after a refill, in seconds."""
-
-# A request that was sent this many seconds before a refill may take its token after it.
-_ARRIVES_WITHIN = 0.5
 # The bucket is refilled in one step (measured); a little later no request is rejected because clocks differ.
 _MARGIN = 0.05
 
 
-@dataclass(eq=False, slots=True)
-class Ticket:
-    """A request in flight."""
-
-    sent_at: float
-    is_probe: bool
-
-
 class RateLimit:
     """
-    What is known of the bucket that all users of the environment's rate limit share.
+    What the newest answer shows of the bucket that all users of the environment's rate limit share.
 
     The caller says what time it is, calls :meth:`delay` before it sends, and reports each request and
-    response. After a refill of unknown size one request goes first, as a probe; the others wait for its
-    answer, but not longer than :data:`PROBE_TIMEOUT`, as it may never come.
-
-    Several clients can share one: hold its ``lock`` at each call, and from :meth:`delay` to :meth:`sent`.
+    response. Several clients can share one: hold its ``lock`` at each call, and from :meth:`delay` to
+    :meth:`sent`.
     """
 
     def __init__(self, *, reserve: float = defaults.RATE_LIMIT_RESERVE) -> None:
         self.lock = threading.Lock()
         self._reserve = reserve
-        self._limit = 0.0
-        self._remaining = math.inf
-        # The server's word for the current filling; since when it lasts, and when the next one comes, on our
-        # monotonic clock.
-        self._reset = 0.0
-        self._filled_at = -math.inf
-        self._refilled_at = -math.inf
-        self._rejected_until = -math.inf
-        self._is_rejected = False
-        self._in_flight: set[Ticket] = set()
+        self._limit, self._remaining = 0.0, math.inf
+        self._reset = 0.0  # the server's word for the current filling
+        # When the next filling comes, and how long requests are rejected, on our monotonic clock.
+        self._refilled_at = self._rejected_until = -math.inf
 
     def delay(self, *, monotonic: float) -> float:
         """Return how many seconds to wait before sending; 0 for now."""
-        if monotonic < self._rejected_until:
-            return self._rejected_until - monotonic
-        if self._is_known_to_be_free(monotonic):
-            return 0.0
-        if monotonic < self._refilled_at and not self._has_tokens(monotonic):
-            return self._refilled_at - monotonic
-        probes = [ticket.sent_at for ticket in self._in_flight if ticket.is_probe]
-        return max(0.0, max(probes) + PROBE_TIMEOUT - monotonic) if probes else 0.0
+        is_low = self._remaining <= math.ceil(self._limit * self._reserve)
+        until = max(self._rejected_until, self._refilled_at if is_low else -math.inf)
+        return max(0.0, until - monotonic)
 
-    def _is_known_to_be_free(self, monotonic: float) -> bool:
-        return not self._is_rejected and self._has_tokens(monotonic)
+    def sent(self) -> None:
+        """Count a request that is sent now: an answer that is on its way does not show it."""
+        self._remaining -= 1
 
-    def _has_tokens(self, monotonic: float) -> bool:
-        # Requests in flight may be counted in what remains, or not: take the smaller number. One that was
-        # sent well before the last refill took its token before.
-        filled_at = self._refilled_at if monotonic >= self._refilled_at else self._filled_at
-        in_flight = sum(ticket.sent_at >= filled_at - _ARRIVES_WITHIN for ticket in self._in_flight)
-        return self._remaining - in_flight > math.ceil(self._limit * self._reserve)
-
-    def sent(self, *, monotonic: float) -> Ticket:
-        """Count a request that is sent now; give what is returned to :meth:`answered`."""
-        ticket = Ticket(sent_at=monotonic, is_probe=not self._is_known_to_be_free(monotonic))
-        self._in_flight.add(ticket)
-        return ticket
-
-    def answered(self, ticket: Ticket, response: Response | None, *, monotonic: float, now: float) -> None:
-        """Count a request that has ended."""
-        self._in_flight.discard(ticket)
-        if response is None:
-            return
+    def answered(self, response: Response, *, monotonic: float, now: float) -> None:
+        """Take in what a response shows."""
         self._read(response, monotonic=monotonic, now=now)
-        self._is_rejected = is_rejected_by_bucket(response)
-        if self._is_rejected:
+        if is_rejected_by_bucket(response):
             # It need not be the bucket's: a proxy may have its own limit.
             wait = server_wait(response, now=now) or 0.0
             self._rejected_until = max(self._rejected_until, monotonic + wait + _MARGIN)
 
     def _read(self, response: Response, *, monotonic: float, now: float) -> None:
-        """Learn of the bucket what the response shows."""
-        try:
-            limit, remaining, reset = (
-                float(response.headers[f"x-ratelimit-{name}"]) for name in ("limit", "remaining", "reset")
-            )
-        except (KeyError, ValueError):
-            is_page = "html" in response.headers.get("content-type", "")  # of whatever stands in front
-            if 200 <= response.status < 300 and not is_page:
-                # Trigger.dev's own successes show the bucket: there is none, and a proxy sent the 429.
-                self._remaining = math.inf
-            return
-        if not all(map(math.isfinite, (limit, remaining, reset))) or reset < self._reset:
-            return  # the second is a late answer, from the last filling
-        if reset > self._reset:
-            self._filled_at = min(self._refilled_at, monotonic)
+        shown = [read_number(response.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining")]
+        reset = read_number(response.headers.get("x-ratelimit-reset"))
+        limit, remaining = shown
+        if limit is None or remaining is None or reset is None or reset < self._reset:
+            return  # the last is a late answer, from the filling before
         self._limit = limit
         # Answers overtake each other: within one filling, the lowest is the latest.
         self._remaining = min(self._remaining, remaining) if reset == self._reset else remaining

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -11,8 +13,15 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.rights import Denials
 
+log = logging.getLogger(__name__)
+
 SHORTEST = 8
 """A shorter key occurs in texts by chance, and is not hidden; real ones have 20 characters and more."""
+
+# After a key of another environment, the connection is fetched again so many seconds later.
+_FETCH_INTERVAL = 10.0
+# A triggerer cancels runs for months.
+_MAX_IDS = 100_000
 
 
 class Masking:
@@ -23,13 +32,13 @@ class Masking:
     """
 
     def __init__(self, secret: str) -> None:
-        self._spellings: list[str] = []
+        self._spellings: set[str] = set()
         self.add(secret)
 
     def add(self, secret: str) -> None:
         """Hide another secret, too."""
         if len(secret) >= SHORTEST:
-            self._spellings += {secret, quote(secret), quote(secret, safe="")}
+            self._spellings |= {secret, quote(secret), quote(secret, safe="")}
 
     def in_response(self, response: Response) -> Response:
         """Return a response with the secrets hidden."""
@@ -61,30 +70,57 @@ class SecretKey:
     def __init__(self, value: str, *, fetch: Callable[[], str | None] | None = None) -> None:
         self.masking = Masking(value)
         self.denials = Denials()
-        self.version = 0
-        """How often it was changed."""
-        self._value = value
+        self._values = [value]
         self._fetch = fetch
+        self._fetch_at = -math.inf
+        self._shown_by: dict[str, int] = {}  # the version that has last shown a run or token, by its id
         self._lock = threading.Lock()
 
     @property
     def authorization(self) -> str:
         """The value of the ``Authorization`` header."""
-        return f"Bearer {self._value}"
+        return f"Bearer {self._values[-1]}"
+
+    @property
+    def version(self) -> int:
+        """How often it was changed."""
+        return len(self._values) - 1
 
     def replace(self, value: str) -> None:
         """Use another key from now on; the old one stays masked."""
-        if value != self._value:
+        if value != self._values[-1]:
             self.masking.add(value)
-            self._value = value
             self.denials.clear()
-            self.version += 1
+            self._values.append(value)
 
-    def renew(self, rejected: int, *, may_fetch: bool) -> bool:
+    def renew(self, rejected: int, *, may_fetch: bool, now: float) -> bool:
         """Return whether there is another key than a rejected one; fetch it where it is not known yet."""
         if self._fetch is None or not may_fetch:
             return self.version != rejected
         with self._lock:  # of many threads, one fetches it
-            if self.version == rejected and (value := self._fetch()) is not None:
+            if self.version == rejected and now >= self._fetch_at and (value := self._fetch()) is not None:
                 self.replace(value)
         return self.version != rejected
+
+    def note_shown(self, ids: Iterable[str], *, version: int) -> None:
+        """Take in which runs and tokens a version of it has shown."""
+        if self._fetch is not None:
+            if len(self._shown_by) > _MAX_IDS:
+                self._shown_by.clear()
+            self._shown_by.update(dict.fromkeys(ids, version))
+
+    def is_elsewhere(self, version: int, path: str, *, now: float) -> bool:
+        """
+        Return whether a key is another environment's: an older one has shown what is not found with it.
+
+        Then the older one is used again, so that its 401 fetches the connection again.
+        """
+        shown_by = next((self._shown_by[part] for part in path.split("/") if part in self._shown_by), version)
+        if self._values[shown_by] == self._values[version]:
+            return False
+        with self._lock:
+            if version == self.version:
+                log.warning("The new secret key is of another environment, as it lacks %s: not used", path)
+                self.replace(self._values[shown_by])
+                self._fetch_at = now + _FETCH_INTERVAL
+        return True

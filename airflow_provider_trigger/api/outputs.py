@@ -11,7 +11,7 @@ from airflow_provider_trigger.api.errors import (
     RateLimitError,
     ResponseError,
     ServerError,
-    UnexpectedAnswerError,
+    UnreadableAnswerError,
 )
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Call, Request, Response
 from airflow_provider_trigger.api.responses import SUPERJSON, from_superjson
@@ -41,10 +41,10 @@ def fetch_output(url: str, *, limit: int = MAX_BODY_BYTES) -> Call[Any]:
         if kind == _TEXT or (kind not in (_JSON, SUPERJSON, _PAGE) and path.endswith(".txt")):
             with suppress(UnicodeDecodeError):
                 return response.body.decode("utf-8")
-            raise UnexpectedAnswerError(f"{request} answered a text that is not UTF-8", retryable=False)
+            raise UnreadableAnswerError(f"{request} answered a text that is not UTF-8", retryable=False)
         value = response.json()
         if value is None and response.body.strip() != b"null":
-            raise UnexpectedAnswerError(f"{request} answered an output that is not JSON")
+            raise UnreadableAnswerError(f"{request} answered an output that is not JSON")
         return value if kind == _JSON else from_superjson(value)
 
     return Call(request=request, read=read)
@@ -63,16 +63,16 @@ def _split(url: str) -> tuple[str, str]:
 
 
 def _raise_unless_success(request: Request, response: Response, host: str) -> None:
-    status = response.status
+    status, passes = response.status, may_pass(response.status)
     if 200 <= status < 300:
         return
-    kind = {429: RateLimitError}.get(status, ServerError if status >= 500 else ResponseError)
-    detail = f"the object store {host} failed" if may_pass(status) else f"{_REJECTED} ({host})"
+    kind = RateLimitError if status == 429 else ServerError if status >= 500 else ResponseError
+    detail = f"the object store {host} failed" if passes else f"{_REJECTED} ({host})"
     raise kind(
         method=request.method,
         path=request.path[:200],
         status=status,
         detail=detail,
         request_id=None,
-        retryable=may_pass(status),
+        retryable=passes,
     )

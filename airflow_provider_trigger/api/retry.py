@@ -8,9 +8,7 @@ Which failures of a call are repeated, how often, and how long it waits before t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from tenacity import BaseRetrying, RetryCallState, wait_exponential, wait_random_exponential
 
@@ -27,11 +25,21 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.http import Request
 from airflow_provider_trigger.api.limits import Deadline
 
-UNLIMITED = math.inf
-"""As many tries as there is time for."""
-
 TRIES_AT_SHOULD_RETRY = 4
 """A GET's 404 says ``x-should-retry: true`` every time (measured): it counts for this many tries."""
+
+Kind = tuple[str, float]
+"""A kind of failures, and how many of them end a call."""
+
+# A gateway may send a single one for a valid key, while a wrong or revoked key gets it again.
+REJECTED_KEY: Kind = ("rejected key", 2)
+PAGE_IN_FRONT: Kind = ("page in front of a server that has worked", math.inf)
+# A 500 can be permanent, as for an id with a NUL (measured); a success that is not Trigger.dev's may be of
+# another product; a replica that lags is newer soon.
+DOUBTFUL: Kind = ("doubtful answer", 6)
+OUTAGE: Kind = ("outage", math.inf)
+ADVISED: Kind = ("advised retry", TRIES_AT_SHOULD_RETRY)
+FINAL: Kind = ("final", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,67 +63,27 @@ class Failure:
         return self.error.status if isinstance(self.error, ResponseError) else 0
 
 
-def _is_page_in_front(failure: Failure) -> bool:
+def kind_of(failure: Failure) -> Kind:
+    """Return the kind of a failure: the first that fits."""
     error, status = failure.error, failure.status
-    passes = error.retryable or 300 <= status < 400 or status == 404
-    return failure.has_worked and passes and is_not_from_trigger_dev(error)
-
-
-class Kind(NamedTuple):
-    """One kind of failures that are worth repeating."""
-
-    name: str
-    tries: float
-    """How many failures of this kind end a call."""
-    matches: Callable[[Failure], bool]
-
-
-REJECTED_KEY = Kind(
-    # A gateway may send a single one for a valid key, while a wrong or revoked key gets it again.
-    "rejected key",
-    2,
-    lambda failure: isinstance(failure.error, AuthenticationError) and not failure.is_confirmed,
-)
-
-KINDS: tuple[Kind, ...] = (
-    REJECTED_KEY,
-    Kind("page in front of a server that has worked", UNLIMITED, _is_page_in_front),
-    # A success that is not Trigger.dev's, of a server that never worked: it may be another product.
-    Kind(
-        "unexpected answer",
-        6,
-        lambda failure: isinstance(failure.error, UnexpectedAnswerError) and failure.error.retryable,
-    ),
-    # A replica lags: the next answer may come from another replica, or be newer.
-    Kind("outdated answer", 6, lambda failure: isinstance(failure.error, OutdatedAnswerError)),
-    # It can be permanent, as for an id with a NUL (measured).
-    Kind("500", 6, lambda failure: failure.status == 500),
-    Kind(
-        "busy server",
-        UNLIMITED,
-        lambda failure: may_pass(failure.status) and not is_not_from_trigger_dev(failure.error),
-    ),
-    Kind(
-        "lost connection",
-        UNLIMITED,
-        lambda failure: isinstance(failure.error, TransportError) and failure.error.retryable,
-    ),
-    Kind("advised retry", TRIES_AT_SHOULD_RETRY, lambda failure: failure.should_retry is True),
-)
-"""The kinds of failures that are worth repeating; a failure is of the first one that matches."""
-
-
-def kind_of(failure: Failure) -> Kind | None:
-    """Return the kind of a failure, None for one that is not worth repeating."""
-    return next((kind for kind in KINDS if kind.matches(failure)), None)
+    is_foreign = is_not_from_trigger_dev(error)
+    if isinstance(error, AuthenticationError) and not failure.is_confirmed:
+        return REJECTED_KEY
+    if failure.has_worked and is_foreign and (error.retryable or 300 <= status < 400 or status == 404):
+        return PAGE_IN_FRONT
+    if status == 500 or (isinstance(error, (UnexpectedAnswerError, OutdatedAnswerError)) and error.retryable):
+        return DOUBTFUL
+    if (may_pass(status) and not is_foreign) or (isinstance(error, TransportError) and error.retryable):
+        return OUTAGE
+    return ADVISED if failure.should_retry else FINAL
 
 
 def tries_allowed(failure: Failure) -> float:
     """Return how often a call is sent in all if each try fails like this."""
-    kind = kind_of(failure)
-    if kind is None or not _may_be_sent_again(failure):
+    if not _may_be_sent_again(failure):
         return 1
-    return max(kind.tries, TRIES_AT_SHOULD_RETRY) if failure.should_retry else kind.tries
+    _, tries = kind_of(failure)
+    return max(tries, TRIES_AT_SHOULD_RETRY) if failure.should_retry else tries
 
 
 def _may_be_sent_again(failure: Failure) -> bool:
@@ -193,20 +161,20 @@ class CallState(RetryCallState):
     @property
     def has_doubtful_key(self) -> bool:
         """Whether the key was rejected at the last try, which another one has to confirm."""
-        return bool(self.failures) and kind_of(self.last) is REJECTED_KEY
+        return bool(self.failures) and kind_of(self.last) == REJECTED_KEY
 
 
 def stop(state: CallState) -> bool:
     """Return whether a call ends with its last failure."""
     kind = kind_of(state.last)
     # Failures of another kind do not use up the tries of this one.
-    if sum(kind_of(failure) is kind for failure in state.failures) >= tries_allowed(state.last):
+    if sum(kind_of(failure) == kind for failure in state.failures) >= tries_allowed(state.last):
         return True
     if state.upcoming_sleep >= state.remaining:
         return True
     elapsed = state.seconds_since_start or 0.0
     # A rejected key ends the whole work, so another try has to confirm it, whatever the patience.
-    return elapsed + state.upcoming_sleep > state.patience and kind is not REJECTED_KEY
+    return elapsed + state.upcoming_sleep > state.patience and kind != REJECTED_KEY
 
 
 def wait(state: CallState) -> float:

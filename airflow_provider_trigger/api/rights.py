@@ -39,11 +39,13 @@ class Denials(dict[str, tuple[float, Response]]):
 
     def note(self, request: Request, answer: Response | None, error: TriggerDevError, *, now: float) -> None:
         """Take in how a request has failed."""
-        kind = kind_of(request)
-        if answer is not None and isinstance(error, PermissionDeniedError) and kind in _FOR_SPEED:
-            self[kind] = now, replace(answer, headers={})  # its date is old when it is read again
+        if answer is not None and isinstance(error, PermissionDeniedError):
+            self[kind_of(request)] = now, replace(answer, headers={})  # its date is old when it is read again
 
     def find(self, request: Request, *, now: float) -> Response | None:
         """Return the 403 that holds for a request."""
-        denied_at, answer = self.get(kind_of(request), (0.0, None))
-        return answer if now < denied_at + DENIED_FOR else None
+        if not self:
+            return None
+        kind = kind_of(request)
+        denied_at, answer = self.get(kind, (-DENIED_FOR, None))
+        return answer if now < denied_at + DENIED_FOR and kind in _FOR_SPEED else None

@@ -43,24 +43,22 @@ def server_wait(response: Response, *, now: float) -> float | None:
     Return how many seconds the server wants us to wait, None if it does not say.
 
     The first that applies: ``Retry-After`` in seconds or as a date (proxies send it); in a 429,
-    ``x-ratelimit-reset`` in milliseconds since 1970, or in seconds where the number is small, and
-    ``secondsUntilReset`` in the body.
+    ``x-ratelimit-reset``.
     """
-    wait = _retry_after(response, now=now)
-    if wait is None and is_rejected_by_bucket(response):
-        wait = seconds_until_reset(response, now=now)
-        if wait is None:
-            wait = _seconds_in_body(response)
+    value = response.headers.get("retry-after", "")
+    wait, date = read_number(value), read_http_date(value)
+    if date is not None:
+        wait = date.timestamp() - _server_time(response, now=now)
+    if not wait or wait < 0:
+        wait = seconds_until_reset(response, now=now) if is_rejected_by_bucket(response) else None
     return None if wait is None else min(wait, MAX_WAIT)
 
 
 def seconds_until_reset(response: Response, *, now: float) -> float | None:
     """Return the seconds until the rate limit's bucket is refilled, None if unknown or past."""
-    reset = read_number(response.headers.get("x-ratelimit-reset"))
-    if reset is None:
-        return None
-    seconds = reset / 1000 if reset > 1e11 else reset
-    return _positive(seconds - _server_time(response, now=now))
+    reset = read_number(response.headers.get("x-ratelimit-reset")) or 0.0  # in ms since 1970
+    wait = reset / 1000 - _server_time(response, now=now)
+    return wait if wait > 0 else None
 
 
 def _server_time(response: Response, *, now: float) -> float:
@@ -83,19 +81,3 @@ def with_trusted_date(response: Response, *, now: float) -> Response:
         log.warning(text, abs(ahead), "ahead of" if ahead > 0 else "behind")
     untrusted = {"date": "", UNTRUSTED_DATE: response.headers["date"]}
     return replace(response, headers={**response.headers, **untrusted})
-
-
-def _retry_after(response: Response, *, now: float) -> float | None:
-    value = response.headers.get("retry-after", "")
-    if (seconds := read_number(value)) is not None:
-        return _positive(seconds)
-    date = read_http_date(value)
-    return _positive(date.timestamp() - _server_time(response, now=now)) if date else None
-
-
-def _seconds_in_body(response: Response) -> float | None:
-    return _positive(read_number(response.json_object().get("secondsUntilReset")) or 0.0)
-
-
-def _positive(seconds: float) -> float | None:
-    return seconds if seconds > 0 else None

@@ -17,6 +17,7 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
     TriggerDevError,
     UnexpectedAnswerError,
+    UnreadableAnswerError,
     root_of,
 )
 from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, list_newest_runs, retrieve_run
@@ -51,6 +52,7 @@ _MEANINGS: dict[type[TriggerDevError], tuple[str, str]] = {
         "check host, port and 'proxy' of {connection}, and whether the server runs",
     ),
     NotTriggerDevError: ("{url} is not a Trigger.dev server", "check the host of {connection}"),
+    UnreadableAnswerError: ("{url} failed", ""),
     UnexpectedAnswerError: ("{url} is not a Trigger.dev server", "check the host of {connection}"),
     TriggerDevError: ("{url} failed", ""),
 }

@@ -63,16 +63,16 @@ class HasWaitpointTokens:
         :param token_id: the token id
         :raises ValueError: not an id; nothing is sent
         :raises TriggerDevError: the check failed; an ``UnknownTokenError``, which takes some seconds, if the
-            key's environment has no such token; an ``UnexpectedAnswerError`` if its output is of a type that
+            key's environment has no such token; an ``UnreadableAnswerError`` if its output is of a type that
             is not known
         """
-        from airflow_provider_trigger.api.errors import UnexpectedAnswerError
+        from airflow_provider_trigger.api.errors import UnreadableAnswerError
         from airflow_provider_trigger.api.tokens import retrieve_token
 
         with self.client() as client:
             token = client.call(retrieve_token(token_id))
             if token.output_error:
-                raise UnexpectedAnswerError(f"waitpoint token {token_id}: {token.output_error}")
+                raise UnreadableAnswerError(f"waitpoint token {token_id}: {token.output_error}")
             return token
 
     def complete_waitpoint_token(self, token_id: Any, data: Any = None) -> CompletionResult:

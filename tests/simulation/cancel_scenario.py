@@ -18,7 +18,7 @@ from virtual_workers import VirtualWorkers
 
 from airflow_provider_trigger.api.exchange import Exchange
 from airflow_provider_trigger.api.limits import RateLimit
-from airflow_provider_trigger.api.masking import Masking
+from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, End
 from airflow_provider_trigger.cancel.schedule import Schedule
 from airflow_provider_trigger.cancel.settings import CancelSettings
@@ -98,7 +98,7 @@ class CancelScenario:
         random.seed(self.seed)  # for the jitter of the backoff
         begun = self.clock.now
         exchange = Exchange(
-            masking=Masking(self.engine.secret_key),
+            key=SecretKey(self.engine.secret_key),
             rate_limit=RateLimit(),
             timeout=30.0,
             retry_for=120.0,

@@ -16,6 +16,7 @@ from airflow_provider_trigger.api.bulk_actions import (
     cancel_runs_in_bulk,
     retrieve_bulk_action,
 )
+from airflow_provider_trigger.api.events import RunEvent, list_events
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.query import query_descendants, query_runs
 from airflow_provider_trigger.api.runs import (
@@ -170,6 +171,13 @@ def test_batches_and_bulk_actions_are_read(response) -> None:
     assert cancel_runs_in_bulk(["run_1"], name="n").read(response(202, BULK)) == "bulk_1"
     action = retrieve_bulk_action("bulk_1").read(response(200, BULK))
     assert (action, action.done) == (BulkAction(status="PENDING", success=4, failure=3), 7)
+
+
+@pytest.mark.parametrize("start", ["", "9" * 40, "9" * 5000, "soon", None])
+def test_a_line_of_a_log_of_which_little_is_valid_is_no_failure(response, start: str | None) -> None:
+    odd: dict[str, Any] = {"message": 1, "level": None, "startTime": start}
+    [event] = list_events("run_1").read(response(200, {"events": [odd]}))
+    assert event == RunEvent(message="", level="", started_at=None)
 
 
 def without(answer: dict[str, Any], name: str) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +18,7 @@ from fake_clock import Clock
 
 from airflow_provider_trigger.api import errors, server_advice
 from airflow_provider_trigger.api.http import Call, Request
-from airflow_provider_trigger.api.limits import NEVER, Deadline, RateLimit
+from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.outputs import fetch_output
 from airflow_provider_trigger.api.query import QUERY_TIMEOUT, query_descendants, query_runs
 from airflow_provider_trigger.api.runs import cancel_run, retrieve_run
@@ -209,12 +207,6 @@ def test_once_the_server_has_worked_a_page_in_front_of_it_is_repeated_until_it_i
     assert len(calls.sent_at) == 11
 
 
-def test_a_date_that_the_server_gives_is_compared_with_the_wall_clock(calls: Calls, answer, run) -> None:
-    date = "Wed, 25 Nov 2026 09:46:47 GMT"  # 7 s after the clock's time
-    calls.make(CHECK, answer(503, b"", {"retry-after": date}), run)
-    assert calls.gaps == [7]
-
-
 @pytest.mark.parametrize("taken_off", [0, 0.25, 0.5])
 def test_waits_double_up_to_half_a_minute(
     calls: Calls, jitter: SimpleNamespace, run, taken_off: float
@@ -222,11 +214,6 @@ def test_waits_double_up_to_half_a_minute(
     jitter.random = lambda: 1 - 2 * taken_off
     calls.make(CHECK, *[LOST] * 9, run, patience=math.inf)
     assert calls.clock.slept == [seconds * (1 - taken_off) for seconds in (0.5, 1, 2, 4, 8, 16, 30, 30, 30)]
-
-
-def test_a_wait_of_our_own_is_a_third_of_the_time_left_at_most(calls: Calls, run) -> None:
-    calls.make(CHECK, LOST, LOST, LOST, run, deadline=calls.within(4))
-    assert calls.gaps == pytest.approx([0.5, 1, 2.5 / 3])
 
 
 def test_the_tries_of_one_kind_are_not_used_up_by_another(calls: Calls, answer, run) -> None:
@@ -255,36 +242,9 @@ def test_a_rejected_key_costs_one_request_more_until_an_answer_shows_that_it_wor
     assert (len(calls.sent_at), len(calls.clock.slept)) == (9, 2)
 
 
-@pytest.mark.parametrize(("server_wait", "waited"), [(None, 1), ("0.2", 0.2), ("60", 1)])
-def test_a_401_is_tried_again_within_a_second(
-    calls: Calls, answer, run, server_wait: str | None, waited: float
-) -> None:
-    headers = {"retry-after": server_wait} if server_wait else {}
-    calls.make(CHECK, *[LOST] * 5, answer(401, {"error": "no"}, headers), run)
-    assert calls.gaps[5:] == [pytest.approx(waited)]
-
-
-def test_a_401_is_not_tried_again_after_the_deadline(calls: Calls, answer) -> None:
-    rejected = answer(401, {"error": "no"}, {"retry-after": "0.5"})
-    calls.fail(CHECK, rejected, deadline=calls.within(0.5))
-    assert len(calls.sent_at) == 1
-
-
 def test_a_call_that_failed_otherwise_goes_on_while_the_key_is_rejected(calls: Calls, answer, run) -> None:
     calls.fail(CHECK, answer(401, {"error": "Invalid API key"}))
     assert calls.make(CHECK, LOST, run).id == "run_1"
-
-
-def test_calls_that_were_rejected_at_a_time_cost_one_request_more(calls: Calls, answer) -> None:
-    rejected = answer(401, {"error": "Invalid API key"})
-
-    def sleep(seconds: float) -> None:
-        if seconds and len(calls.sent_at) == 1:  # the others are made while the first one waits
-            for _ in range(4):
-                assert type(calls.fail(CHECK, rejected)) is errors.AuthenticationError
-
-    assert type(calls.fail(CHECK, rejected, sleep=sleep)) is errors.AuthenticationError
-    assert len(calls.sent_at) == 1 + 2 + 3
 
 
 # How long to go on
@@ -360,43 +320,6 @@ def test_all_calls_slow_down_before_the_bucket_is_empty(calls: Calls, answer, ru
     assert max(calls.clock.slept) == 0.1  # so that a stop is seen soon
 
 
-def test_clients_that_share_a_rate_limit_use_it_one_at_a_time(connect, clock, answer) -> None:
-    class Watched(RateLimit):
-        inside = most = 0
-
-        def delay(self, *, monotonic: float) -> float:
-            self.inside += 1
-            self.most = max(self.most, self.inside)
-            time.sleep(0.002)
-            return super().delay(monotonic=monotonic)
-
-        def sent(self, *, monotonic: float) -> Any:
-            self.inside -= 1
-            return super().sent(monotonic=monotonic)
-
-    rate_limit, start = Watched(), threading.Barrier(4)
-
-    def call() -> None:
-        client, _ = connect(answer(200, RUN), rate_limit=rate_limit)
-        start.wait()
-        client.call(CHECK)
-
-    threads = [threading.Thread(target=call) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert rate_limit.most == 1
-
-
-def test_a_request_that_was_abandoned_is_in_flight_no_more(calls: Calls, answer, run) -> None:
-    calls.make(CHECK, answer(200, RUN, bucket(6, calls.clock, resets_in=8)))
-    with pytest.raises(KeyboardInterrupt):
-        calls.make(CHECK, KeyboardInterrupt())
-    calls.make(CHECK, run)
-    assert calls.clock.slept == []
-
-
 # The circuit breaker
 
 
@@ -464,15 +387,6 @@ def test_with_a_deadline_that_decides_how_long_to_wait_for_the_server(
         assert type(calls.fail(CHECK, run, patience=1.0, deadline=NEVER)) is errors.NotSentError
 
 
-def test_a_call_that_was_sent_ends_with_its_own_error(calls: Calls, answer) -> None:
-    calls.fail_ten_times(LOST)
-    calls.clock.now += 9.5
-    busy = answer(503, {"error": "its own"}, {"retry-after": "0.2"})
-    error = calls.fail(CHECK, busy, patience=10.0)
-    assert (type(error), len(calls.sent_at)) == (errors.ServerError, 1)
-    assert sum(calls.clock.slept) == pytest.approx(0.2 + 0.3)
-
-
 @pytest.mark.parametrize("reply", [NO_TLS, (302, b"")])
 def test_a_server_that_never_worked_and_cannot_ends_each_call_at_once(calls: Calls, answer, reply) -> None:
     reply = answer(*reply) if isinstance(reply, tuple) else reply
@@ -498,17 +412,11 @@ def output(answer) -> Callable[..., Any]:
 
 
 def test_they_wait_for_no_turn_and_take_none(calls: Calls, answer, run, output) -> None:
+    calls.make(FETCH, output(headers=bucket(0, calls.clock, resets_in=90)))
     calls.make(CHECK, answer(200, RUN, bucket(0, calls.clock, resets_in=50)))
     assert (calls.make(FETCH, output()), calls.clock.slept) == (1, [])
     calls.make(CHECK, run)
     assert sum(calls.clock.slept) == pytest.approx(50.05)
-
-
-def test_their_answers_say_nothing_of_the_rate_limit(calls: Calls, run, output) -> None:
-    calls.make(FETCH, output(headers=bucket(0, calls.clock, resets_in=50)))
-    calls.fail(FETCH, output(429), patience=0.0)
-    calls.make(CHECK, run)
-    assert calls.clock.slept == []
 
 
 def test_they_neither_open_nor_close_the_breaker(calls: Calls, run, output) -> None:
@@ -575,15 +483,6 @@ def test_a_pause_of_two_seconds_is_worth_one_line(
     for _ in range(2):
         calls.fail(CHECK, run, deadline=calls.within(0.1))
     assert log.messages == lines
-
-
-def test_a_wait_for_the_server_is_not_logged_as_one_for_the_rate_limit(
-    calls: Calls, log: pytest.LogCaptureFixture, run
-) -> None:
-    calls.fail_ten_times(LOST)
-    log.clear()
-    calls.make(CHECK, run)
-    assert log.messages == []
 
 
 # The server's clock

@@ -150,6 +150,33 @@ def test_no_json_object_breaks_a_run(answer: dict[str, Any], status: str, seen_a
     assert all(isinstance(tag, str) for tag in read.tags)
 
 
+LONG = "m" * 90_000
+INTERNAL = "trigger.dev internal error (TASK_PROCESS_OOM_KILLED)"
+
+
+def error(message: str = "", **fields: str) -> RunError:
+    return RunError(**{"name": None, "message": message, "stack_trace": None, "code": None} | fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("shown", "read"),
+    [
+        (
+            {"name": "E", "message": "m" * 90_000, "stackTrace": "s"},
+            error("m" * 90_000, name="E", stack_trace="s"),
+        ),
+        ({"name": 1, "message": None, "stackTrace": ["x"]}, error()),
+        ({"message": INTERNAL}, error(INTERNAL, code="TASK_PROCESS_OOM_KILLED")),
+        # A task's own words that only contain such a text.
+        ({"message": f"got: {INTERNAL}"}, error(f"got: {INTERNAL}")),
+        (None, None),
+        ("text", None),
+    ],
+)
+def test_the_error_of_a_run_is_read(shown: object, read: RunError | None) -> None:
+    assert run("FAILED", error=shown).error == read
+
+
 # Without contents
 
 

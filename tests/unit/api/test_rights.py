@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from in_process import Network
 
-from airflow_provider_trigger.api import bulk_actions, events, query, runs, tasks
+from airflow_provider_trigger.api import bulk_actions, events, query, rights, runs, tasks
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import PermissionDeniedError, ResponseError
 from airflow_provider_trigger.api.http import Call
@@ -103,3 +103,9 @@ def test_what_matters_to_a_user_is_tried_each_time(name: str, client, server, ne
         with pytest.raises(PermissionDeniedError):
             made.call(CALLS[name][0])
     assert len(network.requests) == 2
+
+
+def test_without_a_403_no_kind_of_call_is_looked_for(client, server, network, monkeypatch) -> None:
+    server.add_run("EXECUTING", run_id="run_1")
+    monkeypatch.setattr(rights, "kind_of", lambda request: pytest.fail("not needed"))
+    assert client(SecretKey(server.secret_key)).call(runs.retrieve_run("run_1")).id == "run_1"

@@ -9,6 +9,7 @@ import requests
 
 from airflow_provider_trigger.api.errors import (
     NotSentError,
+    OversizeError,
     PermissionDeniedError,
     PlainHttpError,
     ResponseError,
@@ -16,6 +17,7 @@ from airflow_provider_trigger.api.errors import (
     TLSError,
     TransportError,
     TriggerDevError,
+    UnexpectedAnswerError,
 )
 from airflow_provider_trigger.hooks.diagnosis import action_for, add_connection
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -190,6 +192,8 @@ STOPPED = "the server stopped responding"
             PlainHttpError("GET /p to trigger.test: no TLS"),
             "write http:// in the host of the connection, or give the port for https",
         ),
+        (OversizeError("GET /p", limit=16 * 1024 * 1024, size=None), None),
+        (UnexpectedAnswerError("GET /p answered HTML"), "check the host of the connection"),
         (refused(), DOWN),
         (NotSentError(STOPPED, last_error=refused()), DOWN),
         (NotSentError(STOPPED, last_error=response_error(500, "oops")), None),

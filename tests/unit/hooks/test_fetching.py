@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import pytest
 
 from airflow_provider_trigger.api.errors import AuthenticationError
 
 OLD, NEW = "tr_prod_old_marker_of_the_test", "tr_prod_new_marker_of_the_test"
+OTHER = "tr_stg_marker_of_the_test"
 ELSEWHERE = "has changed; this task does not use the new one"
 
 
@@ -73,3 +75,31 @@ def test_a_connection_that_was_given_is_not_fetched(hook, connect_as, make_conne
     with pytest.raises(AuthenticationError):
         given.get_run("run_1")
     assert set(keys_sent(wire)) == {OLD}
+
+
+@pytest.mark.parametrize("unknown", [(404, {"error": "Run not found"}), (500, {"error": "no"})])
+def test_a_key_of_another_environment_does_not_hide_what_the_one_before_has_shown(
+    connect_as, wire, answer, clock, caplog, unknown
+) -> None:
+    """Its 404, or 500 for a token, is not the truth, and soon the connection is fetched again."""
+    accepted = [OLD]
+
+    def script(request):
+        key = request.headers["Authorization"].removeprefix("Bearer ")
+        known = answer(200, {"id": "run_1", "status": "WAITING"})
+        return {OTHER: answer(*unknown), accepted[0]: known}.get(key) or answer(401, {"error": "revoked"})
+
+    wire.script = script
+    hook = connect_as(password=OLD)
+    check = partial(hook.get_run if unknown[0] == 404 else hook.get_waitpoint_token, "run_1")
+    assert check().status == "WAITING"
+    accepted[0] = NEW
+    connect_as(password=OTHER)
+    for _ in range(2):  # the second one fetches nothing
+        with pytest.raises(AuthenticationError, match="revoked"):
+            check()
+    connect_as(password=NEW)
+    clock.sleep(10)
+    assert check().status == "WAITING"
+    assert keys_sent(wire).count(OTHER) == 1
+    assert "of another environment" in caplog.text
