@@ -38,7 +38,6 @@ MUTATED = tuple(
         "api/limits",
         "api/masking",
         "api/retry",
-        "api/server_advice",
         "api/statuses",
         "cancel/jobs",
         "cancel/record",

@@ -38,9 +38,6 @@ T = TypeVar("T")
 CONNECT_TIMEOUT = 10.0
 """How long to wait for a connection at most, in seconds."""
 
-KEEP_ALIVE = 60.0
-"""After so many seconds without a request, in which a firewall may drop them silently, connections close."""
-
 # So many bytes are decompressed at once; they can become a thousand times as many.
 _PIECE = 16 * 1024
 
@@ -103,7 +100,10 @@ class TriggerDevClient:
             timeout=settings.timeout,
             retry_for=settings.retry_for,
         )
-        self._session = _new_session(max_connections)
+        self._session = requests.Session()
+        adapter = _Adapter(pool_connections=1, pool_maxsize=max_connections, max_retries=0)
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, adapter)
         # A query's answer of 400 KB is worth compressing; what else HTTP libraries know is not read.
         self._headers = {"Accept-Encoding": "gzip", "User-Agent": settings.user_agent}
         self._api_headers = {"Accept": "application/json", "x-trigger-api-version": API_VERSION}
@@ -113,7 +113,6 @@ class TriggerDevClient:
         self._options = connection_options(settings.base_url, settings)
         self._is_closed = False
         self._sockets: dict[int, socket.socket] = {}  # of the requests in flight, by thread
-        self._sent_at = time.monotonic()
 
     def __enter__(self) -> TriggerDevClient:
         return self
@@ -219,16 +218,13 @@ class TriggerDevClient:
         # while a session reads and resolves them even when it is not to follow them.
         adapter = self._session.get_adapter(str(prepared.url))
         timeout = (min(CONNECT_TIMEOUT, step.timeout), step.timeout)
-        now = time.monotonic()
-        if now - self._sent_at > KEEP_ALIVE:
-            adapter.close()
-        self._sent_at = now
+        until = time.monotonic() + step.timeout
         _of_thread.sockets = self._sockets
         with self._open(partial(adapter.send, prepared, timeout=timeout), options) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             # As requested; in several layers, a few bytes could become any number.
             is_gzip = headers.get("content-encoding") == "gzip"
-            pieces = _pieces(answer.raw, until=now + step.timeout, decode=is_gzip)
+            pieces = _pieces(answer.raw, until=until, decode=is_gzip)
             length = None if is_gzip else answer.raw.length_remaining
             body = read_body(step.request, pieces, length=length)
             return Response(status=answer.status_code, headers=headers, body=body)
@@ -265,14 +261,6 @@ def _pieces(raw: Any, *, until: float, decode: bool) -> Iterator[bytes]:
             raise requests.ReadTimeout
 
 
-def _new_session(max_connections: int) -> requests.Session:
-    session = requests.Session()
-    adapter = _Adapter(pool_connections=1, pool_maxsize=max_connections, max_retries=0)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
-
-
 def connection_options(url: str, settings: ServerSettings) -> dict[str, Any]:
     """Return how an adapter connects to a URL: the settings' CA file is that of their own server."""
     proxies = {"https": settings.proxy, "http": settings.proxy} if settings.proxy else {}
@@ -282,27 +270,21 @@ def connection_options(url: str, settings: ServerSettings) -> dict[str, Any]:
         return {**session.merge_environment_settings(url, proxies, True, verify, None)}
 
 
-# What requests and urllib3 raise when no answer comes, in our words: they repeat URLs, a proxy's too.
-_TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError)
-_TLS_ERRORS = (requests.exceptions.SSLError, urllib3.exceptions.SSLError)
-_UNCONNECTED = (requests.ConnectTimeout, urllib3.exceptions.NewConnectionError)
 # OpenSSL's reasons where what answered the handshake was no TLS at all.
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
 
 
 def transport_error(error: Exception, where: str, timeout: float) -> TransportError:
-    """Return the error to raise."""
+    """Return what requests and urllib3 raise when no answer comes, in our words: theirs repeat URLs."""
     kind, reason, retryable = _describe(error, timeout)
-    # All that no other try can change is found before anything is sent.
-    was_sent = retryable and not _is_unconnected(error)
-    return kind(f"{where}: {reason}", reason=reason, retryable=retryable, was_sent=was_sent)
-
-
-def _is_unconnected(error: Exception) -> bool:
     # Not the error's context, which may be an earlier request's.
     parts = [error, *error.args]
     parts += [getattr(part, "reason", None) for part in parts]
-    return any(isinstance(part, _UNCONNECTED) for part in parts) or _hangs_in_handshake(error)
+    unconnected = (requests.ConnectTimeout, urllib3.exceptions.NewConnectionError)
+    # All that no other try can change is found before anything is sent.
+    was_sent = retryable and not any(isinstance(part, unconnected) for part in parts)
+    was_sent = was_sent and not _hangs_in_handshake(error)
+    return kind(f"{where}: {reason}", reason=reason, retryable=retryable, was_sent=was_sent)
 
 
 def _hangs_in_handshake(error: Exception) -> bool:
@@ -312,45 +294,38 @@ def _hangs_in_handshake(error: Exception) -> bool:
 
 def _describe(error: Exception, timeout: float) -> tuple[type[TransportError], str, bool]:
     """Return the kind of the error to raise, its reason, and whether trying again may succeed."""
+    # Just before a deadline a request has only milliseconds.
+    shown, connecting = (
+        f"{max(0.1, round(limit, 1)):g}" for limit in (timeout, min(CONNECT_TIMEOUT, timeout))
+    )
     if isinstance(error, requests.ConnectTimeout) or _hangs_in_handshake(error):
-        return TransportError, f"no connection within {_shown(min(CONNECT_TIMEOUT, timeout))} s", True
-    if isinstance(error, _TIMEOUTS):
-        return AnswerTimeoutError, f"no answer within {_shown(timeout)} s", True
-    is_tls = isinstance(error, _TLS_ERRORS)
-    tls_causes = [cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)]
-    if is_tls and "certificate" in str(error).lower():
-        reason = getattr(tls_causes[0], "verify_message", "") if tls_causes else ""
-        return TLSError, f"the server's certificate is not accepted: {reason or 'reason unknown'}", False
-    if is_tls and any(cause.reason in _NOT_TLS for cause in tls_causes):
-        return PlainHttpError, "the server speaks http, not https, on this port", False
+        return TransportError, f"no connection within {connecting} s", True
+    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
+        return AnswerTimeoutError, f"no answer within {shown} s", True
+    if isinstance(error, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)):
+        return _describe_tls(error)
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
         return TLSError, str(error)[:200], False  # so requests reports that the CA file is gone
     if isinstance(error, ValueError):  # so both libraries mark it
-        # They repeat the URL: a proxy's may hold a password.
-        reason = f"the URL or the proxy's URL is not valid ({type(error).__name__})"
-        return TransportError, reason, False
-    if is_tls:
-        reason = "the TLS connection failed"
-    elif isinstance(error, requests.exceptions.ProxyError):
-        reason = "the proxy rejected the connection, or cannot be reached"
-    elif isinstance(error, urllib3.exceptions.ProtocolError):
-        reason = "the connection was lost before the whole answer arrived"
-    else:
-        reason = _innermost(error)
-    return TransportError, reason, True
+        return TransportError, f"the URL or the proxy's URL is not valid ({type(error).__name__})", False
+    if isinstance(error, requests.exceptions.ProxyError):
+        return TransportError, "the proxy rejected the connection, or cannot be reached", True
+    if isinstance(error, urllib3.exceptions.ProtocolError):
+        return TransportError, "the connection was lost before the whole answer arrived", True
+    # What the operating system said, without the request that a library repeats around it.
+    causes = (one for one in _causes(error) if not isinstance(one, requests.RequestException))
+    said = (str(one.strerror or one)[:200] for one in causes if isinstance(one, OSError))
+    return TransportError, next(said, type(error).__name__), True
 
 
-def _shown(seconds: float) -> str:
-    # Just before a deadline a request has only milliseconds.
-    return f"{max(0.1, round(seconds, 1)):g}"
-
-
-def _innermost(error: BaseException) -> str:
-    """Return what the operating system said, without the request that a library repeats around it."""
-    for cause in _causes(error):
-        if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException):
-            return str(cause.strerror or cause)[:200]
-    return type(error).__name__
+def _describe_tls(error: Exception) -> tuple[type[TransportError], str, bool]:
+    cause = next((one for one in _causes(error) if isinstance(one, ssl.SSLError)), None)
+    if "certificate" in str(error).lower():
+        reason = getattr(cause, "verify_message", "") or "reason unknown"
+        return TLSError, f"the server's certificate is not accepted: {reason}", False
+    if cause is not None and cause.reason in _NOT_TLS:
+        return PlainHttpError, "the server speaks http, not https, on this port", False
+    return TransportError, "the TLS connection failed", True
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -1,28 +1,5 @@
 """
-The errors of the API, one tree.
-
-::
-
-    TriggerDevError
-    ├── NotSentError            nothing was sent: time limit reached, server stopped responding
-    │   └── InvalidIdError          also a ValueError
-    ├── TransportError          no answer: connection refused, lost or timed out
-    │   ├── AnswerTimeoutError      connected, but no answer came in time
-    │   └── TLSError                the certificate or the handshake failed
-    │       └── PlainHttpError          the server speaks http on this port
-    ├── OutdatedAnswerError     an answer that shows a run as it was before its end
-    ├── UnexpectedAnswerError   an answer that is not Trigger.dev's: HTML, truncated JSON, a missing field
-    │   └── UnreadableAnswerError   an answer of Trigger.dev, or of its object store, that cannot be read
-    │       └── OversizeError           it is longer than what is read
-    └── ResponseError           an answer with an error status
-        ├── NotTriggerDevError      an answer that is not Trigger.dev's: of another server, or of a proxy
-        │   └── RedirectError           3xx; never followed, it would carry the key elsewhere
-        ├── AuthenticationError     401
-        ├── PermissionDeniedError   403
-        ├── NotFoundError           404
-        ├── RateLimitError          429
-        └── ServerError             5xx
-            └── UnknownTokenError       500 for a waitpoint token that the environment does not have
+The errors of the API.
 
 No error carries the secret key or a response's body, in its text, in an attribute, or in a chained exception.
 """

@@ -1,7 +1,6 @@
 """
 One call with its retries and its pacing, as a generator without I/O.
 
-tenacity's loop decides whether and when there is another try; see :mod:`airflow_provider_trigger.api.retry`.
 A driver sends the generator's :class:`Send` and hands back the response, or the error that came instead; it
 waits for a :class:`Wait`. All that surrounds a call is here: retries, rate limit, circuit breaker, deadline,
 masking.
@@ -16,8 +15,6 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tenacity import DoAttempt, DoSleep, Retrying
-
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
     NotFoundError,
@@ -28,6 +25,7 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.limits import NEVER, CircuitBreaker, Deadline, RateLimit
 from airflow_provider_trigger.api.masking import SecretKey
+from airflow_provider_trigger.api.responses import server_wait, should_retry, with_trusted_date
 from airflow_provider_trigger.api.retry import (
     SHARE_OF_ONE_STEP,
     CallState,
@@ -37,7 +35,6 @@ from airflow_provider_trigger.api.retry import (
     tries_allowed,
     wait,
 )
-from airflow_provider_trigger.api.server_advice import server_wait, should_retry, with_trusted_date
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +98,6 @@ class Exchange:
         self._lock = rate_limit.lock
         self.key_is_rejected = False
         """Whether a call got a 401 twice, and no answer since then shows that the key is valid."""
-        policy: Any = {"stop": stop, "wait": wait, "before_sleep": self._log_retry}  # for a CallState only
-        self._retrying = Retrying(**policy, reraise=True)
         # In an outage, or a long pause, all calls have the same to say: it is logged now and then.
         self._pause_logged_until = self._retry_logged_at = -math.inf
 
@@ -122,73 +117,63 @@ class Exchange:
         if denial := self._key.denials.find(call.request, now=self.monotonic()):
             return call.read(denial)  # raises what it did before
         patience = self.retry_for if patience is None else patience
-        state = CallState(self._retrying, now=self.monotonic(), deadline=deadline, patience=patience)
+        state = CallState(self.monotonic(), deadline, patience)
         while True:
-            # Its statistics are each thread's own, and the call may have changed the thread.
-            self._retrying.begin()
+            failures = len(state.failures)
             try:
-                action = self._retrying.iter(state)
-            except TriggerDevError as last_error:
-                error = last_error.with_traceback(None)
-                error.tries = max(1, len(state.failures))
+                result: Any = yield from self._attempt(call, state)
+            except TriggerDevError as not_sent:
+                error = not_sent.with_traceback(None)
                 break
-            if isinstance(action, DoAttempt):
-                yield from self._attempt(call, state)
-            elif isinstance(action, DoSleep):
-                resume_at = self.monotonic() + action
-                yield Wait(float(action), for_turn=False, error=state.last.error)
-                state.prepare_for_next_attempt()
-                state.postpone(max(0.0, self.monotonic() - resume_at))  # no thread was free
-            else:
-                result: T = action
-                return result
+            if len(state.failures) == failures:
+                return result  # type: ignore[no-any-return]
+            error, pause = state.last.error, wait(state)
+            if stop(state, pause):
+                break
+            self._log_retry(state, pause)
+            resume_at = self.monotonic() + pause
+            yield Wait(pause, for_turn=False, error=error)
+            state.started_at += max(0.0, self.monotonic() - resume_at)  # no thread was free
+        error.tries = max(1, len(state.failures))
         raise error  # not in the block above, so that it has no context
 
-    def _attempt(self, call: Call[T], state: CallState) -> Generator[Step, Reply, None]:
-        """Send the request when it has its turn, and note what came of it."""
-        begun = self.monotonic()
-        yield from self._turn(call.request, state)
-        state.postpone(self.monotonic() - begun)
-        longest = self._timeout(state.deadline, is_retry=state.attempt_number > 1)
+    def _attempt(self, call: Call[T], state: CallState) -> Generator[Step, Reply, Any]:
+        """Send the request when it has its turn; return its result, or note how it failed."""
+        request, begun = call.request, self.monotonic()
+        yield from self._turn(request, state)
+        state.started_at += self.monotonic() - begun  # waiting for a turn uses up no patience
         version = self._key.version
-        reply = yield Send(call.request, min(longest, call.timeout))
-        error, response = None, None
+        reply = yield Send(request, min(self._timeout(state), call.timeout))
+        error, response, result = None, None, None
         if isinstance(reply, Response):
-            response = self._key.masking.in_response(reply)
+            response = self._key.hidden_in(reply)
             try:
                 result = call.read(with_trusted_date(response, now=self._wall()))
-                state.set_result(result)
-                self._key.note_shown(_ids_in(call.request, result), version=version)
+                self._key.note_shown(_ids_in(request, result), version=version)
             except TriggerDevError as raised:
-                error = self._doubted(raised.with_traceback(None), call.request, version)
+                error = self._doubted(raised.with_traceback(None), request, version)
         elif reply is not None:
             error = reply
         if error is not None:
-            self._note_failure(call.request, state, error, response)
-        if call.request.is_counted:
+            self._note_failure(request, state, error, response)
+        if request.url is None:
             self._note(state, error, response)
+        return result
 
     def _doubted(self, error: TriggerDevError, request: Request, version: int) -> TriggerDevError:
         """Return the error; that a key of another environment finds nothing is a key that is rejected."""
-        if not isinstance(error, (NotFoundError, UnknownTokenError)):
+        is_unknown = isinstance(error, (NotFoundError, UnknownTokenError))
+        if not is_unknown or not self._key.is_elsewhere(version, request.path, now=self.monotonic()):
             return error
-        if not self._key.is_elsewhere(version, request.path, now=self.monotonic()):
-            return error
+        sent: dict[str, Any] = {"method": request.method, "path": request.path[:200], "request_id": None}
         detail = "the new secret key is of another environment"
-        return AuthenticationError(
-            method=request.method,
-            path=error.path,
-            status=401,
-            detail=detail,
-            request_id=error.request_id,
-            retryable=False,
-        )
+        return AuthenticationError(**sent, status=401, detail=detail, retryable=False)
 
     def _note_failure(
         self, request: Request, state: CallState, error: TriggerDevError, response: Response | None
     ) -> None:
         error.run_id = request.run_id
-        self._key.masking.in_error(error)
+        self._key.hide_in(error)
         self._key.denials.note(request, response, error, now=self.monotonic())
         failure = Failure(
             request=request,
@@ -198,7 +183,8 @@ class Exchange:
             has_worked=self.breaker.has_worked and request.url is None,
             is_confirmed=self.key_is_rejected,
         )
-        state.failed(failure, now=self.monotonic())
+        state.failures.append(failure)
+        state.failed_at = self.monotonic()
 
     def _turn(self, request: Request, state: CallState) -> Generator[Step, Reply, None]:
         last_error, deadline = state.last.error if state.failures else None, state.deadline
@@ -206,7 +192,7 @@ class Exchange:
             now = self.monotonic()
             if not deadline.remaining(now):
                 raise last_error or NotSentError("the time limit was reached", retryable=True)
-            if not request.is_counted:
+            if request.url is not None:
                 return
             with self._lock:
                 if last_error is not None and state.has_doubtful_key and self.key_is_rejected:
@@ -231,10 +217,10 @@ class Exchange:
                 )
             yield Wait(min(delay, TURN_INTERVAL, deadline.remaining(now)), for_turn=True)
 
-    def _timeout(self, deadline: Deadline, *, is_retry: bool) -> float:
-        remaining = deadline.remaining(self.monotonic())
+    def _timeout(self, state: CallState) -> float:
+        remaining = state.deadline.remaining(self.monotonic())
         # A call that fails again and again leaves time for one that shows what came of it.
-        longest = remaining / 2 if is_retry else remaining
+        longest = remaining / 2 if state.failures else remaining
         timeout = min(self.timeout, longest, max(remaining * SHARE_OF_ONE_STEP, _SHORTEST_TIMEOUT))
         return max(timeout, _LEAST_TIMEOUT)  # the deadline may have passed since the turn came
 
@@ -254,14 +240,12 @@ class Exchange:
                 is_permanent = tries_allowed(state.last) <= 1
                 self.breaker.failed(error, is_permanent=is_permanent, monotonic=self.monotonic())
 
-    def _log_retry(self, state: CallState) -> None:
-        now = self.monotonic()
-        is_due = now >= self._retry_logged_at + _RETRY_LOG_INTERVAL
-        if is_due:
-            self._retry_logged_at = now
+    def _log_retry(self, state: CallState, pause: float) -> None:
+        now, level = self.monotonic(), logging.DEBUG
+        if now >= self._retry_logged_at + _RETRY_LOG_INTERVAL:
+            self._retry_logged_at, level = now, logging.INFO
         text = "Attempt %d failed, the next one follows in %.1f s: %s"
-        level = logging.INFO if is_due else logging.DEBUG
-        log.log(level, text, state.attempt_number, state.upcoming_sleep, state.last.error)
+        log.log(level, text, state.attempt_number, pause, state.last.error)
 
 
 def _ids_in(request: Request, result: Any) -> Iterator[str]:

@@ -72,11 +72,9 @@ class Request:
     """
     Where to send it in place of the base URL's server; ``path`` is then for messages only.
 
-    Its query may be a signature and is shown nowhere. Key, branch and version are not sent there.
+    Its query may be a signature and is shown nowhere. Key, branch and version are not sent there, and rate
+    limit and circuit breaker do not count it.
     """
-    is_counted: bool = True
-    """Whether rate limit and circuit breaker count it: not one to another server."""
-
     limit: int = MAX_BODY_BYTES
     """How many bytes of an answer are read; a longer one is an OversizeError."""
 

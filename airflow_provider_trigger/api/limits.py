@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.api.server_advice import (
+from airflow_provider_trigger.api.responses import (
     MAX_WAIT,
     is_rejected_by_bucket,
     seconds_until_reset,

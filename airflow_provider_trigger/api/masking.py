@@ -24,53 +24,21 @@ _FETCH_INTERVAL = 10.0
 _MAX_IDS = 100_000
 
 
-class Masking:
-    """
-    Hide secrets in answers and errors, as they are and percent-encoded; shows them in no repr.
-
-    What is logged, raised and returned of an answer comes from one in which they are hidden.
-    """
-
-    def __init__(self, secret: str) -> None:
-        self._spellings: set[str] = set()
-        self.add(secret)
-
-    def add(self, secret: str) -> None:
-        """Hide another secret, too."""
-        if len(secret) >= SHORTEST:
-            self._spellings |= {secret, quote(secret), quote(secret, safe="")}
-
-    def in_response(self, response: Response) -> Response:
-        """Return a response with the secrets hidden."""
-        headers, body = response.headers, response.body
-        for spelling in self._spellings:
-            body = body.replace(spelling.encode(), b"***")
-        return replace(response, headers={name: self._hide(headers[name]) for name in headers}, body=body)
-
-    def in_error(self, error: TriggerDevError) -> None:
-        """Hide the secrets in the texts of an error, in place."""
-        for name, value in vars(error).items():
-            if isinstance(value, str):
-                setattr(error, name, self._hide(value))
-        error.args = (error.message,)
-
-    def _hide(self, text: str) -> str:
-        for spelling in self._spellings:
-            text = text.replace(spelling, "***")
-        return text
-
-
 class SecretKey:
     """
     A secret key; clients that share it all continue with the newest. Shows it in no repr.
+
+    It is hidden in answers and errors, as it is and percent-encoded: what is logged, raised and returned of
+    an answer comes from one in which it is hidden.
 
     ``fetch`` returns the key as it is now, None if that is not known, and raises nothing.
     """
 
     def __init__(self, value: str, *, fetch: Callable[[], str | None] | None = None) -> None:
-        self.masking = Masking(value)
         self.denials = Denials()
-        self._values = [value]
+        self._values: list[str] = []
+        self._spellings: set[str] = set()
+        self._use(value)
         self._fetch = fetch
         self._fetch_at = -math.inf
         self._shown_by: dict[str, int] = {}  # the version that has last shown a run or token, by its id
@@ -89,9 +57,33 @@ class SecretKey:
     def replace(self, value: str) -> None:
         """Use another key from now on; the old one stays masked."""
         if value != self._values[-1]:
-            self.masking.add(value)
             self.denials.clear()
-            self._values.append(value)
+            self._use(value)
+
+    def _use(self, value: str) -> None:
+        self._values.append(value)
+        if len(value) >= SHORTEST:
+            # A new set, as other threads may be reading this one.
+            self._spellings = {*self._spellings, value, quote(value), quote(value, safe="")}
+
+    def hidden_in(self, response: Response) -> Response:
+        """Return a response with the key hidden."""
+        headers, body = response.headers, response.body
+        for spelling in self._spellings:
+            body = body.replace(spelling.encode(), b"***")
+        return replace(response, headers={name: self._hide(headers[name]) for name in headers}, body=body)
+
+    def hide_in(self, error: TriggerDevError) -> None:
+        """Hide the key in the texts of an error, in place."""
+        for name, value in vars(error).items():
+            if isinstance(value, str):
+                setattr(error, name, self._hide(value))
+        error.args = (error.message,)
+
+    def _hide(self, text: str) -> str:
+        for spelling in self._spellings:
+            text = text.replace(spelling, "***")
+        return text
 
     def renew(self, rejected: int, *, may_fetch: bool, now: float) -> bool:
         """Return whether there is another key than a rejected one; fetch it where it is not known yet."""

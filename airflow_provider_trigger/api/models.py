@@ -13,6 +13,8 @@ from typing import Any
 from airflow_provider_trigger.api.responses import read_text, read_time
 from airflow_provider_trigger.api.statuses import MEANINGS, RunStatus, meaning_of
 
+log = logging.getLogger(__name__)
+
 _INTERNAL = re.compile(r"trigger\.dev internal error \(([A-Z0-9_]+)\)", re.IGNORECASE)
 
 
@@ -92,36 +94,6 @@ class ChildRun:
         return self.is_current and self.status == RunStatus.WAITING
 
 
-def children_of(run_id: str, attributes: Mapping[str, Any]) -> list[ChildRun]:
-    """Return the runs that a run has started itself: one level only, with up-to-date statuses (measured)."""
-    children = _related(attributes, "children")
-    found = []
-    for child in children if isinstance(children, list) else []:
-        match child:
-            case {"id": str(child_id), "status": str(status)} if child_id and status:
-                started_at = read_time(child.get("startedAt"))
-                found.append(ChildRun(child_id, status, run_id, is_current=True, started_at=started_at))
-    return found
-
-
-def root_id_of(attributes: Mapping[str, Any]) -> str | None:
-    """Return the id of the run at the top of a run's tree, None for a run that no other one has started."""
-    return read_text(_related_run(attributes, "root").get("id"))
-
-
-def _related(attributes: Mapping[str, Any], name: str) -> Any:
-    related = attributes.get("relatedRuns")
-    return related.get(name) if isinstance(related, dict) else None
-
-
-def _related_run(attributes: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return what is shown of the parent or the root, nothing where there is none."""
-    shown = _related(attributes, name)
-    return shown if isinstance(shown, dict) else {}
-
-
-log = logging.getLogger(__name__)
-
 TERMINATES_WITHIN = 75.0
 """Seconds after which a canceled run cannot change: a worker is forced after 60 (measured), plus a margin."""
 
@@ -130,17 +102,8 @@ _MAX_STATUS_LENGTH = 50
 _MAX_TASK_LENGTH = 256
 
 # What waits, their log, XCom and searches use of the attributes.
-_USED_BY_WAITS = [
-    "version",
-    "attemptCount",
-    "createdAt",
-    "durationMs",
-    "costInCents",
-    "baseCostInCents",
-    "error",
-    "batchId",
-    "idempotencyKey",
-]
+_USED_BY_WAITS = {"version", "attemptCount", "createdAt", "error", "batchId", "idempotencyKey"}
+_USED_BY_WAITS |= {"durationMs", "costInCents", "baseCostInCents"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -313,13 +276,25 @@ class Run(ListedRun):
 
     @property
     def children(self) -> list[ChildRun]:
-        """The runs that it has started itself, not those that they have started."""
-        return children_of(self.id, self.attributes)
+        """The runs that it has started itself: one level only, with up-to-date statuses (measured)."""
+        found, children = [], self._related.get("children")
+        for child in children if isinstance(children, list) else []:
+            match child:
+                case {"id": str(child_id), "status": str(status)} if child_id and status:
+                    started_at = read_time(child.get("startedAt"))
+                    found.append(ChildRun(child_id, status, self.id, is_current=True, started_at=started_at))
+        return found
 
     @property
     def root_id(self) -> str | None:
         """The id of the run at the top of its tree, None if no other run has started it."""
-        return root_id_of(self.attributes)
+        root = self._related.get("root")
+        return read_text(root.get("id")) if isinstance(root, dict) else None
+
+    @property
+    def _related(self) -> Mapping[str, Any]:
+        related = self.attributes.get("relatedRuns")
+        return related if isinstance(related, dict) else {}
 
     @classmethod
     def from_answer(
@@ -340,7 +315,7 @@ class Run(ListedRun):
 
         Its error remains whole; only a run that has ended has one (measured).
         """
-        kept = {name: self.attributes[name] for name in _USED_BY_WAITS if name in self.attributes}
+        kept = {name: value for name, value in self.attributes.items() if name in _USED_BY_WAITS}
         return replace(self, attributes=kept, has_contents=False)
 
 

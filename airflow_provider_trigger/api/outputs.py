@@ -14,8 +14,7 @@ from airflow_provider_trigger.api.errors import (
     UnreadableAnswerError,
 )
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Call, Request, Response
-from airflow_provider_trigger.api.responses import SUPERJSON, from_superjson
-from airflow_provider_trigger.api.retry import may_pass
+from airflow_provider_trigger.api.responses import SUPERJSON, from_superjson, may_pass
 
 _JSON = "application/json"
 _TEXT = "text/plain"
@@ -32,7 +31,7 @@ def fetch_output(url: str, *, limit: int = MAX_BODY_BYTES) -> Call[Any]:
     document, whose ``json`` is returned as the API itself shows smaller outputs: dates as texts, and so on.
     """
     host, path = _split(url)
-    request = Request(method="GET", path=path, url=url, is_counted=False, repeatable=True, limit=limit)
+    request = Request(method="GET", path=path, url=url, repeatable=True, limit=limit)
 
     def read(response: Response) -> Any:
         _raise_unless_success(request, response, host)

@@ -1,10 +1,16 @@
-"""Read responses: an error status becomes an error, a body of a limited size becomes JSON and its values."""
+"""
+Read responses: an error status becomes an error, a body of a limited size becomes JSON and its values.
+
+And what they say of another try: whether to make one, and when; and whether the server's clock is right.
+"""
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any
 
 from airflow_provider_trigger.api.errors import (
@@ -18,11 +24,13 @@ from airflow_provider_trigger.api.errors import (
     ResponseError,
     ServerError,
     UnexpectedAnswerError,
+    UnknownTokenError,
 )
-from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Request, Response
-from airflow_provider_trigger.api.retry import may_pass
+from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Request, Response, read_http_date
 from airflow_provider_trigger.api.rights import RIGHTS, kind_of
-from airflow_provider_trigger.api.server_advice import should_retry
+from airflow_provider_trigger.durations import read_number
+
+log = logging.getLogger(__name__)
 
 
 def well_formed(text: str) -> str:
@@ -66,9 +74,7 @@ _MESSAGE_KEYS = ("error", "detail", "message")
 _OF_GATEWAYS = frozenset({401, 408, 413, 425, 429, 500, *range(502, 600)})
 _NOT_TRIGGER_DEV = "this is not a Trigger.dev server, or a proxy stands in front of it"
 
-ErrorsByStatus = Mapping[int, type[ResponseError]]
-
-_ERRORS_BY_STATUS: ErrorsByStatus = {
+_ERRORS_BY_STATUS: dict[int, type[ResponseError]] = {
     401: AuthenticationError,
     403: PermissionDeniedError,
     404: NotFoundError,
@@ -76,17 +82,14 @@ _ERRORS_BY_STATUS: ErrorsByStatus = {
 }
 
 
-def json_object(
-    request: Request, response: Response, *, errors: ErrorsByStatus = MappingProxyType({})
-) -> dict[str, Any]:
+def json_object(request: Request, response: Response) -> dict[str, Any]:
     """
-    Return the JSON object of a successful response; ``errors`` are those of this call only, by status.
+    Return the JSON object of a successful response.
 
     :raises ResponseError: it has an error status
-
     :raises UnexpectedAnswerError: its body is not a JSON object
     """
-    raise_unless_success(request, response, errors=errors)
+    raise_unless_success(request, response)
     answer = response.json()
     if answer is None:
         kind = response.headers.get("content-type", "no content type")[:100]
@@ -104,14 +107,12 @@ def read_id(request: Request, answer: Mapping[str, Any], *, what: str) -> str:
     return found
 
 
-def raise_unless_success(
-    request: Request, response: Response, *, errors: ErrorsByStatus = MappingProxyType({})
-) -> None:
+def raise_unless_success(request: Request, response: Response) -> None:
     """Raise the ResponseError that a status other than 2xx stands for."""
     status = response.status
     if 200 <= status < 300:
         return
-    kind, detail = _error_class(response, errors), server_message(response)
+    kind, detail = _error_class(request, response), server_message(response)
     is_denied = kind is PermissionDeniedError
     hint = f": the key may lack the right {RIGHTS[kind_of(request)]}" if is_denied else ""
     if 300 <= status < 400:
@@ -142,7 +143,7 @@ def server_message(response: Response) -> str:
     return f"({kind[:100]}, {len(response.body)} bytes)"
 
 
-def _error_class(response: Response, errors: ErrorsByStatus) -> type[ResponseError]:
+def _error_class(request: Request, response: Response) -> type[ResponseError]:
     status = response.status
     if 300 <= status < 400:
         return RedirectError
@@ -152,8 +153,9 @@ def _error_class(response: Response, errors: ErrorsByStatus) -> type[ResponseErr
         return NotTriggerDevError
     if status not in _OF_GATEWAYS and not any(isinstance(answer.get(key), str) for key in _MESSAGE_KEYS):
         return NotTriggerDevError
-    known = {**_ERRORS_BY_STATUS, **errors}
-    return known.get(status, ServerError if status >= 500 else ResponseError)
+    if status == 500 and f"{request.method} {request.path}".startswith("GET /api/v1/waitpoints/tokens/"):
+        return UnknownTokenError
+    return _ERRORS_BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)
 
 
 def read_body(request: Request, pieces: Iterable[bytes], *, length: int | None) -> bytes:
@@ -167,3 +169,80 @@ def read_body(request: Request, pieces: Iterable[bytes], *, length: int | None) 
         if len(body) > limit:
             raise OversizeError(str(request), limit=limit, size=length)
     return bytes(body)
+
+
+def may_pass(status: int) -> bool:
+    """Return whether a request may succeed later that was answered with this error status."""
+    return status >= 500 or status in (408, 409, 425, 429)
+
+
+MAX_WAIT = 60.0
+"""No single wait is longer, in seconds: clocks differ, and a server may name any time."""
+
+_MAX_CLOCK_DIFFERENCE = 10.0  # in seconds; a canceled run counts as terminated 15 s after it is
+
+UNTRUSTED_DATE = "untrusted-date"
+"""Has the ``Date`` of an answer that is without it, as the local clock differs."""
+
+_warnings = itertools.count()
+
+
+def should_retry(response: Response | None) -> bool | None:
+    """Return what the server's ``x-should-retry`` says, None if it says nothing."""
+    header = response.headers.get("x-should-retry", "").lower() if response else ""
+    return {"true": True, "false": False}.get(header)
+
+
+def is_rejected_by_bucket(response: Response) -> bool:
+    """
+    Return whether a 429 may be the rate limit's.
+
+    One of another limit, as for queries at once, shows tokens that are left (measured).
+    """
+    left = read_number(response.headers.get("x-ratelimit-remaining"))
+    return response.status == 429 and not (left or 0.0) > 0
+
+
+def server_wait(response: Response, *, now: float) -> float | None:
+    """
+    Return how many seconds the server wants us to wait, None if it does not say.
+
+    The first that applies: ``Retry-After`` in seconds or as a date (proxies send it); in a 429,
+    ``x-ratelimit-reset``.
+    """
+    value = response.headers.get("retry-after", "")
+    wait, date = read_number(value), read_http_date(value)
+    if date is not None:
+        wait = date.timestamp() - _server_time(response, now=now)
+    if not wait or wait < 0:
+        wait = seconds_until_reset(response, now=now) if is_rejected_by_bucket(response) else None
+    return None if wait is None else min(wait, MAX_WAIT)
+
+
+def seconds_until_reset(response: Response, *, now: float) -> float | None:
+    """Return the seconds until the rate limit's bucket is refilled, None if unknown or past."""
+    reset = read_number(response.headers.get("x-ratelimit-reset")) or 0.0  # in ms since 1970
+    wait = reset / 1000 - _server_time(response, now=now)
+    return wait if wait > 0 else None
+
+
+def _server_time(response: Response, *, now: float) -> float:
+    """Return the server's clock where it differs from ours, which is finer."""
+    date = response.date()
+    return date.timestamp() if date and abs(date.timestamp() - now) > 5 else now
+
+
+def with_trusted_date(response: Response, *, now: float) -> Response:
+    """Return an answer without its ``Date`` where the local clock differs: either may be wrong. Warn once."""
+    date = response.date()
+    ahead = date.timestamp() - now if date else 0.0
+    if abs(ahead) <= _MAX_CLOCK_DIFFERENCE:
+        return response
+    if next(_warnings) == 0:
+        text = (
+            "The server's clock (Date header) is %.0f s %s the local one, so neither is used for the age of "
+            "runs. Correct the one that is wrong: this machine's, the server's, or that of a proxy"
+        )
+        log.warning(text, abs(ahead), "ahead of" if ahead > 0 else "behind")
+    untrusted = {"date": "", UNTRUSTED_DATE: response.headers["date"]}
+    return replace(response, headers={**response.headers, **untrusted})

@@ -1,16 +1,11 @@
-"""
-Which failures of a call are repeated, how often, and how long it waits before the next try. Pure.
-
-:func:`stop` and :func:`wait` are tenacity's strategies; they are called with a :class:`CallState`, and
-:mod:`airflow_provider_trigger.api.exchange` runs tenacity's loop with them.
-"""
+"""Which failures of a call are repeated, how often, and how long it waits before the next try. Pure."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from tenacity import BaseRetrying, RetryCallState, wait_exponential, wait_random_exponential
+from tenacity import wait_exponential, wait_random_exponential
 
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
@@ -24,22 +19,21 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.http import Request
 from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.api.responses import may_pass
 
-TRIES_AT_SHOULD_RETRY = 4
-"""A GET's 404 says ``x-should-retry: true`` every time (measured): it counts for this many tries."""
-
-Kind = tuple[str, float]
-"""A kind of failures, and how many of them end a call."""
-
-# A gateway may send a single one for a valid key, while a wrong or revoked key gets it again.
-REJECTED_KEY: Kind = ("rejected key", 2)
-PAGE_IN_FRONT: Kind = ("page in front of a server that has worked", math.inf)
-# A 500 can be permanent, as for an id with a NUL (measured); a success that is not Trigger.dev's may be of
-# another product; a replica that lags is newer soon.
-DOUBTFUL: Kind = ("doubtful answer", 6)
-OUTAGE: Kind = ("outage", math.inf)
-ADVISED: Kind = ("advised retry", TRIES_AT_SHOULD_RETRY)
-FINAL: Kind = ("final", 1)
+# The kinds of failures: how many of each end a call.
+REJECTED_KEY = 2.0
+"""A gateway may send a single 401 for a valid key, while a wrong or revoked key gets it again."""
+DOUBTFUL = 6.0
+"""
+A 500, which can be permanent, as for an id with a NUL (measured); a success that is not Trigger.dev's, which
+may be of another product; an answer of a replica that lags, which is newer soon.
+"""
+OUTAGE = math.inf
+"""A lost connection, a busy server, a page in front of a server that has worked."""
+TRIES_AT_SHOULD_RETRY = 4.0
+"""A GET's 404 says ``x-should-retry: true`` every time (measured)."""
+FINAL = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,40 +57,29 @@ class Failure:
         return self.error.status if isinstance(self.error, ResponseError) else 0
 
 
-def kind_of(failure: Failure) -> Kind:
+def kind_of(failure: Failure) -> float:
     """Return the kind of a failure: the first that fits."""
     error, status = failure.error, failure.status
     is_foreign = is_not_from_trigger_dev(error)
     if isinstance(error, AuthenticationError) and not failure.is_confirmed:
         return REJECTED_KEY
     if failure.has_worked and is_foreign and (error.retryable or 300 <= status < 400 or status == 404):
-        return PAGE_IN_FRONT
+        return OUTAGE
     if status == 500 or (isinstance(error, (UnexpectedAnswerError, OutdatedAnswerError)) and error.retryable):
         return DOUBTFUL
     if (may_pass(status) and not is_foreign) or (isinstance(error, TransportError) and error.retryable):
         return OUTAGE
-    return ADVISED if failure.should_retry else FINAL
+    return TRIES_AT_SHOULD_RETRY if failure.should_retry else FINAL
 
 
 def tries_allowed(failure: Failure) -> float:
     """Return how often a call is sent in all if each try fails like this."""
-    if not _may_be_sent_again(failure):
-        return 1
-    _, tries = kind_of(failure)
-    return max(tries, TRIES_AT_SHOULD_RETRY) if failure.should_retry else tries
-
-
-def _may_be_sent_again(failure: Failure) -> bool:
-    """Whether another try has no second effect, and the server does not forbid it."""
     # A 401 and a 429 reject a request before it has an effect; a 401 is always confirmed by another try.
-    if failure.status == 401:
-        return True
-    return (failure.request.repeatable or failure.status == 429) and failure.should_retry is not False
-
-
-def may_pass(status: int) -> bool:
-    """Return whether a request may succeed later that was answered with this error status."""
-    return status >= 500 or status in (408, 409, 425, 429)
+    is_harmless = failure.request.repeatable or failure.status == 429
+    if failure.status != 401 and (not is_harmless or failure.should_retry is False):
+        return FINAL
+    tries = kind_of(failure)
+    return max(tries, TRIES_AT_SHOULD_RETRY) if failure.should_retry else tries
 
 
 def shows_that_server_works(error: TriggerDevError | None) -> bool | None:
@@ -123,30 +106,21 @@ _BACKOFF = wait_exponential(multiplier=_FIRST_HALF, max=_LONGEST_HALF) + wait_ra
 )
 
 
-class CallState(RetryCallState):
-    """
-    tenacity's state of one call, on the clock that its caller gives; all times are in seconds.
+@dataclass(eq=False)
+class CallState:
+    """What a call has come to; all times are in seconds, on the clock that its caller gives."""
 
-    ``patience`` is how long a failed request is repeated after the first one.
-    """
+    started_at: float
+    deadline: Deadline
+    patience: float
+    """How long a failed request is repeated after the first one."""
+    failures: list[Failure] = field(default_factory=list)
+    failed_at: float = 0.0
 
-    def __init__(self, retrying: BaseRetrying, *, now: float, deadline: Deadline, patience: float) -> None:
-        super().__init__(retrying, fn=None, args=(), kwargs={})
-        self.start_time = now
-        self.deadline = deadline
-        self.patience = patience
-        self.failures: list[Failure] = []
-        self.failed_at = now
-
-    def failed(self, failure: Failure, *, now: float) -> None:
-        """Take in that a try failed."""
-        self.failures.append(failure)
-        self.set_exception((type(failure.error), failure.error, None))
-        self.outcome_timestamp = self.failed_at = now
-
-    def postpone(self, seconds: float) -> None:
-        """Take in that something other than its own retries held the call up: no patience is used up."""
-        self.start_time += seconds
+    @property
+    def attempt_number(self) -> int:
+        """How often it was sent; tenacity's strategies for waits read it."""
+        return len(self.failures)
 
     @property
     def last(self) -> Failure:
@@ -164,22 +138,20 @@ class CallState(RetryCallState):
         return bool(self.failures) and kind_of(self.last) == REJECTED_KEY
 
 
-def stop(state: CallState) -> bool:
-    """Return whether a call ends with its last failure."""
+def stop(state: CallState, pause: float) -> bool:
+    """Return whether a call ends with its last failure, and is not made again after so many seconds."""
     kind = kind_of(state.last)
     # Failures of another kind do not use up the tries of this one.
     if sum(kind_of(failure) == kind for failure in state.failures) >= tries_allowed(state.last):
         return True
-    if state.upcoming_sleep >= state.remaining:
-        return True
-    elapsed = state.seconds_since_start or 0.0
     # A rejected key ends the whole work, so another try has to confirm it, whatever the patience.
-    return elapsed + state.upcoming_sleep > state.patience and kind != REJECTED_KEY
+    is_over = state.failed_at + pause - state.started_at > state.patience and kind != REJECTED_KEY
+    return is_over or pause >= state.remaining
 
 
 def wait(state: CallState) -> float:
     """Return how long to wait before the next try, in seconds: as the server says, else longer each time."""
     seconds = state.last.server_wait
     if seconds is None:
-        seconds = min(_BACKOFF(state), state.remaining * SHARE_OF_ONE_STEP)
+        seconds = min(_BACKOFF(state), state.remaining * SHARE_OF_ONE_STEP)  # type: ignore[arg-type]  # it reads the number only
     return min(seconds, LONGEST_DOUBT) if state.has_doubtful_key else seconds

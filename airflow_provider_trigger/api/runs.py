@@ -127,7 +127,8 @@ def list_runs_page(
 
     A page may be short or empty although there are more: list until :attr:`RunPage.next` is None (measured).
     Measured: a run fits that has any of the tags, exactly; a batch lacks a run that an item got by its key; a
-    status word that the server does not know is an error; ``created_from=None`` is the last 7 days.
+    status word that the server does not know is an error; ``created_from=None``, which else is a time with a
+    zone, is the last 7 days.
     """
     batch_ids = [] if batch_id is None else [batch_id]
     for what, values in (("tag", tags), ("task", task_identifiers), ("batch", batch_ids)):
@@ -135,21 +136,15 @@ def list_runs_page(
             # An empty one finds every run; a comma separates tags, encoded or not (measured).
             text = f"runs cannot be found by a {what} that is empty or has a comma"
             raise ValueError(f"{text}: {list(values)!r}")
-    if created_from is not None and created_from.tzinfo is None:
-        raise ValueError(f"created_from must have a time zone, not {created_from!r}")
-    params = {"page[size]": str(page_size)}
-    if tags:
-        params["filter[tag]"] = ",".join(tags)
-    if statuses:
-        params["filter[status]"] = ",".join(statuses)
-    if task_identifiers:
-        params["filter[taskIdentifier]"] = ",".join(task_identifiers)
-    if batch_id is not None:
-        params["filter[batch]"] = batch_id
-    if created_from is not None:
-        params["filter[createdAt][from]"] = str(round(created_from.timestamp() * 1000))
-    if after is not None:
-        params["page[after]"] = after
+    filters = {
+        "filter[tag]": ",".join(tags),
+        "filter[status]": ",".join(statuses),
+        "filter[taskIdentifier]": ",".join(task_identifiers),
+        "filter[batch]": batch_id,
+        "filter[createdAt][from]": created_from and str(round(created_from.timestamp() * 1000)),
+        "page[after]": after,
+    }
+    params = {"page[size]": str(page_size)} | {name: value for name, value in filters.items() if value}
     request = Request(method="GET", path="/api/v1/runs", params=params, repeatable=True)
     return Call(request=request, read=lambda response: _read_page(request, response))
 

@@ -41,10 +41,6 @@ class RunStatus(StrEnum):
 class Meaning:
     """What a status says of a run."""
 
-    is_todays: bool = False
-    """Whether the API uses the word today, and so accepts it as a filter of lists (measured)."""
-    todays: RunStatus | None = None
-    """The word that the API uses today for the same; None for its own words and where it has none."""
     is_final: bool = False
     is_success: bool = False
     may_succeed_again: bool = False
@@ -55,26 +51,33 @@ class Meaning:
     """Whether no deployed version has its task or its queue."""
 
 
+_FAILED = Meaning(is_final=True, may_succeed_again=True)
+
 MEANINGS: dict[str, Meaning] = {
-    RunStatus.PENDING_VERSION: Meaning(is_todays=True, waits_for_version=True),
-    RunStatus.QUEUED: Meaning(is_todays=True),
-    RunStatus.DEQUEUED: Meaning(is_todays=True, has_worker=True),
-    RunStatus.EXECUTING: Meaning(is_todays=True, has_worker=True),
-    RunStatus.WAITING: Meaning(is_todays=True),
-    RunStatus.DELAYED: Meaning(is_todays=True),
-    RunStatus.COMPLETED: Meaning(is_todays=True, is_final=True, is_success=True),
-    RunStatus.CANCELED: Meaning(is_todays=True, is_final=True),
-    RunStatus.FAILED: Meaning(is_todays=True, is_final=True, may_succeed_again=True),
-    RunStatus.CRASHED: Meaning(is_todays=True, is_final=True, may_succeed_again=True),
-    RunStatus.TIMED_OUT: Meaning(is_todays=True, is_final=True, may_succeed_again=True),
-    RunStatus.SYSTEM_FAILURE: Meaning(is_todays=True, is_final=True, may_succeed_again=True),
-    RunStatus.EXPIRED: Meaning(is_todays=True, is_final=True),
-    RunStatus.WAITING_FOR_DEPLOY: Meaning(todays=RunStatus.PENDING_VERSION, waits_for_version=True),
-    RunStatus.REATTEMPTING: Meaning(todays=RunStatus.EXECUTING, has_worker=True),
-    RunStatus.FROZEN: Meaning(todays=RunStatus.WAITING),
+    RunStatus.PENDING_VERSION: Meaning(waits_for_version=True),
+    RunStatus.QUEUED: Meaning(),
+    RunStatus.DEQUEUED: Meaning(has_worker=True),
+    RunStatus.EXECUTING: Meaning(has_worker=True),
+    RunStatus.WAITING: Meaning(),
+    RunStatus.DELAYED: Meaning(),
+    RunStatus.COMPLETED: Meaning(is_final=True, is_success=True),
+    RunStatus.CANCELED: Meaning(is_final=True),
+    RunStatus.FAILED: _FAILED,
+    RunStatus.CRASHED: _FAILED,
+    RunStatus.TIMED_OUT: _FAILED,
+    RunStatus.SYSTEM_FAILURE: _FAILED,
+    RunStatus.EXPIRED: Meaning(is_final=True),
     RunStatus.INTERRUPTED: Meaning(is_final=True),
 }
 """The table."""
+
+# Words of older API versions, and those that the API uses today for the same; INTERRUPTED has no other one.
+_TODAYS = {
+    RunStatus.WAITING_FOR_DEPLOY: RunStatus.PENDING_VERSION,
+    RunStatus.REATTEMPTING: RunStatus.EXECUTING,
+    RunStatus.FROZEN: RunStatus.WAITING,
+}
+MEANINGS |= {status: MEANINGS[todays] for status, todays in _TODAYS.items()}
 
 _UNKNOWN = Meaning(has_worker=True)
 
@@ -87,23 +90,19 @@ def meaning_of(status: str) -> Meaning:
 def todays_word(word: str) -> str:
     """Return the word that the API uses today for a status in any of its dialects."""
     status = word.upper().replace(" ", "_")
-    if status not in MEANINGS:
-        return word
-    return str(MEANINGS[status].todays or status)
+    return str(_TODAYS.get(status, status)) if status in MEANINGS else word  # type: ignore[call-overload]
 
 
 FINAL_STATUSES = frozenset(status for status, meaning in MEANINGS.items() if meaning.is_final)
 """In these a run has ended."""
 
-TODAYS_STATUSES = frozenset(status for status, meaning in MEANINGS.items() if meaning.is_todays)
+TODAYS_STATUSES = frozenset(MEANINGS) - {*_TODAYS, RunStatus.INTERRUPTED}
 """Today's words, which the API accepts as filters of lists (measured)."""
 
-ALIVE_STATUSES = frozenset(status for status in TODAYS_STATUSES if not MEANINGS[status].is_final)
+ALIVE_STATUSES = TODAYS_STATUSES - FINAL_STATUSES
 """Today's words for runs that have not ended."""
 
-SUCCESS_STATUSES = tuple(
-    str(status) for status, meaning in MEANINGS.items() if meaning.is_todays and meaning.is_success
-)
+SUCCESS_STATUSES = tuple(str(status) for status, meaning in MEANINGS.items() if meaning.is_success)
 """Today's words for runs that have ended well."""
 
 RETRY_STATUSES = tuple(str(status) for status, meaning in MEANINGS.items() if meaning.may_succeed_again)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Final
 
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
@@ -16,11 +15,7 @@ from airflow_provider_trigger.api.responses import json_object, read_id, read_te
 _UNKNOWN_KEY = "No runs found with idempotency key"
 
 
-class _NoPayload(Enum):  # so that copying and pickling keep it the same object
-    NO_PAYLOAD = "no payload"
-
-
-NO_PAYLOAD: Final = _NoPayload.NO_PAYLOAD
+NO_PAYLOAD: Final = object()
 """A trigger without a payload: the run then has none, while None is sent as JSON's null (measured)."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_trigger.api.errors import UnexpectedAnswerError, UnknownTokenError
+from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response, segment
 from airflow_provider_trigger.api.responses import (
     SUPERJSON,
@@ -147,7 +147,7 @@ def retrieve_token(token_id: str) -> Call[WaitpointToken]:
     request = Request(method="GET", path=_path_of(token_id), repeatable=True)
 
     def read(response: Response) -> WaitpointToken:
-        answer = json_object(request, response, errors={500: UnknownTokenError})
+        answer = json_object(request, response)
         token = WaitpointToken.from_answer(answer)
         if token is None or token.id != token_id:
             raise UnexpectedAnswerError(f"{request} answered something that is not this token")

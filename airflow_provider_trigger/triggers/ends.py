@@ -19,7 +19,7 @@ from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.http import Call, Response, read_http_date
 from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.server_advice import UNTRUSTED_DATE
+from airflow_provider_trigger.api.responses import UNTRUSTED_DATE
 from airflow_provider_trigger.ends.position import EndFilter, Position
 from airflow_provider_trigger.ends.reader import Answer, Follower, next_poll
 from airflow_provider_trigger.hooks import fetching

@@ -31,7 +31,7 @@ from airflow_provider_trigger.api.runs import (
     reschedule_run,
     retrieve_run,
 )
-from airflow_provider_trigger.api.statuses import RunStatus, todays_word
+from airflow_provider_trigger.api.statuses import RunStatus
 from airflow_provider_trigger.api.tasks import (
     NO_PAYLOAD,
     Batch,
@@ -166,10 +166,6 @@ class Exchange:
             headers=self.recorded["headers"],
             body=body.encode() if isinstance(body, str) else json.dumps(body).encode(),
         )
-
-    @property
-    def is_html(self) -> bool:
-        return "text/html" in self.recorded["headers"].get("content-type", "")
 
     @property
     def is_of_a_key_that_no_run_has(self) -> bool:
@@ -316,13 +312,6 @@ def check_token(exchange: Exchange, token: WaitpointToken | CreatedToken, body: 
     assert [token.output] == (outputs or [None])
 
 
-def test_each_word_that_a_query_has_shown_is_known() -> None:
-    [shown] = [exchange for exchange in EXCHANGES if exchange.name.endswith("query: the status words")]
-    words = [todays_word(row["status"]) for row in shown.response.json()["results"]]
-    assert len(set(words)) == 12
-    assert set(words) <= set(RunStatus)
-
-
 def test_our_query_has_the_form_of_one_that_was_answered() -> None:
     [exchange] = [exchange for exchange in ANSWERS if exchange.name.endswith("with period")]
     assert exchange.call is not None
@@ -371,7 +360,8 @@ def test_a_failure_becomes_its_own_kind_of_error(exchange: Exchange) -> None:
         exchange.call.read(response)
     error = raised.value
     # For paths that our client never sends.
-    kind = errors.NotTriggerDevError if exchange.is_html else KINDS[status]
+    is_html = "text/html" in exchange.recorded["headers"].get("content-type", "")
+    kind = errors.NotTriggerDevError if is_html else KINDS[status]
     is_unknown_token = status == 500 and RETRIEVE_TOKEN.match(exchange.recorded["request"])
     assert type(error) is (errors.UnknownTokenError if is_unknown_token else kind)
     assert error.status == status
@@ -380,66 +370,6 @@ def test_a_failure_becomes_its_own_kind_of_error(exchange: Exchange) -> None:
         assert re.match(r"\(text/(html|plain), ", error.detail)
     else:
         assert error.detail == " ".join(exchange.recorded["body"]["error"].split())[:300]
-
-
-# When a run is terminated
-
-
-def checks(file: str, run_id: str) -> list[Run]:
-    """Return what each check of a run showed, in their order."""
-    return [
-        exchange.call.read(exchange.response)
-        for exchange in SUCCESSES
-        if exchange.call
-        and exchange.name.startswith(f"{file}:")
-        and exchange.recorded["request"].endswith(f"GET /api/v3/runs/{run_id}")
-    ]
-
-
-def run_ids(file: str) -> list[str]:
-    targets = [exchange.recorded["request"] for exchange in SUCCESSES if exchange.name.startswith(f"{file}:")]
-    return list(dict.fromkeys(match[1] for target in targets if (match := RETRIEVE.match(target))))
-
-
-# What each check of a canceled run showed: its status, and whether it is terminated.
-CHECKS = {
-    "run_cmwvxdf1j005pvu7dwch6gmse": [("CANCELED", False), ("CANCELED", True)],
-    "run_cmwvxdg4w005svu7d5mh54y2z": [("CANCELED", False), ("COMPLETED", True)],
-    "run_cmwvxdu3j006hvu7d7ltpha90": [("CANCELED", False)],
-    "run_cmwvxduqs006kvu7dvs0e00vz": [("COMPLETED", True)],
-    "run_cmwvxdvid006nvu7dd8uctr2i": [("COMPLETED", True)],
-    "run_cmwvxdwbv006qvu7dqh6mlh26": [("CANCELED", False)],
-    "run_cmwvxdx7b006tvu7dp6spamun": [("CANCELED", False)],
-    "run_cmwvxdixe0061vu7dnymp00es": [("QUEUED", False), ("QUEUED", False), ("CANCELED", True)],
-    "run_cmwvxdilp005yvu7dlichzttw": [("CANCELED", False)],
-    "run_cmwvxdn980066vu7dncqwsfrc": [("QUEUED", False), ("QUEUED", False), ("CANCELED", True)],
-    "run_cmwvxdn1h0063vu7dh1lb8hol": [("CANCELED", False)],
-    "run_cmwvxdraq0069vu7dav0lz4y5": [("EXECUTING", False)],
-}
-
-
-@pytest.mark.parametrize("run_id", run_ids("cancel_settling"))
-def test_each_check_of_a_canceled_run_shows_whether_it_is_terminated(run_id: str) -> None:
-    seen = [(run.status, run.is_terminated) for run in checks("cancel_settling", run_id)]
-    assert seen == CHECKS[run_id]
-
-
-# Children
-
-CHILDREN = [
-    exchange
-    for exchange in SUCCESSES
-    if exchange.name.startswith("children:") and RETRIEVE.match(exchange.recorded["request"])
-]
-
-
-def test_the_children_and_the_root_of_a_run_are_read() -> None:
-    runs = [exchange.call.read(exchange.response) for exchange in CHILDREN if exchange.call]
-    shown = {run.id: run for run in runs}
-    assert {child.parent_id for run in shown.values() for child in run.children} <= shown.keys()
-    for run in shown.values():
-        parent = run.attributes["relatedRuns"].get("parent")
-        assert (run.root_id is None) == (parent is None)
 
 
 def test_descendants_are_read() -> None:

@@ -3,24 +3,21 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-import logging
 import socket
 import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 import requests
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api import responses as body_module
-from airflow_provider_trigger.api.client import KEEP_ALIVE, TriggerDevClient
+from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.exchange import Send
 from airflow_provider_trigger.api.http import ServerSettings
-from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.outputs import fetch_output
 from airflow_provider_trigger.api.runs import (
     cancel_run,
@@ -75,27 +72,10 @@ def test_a_request_is_sent_with_its_path_query_body_and_headers(connect, answer)
     assert "x-trigger-branch" not in wire.sent[0].headers
 
 
-def test_a_cookie_is_not_sent_back(connect, answer) -> None:
-    client, wire = connect(answer(body=RUN, headers={"set-cookie": "session=1"}))
-    client.call(retrieve_run("run_1"))
-    client.call(retrieve_run("run_1"))
-    assert "Cookie" not in wire.sent[1].headers
-
-
 # How it is sent
 
 
-@pytest.mark.parametrize(("timeout", "connecting"), [(25.0, 10.0), (10.0, 10.0), (3.0, 3.0)])
-def test_each_request_has_two_timeouts_within_its_deadline(
-    connect, answer, clock, timeout: float, connecting: float
-) -> None:
-    client, wire = connect(answer(body=RUN), timeout=timeout)
-    client.call(retrieve_run("run_1"))
-    client.call(retrieve_run("run_1"), deadline=Deadline.after(6, now=clock.now))
-    assert [options["timeout"] for options in wire.options] == [(connecting, timeout), (2, 2)]
-
-
-@pytest.mark.parametrize("location", ["https://evil.test/", "\x80", "http://[::1", "//", "x" * 99_999])
+@pytest.mark.parametrize("location", ["https://evil.test/", "http://[::1", "x" * 99_999])
 def test_a_redirect_is_not_resolved(connect, answer, location: str) -> None:
     client, wire = connect(answer(302, b"x" * 9999, {"location": location}))
     with pytest.raises(errors.RedirectError) as raised:
@@ -218,11 +198,9 @@ def test_an_answer_that_trickles_times_out_whatever_it_sends(listener, what: str
     ("spoken", "reason"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{", "the connection was lost"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{", "the connection was lost"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{", "the connection was lost"),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n{{{{", "DecodeError"),
         (b"", "Remote end closed connection|ConnectionError|Connection reset"),
-        (b"not HTTP\r\n\r\n", "ConnectionError|BadStatusLine"),
     ],
 )
 def test_an_answer_that_ends_badly_is_none(listener, spoken: bytes, reason: str) -> None:
@@ -232,13 +210,10 @@ def test_an_answer_that_ends_badly_is_none(listener, spoken: bytes, reason: str)
     assert raised.value.retryable
 
 
-@pytest.mark.parametrize("size", [0, 100_000])
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("is_compressed", [False, True])
-def test_an_answer_is_read_whole_however_it_is_framed(
-    listener, size: int, framing: str, is_compressed: bool
-) -> None:
-    body = json.dumps(RUN | {"output": "x" * size}).encode()
+def test_an_answer_is_read_whole_however_it_is_framed(listener, framing: str, is_compressed: bool) -> None:
+    body = json.dumps(RUN | {"output": "x" * 100_000}).encode()
     sent = gzip.compress(body) if is_compressed else body
     half = len(sent) // 2
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (sent[:half], sent[half:], b""))
@@ -250,19 +225,15 @@ def test_an_answer_is_read_whole_however_it_is_framed(
         connection.sendall(chunks if framing == "chunks" else sent)
 
     with new_client(listener(speak)) as client:
-        assert client.call(retrieve_run("run_1")).attributes == RUN | {"output": "x" * size}
+        assert client.call(retrieve_run("run_1")).attributes == RUN | {"output": "x" * 100_000}
 
 
 @pytest.mark.parametrize(
     ("settings", "kind", "reason"),
     [
         ({"base_url": "https://api..trigger.test"}, errors.TransportError, "URL is not valid"),
-        ({"base_url": f"https://{'a' * 64}.test"}, errors.TransportError, "is not valid"),
-        ({"base_url": "https://*.test"}, errors.TransportError, "URL is not valid"),
-        ({"base_url": "https://h:70000"}, errors.TransportError, "URL is not valid"),
         ({"proxy": "ftp://u:hunter2@p.test:1"}, errors.TransportError, "the proxy's URL is not valid"),
         ({"proxy": "socks5://u:hunter2@p.test:1"}, errors.TransportError, "the proxy's URL is not valid"),
-        ({"proxy": "nonsense://"}, errors.TransportError, "the proxy's URL is not valid"),
         ({"verify": "/gone.pem"}, errors.TLSError, "/gone.pem"),
         ({"verify": __file__}, errors.TLSError, "certificate is not accepted"),
     ],
@@ -312,20 +283,6 @@ def test_a_closed_client_closes_its_connections_and_sends_nothing_more(connect, 
     assert closed
 
 
-@pytest.mark.parametrize(("seconds", "closes"), [(KEEP_ALIVE - 1, 0), (KEEP_ALIVE + 1, 1)])
-def test_connections_that_were_not_used_for_a_while_are_closed_before_the_next_request(
-    connect, answer, clock, seconds: float, closes: int
-) -> None:
-    client, wire = connect(answer(body=RUN))
-    closed: list[int] = []
-    wire.close = lambda: closed.append(len(wire.sent))
-    for _ in range(2):
-        clock.sleep(seconds)
-        client.call(retrieve_run("run_1"))
-        client.call(retrieve_run("run_1"))
-    assert closed == [0, 2][: 2 * closes]
-
-
 # Another server, such as an object store
 
 
@@ -337,21 +294,6 @@ def test_a_signed_url_is_sent_as_it_is_without_key_branch_and_version(connect, a
     assert (sent.method, sent.url, sent.body) == ("GET", SIGNED, None)
     assert sent.headers == {"User-Agent": "me/1", "Accept-Encoding": "gzip"}
     assert own.headers["Authorization"] == f"Bearer {KEY}"
-
-
-def test_a_store_is_reached_through_a_proxy_unless_the_environment_says_otherwise(
-    connect, answer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://environment.test:3128")
-    monkeypatch.setenv("NO_PROXY", "store.test")
-    client, wire = connect(answer(body={"json": 1}), answer(body=RUN))
-    client.call(fetch_output(SIGNED))
-    client.call(retrieve_run("run_1"))
-    assert wire.options[0]["proxies"].get("https") is None
-    assert wire.options[1]["proxies"]["https"] == "http://environment.test:3128"
-    client, wire = connect(answer(body={"json": 1}), proxy="http://mine.test:1")
-    client.call(fetch_output(SIGNED))
-    assert wire.options[0]["proxies"]["https"] == "http://mine.test:1"
 
 
 @pytest.mark.parametrize(
@@ -372,77 +314,6 @@ def test_a_store_elsewhere_is_checked_against_the_cas_of_all_and_then_the_privat
 
 
 # The secret key
-
-
-def test_neither_client_nor_session_shows_the_key(connect, answer) -> None:
-    client, _ = connect(answer(body=RUN))
-    assert repr(client) == "<TriggerDevClient https://trigger.test>"
-    for thing in (client, client._session, client.exchange):
-        assert KEY not in repr(vars(thing))
-
-
-@pytest.mark.parametrize(
-    "spoken",
-    [
-        "",  # a timeout
-        f"HTTP/1.1 401 {KEY}\r\nContent-Length: 0\r\n\r\n",
-        f"HTTP/1.1 200 OK\r\nX-A: b\r\nno header: {KEY}\r\nContent-Length: 0\r\n\r\n",
-        f"{KEY}\r\n\r\n",
-    ],
-)
-def test_neither_a_timeout_nor_an_answer_that_is_no_http_leads_to_the_key(
-    listener, key_in, caplog: pytest.LogCaptureFixture, spoken: str
-) -> None:
-    caplog.set_level(logging.DEBUG)
-
-    def speak(connection: socket.socket) -> None:
-        connection.sendall(spoken.encode())
-        time.sleep(0.3)
-
-    with (
-        new_client(listener(speak), timeout=0.05) as client,
-        pytest.raises(errors.TriggerDevError) as raised,
-    ):
-        client.call(retrieve_run("run_1"))
-    assert key_in(raised.value) == []
-    ours = [vars(record) for record in caplog.records if record.name.startswith("airflow_provider_trigger")]
-    assert KEY not in str(ours)
-
-
-def test_the_search_for_the_key_finds_it(key_in) -> None:
-    """In an error's text, its attributes, its causes, and the frames that it came through."""
-    plain, attribute, cause, context = (ValueError() for _ in range(4))
-    attribute.key = [quote(KEY, safe="")]  # type: ignore[attr-defined]  # that is the test
-    cause.__cause__, context.__context__ = ValueError(KEY), ValueError({"key": KEY})
-    with pytest.raises(json.JSONDecodeError) as raised:
-        json.loads(KEY)
-    for error in (ValueError(KEY), attribute, cause, context, raised.value):
-        assert key_in(error)
-    assert key_in(plain) == []
-
-
-@pytest.mark.parametrize("status", [200, 302, 400, 401, 404, 409, 429, 500])
-@pytest.mark.parametrize(
-    ("body", "headers"),
-    [
-        (f'{{"error": "no such key: {KEY}"}}', {}),
-        (f'{{"id": "{KEY}", "status": "{KEY}"}}', {}),
-        (f'{{"id": "run_1", "status": "{KEY}", "taskIdentifier": "{KEY}"}}', {}),
-        (f"<html>{KEY}", {"content-type": f"text/{KEY}"}),
-        ("", {"location": f"https://elsewhere.test/?key={quote(KEY, safe='')}", "x-request-id": KEY}),
-        ("", {"x-should-retry": KEY, "date": KEY, "x-ratelimit-reset": KEY, "retry-after": KEY}),
-    ],
-)
-def test_a_key_that_the_server_echoes_is_shown_nowhere(
-    connect, answer, key_in, body: str, headers: dict[str, str], status: int
-) -> None:
-    client, _ = connect(answer(status, body.encode(), headers), retry_for=0)
-    for call in (cancel_run("run_1"), retrieve_run("run_1")):
-        try:
-            shown = [text for text in (repr(client.call(call)),) if KEY in text]
-        except errors.TriggerDevError as error:
-            shown = key_in(error)
-        assert shown == []
 
 
 def test_a_key_in_the_place_of_a_run_id_is_masked_in_the_error(connect, answer) -> None:

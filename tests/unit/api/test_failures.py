@@ -1,4 +1,4 @@
-"""Which failures are worth repeating, and how often."""
+"""Which failures are worth repeating, how often, and what they show of the server."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ import pytest
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import Request, Response
-from airflow_provider_trigger.api.retry import (
-    Failure,
-    may_pass,
-    shows_that_server_works,
-    tries_allowed,
-)
+from airflow_provider_trigger.api.responses import should_retry
+from airflow_provider_trigger.api.retry import Failure, shows_that_server_works, tries_allowed
 from airflow_provider_trigger.api.runs import retrieve_run
-from airflow_provider_trigger.api.server_advice import should_retry
 
 GET = retrieve_run("run_1").request
 ONCE = Request(method="POST", path="/api/v1/tasks/t/trigger", repeatable=False)
+ANSWERED = {"error": "Not found"}
 
 
 def error_of(answered: Response) -> errors.TriggerDevError:
@@ -27,134 +23,75 @@ def error_of(answered: Response) -> errors.TriggerDevError:
     return raised.value
 
 
-def tries(
-    answered: Response | errors.TriggerDevError, *, request: Request = GET, has_worked: bool = False
-) -> float:
-    if isinstance(answered, Response):
-        failure = Failure(
-            request, error_of(answered), should_retry=should_retry(answered), has_worked=has_worked
-        )
-    else:
-        failure = Failure(request, answered, should_retry=None, has_worked=has_worked)
-    return tries_allowed(failure)
+def tries(answered: Response, *, request: Request = GET, has_worked: bool = False) -> float:
+    error = error_of(answered)
+    return tries_allowed(Failure(request, error, should_retry=should_retry(answered), has_worked=has_worked))
 
 
-TRIES: dict[float, tuple[int, ...]] = {
-    1: (301, 400, 403, 404, 405, 410, 422, 499),
-    2: (401,),
-    6: (500,),
-    math.inf: (408, 409, 425, 429, 501, 502, 503, 504, 599),
-}
+# How often a call is sent that gets this answer; the same once the server has worked, as a page is one of a
+# gateway in front of it; and whether it shows that the server works, None for neither.
+FAILURES = [
+    *((status, ANSWERED, 1, 1, True) for status in (400, 404, 405, 410, 422, 499)),
+    (401, ANSWERED, 2, 2, None),
+    (403, ANSWERED, 1, 1, None),
+    (429, ANSWERED, math.inf, math.inf, None),
+    (409, ANSWERED, math.inf, math.inf, True),
+    *((status, ANSWERED, math.inf, math.inf, False) for status in (408, 425, 501, 502, 503, 599)),
+    (500, ANSWERED, 6, 6, False),
+    (200, b"<html>", 6, math.inf, False),
+    (200, {"id": "run_2", "status": "QUEUED"}, 6, math.inf, False),
+    *((status, b"<html>", 1, math.inf, False) for status in (300, 301, 399, 404, 409, 501)),
+    (400, b"<html>", 1, 1, False),
+]
 
 
-@pytest.mark.parametrize(
-    ("status", "allowed"), [(status, tries) for tries, statuses in TRIES.items() for status in statuses]
-)
-def test_how_often_each_status_is_tried(response, status: int, allowed: float) -> None:
-    assert may_pass(status) is (allowed > 1 and status != 401)
-    answered = response(status, {"error": "Not found"})
-    assert tries(answered) == allowed
-    # After the server has worked, a redirect is one of a gateway in front of it.
-    assert tries(answered, has_worked=True) == (math.inf if status == 301 else allowed)
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "at_first", "after_success"),
-    [
-        (200, b"<html>", 6, math.inf),
-        (200, {"id": "run_2", "status": "QUEUED"}, 6, math.inf),
-        (300, b"", 1, math.inf),
-        (302, b"", 1, math.inf),
-        (399, b"", 1, math.inf),
-        (400, b"<html>", 1, 1),
-        (404, b"<html>", 1, math.inf),
-        (409, b"<html>", 1, math.inf),
-        (501, b"<html>", 1, math.inf),
-    ],
-)
-def test_an_answer_that_is_not_trigger_devs_is_an_outage_if_the_server_has_worked(
-    response, status: int, body, at_first: float, after_success: float
+@pytest.mark.parametrize(("status", "body", "at_first", "later", "works"), FAILURES)
+def test_how_often_an_answer_is_tried_and_what_it_shows_of_the_server(
+    response, status: int, body, at_first: float, later: float, works: bool | None
 ) -> None:
     answered = response(status, body)
     assert tries(answered) == at_first
-    assert tries(answered, has_worked=True) == after_success
+    assert tries(answered, has_worked=True) == later
+    assert shows_that_server_works(error_of(answered)) is works
+    is_rejected = status in (401, 429)  # then it had no effect
+    assert tries(answered, request=ONCE) == (at_first if is_rejected else 1)
+    forbidden = response(status, body, {"x-should-retry": "false"})
+    assert tries(forbidden, has_worked=True) == (2 if status == 401 else 1)
+    advised = response(status, body, {"x-should-retry": "TRUE"})
+    assert tries(advised) == max(4, at_first)
+    assert tries(advised, request=ONCE) == (max(4, at_first) if is_rejected else 1)
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "allowed"),
+    ("error", "allowed", "works"),
     [
-        (200, b"<html>", 6),
-        (302, b"", 4),
-        (401, {"error": "no"}, 4),
-        (404, {"error": "Not found"}, 4),
-        (404, b"<html>", 4),
-        (500, {"error": "no"}, 6),
-        (503, {"error": "no"}, math.inf),
-    ],
-)
-def test_after_a_should_retry_of_the_server_there_are_at_least_four_tries(
-    response, status: int, body, allowed: float
-) -> None:
-    assert tries(response(status, body, {"x-should-retry": "TRUE"})) == allowed
-
-
-@pytest.mark.parametrize("has_worked", [True, False])
-@pytest.mark.parametrize("status", [200, 302, 404, 408, 429, 500, 503])
-def test_a_server_that_forbids_another_try_gets_none(response, status: int, has_worked: bool) -> None:
-    answered = response(status, b"<html>", {"x-should-retry": "false"})
-    assert tries(answered, has_worked=has_worked) == 1
-
-
-@pytest.mark.parametrize("has_worked", [True, False])
-@pytest.mark.parametrize(
-    ("error", "allowed"),
-    [
-        (errors.TransportError("refused"), math.inf),
-        (errors.TransportError("the URL is not valid", retryable=False), 1),
-        (errors.TLSError("handshake"), math.inf),
-        (errors.TLSError("expired", retryable=False), 1),
-        (errors.UnexpectedAnswerError("too large", retryable=False), 1),
-        (errors.OutdatedAnswerError("shows the run as QUEUED"), 6),
-        (errors.NotSentError("stopped", retryable=True), 1),
-        (errors.TriggerDevError("something else", retryable=True), 1),
+        (errors.TransportError("refused"), math.inf, False),
+        (errors.TLSError("expired", retryable=False), 1, False),
+        (errors.UnreadableAnswerError("too large", retryable=False), 1, False),
+        (errors.OutdatedAnswerError("shows the run as QUEUED"), 6, True),
+        (errors.NotSentError("stopped", retryable=True), 1, False),
     ],
 )
 def test_how_often_a_request_without_an_answer_is_tried(
-    error: errors.TriggerDevError, allowed: float, has_worked: bool
+    error: errors.TriggerDevError, allowed: float, works: bool
 ) -> None:
-    assert tries(error, has_worked=has_worked) == allowed
-
-
-@pytest.mark.parametrize("has_worked", [True, False])
-@pytest.mark.parametrize("status", [200, 302, 400, 402, 404, 408, 409, 428, 430, 500, 503])
-def test_a_request_that_must_not_be_sent_twice_is_not(response, status: int, has_worked: bool) -> None:
-    asked_to = response(status, b"<html>", {"x-should-retry": "true"})
-    assert tries(asked_to, request=ONCE, has_worked=has_worked) == 1
-    assert tries(errors.TransportError("lost"), request=ONCE, has_worked=has_worked) == 1
-
-
-def test_a_request_rejected_with_401_or_429_had_no_effect_so_any_may_follow_it(response) -> None:
-    rejected = response(401, {"error": "Invalid API key"})
     for has_worked in (True, False):
-        assert tries(rejected, request=ONCE, has_worked=has_worked) == 2
-    # Another call got it twice.
-    assert tries_allowed(Failure(request=GET, error=error_of(rejected), is_confirmed=True)) == 1
-    assert tries(response(429, {"error": "no"}), request=ONCE) == math.inf
-    assert tries(response(429, {"error": "no"}, {"x-should-retry": "false"}), request=ONCE) == 1
+        assert tries_allowed(Failure(GET, error, has_worked=has_worked)) == allowed
+        assert tries_allowed(Failure(ONCE, error, has_worked=has_worked)) == 1
+    assert shows_that_server_works(error) is works
 
 
-WORKS = {400: True, 401: None, 403: None, 404: True, 408: False, 409: True, 422: True, 425: False}
-WORKS |= {429: None, 499: True, 500: False, 503: False}
+def test_a_401_that_another_call_has_confirmed_is_not_tried_again(response) -> None:
+    assert tries_allowed(Failure(GET, error_of(response(401, ANSWERED)), is_confirmed=True)) == 1
 
 
-def test_what_a_request_ended_with_shows_of_the_server(response) -> None:
-    shown = {
-        status: shows_that_server_works(error_of(response(status, {"error": "Not found"})))
-        for status in WORKS
-    }
-    assert shown == WORKS
-    for page in (response(200, b"<html>"), response(302), response(404, b"<html>")):
-        assert shows_that_server_works(error_of(page)) is False
-    assert shows_that_server_works(errors.TransportError("lost")) is False
-    assert shows_that_server_works(errors.OutdatedAnswerError("shows the run as QUEUED")) is True
-    assert shows_that_server_works(None) is True
+def test_what_was_not_sent_names_the_last_error_and_keeps_it() -> None:
+    last = errors.TransportError("GET /x to trigger.test: refused", reason="refused")
+    error = errors.NotSentError("the server stopped responding", last_error=last)
+    assert str(error) == "the server stopped responding; last error: GET /x to trigger.test: refused"
+    assert (error.message, error.reason) == (str(error), "the server stopped responding")
+    assert error.last_error is last
+    assert errors.root_of(error) is last
+    assert errors.root_of(last) is last
+    assert errors.root_of(errors.NotSentError("stopped")).message == "stopped"
+    assert (str(last), last.message, last.reason) == (last.message, str(last), "refused")

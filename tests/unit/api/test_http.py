@@ -12,14 +12,9 @@ from hypothesis import strategies as st
 from urllib3.util import parse_url
 
 from airflow_provider_trigger.api.errors import InvalidIdError, NotSentError
-from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Request, encode_json, read_http_date, segment
+from airflow_provider_trigger.api.http import Request, encode_json, read_http_date, segment
 
 BASE_URL = "https://trigger.test/a/prefix"
-
-
-def test_a_request_is_shown_by_method_and_path_of_limited_length() -> None:
-    request = Request(method="POST", path="/" + "p" * 999, params={"a": "b"}, repeatable=True)
-    assert str(request) == "POST /" + "p" * 199
 
 
 @pytest.mark.parametrize(
@@ -35,11 +30,6 @@ def test_a_requests_address_is_below_the_base_url(params: dict[str, str], query:
     request = Request(method="GET", path="/api/v1/runs", params=params, repeatable=True)
     assert request.address(BASE_URL) == f"{BASE_URL}/api/v1/runs{query}"
     assert request.target(BASE_URL) == "GET /api/v1/runs to trigger.test"
-
-
-def test_a_requests_body_is_encoded() -> None:
-    assert Request(method="POST", path="/x", repeatable=True).body() is None
-    assert Request(method="POST", path="/x", json={}, repeatable=True).body() == b"{}"
 
 
 @pytest.mark.parametrize(
@@ -63,26 +53,17 @@ def test_what_is_not_json_is_not_encoded(value) -> None:
         encode_json([value])
 
 
-def test_no_run_is_too_large_to_be_read() -> None:
-    assert MAX_BODY_BYTES == 16 * 1024 * 1024  # payload, output and metadata are 1.25 MB, as documented
-
-
-def test_a_response_does_not_show_its_body(response) -> None:
-    assert "hidden" not in repr(response(200, b"hidden"))
-
-
 @pytest.mark.parametrize(
     ("body", "value"),
     [
         (b'{"id": "run_1"}', {"id": "run_1"}),
         (b"[1]", [1]),
-        (b'"text"', "text"),
         (b"null", None),
         (b"", None),
         (b"\xef\xbb\xbf{}", {}),  # a byte order mark
         (b"<html>", None),
         (b'{"id": "run_1", "sta', None),
-        (b"\xff\xfe\xfa", None),
+        ("{}".encode("utf-16"), None),  # the key is masked in UTF-8 only
         (b"[" * 100_000, None),
         (b"9" * 5000, None),
     ],
@@ -90,12 +71,6 @@ def test_a_response_does_not_show_its_body(response) -> None:
 def test_a_body_is_decoded_where_it_is_valid_json(response, body: bytes, value) -> None:
     assert response(200, body).json() == value
     assert response(200, body).json_object() == (value if isinstance(value, dict) else {})
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-32-le"])
-def test_a_body_that_is_not_utf_8_is_not_decoded(response, encoding: str) -> None:
-    """The key is masked in UTF-8 only, so it would not be found in these."""
-    assert response(200, json.dumps({"error": "the key"}).encode(encoding)).json() is None
 
 
 READ = datetime(2026, 11, 25, 9, 32, 29, tzinfo=UTC)
@@ -106,11 +81,9 @@ READ = datetime(2026, 11, 25, 9, 32, 29, tzinfo=UTC)
     [
         ("Wed, 25 Nov 2026 09:32:29 GMT", READ),
         ("Wed, 25 Nov 2026 09:32:29 -0000", READ),
-        ("Wed, 25 Nov 2026 10:32:29 +0100", READ),
         ("", None),
         ("soon", None),
         ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
-        ("Mon, 01 Jan 2026 00:00:00 +99999999999999999999", None),
     ],
 )
 def test_the_servers_clock_is_read(response, text: str, time: datetime | None) -> None:

@@ -8,11 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from airflow_provider_trigger.api import models
-from airflow_provider_trigger.api.models import ListedRun, Run, RunError
+from airflow_provider_trigger.api.models import ChildRun, Run, RunError
 from airflow_provider_trigger.api.statuses import RunStatus
 
 
@@ -38,12 +36,6 @@ def test_an_unknown_word_counts_as_alive_and_is_warned_of_once(caplog: pytest.Lo
     for status in ("HIBERNATING", "DREAMING", "HIBERNATING", *RunStatus):
         run(status)
     assert len(caplog.records) == 2
-
-
-def test_a_list_warns_of_an_unknown_word_and_keeps_texts_short(caplog: pytest.LogCaptureFixture) -> None:
-    listed = ListedRun.from_answer({"id": "run_1", "status": "X" * 500, "taskIdentifier": "t" * 500})
-    assert (len(listed.status), len(listed.task_identifier), listed.is_final) == (50, 256, False)
-    assert "unknown run status" in caplog.text
 
 
 # Termination
@@ -81,11 +73,6 @@ def test_a_canceled_run_is_terminated_when_the_engine_must_have_forced_it(
     assert seen.is_terminated is is_terminated
 
 
-def test_without_both_times_none_is_known_to_have_passed() -> None:
-    assert run(**STARTED, updatedAt="2020-01-01T00:00:00Z").is_terminated is False
-    assert run(**STARTED, seen_at=datetime(2030, 1, 1, tzinfo=UTC)).is_terminated is False
-
-
 # Reading. The recordings show what is read of whole answers.
 
 
@@ -109,10 +96,9 @@ T0932 = datetime(2026, 11, 25, 9, 32, 29, 682000, tzinfo=UTC)
             [("2026-11-25T10:32:29.682+01:00", T0932), ("2026-11-25T09:32:29.682", T0932)]
             + [(it, None) for it in ("", "yesterday", 1795599159334, ["2026-11-25"], "2026-13-01")],
         ),
-        ("attemptCount", "attempt_count", [(2, 2), ("2", 0), (2.0, 0), ([2], 0)]),
+        ("attemptCount", "attempt_count", [(2, 2), ("2", 0), ([2], 0)]),
         ("taskIdentifier", "task_identifier", [(None, ""), (7, "7"), ("t" * 9999, "t" * 256)]),
         ("output", "output", [(it, it) for it in (None, False, "", {"a": [1]})]),
-        ("outputPresignedUrl", "output_url", [("", None), (7, None), (["x"], None)]),
         ("idempotencyKey", "idempotency_key", [("", None), (7, None), (["x"], None)]),
         ("batchId", "batch_id", [("batch_1", "batch_1"), ("", None)]),
         ("tags", "tags", [(None, []), ("a", []), (["a", 1, None], ["a"])]),
@@ -124,30 +110,38 @@ def test_what_is_read_of_a_field(field: str, name: str, values: list[tuple[Any, 
     assert run(output=None).has_output
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
-    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(), values, max_size=3),
-    max_leaves=5,
-)
-FIELDS = ["taskIdentifier", "createdAt", "updatedAt", "startedAt", "finishedAt", "attemptCount"]
-FIELDS += ["outputPresignedUrl", "error", "idempotencyKey", "tags"]
+# Children, and the root
 
 
-@given(
-    st.dictionaries(st.sampled_from(FIELDS), JSON),
-    st.sampled_from(["CANCELED", "NEW", "x" * 99]),
-    st.datetimes(timezones=st.just(UTC)),
+def test_children_are_shown_with_their_parent_and_the_root_by_its_id() -> None:
+    children = [{"id": "run_2", "status": "QUEUED"}, {"id": "run_3", "status": "COMPLETED"} | STARTED]
+    odd = [None, "x", {}, {"id": "run_2"}, {"id": 2, "status": "QUEUED"}, {"status": "QUEUED"}]
+    shown = run(relatedRuns={"children": children + odd, "root": {"id": "run_0", "status": "EXECUTING"}})
+    started_at = datetime.fromisoformat(STARTED["startedAt"])
+    assert shown.children == [
+        ChildRun("run_2", "QUEUED", "run_1", is_current=True),
+        ChildRun("run_3", "COMPLETED", "run_1", is_current=True, started_at=started_at),
+    ]
+    assert shown.root_id == "run_0"
+    assert shown.without_contents().children == []
+
+
+@pytest.mark.parametrize(
+    "related", [None, [], "x", {}, {"children": "x", "root": []}, {"children": None, "root": {"id": 3}}]
 )
-def test_no_json_object_breaks_a_run(answer: dict[str, Any], status: str, seen_at: datetime) -> None:
-    read = run(status, seen_at=seen_at, **answer)
-    assert isinstance(read.is_terminated, bool)
-    assert isinstance(read.task_identifier, str)
-    assert isinstance(read.attempt_count, int)
-    assert isinstance(read.created_at, datetime | None)
-    assert isinstance(read.output_url, str | None)
-    assert isinstance(read.idempotency_key, str | None)
-    assert isinstance(read.error, RunError | None)
-    assert all(isinstance(tag, str) for tag in read.tags)
+def test_whatever_else_is_sent_shows_none(related: Any) -> None:
+    assert run(relatedRuns=related).children == []
+    assert run(relatedRuns=related).root_id is None
+
+
+@pytest.mark.parametrize(
+    ("status", "may_need_cancel"),
+    [("QUEUED", True), ("WAITING", True), ("CANCELED", True), ("A_NEW_WORD", True), ("COMPLETED", False)],
+)
+def test_which_children_may_need_a_cancel_and_which_are_suspended(status: str, may_need_cancel: bool) -> None:
+    child = ChildRun("run_2", status, "run_1", is_current=True)
+    assert (child.may_need_cancel, child.is_suspended) == (may_need_cancel, status == "WAITING")
+    assert not ChildRun("run_2", "WAITING", "run_1").is_suspended  # as a query shows it
 
 
 LONG = "m" * 90_000
@@ -199,7 +193,3 @@ def test_a_run_without_contents_is_small_and_the_same_in_all_else() -> None:
     assert kept == dataclasses.replace(whole, attributes=small)
     assert (kept.created_at, kept.error) == (whole.created_at, whole.error)
     assert not kept.has_output
-
-
-def test_what_a_run_does_not_have_it_does_not_get_without_contents() -> None:
-    assert run("QUEUED").without_contents().attributes == {}

@@ -25,14 +25,9 @@ def failure(answered: Any) -> errors.TriggerDevError:
 # What is sent
 
 
-def test_an_output_is_a_get_of_the_url_as_it_is() -> None:
-    request = fetch_output(URL).request
-    assert (request.method, request.url, request.json, request.repeatable) == ("GET", URL, None, True)
-    assert request.address("https://api.trigger.dev") == URL
-
-
 def test_neither_signature_nor_user_info_is_shown() -> None:
     request = fetch_output(URL).request
+    assert request.address("https://api.trigger.dev") == URL
     assert str(request) == "GET /packets/p/prod/run_1/output.json"
     assert request.target("https://api.trigger.dev") == f"{request} to store.test:9000"
     assert SIGNATURE not in repr(request)
@@ -63,20 +58,14 @@ def test_what_is_not_a_url_is_not_fetched(url: str) -> None:
             {"at": "2026-11-25T09:00:00Z"},
         ),
         ({"json": None}, None),
-        ({"json": None, "meta": {"values": ["undefined"]}}, None),
         ({"meta": {"values": ["undefined"]}}, None),
-        ({"json": {"json": 1}}, {"json": 1}),
-        ({"json": [12345678901234567890]}, [12345678901234567890]),
         # What is not a document stays as it is.
         ({"json": 1, "other": 2}, {"json": 1, "other": 2}),
         ({}, {}),
-        ([1], [1]),
         (False, False),
     ],
 )
-@pytest.mark.parametrize(
-    "kind", ["application/super+json", "Application/Super+JSON; charset=utf-8", "", "x/y"]
-)
+@pytest.mark.parametrize("kind", ["Application/Super+JSON; charset=utf-8", ""])
 def test_a_superjson_document_is_unwrapped(response, document, value, kind: str) -> None:
     assert fetch_output(URL).read(response(200, document, {"content-type": kind})) == value
 
@@ -92,7 +81,6 @@ def test_plain_json_stays_as_it_is(response, value) -> None:
     [
         (URL, "text/plain"),
         (URL, "text/plain; charset=utf-8"),
-        (TEXT_URL, "application/octet-stream"),
         (TEXT_URL, ""),
     ],
 )
@@ -111,7 +99,7 @@ def test_a_text_that_is_not_utf_8_is_unexpected(response) -> None:
     assert error.__context__ is None
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b'{"json": ', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff"])
 @pytest.mark.parametrize("kind", ["application/super+json", "application/json", ""])
 def test_what_is_not_json_is_unexpected(response, body: bytes, kind: str) -> None:
     error = failure(response(200, body, {"content-type": kind}))

@@ -24,7 +24,6 @@ READ: Calls = {
 }
 START: Calls = {
     "trigger": (tasks.trigger_task("work", options={}), "trigger:tasks"),
-    "trigger another": (tasks.trigger_task("rest", options={}), "trigger:tasks"),
     "batch": (tasks.trigger_batch([tasks.batch_item("work", options={})]), "batchTrigger:tasks"),
 }
 WRITE: Calls = {
@@ -94,15 +93,6 @@ def test_after_a_403_no_call_is_made_for_10_minutes_whose_absence_costs_only_spe
     server.add_run("EXECUTING", run_id="run_1")
     key.replace(server.secret_key)
     client(key).call(call)
-
-
-@pytest.mark.parametrize("name", ["cancel", "trigger", "batch", "get", "replay", "token"])
-def test_what_matters_to_a_user_is_tried_each_time(name: str, client, server, network: Network) -> None:
-    made = client(SecretKey(server.add_key([])))
-    for _ in range(2):
-        with pytest.raises(PermissionDeniedError):
-            made.call(CALLS[name][0])
-    assert len(network.requests) == 2
 
 
 def test_without_a_403_no_kind_of_call_is_looked_for(client, server, network, monkeypatch) -> None:

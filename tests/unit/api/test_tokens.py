@@ -38,22 +38,6 @@ def test_neither_the_address_nor_the_data_is_shown(response) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shown", "output"),
-    [
-        ({"output": '{"json":{"at":"2026"},"meta":{"values":{"at":["Date"]}}}'}, {"at": "2026"}),
-        ({"output": '{"json":"2026","meta":{"values":["Date"]}}'}, "2026"),
-        ({"output": "{broken"}, "{broken"),
-        ({"output": '{"json":1}', "outputType": "application/json"}, {"json": 1}),
-        ({"output": '{"json":1}', "outputType": "text/plain"}, '{"json":1}'),
-        ({"output": '{"json":1}', "status": "WAITING"}, None),
-        ({"output": '{"code":"TRIGGER_WAITPOINT_TIMEOUT"}', "status": "TIMED_OUT"}, None),
-    ],
-)
-def test_the_data_is_read_as_its_type_says(response, shown: dict[str, Any], output: Any) -> None:
-    assert retrieve_token(TOKEN_ID).read(response(200, SHOWN | shown)).output == output
-
-
-@pytest.mark.parametrize(
     ("call", "answered"),
     [
         (create_token(), {"id": TOKEN_ID}),

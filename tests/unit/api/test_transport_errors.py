@@ -7,7 +7,7 @@ import requests
 import urllib3
 from urllib3.exceptions import MaxRetryError
 
-from airflow_provider_trigger.api.client import CONNECT_TIMEOUT, transport_error
+from airflow_provider_trigger.api.client import transport_error
 from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     PlainHttpError,
@@ -21,11 +21,6 @@ PROXY_PASSWORD = "hunter2"
 
 def with_context(error: Exception, context: BaseException) -> Exception:
     error.__context__ = context
-    return error
-
-
-def with_cause(error: Exception, cause: BaseException) -> Exception:
-    error.__cause__ = cause
     return error
 
 
@@ -58,23 +53,16 @@ READ_TIMEOUT = urllib3.exceptions.ReadTimeoutError(urllib3.HTTPSConnectionPool("
 # What the libraries raise, what becomes of it, and the reason that is given.
 FINAL: list[tuple[Exception, type[TransportError], str]] = [
     (known.SSLError(max_retries(certificate_error())), TLSError, f"{NO_CERTIFICATE}self-signed certificate"),
-    (known.SSLError("bad CERTIFICATE"), TLSError, f"{NO_CERTIFICATE}reason unknown"),
-    *(
-        (known.SSLError(max_retries(tls_error(reason))), PlainHttpError, SPEAKS_HTTP)
-        for reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
-    ),
+    (known.SSLError(max_retries(tls_error("WRONG_VERSION_NUMBER"))), PlainHttpError, SPEAKS_HTTP),
     (OSError(NO_BUNDLE), TLSError, NO_BUNDLE),
-    (OSError("x" * 999), TLSError, "x" * 200),
     (known.InvalidURL(f"https://u:{PROXY_PASSWORD}@x"), TransportError, f"{INVALID_URL} (InvalidURL)"),
     (urllib3.exceptions.LocationParseError("a..b"), TransportError, f"{INVALID_URL} (LocationParseError)"),
 ]
 MAY_PASS: list[tuple[Exception, type[TransportError], str]] = [
     (known.SSLError(max_retries(tls_error("TLSV1_ALERT"))), TransportError, "the TLS connection failed"),
-    (known.SSLError("EOF occurred"), TransportError, "the TLS connection failed"),
     (urllib3.exceptions.SSLError("bad record"), TransportError, "the TLS connection failed"),
     (known.ConnectTimeout(), TransportError, "no connection within 7.1 s"),
     (known.ReadTimeout(), AnswerTimeoutError, NO_ANSWER),
-    (known.Timeout(), AnswerTimeoutError, NO_ANSWER),
     (READ_TIMEOUT, AnswerTimeoutError, NO_ANSWER),
     (
         known.ProxyError(max_retries(REFUSED)),
@@ -87,10 +75,7 @@ MAY_PASS: list[tuple[Exception, type[TransportError], str]] = [
         "the connection was lost before the whole answer arrived",
     ),
     (known.ConnectionError(max_retries(REFUSED)), TransportError, "Connection refused"),
-    (with_context(known.ConnectionError("x"), REFUSED), TransportError, "Connection refused"),
-    (with_cause(known.ConnectionError("x"), REFUSED), TransportError, "Connection refused"),
     (known.ConnectionError(max_retries(OSError(LONG))), TransportError, LONG[:200]),
-    (known.ConnectionError("Connection aborted."), TransportError, "ConnectionError"),
     (urllib3.exceptions.HTTPError("odd"), TransportError, "HTTPError"),
 ]
 
@@ -116,23 +101,10 @@ def test_an_error_of_the_libraries_is_put_into_our_words(
 NEW_CONNECTION = urllib3.exceptions.NewConnectionError(None, "x")  # type: ignore[arg-type]  # without a connection
 
 
-@pytest.mark.parametrize("error", [known.ConnectionError, known.ProxyError])
-def test_without_a_connection_nothing_was_sent(error: type[Exception]) -> None:
-    assert not transport_error(error(max_retries(NEW_CONNECTION)), "POST /x", 7).was_sent
+def test_without_a_connection_nothing_was_sent() -> None:
+    assert not transport_error(known.ProxyError(max_retries(NEW_CONNECTION)), "POST /x", 7).was_sent
     of_an_earlier_request = with_context(known.ReadTimeout(), NEW_CONNECTION)
     assert transport_error(of_an_earlier_request, "POST /x", 7).was_sent
-
-
-@pytest.mark.parametrize(
-    ("timeout", "connecting", "answering"),
-    [(0.01, "0.1", "0.1"), (2.5, "2.5", "2.5"), (10.04, "10", "10"), (30.0, "10", "30")],
-)
-def test_a_timeout_says_how_long_was_waited(timeout: float, connecting: str, answering: str) -> None:
-    assert CONNECT_TIMEOUT == 10
-    error = transport_error(known.ConnectTimeout(), "GET /x", timeout)
-    assert str(error) == f"GET /x: no connection within {connecting} s"
-    error = transport_error(known.ReadTimeout(), "GET /x", timeout)
-    assert str(error) == f"GET /x: no answer within {answering} s"
 
 
 def test_of_several_causes_the_innermost_is_the_reason_and_a_circle_of_them_has_an_end() -> None:
