@@ -221,8 +221,8 @@ def server_wait(response: Response, *, now: float) -> float | None:
 
 def seconds_until_reset(response: Response, *, now: float) -> float | None:
     """Return the seconds until the rate limit's bucket is refilled, None if unknown or past."""
-    reset = read_number(response.headers.get("x-ratelimit-reset")) or 0.0  # in ms since 1970
-    wait = reset / 1000 - _server_time(response, now=now)
+    reset = read_number(response.headers.get("x-ratelimit-reset")) or 0.0  # in ms since 1970, or in s
+    wait = (reset / 1000 if reset > 1e11 else reset) - _server_time(response, now=now)
     return wait if wait > 0 else None
 
 

@@ -68,7 +68,7 @@ DELAYS: dict[str, tuple[list[tuple[float, Response]], float, float]] = {
         f"{value!r} is no number": ([(0, shown(value)), (0, shown(0, limit=value))], 0, 0)
         for value in ("", "many", "nan", "inf", "-inf")
     },
-    **{f"without the {name}": ([(0, lacking(name))], 0, 0) for name in ("limit", "remaining", "reset")},
+    **{f"without the {name}": ([(0, lacking(name))], 0, 0) for name in ("limit", "reset")},
     "a reset that has passed": ([(0, shown(0, resets_at=-3))], 0, MARGIN),
     "a reset a day away": ([(0, shown(0, resets_at=86_400))], 0, MAX_WAIT + MARGIN),
 }

@@ -159,8 +159,8 @@ RESET = {"x-ratelimit-reset": str(int(NOW * 1000) + 4000)}
         (429, {"retry-after": "3"} | RESET, 3),
         (429, {"retry-after": "soon"} | RESET, 4),
         (429, RESET, 4),
+        (429, {"x-ratelimit-reset": str(int(NOW) + 5)}, 5),
         (429, {"x-ratelimit-reset": str(int(NOW * 1000) - 1)}, None),
-        (429, {"x-ratelimit-reset": "never"}, None),
         (429, {"x-ratelimit-reset": str(int(NOW * 1000) + 10**9)}, 60),
         # Another limit than the bucket's.
         (429, RESET | {"x-ratelimit-remaining": "736"}, None),
