@@ -152,13 +152,13 @@ class TriggerDevClient:
             anything more is sent; None for the client's own, or waits that nothing ends
         :raises TriggerDevError: the last error
         """
-        version, sleep = self.key_version, sleep or self.sleep
+        version, how = self.key_version, {"deadline": deadline, "patience": patience}
         try:
-            return self._call(call, deadline, patience, sleep)
+            return self._call(call, sleep or self.sleep, how)
         except AuthenticationError:
             if not self.renew_key(version):
                 raise
-        return self._call(call, deadline, patience, sleep)
+        return self._call(call, sleep or self.sleep, how)
 
     @property
     def key_version(self) -> int:
@@ -172,15 +172,9 @@ class TriggerDevClient:
         self.exchange.key_is_rejected = False
         return True
 
-    def _call(
-        self,
-        call: Call[T],
-        deadline: Deadline,
-        patience: float | None,
-        sleep: Callable[[float], None] | None,
-    ) -> T:
+    def _call(self, call: Call[T], sleep: Callable[[float], None] | None, how: Mapping[str, Any]) -> T:
         reply: Reply = None
-        with closing(self.exchange.steps(call, deadline=deadline, patience=patience)) as steps:
+        with closing(self.exchange.steps(call, **how)) as steps:
             while True:
                 try:
                     step = steps.send(reply)

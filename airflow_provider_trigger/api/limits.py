@@ -95,9 +95,7 @@ class RateLimit:
 
 
 FAILURES_TO_OPEN = 10
-"""
-So many failures in a row, and no answer between them, are the server's; fewer may be those of some runs.
-"""
+"""So many failures in a row are the server's; fewer may be those of some runs."""
 
 PROBE_INTERVAL = 1.0
 """While the breaker is open, one request goes out in so many seconds."""
