@@ -1,0 +1,193 @@
+"""Trigger.dev in this process: the local server behind ``requests``, and a network with faults before it."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from hub import Hub
+from requests.adapters import HTTPAdapter
+from starlette.requests import Request
+
+from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.testing.app import App
+from airflow_provider_trigger.testing.routes.router import Router
+
+KINDS = ("refused", "lost", "hang", "500", "503", "401", "403", "429", "page", "stale")
+"""What may become of a request. With ``after``, all but the last seven arrive at the server all the same."""
+
+PAGE = b"<!doctype html><title>Maintenance</title>"
+
+
+@dataclass(kw_only=True, eq=False)
+class Fault:
+    """
+    What becomes of some requests.
+
+    :param kind: one of :data:`KINDS`
+    :param part: of ``GET /api/…``, the method and path of the requests
+    :param times: how many of them, None for all
+    :param start: when it begins, in seconds of the world
+    :param end: when it ends
+    :param after: whether a request takes effect, and only its answer is lost or replaced
+    :param rate: how probable it is
+    :param headers: of the answer that comes instead
+    """
+
+    kind: str
+    part: str = ""
+    times: float = float("inf")
+    start: float = 0.0
+    end: float = float("inf")
+    after: bool = False
+    rate: float = 1.0
+    headers: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """One request: when it was sent, its method and path, its body, and the status it got, if any."""
+
+    at: float
+    request: str
+    body: bytes
+    status: int | None
+
+
+class TriggerDev:
+    """
+    A server that is never started, and the only network there is.
+
+    :param latency: of one request, from and to, in seconds
+    :param settings: of :class:`~airflow_provider_trigger.testing.TriggerDevServer`
+    """
+
+    def __init__(self, hub: Hub, chance: random.Random, *, latency: tuple[float, float], **settings: Any):
+        self.server = TriggerDevServer(clock=hub.time, **{"acknowledge_after": 1.0} | settings)
+        self.latency = latency
+        self.sent: list[Sent] = []
+        self.faults: list[Fault] = []
+        self.before: Callable[[str], object] = lambda request: None
+        """Called with the method and path of each request as it arrives."""
+        self._hub = hub
+        self._chance = chance
+        self._app = App(
+            routes=Router(self.server),
+            respond=None,  # type: ignore[arg-type]  # faults are drawn here
+            limiter=self.server._limiter,
+            requests=[],
+            latency=float,
+            clock=self.server.clock,
+            stopped=None,  # type: ignore[arg-type]
+            disconnect=None,  # type: ignore[arg-type]
+        )
+
+    @property
+    def url(self) -> str:
+        """The address of the server: requests to any other one are refused."""
+        return "https://trigger.test"
+
+    def fault(self, kind: str, part: str = "", **options: Any) -> Fault:
+        """Add a fault, and return it; see :class:`Fault`."""
+        assert kind in KINDS, kind
+        self.faults.append(Fault(kind=kind, part=part, **options))
+        return self.faults[-1]
+
+    def outage(self, kind: str = "refused", *, after: float = 0.0, seconds: float = float("inf")) -> Fault:
+        """Let every request fail for some time."""
+        start = self._hub.now + after
+        return self.fault(kind, start=start, end=start + seconds)
+
+    def requests(self, part: str = "") -> list[str]:
+        """Return the requests so far, of those that contain a text."""
+        return [one.request for one in self.sent if part in one.request]
+
+    def statuses(self) -> list[str]:
+        """Return the statuses of all runs, in the order in which they were started."""
+        return [run.status for run in self.server.runs.values()]
+
+    def alive(self) -> list[str]:
+        """Return the ids of runs that have not ended."""
+        return [run.id for run in self.server.runs.values() if not run.is_final]
+
+    def send(self, adapter: HTTPAdapter, request: requests.PreparedRequest, timeout: Any) -> Any:
+        """Do what an adapter does with a request."""
+        url = urlsplit(str(request.url))
+        shown = f"{request.method} {url.path}"
+        connect, read = timeout
+        at, latency = self._hub.now, self._chance.uniform(*self.latency)
+        fault = self._find(shown)
+        kind = fault.kind if fault is not None else ""
+        if kind == "refused" or url.netloc not in ("trigger.test", "trigger.test:443"):
+            self._note(at, shown, request, None)
+            self._hub.sleep(min(0.005, connect))
+            raise requests.ConnectionError(urllib3.exceptions.NewConnectionError(adapter, "refused"))
+        arrives = fault is None or fault.after or kind == "stale"
+        if latency > read and kind != "hang":
+            kind = "hang"  # too slow
+        self._hub.sleep(min(latency / 2, read))
+        answer = self._handle(request, url, is_stale=kind == "stale") if arrives else None
+        if kind == "hang":
+            self._note(at, shown, request, None)
+            self._hub.sleep(read - latency / 2)
+            raise requests.ReadTimeout
+        self._hub.sleep(latency / 2)
+        if kind == "lost":
+            self._note(at, shown, request, None)
+            raise requests.ConnectionError(urllib3.exceptions.ProtocolError("Connection reset by peer"))
+        status, body, headers = self._answer(kind, answer, fault)
+        self._note(at, shown, request, status)
+        raw = urllib3.HTTPResponse(
+            body=io.BytesIO(body), status=status, headers=headers, preload_content=False
+        )
+        return adapter.build_response(request, raw)
+
+    def _note(self, at: float, shown: str, request: requests.PreparedRequest, status: int | None) -> None:
+        body = request.body or b""
+        body = body if isinstance(body, bytes) else body.encode()
+        self.sent.append(Sent(at=at, request=shown, body=body, status=status))
+
+    def _find(self, shown: str) -> Fault | None:
+        for fault in self.faults:
+            is_now = fault.times > 0 and fault.start <= self._hub.now < fault.end
+            if is_now and fault.part in shown and self._chance.random() < fault.rate:
+                fault.times -= 1
+                return fault
+        return None
+
+    def _handle(self, request: requests.PreparedRequest, url: Any, *, is_stale: bool) -> Any:
+        self.before(f"{request.method} {url.path}")
+        headers = [(name.lower().encode(), value.encode()) for name, value in request.headers.items()]
+        scope = {
+            "type": "http",
+            "method": request.method,
+            "scheme": "https",
+            "server": ("trigger.test", 443),
+            "path": url.path,
+            "raw_path": url.path.encode(),
+            "query_string": url.query.encode(),
+            "headers": headers,
+        }
+        body = request.body or b""
+        body = body if isinstance(body, bytes) else body.encode()
+        answer = self._app._handle(Request(scope), body, stale=is_stale)
+        self._app._in_progress.clear()  # an answer is sent at once
+        return answer
+
+    def _answer(self, kind: str, answer: Any, fault: Fault | None) -> tuple[int, bytes, dict[str, str]]:
+        headers = {"date": formatdate(self.server.clock(), usegmt=True)}
+        if kind == "page":
+            return 200, PAGE, headers | {"content-type": "text/html"}
+        if kind.isdigit():
+            assert fault is not None
+            headers |= {"content-type": "application/json"} | (fault.headers or {})
+            return int(kind), b'{"error": "simulated"}', headers
+        shown = {name.lower(): value for name, value in answer.headers.items()}
+        return answer.status_code, bytes(answer.body), shown | headers

@@ -1,0 +1,133 @@
+"""One clock, Trigger.dev, a triggerer, and tasks of Airflow, all in this process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import import_module
+from inspect import getattr_static
+from pkgutil import walk_packages
+from typing import Any
+
+import pytest
+from airflow_task import Task, Triggerer, is_still_deferred
+from asgiref.sync import SyncToAsync
+from fake_log import Log
+from hub import Hub, replace_names, virtual_time
+from requests.adapters import HTTPAdapter
+from trigger_dev import TriggerDev
+
+import airflow_provider_trigger
+from airflow_provider_trigger._compat import task_instances
+
+try:
+    from airflow.sdk import timezone
+except ImportError:
+    from airflow.utils import timezone
+
+PACKAGE = "airflow_provider_trigger"
+CONN_ID = "trigger_dev_default"
+
+# A module that is imported within a world would keep its clock.
+for _module in walk_packages(airflow_provider_trigger.__path__, f"{PACKAGE}."):
+    if not _module.name.endswith("__main__"):
+        import_module(_module.name)
+
+
+class World:
+    """
+    What a test has: ``server`` has the runs, ``network`` the faults and what was sent.
+
+    :param seed: of all that is drawn at random
+    """
+
+    def __init__(self, hub: Hub, patch: pytest.MonkeyPatch, *, seed: int) -> None:
+        self.hub = hub
+        self.chance = random.Random(seed)
+        self.network = TriggerDev(hub, self.chance, latency=(0.01, 0.05))
+        self.server = self.network.server
+        self.log = Log()
+        self._patch = patch
+        self.connect()
+
+    def start(self) -> None:
+        self.triggerer = Triggerer(self.hub)
+
+    @property
+    def now(self) -> float:
+        """Seconds since the world began."""
+        return self.hub.now - 1000.0
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.hub.sleep(seconds)
+
+    def until(self, condition: Callable[[], object], *, within: float = 600.0) -> None:
+        """Let time pass until a condition holds, which is looked at ten times a second."""
+        end = self.hub.now + within
+        while not condition():
+            assert self.hub.now < end, f"not within {within:.0f} s: {condition}"
+            self.hub.sleep(0.1)
+
+    def connect(self, key: str | None = None, conn_id: str = CONN_ID, **extra: Any) -> None:
+        """Set a connection to the server, with another key or extra fields."""
+        fields = {"conn_type": "trigger_dev", "host": self.network.url}
+        fields["password"] = key or self.server.secret_key
+        given = {"timeout": 10, "retry_for": 60} | extra
+        self._patch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({**fields, "extra": given}))
+
+    def task(self, make: Callable[[], Any], **options: Any) -> Task:
+        """Return a task that has not begun; see :class:`airflow_task.Task`."""
+        return Task(self.hub, self.triggerer, make, **options)
+
+
+@contextmanager
+def new_world(*, seed: int = 0) -> Iterator[World]:
+    """Make a world; what happens in it does so within ``world.hub.run``."""
+    with pytest.MonkeyPatch.context() as patch, virtual_time(PACKAGE) as hub:
+        world = World(hub, patch, seed=seed)
+        random.seed(seed)
+        patch.setattr(HTTPAdapter, "send", _send_by(world.network))
+        patch.setattr(SyncToAsync, "single_thread_executor", _executor())
+        replace_names({id(task_instances.is_still_deferred): is_still_deferred}, (PACKAGE,), patch)
+        patch.setattr(timezone, "utcnow", lambda: datetime.fromtimestamp(hub.time(), UTC))
+        _keep_logs(world.log, patch)
+        yield world
+
+
+def _send_by(network: TriggerDev) -> Callable[..., Any]:
+    def send(adapter: HTTPAdapter, request: Any, **options: Any) -> Any:
+        return network.send(adapter, request, options["timeout"])
+
+    return send
+
+
+def _executor() -> Any:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(max_workers=1)
+
+
+def _keep_logs(log: Log, patch: pytest.MonkeyPatch) -> None:
+    """Keep what operators, triggers and all others log."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            log.leveled.append((record.levelname.lower(), record.getMessage()))
+
+    for name, module in list(sys.modules.items()):
+        if not name.startswith(PACKAGE):
+            continue
+        for kind in list(vars(module).values()):
+            # Airflow's classes have a property; others are given theirs.
+            if isinstance(kind, type) and isinstance(getattr_static(kind, "log", None), property):
+                patch.setattr(kind, "log", log)
+    logger = logging.getLogger(PACKAGE)
+    patch.setattr(logger, "handlers", [Handler()])
+    patch.setattr(logger, "level", logging.INFO)
+    patch.setattr(logger, "propagate", False)
