@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -116,7 +116,8 @@ class Triggerer:
             deferral.end(error="Trigger exited without sending an event")
         except asyncio.CancelledError:
             if deferral.is_ended and _compat.triggers_have_on_kill():
-                await asyncio.wait_for(trigger.on_kill(), 30.0)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(trigger.on_kill(), 30.0)
             raise
         except Exception as error:
             deferral.end(error=f"{type(error).__name__}: {error}")
@@ -372,8 +373,3 @@ def is_still_deferred(ti: Any, trigger_id: Any, run_ids: Any) -> bool:
     HUB.current.sleep(0.05)
     task: Task = ti.of
     return task.is_deferred and task._deferral is not None and task._deferral.number == trigger_id
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

@@ -16,6 +16,7 @@ from hub import Hub
 from requests.adapters import HTTPAdapter
 from starlette.requests import Request
 
+from airflow_provider_trigger.api.statuses import FINAL_STATUSES
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.app import App
 from airflow_provider_trigger.testing.routes.router import Router
@@ -115,7 +116,7 @@ class TriggerDev:
 
     def alive(self) -> list[str]:
         """Return the ids of runs that have not ended."""
-        return [run.id for run in self.server.runs.values() if not run.is_final]
+        return [run.id for run in self.server.runs.values() if run.status not in FINAL_STATUSES]
 
     def send(self, adapter: HTTPAdapter, request: requests.PreparedRequest, timeout: Any) -> Any:
         """Do what an adapter does with a request."""

@@ -1,0 +1,109 @@
+"""A task that is stopped leaves no run alive, or a line in its log that names the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow_task import Task
+from world import World
+
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+
+NETWORKS: dict[str, Any] = {
+    "works": lambda network: None,
+    "hangs": lambda network: network.outage("hang"),
+    "is down for 2 s": lambda network: network.outage("refused", seconds=2),
+    "answers 503 for 2 s": lambda network: network.outage("503", seconds=2),
+    "is slow": lambda network: setattr(network, "latency", (0.5, 1.0)),
+    "is rate limited": lambda network: network.fault("429", times=5, headers={"retry-after": "1"}),
+    "loses every third answer": lambda network: network.fault("lost", after=True, rate=0.33),
+}
+
+
+def of(count: int, **arguments: Any) -> Any:
+    given = {"task_id": "start", "task_identifier": "resize"} | arguments
+    if count == 1:
+        return lambda: RunTriggerTaskOperator(**given)
+    return lambda: RunTriggerTaskBatchOperator(payloads=list(range(count)), **given)
+
+
+def stopped(world: World, task: Task) -> None:
+    """Stop a task, and let a minute pass in which all that is left is done, or not."""
+    task.stop()
+    task.join()
+    world.sleep(60)
+
+
+def assert_nothing_is_left(world: World) -> None:
+    log = "\n".join(world.log.lines)
+    unnamed = [run_id for run_id in world.network.alive() if run_id not in log]
+    assert not unnamed, f"alive without a word: {unnamed}\n{log}"
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("moment", [0.0, 0.015, 0.03, 0.1, 2.0, 30.0])
+@pytest.mark.parametrize("count", [1, 60])
+def test_a_stop_in_a_worker_cancels_or_names_its_runs(
+    world: World, count: int, moment: float, network: str
+) -> None:
+    world.server.on_task("resize", after=None)
+    NETWORKS[network](world.network) if moment < 1 else None
+    task = world.task(of(count, deferrable=False)).begin()
+    world.sleep(moment)
+    if moment >= 1:
+        NETWORKS[network](world.network)
+    stopped(world, task)
+    if network == "works":
+        assert set(world.network.statuses()) <= {"CANCELED"}, world.log.lines
+    assert_nothing_is_left(world)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("count", [1, 60])
+def test_a_stop_while_deferred_cancels_its_runs(world: World, count: int, network: str) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(of(count, deferrable=True)).begin()
+    world.sleep(30)
+    assert task.is_deferred
+    NETWORKS[network](world.network)
+    stopped(world, task)
+    if network != "hangs":
+        assert set(world.network.statuses()) == {"CANCELED"}, world.log.lines
+    assert_nothing_is_left(world)
+
+
+def test_a_triggerer_that_stops_cancels_nothing(world: World) -> None:
+    world.server.on_task("resize", after=120, output="done")
+    tasks = [world.task(of(1, deferrable=True), start=number).begin() for number in range(20)]
+    world.sleep(30)
+    world.triggerer.stop()
+    world.sleep(10)
+    world.triggerer.start()
+    assert [task.join().state for task in tasks] == ["success"] * 20
+    assert world.network.statuses() == ["COMPLETED"] * 20
+
+
+def test_many_deferred_tasks_that_are_stopped_leave_the_others_alone(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    tasks = [world.task(of(1, deferrable=True), start=number).begin() for number in range(100)]
+    world.sleep(60)
+    for task in tasks[:40]:
+        task.stop()
+    world.sleep(60)
+    assert sorted(world.network.statuses()) == ["CANCELED"] * 40 + ["EXECUTING"] * 60
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("count", [1, 40])
+def test_random_faults_at_a_stop(world: World, count: int, seed: int) -> None:
+    chance = world.chance
+    chance.seed(seed)
+    world.server.on_task("resize", after=None)
+    for kind in ("lost", "hang", "503", "429", "page", "500"):
+        world.network.fault(kind, rate=chance.uniform(0, 0.15), after=chance.random() < 0.5)
+    task = world.task(of(count, deferrable=chance.random() < 0.5), retries=1).begin()
+    world.sleep(chance.uniform(0, 5))
+    stopped(world, task)
+    assert_nothing_is_left(world)
