@@ -1,9 +1,9 @@
 """
 Blocking code in virtual time: each thread is a greenlet, and the clock moves when all of them wait.
 
-Locks, events, queues and executors are Python's own, on the three primitives that stand here: a lock, a thread
-and ``sleep``. Only one greenlet runs at a time, and it runs until it waits, so a course depends on nothing but
-its seed.
+Locks, events, queues and executors are Python's own, on the three primitives that stand here: a lock, a
+thread and ``sleep``. Only one greenlet runs at a time, and it runs until it waits, so a course depends on
+nothing but its seed.
 """
 
 from __future__ import annotations
@@ -333,7 +333,6 @@ class Hub:
             return
         self.now = max(self.now, at)
         self._ready.append(one)
-
 
     def _stacks(self) -> list[str]:
         waiting = [one for one in self._alive if not self._is_gone(one) and one.gr_frame is not None]
