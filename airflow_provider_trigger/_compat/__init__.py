@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from airflow.sdk.exceptions import AirflowNotFoundException as AirflowNotFoundException
     from airflow.sdk.exceptions import AirflowSensorTimeout as AirflowSensorTimeout
     from airflow.sdk.exceptions import AirflowSkipException as AirflowSkipException
-    from airflow.sdk.exceptions import TaskDeferralError as TaskDeferralError
     from airflow.triggers.base import BaseTrigger as BaseTrigger
     from airflow.triggers.base import TriggerEvent as TriggerEvent
 
@@ -54,7 +53,6 @@ _MODULES = {
     "BaseSensorOperator": ("airflow.sdk", "airflow.sensors.base"),
     "BaseTrigger": ("airflow.triggers.base",),
     "PokeReturnValue": ("airflow.sdk", "airflow.sensors.base"),
-    "TaskDeferralError": ("airflow.sdk.exceptions", "airflow.exceptions"),
     "TriggerEvent": ("airflow.triggers.base",),
     "BaseNotifier": ("airflow.sdk", "airflow.notifications.basenotifier"),
     "BaseOperator": ("airflow.sdk", "airflow.models.baseoperator"),

@@ -112,9 +112,11 @@ class WaitpointTokenSensor(TakesArguments, TriggerDevSensor):
             raise AirflowException(invalid_event(event))
         if event["error"]:
             raise (AirflowFailException if event["is_final"] else AirflowException)(event["error"])
-        wait = self._new_wait(event["begun_at"], was_shown=True)
+        # A rejection of this worker's key ends it, which the triggerer's need not share.
+        wait = self._new_wait(event["begun_at"])
         checked = self._check(wait, patience=None)
         if not checked.is_done:  # an outage
+            wait.was_shown = True
             self._defer(wait, context)
         return checked.xcom_value
 
@@ -136,13 +138,13 @@ class WaitpointTokenSensor(TakesArguments, TriggerDevSensor):
             timeout=timedelta(seconds=max(left, 1.5 * hold, 0.0)),  # else its event is too late
         )
 
-    def _new_wait(self, begun_at: float, *, was_shown: bool = False) -> TokenWait:
+    def _new_wait(self, begun_at: float) -> TokenWait:
         from airflow_provider_trigger.tokens.wait import TokenWait
 
         with naming(owner_of(self), AirflowFailException):
             token_id = exactly_one(self.token_id, _TOKEN_ID)
         conn_id, retry_for = self.trigger_dev_conn_id, self._hook().settings.retry_for
-        return TokenWait(token_id, conn_id, retry_for, begun_at, self.log, was_shown=was_shown)
+        return TokenWait(token_id, conn_id, retry_for, begun_at, self.log)
 
     def _check(self, wait: TokenWait, *, patience: float | None) -> PokeReturnValue:
         """Check the token, repeatedly for so many seconds while that fails; None for ``retry_for``."""
@@ -151,7 +153,8 @@ class WaitpointTokenSensor(TakesArguments, TriggerDevSensor):
         from airflow_provider_trigger.tokens.wait import TokenLostError
 
         steps, reply, token = wait.check(), None, None
-        with self._hook().client(has_worked=wait.was_shown) as client:
+        is_resumed = patience is None  # as its trigger has seen the server work
+        with self._hook().client(has_worked=wait.was_shown or is_resumed) as client:
             try:
                 while True:
                     reply = call_once(client, steps.send(reply), patience=patience)

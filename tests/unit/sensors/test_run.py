@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
 import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance, context_of
-from waiting import LONG, limited, until
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
@@ -28,7 +24,6 @@ from airflow_provider_trigger.api.errors import (
     NotFoundError,
     ResponseError,
 )
-from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.triggers import run as triggers
@@ -68,41 +63,12 @@ def log(keep_log):
 def context(connection: str, monkeypatch: pytest.MonkeyPatch):
     with DAG("a_dag", schedule=None) as dag:
         BaseOperator(task_id="start")
-        RunTriggerTaskOperator(task_id="resize", task_identifier="resize")
     ti = TaskInstance("wait", dag_id="a_dag", run_id="manual_1")
     # It was not rescheduled before: Airflow 3 asks the task instance, and Airflow 2 its database.
     monkeypatch.setattr(ti, "get_first_reschedule_date", lambda context: None, raising=False)
     if AIRFLOW_2:
         monkeypatch.setattr("airflow.sensors.base._orig_start_date", lambda **_: None)
     return context_of(ti, dag=dag)
-
-
-# What is imported
-
-
-def test_a_dags_parse_brings_no_client_and_no_trigger(parse, heavy: set[str]) -> None:
-    parsed = set(
-        parse(
-            """
-            from airflow_provider_trigger.sensors.run import TriggerRunSensor
-            TriggerRunSensor(task_id="t", run_ids=["run_1"], xcom_task_ids="m", deferrable=True)
-            TriggerRunSensor.partial(task_id="m").expand(run_ids=[["run_1"], ["run_2"]])
-            from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
-            WaitpointTokenSensor(task_id="w", token_id="waitpoint_1", deferrable=True)
-            WaitpointTokenSensor.partial(task_id="e").expand(token_id=["waitpoint_1", "waitpoint_2"])
-            """
-        )
-    )
-    triggers = {f"airflow_provider_trigger.triggers.{name}" for name in ("run", "waitpoint")}
-    assert parsed >= {f"airflow_provider_trigger.sensors.{name}" for name in ("run", "waitpoint")}
-    assert not parsed & (heavy | triggers | {"asyncio"})
-    assert not {name for name in parsed if ".testing" in name or ".cancel" in name}
-
-
-def test_airflows_setting_decides_whether_it_defers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
-    assert TriggerRunSensor(task_id="wait", run_ids="run_1").deferrable is True
-    assert sensor("run_1").deferrable is False
 
 
 # Poking
@@ -226,60 +192,13 @@ def test_a_gateway_may_reject_one_poke_and_not_two_in_a_row(server, context, log
         made.poke(context)
 
 
-def test_what_ends_the_task_is_not_held_up_by_a_request(
-    server, connection: str, context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fields = json.loads(os.environ[f"AIRFLOW_CONN_{connection.upper()}"])
-    fields["extra"]["timeout"] = LONG
-    monkeypatch.setenv(f"AIRFLOW_CONN_{connection.upper()}", json.dumps(fields))
-    server.hang_next(None)
-    made = sensor(server.add_run("EXECUTING"))
-
-    def end_once_it_has_sent() -> None:
-        until(lambda: server.requests, "the sensor has sent a request", limit=15)
-        os.kill(os.getpid(), signal.SIGALRM)
-
-    before = signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
-    killer = threading.Thread(target=end_once_it_has_sent)
-    try:
-        killer.start()
-        with limited(20), pytest.raises(ZeroDivisionError):
-            made.execute(context)
-        assert checks(), "it has ended after its request"
-    finally:
-        killer.join()
-        signal.signal(signal.SIGALRM, before)
-        server.stop()
-        for thread in checks():  # it would send in the tests after this one
-            thread.join(10)
-
-
-def checks() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("trigger-dev-call")]
-
-
 # Its sources
-
-
-def test_the_runs_that_a_task_started_are_meant_and_of_another_task_its_return_value(server, context) -> None:
-    first, second, third = (server.add_run("COMPLETED") for _ in range(3))
-    context["ti"].xcoms |= {
-        ("resize", "run_id"): first.id,
-        ("resize", "return_value"): "an output",
-        ("start", "return_value"): [second.id],
-        ("start", "mine"): third.id,
-    }
-    ended = sensor(xcom_task_ids=["resize", "start"]).execute(context)
-    assert [one["run_id"] for one in ended] == [first.id, second.id]
-    ended = sensor(third, xcom_task_ids="start", xcom_key="mine").execute(context)
-    assert [one["run_id"] for one in ended] == [third.id]
 
 
 INVALID_ID = "5.5 from run_ids is not a valid run id: it must be an id (run_…), a list of ids"
 NO_XCOM = "task 'start' pushed no XCom"
 
 
-@pytest.mark.parametrize("deferrable", [True, False])
 @pytest.mark.parametrize(
     ("run_ids", "pushed", "problems"),
     [
@@ -290,12 +209,12 @@ NO_XCOM = "task 'start' pushed no XCom"
     ],
 )
 def test_what_is_wrong_with_its_sources_is_one_failure_with_an_error_line_for_each(
-    run_ids: list[Any], pushed: Any, problems: list[str], deferrable: bool, context, log, server
+    run_ids: list[Any], pushed: Any, problems: list[str], context, log, server
 ) -> None:
     if pushed is not None:
         context["ti"].xcoms["start", "return_value"] = pushed
     with pytest.raises(AirflowException) as raised:
-        sensor(*run_ids, xcom_task_ids="start", deferrable=deferrable).execute(context)
+        sensor(*run_ids, xcom_task_ids="start").execute(context)
     # Another try may help only where an XCom cannot be read.
     assert isinstance(raised.value, AirflowFailException) is not isinstance(pushed, RuntimeError)
     shown = str(raised.value).split("; ")
@@ -304,22 +223,12 @@ def test_what_is_wrong_with_its_sources_is_one_failure_with_an_error_line_for_ea
     assert (log.of("warning"), server.requests) == ([], [])
 
 
-@pytest.mark.parametrize("deferrable", [True, False])
-def test_a_source_without_run_ids_is_a_warning_where_wanted(deferrable: bool, server, context, log) -> None:
-    made = sensor(xcom_task_ids="start", deferrable=deferrable, on_empty="ignore", return_outputs=True)
+@pytest.mark.parametrize("given", [{"xcom_task_ids": "start"}, {"_airflow_from_mapped": True}])
+def test_a_source_without_run_ids_is_a_warning_where_wanted(given: Any, server, context, log) -> None:
+    made = sensor(deferrable=True, on_empty="ignore", return_outputs=True, **given)
     assert made.execute(context) == []
-    assert ["'start'" in text for text in log.of("warning")] == [True]
+    assert len(log.of("warning")) == 1
     assert server.requests == []
-
-
-def test_it_can_be_mapped_and_an_instance_may_get_nothing(server, context) -> None:
-    with DAG("d", schedule=None):
-        mapped = TriggerRunSensor.partial(task_id="wait", on_empty="ignore").expand(run_ids=[["run_1"]])
-    assert mapped.operator_class is TriggerRunSensor
-    given: dict[str, Any] = {"on_empty": "ignore", "_airflow_from_mapped": True}
-    assert sensor(**given).execute(context) == []
-    run = server.add_run("COMPLETED")
-    assert sensor(run_ids=run.id, **given).execute(context) == [{"run_id": run.id, "status": "COMPLETED"}]
 
 
 # Deferred
@@ -335,7 +244,7 @@ def deferred(made: TriggerRunSensor, context: Any) -> tuple[Any, Any]:
     return arguments, raised.value
 
 
-def test_it_defers_what_has_not_ended_at_once(server, context) -> None:
+def test_it_defers_what_has_not_ended_at_once(server, context, monkeypatch: pytest.MonkeyPatch) -> None:
     ended, endless = server.add_run("COMPLETED"), server.add_run("EXECUTING")
     made = sensor(ended, endless, deferrable=True, timeout=60, poll_interval=7)
     arguments, deferral = deferred(made, context)
@@ -355,15 +264,9 @@ def test_it_defers_what_has_not_ended_at_once(server, context) -> None:
         "not_before": pytest.approx(time.time(), abs=60),
     }
     assert (deferral.method_name, deferral.timeout) == ("execute_complete", timedelta(seconds=60))
-
-
-@pytest.mark.parametrize(("knows", "seconds"), [(False, 1.5 * defaults.EVENT_HOLD), (True, 1)])
-def test_its_timeout_while_deferred_is_longer_than_an_event_is_held_back(
-    server, context, monkeypatch: pytest.MonkeyPatch, knows: bool, seconds: float
-) -> None:
-    monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: knows)
-    _, deferral = deferred(sensor(server.add_run("EXECUTING"), deferrable=True, timeout=1), context)
-    assert deferral.timeout == timedelta(seconds=seconds)
+    monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: False)
+    _, deferral = deferred(sensor(endless, deferrable=True, timeout=1), context)
+    assert deferral.timeout == timedelta(seconds=1.5 * defaults.EVENT_HOLD), "its event is held back"
 
 
 def test_it_leaves_the_first_check_of_many_runs_to_the_trigger(server, context) -> None:
@@ -434,54 +337,60 @@ def test_what_is_not_an_event_of_its_trigger_is_an_error(event, context) -> None
         sensor("run_1").execute_complete(context, event)
 
 
-@pytest.mark.parametrize("soft", [False, True])
-def test_the_timeout_of_a_deferred_sensor_is_not_retried(context, soft: bool) -> None:
-    text = "Trigger/execution timeout" if AIRFLOW_2 else "Trigger timeout"
-    made = sensor("run_1", soft_fail=soft)
-    raised: Any
-    with pytest.raises(AirflowSkipException if soft else AirflowSensorTimeout) as raised:
-        made.resume_execution("__fail__", {"error": text}, context)
-    assert soft or (str(raised.value), str(raised.value.__cause__)) == (text, text)
-
-
 # Skipped
 
 
-@pytest.mark.parametrize("deferrable", [True, False])
-@pytest.mark.parametrize("run_id", [None, 5.5], ids=["failed run", "invalid id"])
-def test_a_failure_skips_it_if_it_shall_fail_softly(deferrable: bool, run_id: Any, server, context) -> None:
-    with pytest.raises(AirflowSkipException):
-        sensor(run_id or server.add_run("FAILED"), deferrable=deferrable, soft_fail=True).execute(context)
+def fail(made: Any, way: str, context: Any, server: Any) -> None:
+    """Let a sensor fail in some way."""
+    if way in ("poke", "invalid"):
+        run = server.add_run("FAILED", task_identifier="resize")
+        made.run_ids = [run.id if way == "poke" else 5.5]
+        made.execute(context)
+    timeout = "Trigger/execution timeout" if AIRFLOW_2 else "Trigger timeout"
+    ways: dict[str, Any] = {
+        "event": ("execute_complete", {"event": {}}),
+        "trigger": ("__fail__", {"error": "Trigger failure"}),
+        "timeout": ("__fail__", {"error": timeout}),
+    }
+    made.resume_execution(*ways[way], context)
 
 
-@pytest.mark.parametrize(
-    ("method", "arguments"), [("execute_complete", {"event": {}}), ("__fail__", {"error": "Trigger failure"})]
-)
-def test_a_failure_after_it_was_resumed_skips_it_if_it_shall_fail_softly(method, arguments, context) -> None:
+REASONS = {
+    "poke": "ended with status FAILED",
+    "invalid": INVALID_ID,
+    "event": "the trigger's event is not valid",
+    "trigger": "Trigger failure",
+    "timeout": "timeout",
+}
+
+
+@pytest.mark.parametrize("option", ["soft_fail", "never_fail"])
+@pytest.mark.parametrize("way", REASONS)
+def test_a_failure_skips_it_where_wanted_and_the_log_says_why(
+    way: str, option: str, server, context, log
+) -> None:
     with pytest.raises(AirflowSkipException):
-        sensor("run_1", soft_fail=True).resume_execution(method, arguments, context)
+        fail(sensor("run_1", **{option: True}), way, context, server)
+    [warning] = [text for text in log.of("warning") if text.startswith("Skipped in place of failed: ")]
+    assert REASONS[way] in warning
+
+
+def test_the_timeout_of_a_deferred_sensor_is_not_retried(server, context) -> None:
+    with pytest.raises(AirflowSensorTimeout, match="timeout"):
+        fail(sensor("run_1"), "timeout", context, server)
 
 
 # Outputs
 
 
-@pytest.fixture
-def completed(server):
-    """Runs that have returned their numbers."""
-    return [server.add_run("COMPLETED", output=number) for number in range(3)]
-
-
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_it_returns_the_outputs_in_the_order_of_the_runs(
-    deferrable: bool, completed, server, context
+def test_it_returns_the_outputs_in_the_order_of_the_runs_or_references_if_they_are_too_large(
+    deferrable: bool, server, context, log
 ) -> None:
-    canceled = server.add_run("CANCELED")
-    runs = completed[2], completed[0], canceled, completed[1]
+    completed = [server.add_run("COMPLETED", output=number) for number in range(3)]
+    runs = completed[2], completed[0], server.add_run("CANCELED"), completed[1]
     given = {"return_outputs": True, "success_statuses": ["COMPLETED", "CANCELED"], "deferrable": deferrable}
     assert sensor(*runs, **given).execute(context) == [2, 0, None, 1]
-
-
-def test_outputs_that_are_too_large_together_are_references(completed, context, log) -> None:
     references = [{"run_id": run.id, "output_size": 1} for run in completed]
     assert sensor(*completed, return_outputs=True, max_output_size=2).execute(context) == references
     assert "more than max_output_size=2: XCom gets references to them" in log.of("warning")[-1]
