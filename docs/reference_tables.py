@@ -36,7 +36,7 @@ operators.cancel CancelTriggerRunOperator
 operators.waitpoint CreateWaitpointTokenOperator
 operators.waitpoint CompleteWaitpointTokenOperator
 ### What these share
-operators.one_run OneRunOperator -
+operators.run OneRunOperator -
 operators.batch ManyRunsOperator -
 ## Sensors
 sensors.run TriggerRunSensor

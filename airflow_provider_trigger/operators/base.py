@@ -1,13 +1,12 @@
-"""Base class of operators that start runs: arguments, how to wait, link and cancel."""
+"""Base classes of operators that start runs: arguments, how to wait, link and cancel."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from airflow_provider_trigger._compat import (
     TRIGGER_FAILED,
@@ -15,17 +14,31 @@ from airflow_provider_trigger._compat import (
     AirflowFailException,
     BaseOperator,
     default_deferrable,
+    default_queue,
+    is_mapped_instance,
 )
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES
 from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
-from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
-from airflow_provider_trigger.run.identity import KEY_PREFIX
+from airflow_provider_trigger.operators.rendering import ChecksRendered
+from airflow_provider_trigger.rules import (
+    Circumstances,
+    boolean,
+    checked,
+    choice,
+    connection_id,
+    duration,
+    list_of,
+    number,
+    optional,
+    text,
+)
+from airflow_provider_trigger.run.identity import TAGS_OF_OURS
+from airflow_provider_trigger.run.request import OPTIONS, to_api
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy, task_instance_of
-from airflow_provider_trigger.sources.run_ids import read_literal
-from airflow_provider_trigger.validation import TakesArguments, check_arguments
+from airflow_provider_trigger.validation import TakesArguments, check_arguments, is_templated
 from airflow_provider_trigger.wording import enumeration
-from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
+from airflow_provider_trigger.xcom_keys import RETURN_VALUE_KEY, RUN_ID_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -51,9 +64,10 @@ RULES = {
     "run_logs": choice("on_failure", "always", "never"),
 }
 
-# Airflow's own argument ``queue`` is the executor's.
-ATTRIBUTES = {"queue": "run_queue"}
-"""The attributes of arguments that have another name."""
+RULES_OF_TASK = {"task_identifier": text("the id of a Trigger.dev task")}
+
+OPTION_ATTRIBUTES = {name: name for name in OPTIONS} | {"queue": "run_queue"}
+"""The attribute of each option of a run; Airflow's own argument ``queue`` is the executor's."""
 
 _STOP_TIME = 4.0  # Airflow 3 sends SIGKILL after 5 s
 
@@ -101,17 +115,16 @@ class RunsOperator(TakesArguments, BaseOperator):
     ui_color = "#e4f5e8"
     _cancels_at_once = 1
 
-    if TYPE_CHECKING:
-        trigger_dev_conn_id: str
-        wait_for_completion: bool
-        deferrable: bool | None
-        poll_interval: Any
-        timeout: Any
-        pending_version_timeout: Any
-        cancel_on_kill: bool
-        retry_statuses: Sequence[str]
-        max_output_size: int
-        run_logs: str
+    trigger_dev_conn_id: str
+    wait_for_completion: bool
+    deferrable: bool | None
+    poll_interval: Any
+    timeout: Any
+    pending_version_timeout: Any
+    cancel_on_kill: bool
+    retry_statuses: Sequence[str]
+    max_output_size: int
+    run_logs: str
 
     def __init__(self, **kwargs: Any) -> None:
         # Airflow 3.4 reads the defaults of a mapped task from the `__init__` of each class, and without one
@@ -121,7 +134,7 @@ class RunsOperator(TakesArguments, BaseOperator):
     def _take(self, given: Mapping[str, Any]) -> None:
         """Keep the arguments of a class, and check those that all have; ``given`` are its local variables."""
         for name in given.keys() - {"self", "kwargs", "__class__"}:
-            setattr(self, ATTRIBUTES.get(name, name), given[name])
+            setattr(self, OPTION_ATTRIBUTES.get(name, name), given[name])
         if self.deferrable is None:
             self.deferrable = default_deferrable()
         self.run_url: str | None = None
@@ -307,11 +320,7 @@ class RunsOperator(TakesArguments, BaseOperator):
     def _pushed(self, context: Context) -> Any:
         """Return the XCom with the ids of the runs."""
         ti: Any = context["ti"]
-        pushed = ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
-        if isinstance(pushed, str) and pushed.startswith(("[", "(")):
-            with suppress(ValueError):  # an XCom backend may return a text of what it got
-                pushed = read_literal(pushed)
-        return list(pushed) if isinstance(pushed, tuple) else pushed
+        return ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
 
     def _complete(self, event: Any, context: Context) -> Any:
         """Return what the runs of an event returned, or fail."""
@@ -351,43 +360,110 @@ class RunsOperator(TakesArguments, BaseOperator):
             self._guard.stop()
 
 
+class TaskRunsOperator(ChecksRendered, RunsOperator):
+    """
+    Start runs of a Trigger.dev task; a subclass says which.
+
+    :param task_identifier: the id of the Trigger.dev task; templated
+    :param queue: the name of Trigger.dev's queue; templated. A ``queue`` in ``default_args`` is Airflow's
+    :param concurrency_key: limits the queue's concurrency for each value; for servers from 4.8.6 on also a
+        dict, ``{"default": …, "a named limit": …}``; templated
+    :param delay: when to start: a duration such as ``"1h30m"``, a timedelta, a time, an ISO date; templated
+    :param ttl: how long the run may wait for its start: ``"10m"``, seconds, or a timedelta; templated. It
+        never expires while no worker asks for runs (measured): set ``timeout``, too
+    :param tags: up to 7, of up to 128 characters, without a comma; templated
+    :param metadata: a dict of JSON, up to 256 KB; templated
+    :param max_attempts: how many attempts the run has, which are Trigger.dev's own retries; templated
+    :param max_duration: how long an attempt may compute, in seconds, 5 or more; templated
+    :param machine: the machine preset: ``micro``, ``small-1x``, ``small-2x``, ``medium-1x``, ``medium-2x``,
+        ``large-1x`` or ``large-2x``; templated
+    :param priority: moves the run forward in its queue, as if it was created so many seconds earlier;
+        templated
+    :param region: where it runs; templated
+    :param lock_to_version: the version of the task to run; templated
+    :raises ValueError: when the Dag is parsed: an argument is invalid; where it is templated, or in a mapped
+        task, when it runs: then it fails without retries, before anything is sent
+    """
+
+    rendered_arguments: ClassVar[dict[str, str]] = {"task_identifier": "task_identifier"} | OPTION_ATTRIBUTES
+    _tags_of_ours = TAGS_OF_OURS
+
+    task_identifier: str
+    run_queue: str | None
+
+    def _own_queue(self, queue: str | None, kwargs: dict[str, Any]) -> str | None:
+        """Return the run's queue; one that Airflow passes on by itself goes to Airflow's arguments."""
+        # Up to Airflow 3.2, ``partial()`` adds its default to the arguments of a mapped task.
+        added = [default_queue()] if is_mapped_instance(self) else []
+        if queue is None or queue not in [kwargs["default_args"].get("queue"), *added]:
+            return queue
+        kwargs["queue"] = queue
+        return None
+
+    def _check(self, when: Circumstances) -> None:
+        for name, value in checked(RULES_OF_TASK, {"task_identifier": self.task_identifier}, when).items():
+            setattr(self, name, value)
+        if when.is_rendered:
+            self._check_given_none(self._as_given, self._options)
+        to_api(self._options, when)
+
+    def _check_given_none(self, given: Mapping[str, Any], rendered: Mapping[str, Any], of: str = "") -> None:
+        """Warn of an option of which a native template has made None; without its version none may run."""
+        for name in OPTIONS:
+            template = given.get(name)
+            if rendered.get(name) is not None or not (isinstance(template, str) and is_templated(template)):
+                continue
+            what = f"{of}{name} must not be None, of which its template {template!r} has made it"
+            if name == "lock_to_version":
+                raise ValueError(f"{what}: another version could run")
+            self.log.warning("%s: the option is left out", what)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        options = {name: getattr(self, attribute) for name, attribute in OPTION_ATTRIBUTES.items()}
+        return {name: value for name, value in options.items() if value is not None}
+
+
 def _cancel_pushed(operator: RunsOperator, context: Context) -> None:
     from airflow_provider_trigger.cancel.outcome import not_canceled
     from airflow_provider_trigger.hooks.diagnosis import safe_text
     from airflow_provider_trigger.log import write
     from airflow_provider_trigger.report.ends import of_cancels
 
-    identity, pushed = task_instance_of(context), None
-    tag = identity.tag if identity else None
+    pushed, tag = None, tag_of(context)
     try:
         pushed = operator._pushed(context)
-        if not pushed:
-            return
+        tag = None if isinstance(pushed, str) else tag
+        guard = operator._new_guard(operator._hook()) if pushed else None
     except Exception as error:
-        # Any error: XCom backends raise what they like.
-        text = "The ids of the task's runs cannot be read from XCom (%s): canceling those with the tag %s"
-        operator.log.error(text, safe_text(error), tag)
-    tag = None if isinstance(pushed, str) else tag
-    try:
-        guard = operator._new_guard(operator._hook())
-    except Exception as error:
-        # Any error: secrets backends raise what they like, and Airflow's own says why the trigger failed.
+        # Any error: XCom and secrets backends raise what they like, and Airflow's own says why the trigger
+        # failed.
         run_ids = pushed if isinstance(pushed, list) else [pushed or "of this task"]
         results = [not_canceled(str(run_id), safe_text(error)) for run_id in run_ids]
         write(operator.log, of_cancels(results, operator.trigger_dev_conn_id, tag=tag))
         return
-    with guard:
-        guard.tag = tag
-        if pushed:
+    if guard is not None:
+        with guard:
+            guard.tag = tag
             guard.take_up(pushed)
-        elif identity is not None:  # another key of this kind is of another Airflow, or of before a clear
-            start, has_key = f"{KEY_PREFIX}-", getattr(operator, "_has_key", True)
-            guard.is_earlier = lambda key: (
-                not has_key if key is None else identity.has_started(key) or not key.startswith(start)
-            )
-        guard.cancel()
-    if not pushed and not guard.has_found:
-        operator.log.error("No run with the tag %s was found: a run of this task may still be running", tag)
+            guard.cancel()
+
+
+def push_results(operator: Any, results: Iterable[Any], context: Context) -> None:
+    """Push the results to XCom although the task fails; Airflow itself pushes only those of a success."""
+    push(operator, RETURN_VALUE_KEY, [result.to_dict() for result in results], context)
+
+
+def push(operator: Any, key: str, value: Any, context: Context) -> None:
+    """Push an XCom; whether that is possible has no effect on the task."""
+    ti: Any = context.get("ti")
+    if not operator.do_xcom_push or ti is None:
+        return
+    try:
+        ti.xcom_push(key=key, value=value)
+    except Exception as error:
+        # Any error: an XCom backend may raise anything, and must not hide how the runs have ended.
+        operator.log.error("XCom %r could not be stored: %s: %s", key, type(error).__name__, error)
 
 
 def try_number_of(context: Context) -> int | None:

@@ -7,15 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.statuses import RETRY_STATUSES, SUCCESS_STATUSES
-from airflow_provider_trigger.durations import Duration
-from airflow_provider_trigger.operators.base import RunsOperator, Work, tag_of
-from airflow_provider_trigger.operators.fail_on import FailOn, fail_on_rule, is_threshold
-from airflow_provider_trigger.operators.task_runs import OPTION_ATTRIBUTES, TaskRunsOperator
-from airflow_provider_trigger.rules import Circumstances, boolean
+from airflow_provider_trigger.durations import Duration, read_number
+from airflow_provider_trigger.operators.base import (
+    OPTION_ATTRIBUTES,
+    RunsOperator,
+    TaskRunsOperator,
+    Work,
+    push,
+    tag_of,
+)
+from airflow_provider_trigger.rules import Circumstances, boolean, invalid
 from airflow_provider_trigger.run.identity import KEY_PREFIX, RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.run.items import check_items, read_items
 from airflow_provider_trigger.run.request import TaskRequest
@@ -27,11 +33,50 @@ from airflow_provider_trigger.xcom_keys import RESULTS_KEY
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_trigger._compat import AirflowException
     from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.operators.conclusion import RunEnd
     from airflow_provider_trigger.run.guard import Guard
+    from airflow_provider_trigger.run.output import Outputs
     from airflow_provider_trigger.run.wait_settings import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
+
+FailOn = Literal["any", "all", "never"] | int | str
+"""A number of failed runs, at most all that there are, or a share of all runs, such as ``"10%"``."""
+
+_FAIL_ON_WORDS = ("any", "all", "never")
+_FAIL_ON = "'any', 'all', 'never', a whole number of runs, 1 or more, or a share above 0% and below 100%"
+
+
+def is_threshold(fail_on: FailOn) -> bool:
+    """Return whether it is a number or a share."""
+    return fail_on not in _FAIL_ON_WORDS
+
+
+def is_failure(fail_on: FailOn, *, failed: int, count: int) -> bool:
+    """Return whether the task fails where so many of all runs have failed; it does not where none has."""
+    if fail_on == "never":
+        return False
+    if isinstance(fail_on, int):
+        return failed >= max(1, min(fail_on, count))
+    if fail_on == "all":
+        return 0 < failed == count
+    return failed > (0 if fail_on == "any" else _share(fail_on) * count)
+
+
+def fail_on_rule(name: str, value: Any, _: Circumstances) -> Any:
+    """Take one of the words, a number or a share."""
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    is_share = isinstance(value, str) and value.endswith("%") and read_number(value[:-1]) is not None
+    if value in _FAIL_ON_WORDS or is_number or (is_share and 0 < _share(value) < 1):
+        return value
+    raise invalid(name, _FAIL_ON, value)
+
+
+def _share(text: str) -> Fraction:
+    return Fraction(text[:-1].strip()) / 100
+
 
 RULES = {"fail_on": fail_on_rule, "cancel_others": boolean}
 
@@ -62,9 +107,8 @@ class ManyRunsOperator(RunsOperator):
 
     _cancels_at_once = 16
 
-    if TYPE_CHECKING:
-        fail_on: FailOn
-        cancel_others: bool
+    fail_on: FailOn
+    cancel_others: bool
 
     def _take(self, given: Mapping[str, Any]) -> None:
         super()._take(given)
@@ -102,16 +146,13 @@ class ManyRunsOperator(RunsOperator):
 
     def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited], work: Work) -> list[Any]:
         """Return the outputs, or fail."""
-        from airflow_provider_trigger.operators import conclusion
-        from airflow_provider_trigger.operators.results import push
+        from airflow_provider_trigger.operators.conclusion import failure_for_outputs, failure_of_batch
         from airflow_provider_trigger.run.event import check_failed
         from airflow_provider_trigger.run.output import Outputs
 
         ends = self._ends_of(run_ids, check_failed(ended, work.client), work)
         outputs = Outputs(max_size=self.max_output_size)
-        failure = conclusion.failure_of_batch(
-            ends, fail_on=self.fail_on, log=self.log, tag=tag_of(work.context)
-        )
+        failure = self._counted(failure_of_batch(ends, log=self.log, tag=tag_of(work.context)), ends, outputs)
         try:
             if not failure:
                 completed = list(dict.fromkeys(end.run_id for end in ends if not end.reason))
@@ -122,10 +163,20 @@ class ManyRunsOperator(RunsOperator):
         self._write_logs(ends, work.hook, fails=failure is not None)
         if failure:
             raise failure
-        conclusion.check_fetched(
-            ends, outputs, connection=work.hook.settings, fail_on=self.fail_on, log=self.log
-        )
+        missing = failure_for_outputs(ends, outputs, connection=work.hook.settings)
+        if missing := self._counted(missing, ends, outputs):
+            raise missing
         return outputs.for_xcom(run_ids, log=self.log)
+
+    def _counted(
+        self, error: AirflowException | None, ends: Sequence[RunEnd], outputs: Outputs
+    ) -> AirflowException | None:
+        """Return an error if so many runs have failed as ``fail_on`` says; else it is a warning."""
+        failed = sum(bool(end.reason) or end.run_id in outputs.errors for end in ends)
+        if error is None or is_failure(self.fail_on, failed=failed, count=len(ends)):
+            return error
+        self.log.warning("The task does not fail for it (fail_on=%r): %s", self.fail_on, error)
+        return None
 
 
 _RENDERED = {name: name for name in ("task_identifier", "payloads", "items")} | OPTION_ATTRIBUTES
@@ -164,8 +215,8 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         "metadata": "json",
     }
 
-    if TYPE_CHECKING:
-        reuse_completed: bool
+    items: Any
+    reuse_completed: bool
 
     def __init__(
         self,
@@ -213,6 +264,11 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     def _check(self, when: Circumstances) -> None:
         super()._check(when)
         check_items(self._list_name, self._given, when)
+        items = self._as_given["items"] if when.is_rendered else None
+        for index, item in enumerate(items if isinstance(items, (list, tuple)) else ()):
+            if isinstance(item, dict) and isinstance(item.get("options"), dict):
+                of = f"items[{index}]['options']: "
+                self._check_given_none(item["options"], self.items[index]["options"], of)
 
     @property
     def _given(self) -> Any:

@@ -7,17 +7,28 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
+    INIT_ARGUMENTS,
     AirflowException,
     AirflowFailException,
     BaseOperator,
+    is_mapped_instance,
 )
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
-from airflow_provider_trigger.operators.results import push_results
-from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, number
-from airflow_provider_trigger.sources.arguments import TakesSelection
-from airflow_provider_trigger.sources.search_terms import Selection
-from airflow_provider_trigger.validation import check_arguments
+from airflow_provider_trigger.operators.base import push_results
+from airflow_provider_trigger.rules import (
+    Circumstances,
+    boolean,
+    checked,
+    checked_given,
+    choice,
+    connection_id,
+    duration,
+    number,
+)
+from airflow_provider_trigger.sources.arguments import TakesRunIds
+from airflow_provider_trigger.sources.search_terms import SELECTING, Selection
+from airflow_provider_trigger.validation import arguments_of, check_arguments, is_templated
 from airflow_provider_trigger.wording import counted
 
 if TYPE_CHECKING:
@@ -42,7 +53,7 @@ RULES = {
 }
 
 
-class CancelTriggerRunOperator(TakesSelection, BaseOperator):
+class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
     """
     Cancel Trigger.dev runs, and report for each run what became of it.
 
@@ -84,7 +95,12 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
         mapped task, when it runs: then it fails without retries
     """
 
-    template_fields: Sequence[str] = (*TakesSelection.template_fields, "trigger_dev_conn_id")
+    template_fields: Sequence[str] = (
+        *TakesRunIds.template_fields,
+        "tags",
+        "batch_ids",
+        "trigger_dev_conn_id",
+    )
     operator_extra_links = (TriggerRunLink(),)  # to the first run
     ui_color = "#fde8e4"
 
@@ -108,6 +124,9 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.tags: Any = tags
+        self.batch_ids: Any = batch_ids
+        self.max_runs = max_runs
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.on_not_found = on_not_found
         self.on_empty = on_empty
@@ -118,14 +137,11 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
         self.max_concurrency = max_concurrency
         self.run_url: str | None = None
         self._is_stopped = False
-        self._take_selection(
-            run_ids,
-            tags=tags,
-            batch_ids=batch_ids,
-            max_runs=max_runs,
-            xcom_task_ids=xcom_task_ids,
-            xcom_key=xcom_key,
-        )
+        selecting = {"tags": tags, "batch_ids": batch_ids}
+        self._selecting = [name for name, value in selecting.items() if value is not None]
+        with arguments_of(self):
+            checked_given(SELECTING, selecting, Circumstances(skip=is_templated))
+        self._take_ids(run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, others=selecting)
         check_arguments(self, RULES)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -139,6 +155,19 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
         results = self._conclude([], ids, context)
         self.log.info(NOTHING_CANCELED)
         return results
+
+    def _selection(self, ids: RunIds) -> Selection:
+        """Return which runs they select, as rendered; ``ids`` gets what is invalid, such as a None."""
+        found: dict[str, tuple[str, ...]] = {}
+        # A value of a mapped argument may be None: unlike an argument that was not given, it is an error.
+        given = getattr(self, INIT_ARGUMENTS) if is_mapped_instance(self) else {}
+        for name in [name for name in SELECTING if name in self._selecting or name in given]:
+            try:
+                found |= checked(SELECTING, {name: getattr(self, name)})
+            except ValueError as error:
+                ids.invalid.append(str(error))
+                self.log.error("%s", error)
+        return Selection(**found, max_runs=self.max_runs)
 
     def _cancel(self, ids: RunIds, selection: Selection, context: Context) -> list[dict[str, Any]]:
         from airflow_provider_trigger.api.errors import AuthenticationError

@@ -14,7 +14,6 @@ from airflow_provider_trigger.exceptions import (
     TriggerRunNotRetriedError,
 )
 from airflow_provider_trigger.log import write
-from airflow_provider_trigger.operators.fail_on import FailOn, is_failure
 from airflow_provider_trigger.report.ends import (
     error_of,
     missing_outputs,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 # Of an error in XCom, in characters: there may be 1,000 of them.
 _MAX_ERROR_LENGTH = 500
-_NOT_COUNTED = "The task does not fail for it (fail_on=%r): %s"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,10 +124,8 @@ def failure_of(end: RunEnd, *, run_url: str, log: Log) -> AirflowException:
     return kind(end.reason, **failure_facts(end.ended_run, run_url=run_url))
 
 
-def failure_of_batch(
-    ends: Sequence[RunEnd], *, fail_on: FailOn, log: Log, tag: str | None = None
-) -> AirflowException | None:
-    """Return the error to raise, None if the task succeeds; its class says whether the task is retried."""
+def failure_of_batch(ends: Sequence[RunEnd], *, log: Log, tag: str | None = None) -> AirflowException | None:
+    """Return the error to raise, None if all completed; its class says whether the task is retried."""
     failed = [end for end in ends if end.has_failed]
     canceled = sum(end.was_not_needed for end in ends)
     if not failed and not canceled:
@@ -139,9 +135,6 @@ def failure_of_batch(
     reasons = {end.index: end.reason for end in failed}
     may_run = any(end.waited.run is None or not end.waited.run.is_final for end in failed)
     text = why_batch_failed(reasons, canceled=canceled, count=len(ends), tag=tag if may_run else None)
-    if not is_failure(fail_on, failed=len(failed) + canceled, count=len(ends)):
-        log.warning(_NOT_COUNTED, fail_on, text)
-        return None
     is_retried = not failed or any(end.is_retried for end in failed)
     if failed and not any(end.ended_run for end in failed):
         return (AirflowException if is_retried else AirflowFailException)(text)
@@ -149,11 +142,11 @@ def failure_of_batch(
     return kind(text, results=[end.to_dict() for end in ends])
 
 
-def check_fetched(
-    ends: Sequence[RunEnd], outputs: Outputs, *, connection: Settings, fail_on: FailOn, log: Log
-) -> None:
+def failure_for_outputs(
+    ends: Sequence[RunEnd], outputs: Outputs, *, connection: Settings
+) -> AirflowException | None:
     """
-    Fail, or warn, if outputs could not be fetched: their runs count as failed ones, too.
+    Return the error for outputs that could not be fetched, None if all could.
 
     A retry tries again, and starts no run that has completed.
     """
@@ -163,10 +156,8 @@ def check_fetched(
         if end.run_id in outputs.errors
     ]
     if not unfetched:
-        return
+        return None
     text, others = missing_outputs(unfetched), sum(bool(end.reason) for end in ends)
     if others:
         text += f". {counted(others, 'other run')} did not complete"
-    if is_failure(fail_on, failed=len(unfetched) + others, count=len(ends)):
-        raise AirflowException(text)
-    log.warning(_NOT_COUNTED, fail_on, text)
+    return AirflowException(text)

@@ -65,7 +65,8 @@ class ChecksRendered(TakesArguments):
         raise NotImplementedError
 
     def _check_given(self) -> None:
-        """Check the arguments as they are when the Dag is parsed."""
+        """Check the arguments as they are when the Dag is parsed, and keep them."""
+        self._as_given = self._rendered
         with arguments_of(self):
             self._check(Circumstances(skip=is_templated, tags_of_ours=self._tags_of_ours))
 

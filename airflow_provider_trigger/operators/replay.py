@@ -9,7 +9,7 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.api.statuses import RETRY_STATUSES
 from airflow_provider_trigger.durations import Duration
-from airflow_provider_trigger.operators.one_run import OneRunOperator
+from airflow_provider_trigger.operators.run import OneRunOperator
 from airflow_provider_trigger.rules import naming
 from airflow_provider_trigger.validation import arguments_of, owner_of
 
@@ -27,7 +27,7 @@ class ReplayTriggerRunOperator(OneRunOperator):
     error says that a run may exist, and the task is not retried; after any other error a retry starts
     another replay.
 
-    See :class:`~airflow_provider_trigger.operators.one_run.OneRunOperator` for XComs and outputs.
+    See :class:`~airflow_provider_trigger.operators.run.OneRunOperator` for XComs and outputs.
 
     :param run_id: the run to start again: its id, or any value that holds exactly one, such as a task's
         output; templated
@@ -36,8 +36,7 @@ class ReplayTriggerRunOperator(OneRunOperator):
 
     template_fields: Sequence[str] = ("run_id", "trigger_dev_conn_id")
 
-    if TYPE_CHECKING:
-        run_id: Any
+    run_id: Any
 
     def __init__(
         self,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.operators.base import push_results
 from airflow_provider_trigger.operators.rendering import ChecksRendered
-from airflow_provider_trigger.operators.results import push_results
 from airflow_provider_trigger.rules import Circumstances, choice, connection_id
 from airflow_provider_trigger.run.identity import content_of
 from airflow_provider_trigger.sources.arguments import TakesTokenIds
@@ -58,8 +58,7 @@ class CreateWaitpointTokenOperator(ChecksRendered, BaseOperator):
     template_fields: Sequence[str] = (*rendered_arguments, "trigger_dev_conn_id")
     ui_color = "#e4eef8"
 
-    if TYPE_CHECKING:
-        output: Any  # which has keys
+    output: Any  # which has keys
 
     def __init__(
         self,

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance
-from airflow_provider_trigger.rules import Circumstances, checked, checked_given
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,
     TOKEN_IDS,
@@ -16,9 +15,8 @@ from airflow_provider_trigger.sources.run_ids import (
     RunIds,
     log_sources,
 )
-from airflow_provider_trigger.sources.search_terms import SELECTING, Selection
 from airflow_provider_trigger.sources.xcom import gather
-from airflow_provider_trigger.validation import TakesArguments, arguments_of, check_sources, is_templated
+from airflow_provider_trigger.validation import TakesArguments, arguments_of, check_sources
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -115,35 +113,3 @@ class TakesTokenIds(TakesIds):
 
     if TYPE_CHECKING:
         token_ids: Any
-
-
-class TakesSelection(TakesRunIds):
-    """Take ``tags``, ``batch_ids`` and ``max_runs``, too; each class names them in its own ``__init__``."""
-
-    template_fields: Sequence[str] = (*TakesRunIds.template_fields, "tags", "batch_ids")
-
-    def _take_selection(
-        self, run_ids: Any, *, tags: Any, batch_ids: Any, max_runs: int, **sources: Any
-    ) -> None:
-        """Check the arguments but ``max_runs``, and keep them."""
-        given = {"tags": tags, "batch_ids": batch_ids}
-        with arguments_of(self):
-            checked_given(SELECTING, given, Circumstances(skip=is_templated))
-        self._take_ids(run_ids, **sources, others=given)
-        self._selecting = [name for name, value in given.items() if value is not None]
-        self.tags = tags
-        self.batch_ids = batch_ids
-        self.max_runs = max_runs
-
-    def _selection(self, ids: RunIds) -> Selection:
-        """Return which runs they select, as rendered; ``ids`` gets what is invalid, such as a None."""
-        found: dict[str, tuple[str, ...]] = {}
-        # A value of a mapped argument may be None: unlike an argument that was not given, it is an error.
-        given = getattr(self, INIT_ARGUMENTS) if is_mapped_instance(self) else {}
-        for name in [name for name in SELECTING if name in self._selecting or name in given]:
-            try:
-                found |= checked(SELECTING, {name: getattr(self, name)})
-            except ValueError as error:
-                ids.invalid.append(str(error))
-                self.log.error("%s", error)
-        return Selection(**found, max_runs=self.max_runs)

@@ -13,7 +13,7 @@ from fake_airflow import TaskInstance, context_of
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.notifications import cancel as notifier
 from airflow_provider_trigger.notifications import waitpoint as token_notifier
-from airflow_provider_trigger.operators import base, batch, cancel, task_runs, waitpoint
+from airflow_provider_trigger.operators import base, batch, cancel, waitpoint
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
@@ -358,9 +358,61 @@ def test_a_version_is_a_text_and_the_error_of_a_number_says_how_to_write_a_templ
         assert json.loads(server.requests[-1].body)["options"]["lockToVersion"] == VERSION
 
 
+NOTHING = "{{ nothing }}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "named"),
+    [
+        (RunTriggerTaskOperator, {"queue": NOTHING, "payload": NOTHING, "region": "{{ some }}"}, ["queue"]),
+        (RunTriggerTaskBatchOperator, {"ttl": NOTHING, "tags": "{{ some }}"}, ["ttl"]),
+        (
+            RunTriggerTaskBatchOperator,
+            {"payloads": None, "items": [{}, {"payload": NOTHING, "options": {"delay": NOTHING}}]},
+            ["items[1]['options']: delay"],
+        ),
+    ],
+)
+def test_an_option_of_which_a_native_template_makes_none_is_left_out_with_a_warning(
+    kind, arguments: dict[str, Any], named: list[str], connection: str, server, keep_log
+) -> None:
+    log = keep_log(kind)
+    made = natively(kind, {"wait_for_completion": False} | arguments, nothing=None, some="a")
+    made.execute(context_of(TaskInstance()))
+    assert log.of("warning") == [
+        f"{name} must not be None, of which its template '{NOTHING}' has made it: the option is left out"
+        for name in named
+    ]
+    assert all(not {"queue", "ttl", "delay"} & {*run.options} for run in server.runs.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        (RunTriggerTaskOperator, {"lock_to_version": NOTHING}),
+        (RunTriggerTaskBatchOperator, {"lock_to_version": NOTHING, "payloads": [1]}),
+        (
+            RunTriggerTaskBatchOperator,
+            {"payloads": None, "items": [{"options": {"lock_to_version": NOTHING}}]},
+        ),
+    ],
+)
+def test_a_version_of_which_a_native_template_makes_none_is_an_error_as_another_one_would_run(
+    kind, arguments: dict[str, Any], connection: str, server
+) -> None:
+    made = natively(kind, arguments, nothing=None)
+    text = (
+        r"lock_to_version must not be None, of which its template .* has made it: another version could run"
+    )
+    with pytest.raises(AirflowFailException, match=text) as raised:
+        made.execute(context_of(TaskInstance()))
+    assert_names(raised.value, kind, NOTHING)
+    assert server.requests == []
+
+
 def test_no_rule_and_no_option_is_left_out() -> None:
     waits = {*base.RULES}
-    starts = {*waits, *task_runs.RULES, *OPTIONS}
+    starts = {*waits, *base.RULES_OF_TASK, *OPTIONS}
     named = {kind: {name for name, *_ in ROWS[kind]} for kind in ROWS}
     assert starts <= named[RunTriggerTaskOperator]
     assert starts | {*batch.RULES} <= named[RunTriggerTaskBatchOperator]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from fake_log import Log
+from run_operator import batch_in_worker
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
-from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES, RETRY_STATUSES
 from airflow_provider_trigger.exceptions import (
@@ -20,14 +20,8 @@ from airflow_provider_trigger.exceptions import (
     TriggerRunNotRetriedError,
 )
 from airflow_provider_trigger.hooks.connection import Settings
-from airflow_provider_trigger.operators.conclusion import (
-    RunEnd,
-    check_fetched,
-    ends_of,
-    failure_of,
-    failure_of_batch,
-)
-from airflow_provider_trigger.run.output import Outputs
+from airflow_provider_trigger.operators.batch import is_failure
+from airflow_provider_trigger.operators.conclusion import RunEnd, ends_of, failure_of, failure_of_batch
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 CONNECTION = Settings(
@@ -89,44 +83,63 @@ def test_what_became_of_each_item_goes_into_xcom() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fail_on", "each", "kind"),
+    ("each", "kind"),
     [
-        ("any", (), None),
+        ((), None),
+        (("COMPLETED",), None),
         # The task is retried if one of its runs may do better.
-        ("any", (TIMED_OUT,), AirflowException),
-        ("any", (NO_VERSION,), AirflowFailException),
-        ("any", (REJECTED,), AirflowException),
-        ("any", ("FAILED", "CANCELED"), TriggerBatchFailedError),
-        ("any", ("COMPLETED", "FAILED"), TriggerBatchFailedError),
-        ("any", ("CANCELED", "EXPIRED"), TriggerBatchNotRetriedError),
-        ("any", ("CANCELED", TIMED_OUT), TriggerBatchFailedError),
-        ("any", ("CANCELED", NO_VERSION), TriggerBatchNotRetriedError),
-        ("any", ("CANCELED", NOT_NEEDED), TriggerBatchNotRetriedError),
-        ("any", ("COMPLETED", NOT_NEEDED), TriggerBatchFailedError),
-        ("all", ("COMPLETED", "FAILED"), None),
-        ("all", ("FAILED", "CANCELED"), TriggerBatchFailedError),
-        ("all", ("FAILED", NOT_NEEDED), TriggerBatchFailedError),
-        ("all", ("COMPLETED", "FAILED", NOT_NEEDED), None),
-        ("never", ("FAILED", "FAILED"), None),
-        (2, ("FAILED", "COMPLETED"), None),
-        (2, ("FAILED", TIMED_OUT, "COMPLETED"), TriggerBatchFailedError),
-        ("never", ("COMPLETED",), None),
+        ((TIMED_OUT,), AirflowException),
+        ((NO_VERSION,), AirflowFailException),
+        ((REJECTED,), AirflowException),
+        (("FAILED", "CANCELED"), TriggerBatchFailedError),
+        (("COMPLETED", "FAILED"), TriggerBatchFailedError),
+        (("CANCELED", "EXPIRED"), TriggerBatchNotRetriedError),
+        (("CANCELED", TIMED_OUT), TriggerBatchFailedError),
+        (("CANCELED", NO_VERSION), TriggerBatchNotRetriedError),
+        (("CANCELED", NOT_NEEDED), TriggerBatchNotRetriedError),
+        (("COMPLETED", NOT_NEEDED), TriggerBatchFailedError),
     ],
 )
-def test_failures_count_as_fail_on_says_and_otherwise_are_a_warning(
-    fail_on: Any, each: Any, kind: Any
-) -> None:
-    log = Log()
-    error = failure_of_batch(ends(*each), fail_on=fail_on, log=log)
+def test_the_error_of_a_batch_says_whether_it_is_retried(each: Any, kind: Any) -> None:
+    error = failure_of_batch(ends(*each), log=Log())
     assert (error and type(error)) is kind
-    text = failure_of_batch(ends(*each), fail_on="any", log=Log())
-    is_warned = text is not None and kind is None
-    assert log.lines == [f"The task does not fail for it (fail_on={fail_on!r}): {text}"] * is_warned
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "count", "fewest"),
+    [
+        ("any", 20, 1),
+        ("all", 20, 20),
+        ("never", 20, None),
+        (3, 20, 3),
+        (3, 2, 2),  # as many as there are
+        (3, 0, None),
+        ("10%", 20, 3),
+        ("10 %", 30, 4),
+        ("0.1%", 1000, 2),
+        ("50%", 1, 1),
+    ],
+)
+def test_a_batch_fails_from_so_many_failed_runs_on(fail_on: Any, count: int, fewest: int | None) -> None:
+    failing = [failed for failed in range(count + 1) if is_failure(fail_on, failed=failed, count=count)]
+    assert failing == ([] if fewest is None else list(range(fewest, count + 1)))
+
+
+@pytest.mark.parametrize("fail_on", [0, True, 1.5, "3", "0%", "100%", "1e1%", None, ["any"]])
+def test_what_is_no_such_threshold_is_an_error(fail_on: Any) -> None:
+    with pytest.raises(ValueError, match=r"fail_on must be 'any', 'all', 'never', a whole number of runs, 1"):
+        batch_in_worker(fail_on=fail_on)
+
+
+@pytest.mark.parametrize("fail_on", [1, "10%"])
+def test_a_threshold_and_a_cancel_of_the_others_exclude_each_other(fail_on: Any) -> None:
+    with pytest.raises(ValueError, match=f"cancel_others=True does not go with fail_on={fail_on!r}"):
+        batch_in_worker(fail_on=fail_on, cancel_others=True)
 
 
 @pytest.mark.parametrize(("last", "is_named"), [("FAILED", False), (TIMED_OUT, False), (REJECTED, True)])
 def test_of_runs_that_may_be_running_the_tag_is_named(last: Any, is_named: bool) -> None:
-    text = str(failure_of_batch(ends("FAILED", last), fail_on="any", log=Log(), tag="airflow_task:x"))
+    text = str(failure_of_batch(ends("FAILED", last), log=Log(), tag="airflow_task:x"))
     assert text.endswith(". Look for runs that may still be running by the tag airflow_task:x") is is_named
 
 
@@ -156,45 +169,14 @@ ITEM_0 = "item 0: Run run_x ended with status FAILED. https://cloud.trigger.dev/
     ],
 )
 def test_what_was_canceled_because_of_another_one_is_counted_apart(each: Any, text: str) -> None:
-    assert str(failure_of_batch(ends(*each), fail_on="any", log=Log())) == text
+    assert str(failure_of_batch(ends(*each), log=Log())) == text
 
 
 def test_the_first_ten_are_named_and_the_rest_is_counted() -> None:
     log = Log()
     each = [waited("FAILED", error={"message": "boom", "stackTrace": "at line 1"})] * 12
-    text = str(failure_of_batch(ends("COMPLETED", *each), fail_on="any", log=log))
+    text = str(failure_of_batch(ends("COMPLETED", *each), log=log))
     assert text.startswith("12 of 13 runs did not complete: item 1: Run run_x ended with status FAILED: boo")
     assert text.endswith(" … and 2 more")
     assert "; item 10: " in text
     assert [line.partition(":")[0] for line in log.of("error")] == ["Stack trace of run run_x"] * 10
-
-
-@pytest.mark.parametrize(
-    ("fail_on", "other", "fails"),
-    [
-        ("any", "COMPLETED", True),
-        ("never", "FAILED", False),
-        (2, "COMPLETED", False),
-        (2, "FAILED", True),
-        ("all", NOT_NEEDED, True),
-    ],
-)
-def test_an_output_that_cannot_be_fetched_counts_as_a_failed_run(
-    fail_on: Any, other: Any, fails: bool
-) -> None:
-    log, outputs = Log(), Outputs(max_size=100)
-    outputs.errors["run_1"] = TriggerDevError("broken")
-    text = "1 output missing: item 1: run run_1 is COMPLETED, but its output cannot be fetched: broken. "
-    text += "https://cloud.trigger.dev/runs/run_1"
-    text += ". 1 other run did not complete" if other != "COMPLETED" else ""
-
-    def check() -> None:
-        check_fetched(ends(other, "COMPLETED"), outputs, connection=CONNECTION, fail_on=fail_on, log=log)
-
-    if fails:
-        with pytest.raises(AirflowException) as raised:
-            check()
-        assert (str(raised.value), log.lines) == (text, [])
-    else:
-        check()
-        assert log.lines == [f"The task does not fail for it (fail_on={fail_on!r}): {text}"]

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance, context_of
-from in_process import Network
 from run_operator import batch_in_worker as batch
 from run_operator import operator_in_worker as operator
 
@@ -32,25 +31,16 @@ def event_of(*runs: Any, **fields: Any) -> dict[str, Any]:
 # XCom
 
 
-@pytest.mark.parametrize("pushes", [True, False])
-def test_a_run_that_was_waited_for_in_the_worker_is_known_from_the_answer_that_showed_its_end(
-    pushes: bool, execute, server, ti, wire, answer, run_of
-) -> None:
+def test_a_run_that_was_waited_for_in_the_worker_is_known(execute, server, ti, run_of) -> None:
     server.on_task("resize", output=1, after=0.1)
-    statuses: list[str] = []
-    wire.script = network = Network(server, answer)
-    network.before = lambda _: statuses.extend(run.status for run in server.runs.values())
-    assert execute(operator(metadata={"rows": 3}, do_xcom_push=pushes)) == 1
-    assert statuses.count("COMPLETED") <= 1, "one request since the end"
-    assert ("run" in ti.pushed) is pushes
-    if pushes:
-        facts, run = ti.pushed["run"], run_of()
-        assert len(facts) == 12
-        assert None not in facts.values()
-        assert facts["run_url"] == f"{server.url}/runs/{run.id}"
-        some = {name: facts[name] for name in ("run_id", "status", "task_identifier", "attempts", "metadata")}
-        assert list(some.values()) == [run.id, "COMPLETED", "resize", 1, {"rows": 3}]
-        assert facts["compute_seconds"] == 0.12
+    assert execute(operator(metadata={"rows": 3})) == 1
+    facts, run = ti.pushed["run"], run_of()
+    assert len(facts) == 12
+    assert None not in facts.values()
+    assert facts["run_url"] == f"{server.url}/runs/{run.id}"
+    some = {name: facts[name] for name in ("run_id", "status", "task_identifier", "attempts", "metadata")}
+    assert list(some.values()) == [run.id, "COMPLETED", "resize", 1, {"rows": 3}]
+    assert facts["compute_seconds"] == 0.12
 
 
 @pytest.mark.parametrize(
@@ -73,11 +63,6 @@ def test_a_resumed_task_knows_its_run_by_the_one_request_for_output_or_error(
     assert ("run" in ti.pushed) is pushes
     if pushes:
         assert (ti.pushed["run"]["run_id"], ti.pushed["run"]["status"]) == (run.id, status)
-
-
-def test_a_task_that_does_not_wait_knows_nothing_of_the_end(execute, endless, ti) -> None:
-    execute(operator(wait_for_completion=False))
-    assert set(ti.pushed) == {"run_id", "run_url", "_link_TriggerRunLink"}
 
 
 @pytest.mark.parametrize(
@@ -130,19 +115,12 @@ def test_what_the_answers_show_of_the_runs_of_a_batch_is_in_its_results(execute,
         assert None not in {name: value for name, value in result.items() if name != "error"}.values()
 
 
-def test_a_resumed_batch_knows_its_runs_by_the_requests_for_their_outputs(
-    connection: str, server, ti, sent
-) -> None:
-    runs = [server.add_run("COMPLETED") for _ in range(3)]
-    ti.xcom_push(key="run_id", value=[run.id for run in runs])
-    batch().execute_complete(context_of(ti), {"runs": [], "completed": 3, "try_number": 1})
-    assert sent() == ["retrieve"] * 3
-    assert [result["run_id"] for result in ti.pushed["results"]] == [run.id for run in runs]
-    assert all(result["version"] and result["finished_at"] for result in ti.pushed["results"])
-
-
 def test_what_no_answer_has_shown_of_a_run_of_a_batch_is_none(connection: str, server, ti, sent) -> None:
     done, failed = server.add_run("COMPLETED"), server.add_run("FAILED")
+    ti.xcom_push(key="run_id", value=[done.id])
+    batch().execute_complete(context_of(ti), {"runs": [], "completed": 1, "try_number": 1})
+    assert ti.pushed["results"][0]["finished_at"], "by the request for its output"
+    server.requests.clear()
     ti.xcom_push(key="run_id", value=[done.id, failed.id])
     with pytest.raises(TriggerBatchFailedError):
         batch(run_logs="never").execute_complete(context_of(ti), event_of(failed, completed=1))
@@ -198,15 +176,6 @@ def test_with_a_retry_policy_each_end_is_an_error_that_the_policy_sees(
     with pytest.raises(AirflowException) as raised:
         made.execute_complete(context_of(ti, **given), event_of(run))
     assert type(raised.value) is (of_batch if is_batch else kind)
-
-
-@pytest.mark.parametrize("made", [operator(timeout=0.2), batch(payloads=[1], timeout=0.2)])
-def test_a_time_limit_of_ours_is_no_end_of_a_run(made: Any, execute, endless, ti) -> None:
-    with pytest.raises(AirflowException, match="did not end within its time limit") as raised:
-        execute(made)
-    assert type(raised.value) is AirflowException
-    [known] = ti.pushed.get("results") or [ti.pushed["run"]]
-    assert known["status"] == "CANCELED"
 
 
 @pytest.mark.parametrize("deferred", [False, True])
