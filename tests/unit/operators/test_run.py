@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from enum import StrEnum
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow_sequences import LazyOutputs, Outputs
 from fake_airflow import TaskInstance, context_of
 from run_operator import batch
 from run_operator import operator_in_worker as operator
-from waiting import until
 
 from airflow_provider_trigger._compat import AirflowFailException, BaseOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
@@ -44,7 +41,11 @@ def body(server) -> Callable[[], Any]:
 
 def test_airflows_setting_decides_whether_it_defers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
-    assert RunTriggerTaskOperator(task_id="work", task_identifier="resize").deferrable is True
+    made: Any = (
+        RunTriggerTaskOperator(task_id="a", task_identifier="b"),
+        TriggerRunSensor(task_id="c", run_ids="d"),
+    )
+    assert [one.deferrable for one in made] == [True, True]
     assert operator(deferrable=False).deferrable is False
 
 
@@ -177,51 +178,6 @@ def test_a_template_that_renders_to_the_text_none_is_a_warning_that_names_the_te
     assert body()["payload"] == rendered
 
 
-# Airflow's enumerations are sequences of characters, too.
-STATE: Any = StrEnum("State", {"SUCCESS": "success"}, module="airflow.utils.state")  # type: ignore[misc]
-
-
-def test_the_outputs_of_mapped_tasks_are_lists_at_any_depth_and_nothing_else_is_changed(
-    connection: str, body
-) -> None:
-    made = operator(payload="{{ x }}", tags="{{ x }}", wait_for_completion=False)
-    same: list[Any] = [None, 5, "LazySelectSequence", "Lazy([2 items])", {"b": {}}]
-    made.payload = {"a": Outputs(1, {"b": LazyOutputs(2)}), "c": (Outputs(LazyOutputs()),), "d": same}
-    made.payload["e"], made.tags = STATE.SUCCESS, LazyOutputs("a", "b")
-    made.execute(context_of(TaskInstance()))
-    assert body()["payload"] == {"a": [1, {"b": [2]}], "c": [[[]]], "d": same, "e": "success"}
-    assert body()["options"]["tags"][:2] == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("payload", "name"),
-    [
-        ({"a": "LazySelectSequence([2 items])"}, "LazySelectSequence([2 items])"),
-        (["ids: LazySelectSequence([1 item])!"], "LazySelectSequence([1 item])"),
-        ("LazyXComSequence(<unevaluated length>)", "LazyXComSequence(<unevaluated length>)"),
-    ],
-)
-def test_the_name_of_a_python_object_in_place_of_outputs_fails_the_task_for_good(
-    payload, name: str, connection: str, sent
-) -> None:
-    made = operator(payload="{{ ti.xcom_pull('process') }}")
-    made.payload = payload
-    with pytest.raises(AirflowFailException) as raised:
-        made.execute(context_of(TaskInstance()))
-    assert str(raised.value) == (
-        f"RunTriggerTaskOperator 'work': payload must not contain {name!r}, which is what the template made "
-        "of a mapped task's outputs. Give the task's .output in place of the template, or set "
-        "render_template_as_native_obj=True on the Dag"
-    )
-    assert sent() == []
-
-
-def test_a_long_word_in_a_payload_is_no_such_name(connection: str, server) -> None:
-    word = f"Lazy{'X' * 40}Sequence([2 items])"
-    operator(payload=word, wait_for_completion=False).execute(context_of(TaskInstance()))
-    assert [run.payload for run in server.runs.values()] == [word]
-
-
 def test_without_a_key_a_lost_answer_is_an_error_that_says_that_a_run_may_exist(
     connection: str, server, sent
 ) -> None:
@@ -235,36 +191,15 @@ def test_without_a_key_a_lost_answer_is_an_error_that_says_that_a_run_may_exist(
 # Another try
 
 
-@pytest.fixture
-def context() -> Callable[..., Any]:
-    return lambda **ti: context_of(TaskInstance(**ti))
-
-
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_retry_returns_the_output_of_the_run_that_completed(
-    deferrable: bool, connection: str, server, context, sent
+    deferrable: bool, connection: str, server, sent
 ) -> None:
     server.on_task("resize", output="done", start_after=0, after=0)
-    operator(wait_for_completion=False).execute(context())  # and then its process dies
-    assert operator(deferrable=deferrable).execute(context(try_number=2)) == "done"
+    operator(wait_for_completion=False).execute(context_of(TaskInstance()))  # and then its process dies
+    assert operator(deferrable=deferrable).execute(context_of(TaskInstance(try_number=2))) == "done"
     assert len(server.runs) == 1
     assert sent()[-2:] == ["trigger", "retrieve"]
-
-
-def test_a_retry_returns_the_output_of_a_run_that_completes_in_spite_of_its_cancel(
-    connection: str, server, context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("airflow_provider_trigger.run.checks.POLL_INTERVAL", 0.05)
-    server.on_task("resize", output="late", start_after=0, after=None, completes_despite_cancel=True)
-    made = operator(idempotency_key="mine", metadata={"rows": 3})
-    made.wait_for_completion = False
-    run = server.runs[made.execute(context())]
-    until(lambda: run.status == "EXECUTING", "a worker has it")
-    run.acknowledge_after = 0.5
-    run.cancel()
-    made.wait_for_completion, again = True, context(try_number=2, max_tries=1)
-    assert (made.execute(again), len(server.runs)) == ("late", 1)
-    assert again["ti"].pushed["run"]["metadata"] == {"rows": 3}
 
 
 @pytest.mark.parametrize(
@@ -272,20 +207,20 @@ def test_a_retry_returns_the_output_of_a_run_that_completes_in_spite_of_its_canc
     [({}, 1), ({"idempotency_key": "mine"}, 2), ({"wait_for_completion": False}, 2)],
 )
 def test_only_a_retry_whose_run_is_its_task_instances_alone_looks_for_one_from_before(
-    arguments, try_number: int, connection: str, context, sent
+    arguments, try_number: int, connection: str, sent
 ) -> None:
-    operator(**arguments).execute(context(try_number=try_number, max_tries=1))
+    operator(**arguments).execute(context_of(TaskInstance(try_number=try_number, max_tries=1)))
     assert "list" not in sent()
 
 
 @pytest.mark.parametrize("task_id", ["outer", "a"])  # one is that of the task which executes them
 def test_executed_by_hand_in_another_order_each_gets_its_own_run_again(
-    task_id: str, connection: str, server, context
+    task_id: str, connection: str, server
 ) -> None:
     server.on_task("resize", output=lambda payload: payload)
 
     def outputs(payloads: str, try_number: int) -> list[Any]:
-        given = context(task_id=task_id, try_number=try_number, max_tries=2)
+        given = context_of(TaskInstance(task_id, try_number=try_number, max_tries=2))
         given["task"] = SimpleNamespace(retries=2)
         return [operator(task_id="a", payload=payload).execute(given) for payload in payloads]
 
@@ -295,9 +230,9 @@ def test_executed_by_hand_in_another_order_each_gets_its_own_run_again(
 
 
 @pytest.mark.parametrize("kind", ["run", "batch", "sensor"])
-def test_executed_by_hand_it_waits_in_its_worker(kind: str, connection: str, server, context) -> None:
+def test_executed_by_hand_it_waits_in_its_worker(kind: str, connection: str, server) -> None:
     server.on_task("resize", output="done", after=0.2)
-    given = context(task_id="outer")
+    given = context_of(TaskInstance("outer"))
     given["task"] = BaseOperator(task_id="outer")  # Airflow could not resume it
     how: dict[str, Any] = {"task_id": "a", "deferrable": True, "poll_interval": 0.1}
     if kind == "run":
@@ -310,11 +245,11 @@ def test_executed_by_hand_it_waits_in_its_worker(kind: str, connection: str, ser
         assert made.execute(given) == [{"run_id": run.id, "status": "COMPLETED"}]
 
 
-def test_a_copy_of_the_task_itself_is_not_executed_by_hand(connection: str, server, context) -> None:
+def test_a_copy_of_the_task_itself_is_not_executed_by_hand(connection: str, server) -> None:
     # Airflow 3.0 executes another object than that of the context.
     server.on_task("resize", output="first", times=1)
     for number in (1, 2):
-        given = context(task_id="a", try_number=number, max_tries=2)
+        given = context_of(TaskInstance("a", try_number=number, max_tries=2))
         given["task"] = operator(task_id="a", retries=2)
         assert operator(task_id="a", payload=number).execute(given) == "first"
     assert len(server.runs) == 1

@@ -144,9 +144,6 @@ def test_what_is_not_exactly_one_token_is_an_error_without_its_secret(value, ser
 # A token that no check has shown
 
 
-def retrieved(server) -> int:
-    return sum("waitpoint" in request.path for request in server.requests)
-
 
 @pytest.mark.parametrize("may_read_runs", [True, False])
 def test_an_unknown_token_fails_it_for_good_after_retry_for(
