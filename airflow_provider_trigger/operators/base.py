@@ -33,7 +33,7 @@ from airflow_provider_trigger.rules import (
     optional,
     text,
 )
-from airflow_provider_trigger.run.identity import TAGS_OF_OURS
+from airflow_provider_trigger.run.identity import KEY_PREFIX, TAGS_OF_OURS
 from airflow_provider_trigger.run.request import OPTIONS, to_api
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy, task_instance_of
 from airflow_provider_trigger.validation import TakesArguments, check_arguments, is_templated
@@ -430,23 +430,36 @@ def _cancel_pushed(operator: RunsOperator, context: Context) -> None:
     from airflow_provider_trigger.log import write
     from airflow_provider_trigger.report.ends import of_cancels
 
-    pushed, tag = None, tag_of(context)
+    identity, pushed, tag = task_instance_of(context), None, tag_of(context)
     try:
         pushed = operator._pushed(context)
-        tag = None if isinstance(pushed, str) else tag
-        guard = operator._new_guard(operator._hook()) if pushed else None
+        if not pushed:
+            return
     except Exception as error:
-        # Any error: XCom and secrets backends raise what they like, and Airflow's own says why the trigger
-        # failed.
+        # Any error: XCom backends raise what they like.
+        text = "The ids of the task's runs cannot be read from XCom (%s): canceling those with the tag %s"
+        operator.log.error(text, safe_text(error), tag)
+    tag = None if isinstance(pushed, str) else tag
+    try:
+        guard = operator._new_guard(operator._hook())
+    except Exception as error:
+        # Any error: secrets backends raise what they like, and Airflow's own says why the trigger failed.
         run_ids = pushed if isinstance(pushed, list) else [pushed or "of this task"]
         results = [not_canceled(str(run_id), safe_text(error)) for run_id in run_ids]
         write(operator.log, of_cancels(results, operator.trigger_dev_conn_id, tag=tag))
         return
-    if guard is not None:
-        with guard:
-            guard.tag = tag
+    with guard:
+        guard.tag = tag
+        if pushed:
             guard.take_up(pushed)
-            guard.cancel()
+        elif identity is not None:  # another key of this kind is of another Airflow, or of before a clear
+            start, has_key = f"{KEY_PREFIX}-", getattr(operator, "_has_key", True)
+            guard.is_earlier = lambda key: (
+                not has_key if key is None else identity.has_started(key) or not key.startswith(start)
+            )
+        guard.cancel()
+    if not pushed and not guard.has_found:
+        operator.log.error("No run with the tag %s was found: a run of this task may still be running", tag)
 
 
 def push_results(operator: Any, results: Iterable[Any], context: Context) -> None:

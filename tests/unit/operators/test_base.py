@@ -18,6 +18,7 @@ from waiting import until
 from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.hooks import trigger_dev
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.run import guard
 from airflow_provider_trigger.triggers import run as triggers
 
 try:
@@ -192,7 +193,30 @@ def test_where_the_trigger_failed_nothing_is_sent_if_nothing_is_to_be_canceled(
     assert sent() == []
 
 
-@pytest.mark.parametrize("what", ["server", "vault", "xcom"])
+@of_one_and_of_many
+@pytest.mark.parametrize("is_searched", [True, False])
+def test_where_the_trigger_failed_and_xcom_cannot_be_pulled_what_has_the_tag_is_canceled(
+    is_searched: bool, make, execute, endless, ti, keep_log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "_PAUSES", (0.0,))  # the list has no lag here
+    log, made = keep_log(type(make())), make(wait_for_completion=False)
+    execute(made)
+    ours = list(endless.runs.values())
+    [tag] = [one for one in ours[0].tags if one.startswith("airflow_task:")]
+    keys = ("a user's", None, "airflow-of_another_airflow-1")  # a replay by somebody has none
+    added = [endless.add_run("EXECUTING", tags=[tag], idempotency_key=key) for key in keys]
+    ti.xcoms["work", "run_id"] = OSError("the XCom backend is away")
+    if not is_searched:
+        endless.fail_next(None, 403, path="/api/v1/runs?")
+    with pytest.raises(TaskDeferralError, match="no such trigger"):
+        made.resume_execution("__fail__", {"error": "no such trigger"}, context_of(ti))
+    assert {one.status == "CANCELED" for one in (*ours, added[0])} == {is_searched}
+    assert {one.status for one in added[1:]} == {"EXECUTING"}
+    assert f"(OSError): canceling those with the tag {tag}" in log.of("error")[0]
+    assert (f"No run with the tag {tag} was found" in log.of("error")[-1]) == (not is_searched)
+
+
+@pytest.mark.parametrize("what", ["server", "vault"])
 def test_where_the_trigger_failed_and_the_cancel_too_the_log_says_that_the_run_may_still_run(
     what: str, resume, server, keep_log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,16 +226,12 @@ def test_where_the_trigger_failed_and_the_cancel_too_the_log_says_that_the_run_m
     log = keep_log(RunTriggerTaskOperator)
     if what == "server":
         server.fail_next(None, 400)
-    elif what == "vault":
-        monkeypatch.setattr(trigger_dev, "fetch_connection", fail)
-    run = resume(operator(), pushes=str if what != "xcom" else lambda _: OSError("the backend is away"))
-    [error] = [text for text in log.of("error") if "may still be running" in text]
-    if what == "xcom":
-        assert error.startswith("Run of this task may still be running: cancel failed: OSError. ")
-        assert "in the dashboard, by the tag airflow_task:work[3]:" in error
     else:
-        assert error.startswith(f"Run {run.id} may still be running: cancel failed: ")
-        assert "tr_prod_secret" not in error
+        monkeypatch.setattr(trigger_dev, "fetch_connection", fail)
+    run = resume(operator())
+    [error] = [text for text in log.of("error") if "may still be running" in text]
+    assert error.startswith(f"Run {run.id} may still be running: cancel failed: ")
+    assert "tr_prod_secret" not in error
 
 
 def test_an_event_of_the_trigger_cancels_nothing(connection: str, server, ti, sent) -> None:

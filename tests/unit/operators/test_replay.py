@@ -11,13 +11,12 @@ from airflow_provider_trigger._compat import AirflowException, AirflowFailExcept
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 
 
-def operator(run_id: Any, **arguments: Any) -> ReplayTriggerRunOperator:
-    defaults: dict[str, Any] = {"task_id": "again", "deferrable": False, "poll_interval": 0.02, "timeout": 30}
-    return ReplayTriggerRunOperator(run_id=run_id, **defaults | arguments)
+def operator(run_id: Any) -> ReplayTriggerRunOperator:
+    return ReplayTriggerRunOperator(task_id="again", run_id=run_id, deferrable=False, poll_interval=0.02)
 
 
 @pytest.fixture
-def original(server):
+def original(connection: str, server):
     """A run of a task whose runs multiply their payload."""
     server.on_task("double", output=lambda payload: payload * 2)
     run, _ = server.trigger("double", payload=21, options={"tags": ["mine"], "idempotencyKey": "k"})
@@ -30,13 +29,14 @@ def context():
 
 
 @pytest.mark.parametrize("wrap", [str, lambda run_id: [run_id], lambda run_id: {"id": run_id}])
-def test_the_output_is_the_new_runs(wrap, original, connection: str, server, context) -> None:
+def test_the_output_is_the_new_runs(wrap, original, server, context, keep_log) -> None:
+    log = keep_log(ReplayTriggerRunOperator)
     assert operator(wrap(original.id)).execute(context) == 42
     first, second = server.runs.values()
     assert (first.id, list(second.tags), second.idempotency_key) == (original.id, ["mine"], None)
     assert context["ti"].pushed["run_id"] == second.id
-    assert context["ti"].pushed["run_url"] == f"{server.url}/runs/{second.id}"
     assert first.cancel_requests == second.cancel_requests == 0
+    assert log.of("info")[0] == f"Replaying run {original.id}"
 
 
 @pytest.mark.parametrize("rendered", [["run_1", "run_2"], None, [], 5, "None", "not a run/"])
@@ -49,7 +49,7 @@ def test_anything_but_one_run_id_fails_the_task_for_good(rendered, connection: s
 
 
 def test_stopped_while_the_request_is_unanswered_it_cancels_the_run_once_its_id_is_known(
-    original, connection: str, server, context, in_signal_handler
+    original, server, context, in_signal_handler
 ) -> None:
     server.on_task("double", after=None)
     server.delay_next(seconds=0.5, after_handling=True)
@@ -58,9 +58,3 @@ def test_stopped_while_the_request_is_unanswered_it_cancels_the_run_once_its_id_
     with pytest.raises(AirflowException, match="Airflow stopped the task"):
         made.execute(context)
     assert [run.cancel_requests for run in server.runs.values()] == [0, 1]
-
-
-def test_its_log_says_which_run_is_replayed(original, connection: str, context, keep_log) -> None:
-    log = keep_log(ReplayTriggerRunOperator)
-    operator([original.id], wait_for_completion=False).execute(context)
-    assert log.of("info")[0] == f"Replaying run {original.id}"
