@@ -450,46 +450,7 @@ def test_what_it_takes_is_templated_but_not_how_it_waits(kind, fields: set[str])
     assert set(kind.template_fields) == fields | {"trigger_dev_conn_id"}
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "wrap"),
-    [
-        (RunTriggerTaskOperator, "payload", lambda output: {"a": [output]}),
-        (RunTriggerTaskOperator, "tags", None),
-        (RunTriggerTaskOperator, "task_identifier", None),
-        (RunTriggerTaskBatchOperator, "task_identifier", None),
-        (RunTriggerTaskBatchOperator, "payloads", None),
-        (ReplayTriggerRunOperator, "run_id", None),
-        (cancel.CancelTriggerRunOperator, "run_ids", lambda output: [output, "run_1"]),
-        (sensor.TriggerRunSensor, "run_ids", None),
-        (token_sensor.WaitpointTokenSensor, "token_id", lambda output: [output]),
-        (waitpoint.CreateWaitpointTokenOperator, "timeout", None),
-        (waitpoint.CompleteWaitpointTokenOperator, "token_ids", lambda output: [output["id"]]),
-        (waitpoint.CompleteWaitpointTokenOperator, "data", lambda output: {"a": [output]}),
-    ],
-)
-def test_the_output_of_a_task_makes_that_an_upstream_task(kind, name: str, wrap) -> None:
-    with DAG("d", schedule=None):
-        output = BaseOperator(task_id="start").output
-        given = made(kind, **{name: wrap(output) if wrap else output})
-    assert given.upstream_task_ids == {"start"}
-
-
 @pytest.mark.parametrize("kind", ROWS)
 def test_arguments_go_by_their_names_only(kind) -> None:
     with pytest.raises((TypeError, AirflowException)):
         kind(["run_1"])
-
-
-@pytest.mark.parametrize(
-    ("kind", "names"),
-    [
-        (RunTriggerTaskOperator, ["poll_interval", "timeout", "pending_version_timeout"]),
-        (cancel.CancelTriggerRunOperator, ["termination_timeout", "poll_interval"]),
-        (sensor.TriggerRunSensor, ["poll_interval"]),
-        (notifier.CancelTriggerRunNotifier, ["timeout"]),
-        (token_notifier.CompleteWaitpointTokenNotifier, ["timeout"]),
-    ],
-)
-def test_durations_become_seconds(kind, names: list[str]) -> None:
-    given = made(kind, **dict.fromkeys(names, "1h30m"))
-    assert [getattr(given, name) for name in names] == [5400.0] * len(names)

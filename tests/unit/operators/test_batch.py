@@ -17,7 +17,6 @@ from run_operator import batch_in_worker as operator
 from waiting import until
 
 from airflow_provider_trigger._compat import AirflowException
-from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 
@@ -106,20 +105,6 @@ def test_where_a_request_fails_the_ids_of_those_next_to_it_are_in_xcom(
 
 
 # Outputs
-
-
-def test_a_retry_in_the_worker_waits_only_for_the_runs_that_are_alive(
-    connection: str, server, keep_log, ti
-) -> None:
-    server.on_task("resize", output=lambda payload: payload, start_after=0, after=0, times=1)
-    server.on_task("resize", output=lambda payload: payload, start_after=0, after=3)
-    operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(ti))
-    first, second = server.runs.values()
-    until(lambda: first.status == "COMPLETED", "the first has completed")
-    log = keep_log(RunTriggerTaskBatchOperator)
-    assert operator(payloads=[1, 2]).execute(context_of(TaskInstance(try_number=2))) == [1, 2]
-    waits = [text for text in log.of("info") if text.startswith("Waiting for ")]
-    assert [text.split(" http")[0] for text in waits] == [f"Waiting for run {second.id}"]
 
 
 @pytest.mark.parametrize(
@@ -302,15 +287,6 @@ def test_an_empty_list_starts_nothing(connection: str, server, keep_log) -> None
     assert operator(payloads=[]).execute(context_of(ti)) == []
     assert (server.requests, ti.pushed) == ([], {})
     assert log.of("info") == ["payloads is an empty list: no run is started"]
-
-
-def test_runs_whose_ids_no_answer_has_shown_are_found_by_their_tag_and_canceled(
-    connection: str, endless
-) -> None:
-    endless.fail_next(1, 400, path="/api/v2/batches/", method="GET")
-    with pytest.raises(TriggerDevError, match="Runs of these items may exist"):
-        operator(payloads=[1, 2]).execute(context_of(TaskInstance()))
-    assert [run.status for run in endless.runs.values()] == ["CANCELED"] * 2
 
 
 # A retry

@@ -159,11 +159,8 @@ HAND, NONE = {"task": POLICY}, {"task": SimpleNamespace(retry_policy=None, retri
     ("given", "status", "kind"),
     [
         ({}, "FAILED", TriggerRunFailedError),
-        ({}, "CANCELED", TriggerRunNotRetriedError),
         (NONE, "CANCELED", TriggerRunNotRetriedError),
-        (HAND, "FAILED", TriggerRunFailedError),
         (HAND, "CANCELED", TriggerRunFailedError),
-        (HAND, "EXPIRED", TriggerRunFailedError),
     ],
 )
 @pytest.mark.parametrize("is_batch", [False, True])

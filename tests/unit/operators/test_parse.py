@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+from textwrap import dedent
 
 STARTS = """
     from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
@@ -20,9 +20,9 @@ CANCELS = """
     from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
     callback = CancelTriggerRunNotifier(xcom_task_ids="start")
     CancelTriggerRunOperator(
-        task_id="t", run_ids=["run_1"], trigger_dev_conn_id="no connection", on_failure_callback=callback
+        task_id="x", run_ids=["run_1"], trigger_dev_conn_id="no connection", on_failure_callback=callback
     )
-    CancelTriggerRunOperator.partial(task_id="m").expand(run_ids=[["run_1"], ["run_2"]])
+    CancelTriggerRunOperator.partial(task_id="stops").expand(run_ids=[["run_1"], ["run_2"]])
 """
 TOKENS = """
     from airflow_provider_trigger.notifications.waitpoint import CompleteWaitpointTokenNotifier
@@ -30,24 +30,25 @@ TOKENS = """
         CompleteWaitpointTokenOperator, CreateWaitpointTokenOperator
     )
     callback = CompleteWaitpointTokenNotifier(xcom_task_ids="t", data={"failed": True})
-    made = CreateWaitpointTokenOperator(task_id="t", timeout="5m", tags=["a"], on_failure_callback=callback)
-    CreateWaitpointTokenOperator.partial(task_id="m").expand(timeout=["5m", 10])
+    made = CreateWaitpointTokenOperator(task_id="k", timeout="5m", tags=["a"], on_failure_callback=callback)
+    CreateWaitpointTokenOperator.partial(task_id="tokens").expand(timeout=["5m", 10])
     CompleteWaitpointTokenOperator(task_id="c", token_ids=made.output["id"], data={"a": [made.output["url"]]})
+"""
+SENSORS = """
+    from airflow_provider_trigger.sensors.run import TriggerRunSensor
+    from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
+    TriggerRunSensor(task_id="wait", run_ids=["run_1"], xcom_task_ids="m", deferrable=True)
+    TriggerRunSensor.partial(task_id="waits").expand(run_ids=[["run_1"], ["run_2"]])
+    WaitpointTokenSensor(task_id="w", token_id="waitpoint_1", deferrable=True)
+    WaitpointTokenSensor.partial(task_id="e").expand(token_id=["waitpoint_1", "waitpoint_2"])
 """
 
 
-@pytest.mark.parametrize(
-    ("lines", "own"),
-    [
-        (STARTS, {"operators.run", "operators.batch"}),
-        (CANCELS, {"operators.cancel", "notifications.cancel"}),
-        (TOKENS, {"operators.waitpoint", "notifications.waitpoint"}),
-    ],
-    ids=["starts", "cancels", "tokens"],
-)
-def test_a_dags_parse_brings_no_client_and_no_trigger(lines: str, own: set[str], parse, heavy) -> None:
-    parsed = set(parse(lines))
-    assert {f"airflow_provider_trigger.{name}" for name in own} <= parsed
-    assert not parsed & (heavy | {"airflow_provider_trigger.triggers.run", "asyncio"})
-    unused = ("airflow_provider_trigger.testing", "airflow_provider_trigger.cancel.")
-    assert not {name for name in parsed if name.startswith(unused)}
+def test_a_dags_parse_brings_no_client_and_no_trigger(parse, heavy) -> None:
+    parsed = set(parse("".join(map(dedent, (STARTS, CANCELS, TOKENS, SENSORS)))))
+    package = "airflow_provider_trigger"
+    assert {
+        f"{package}.{part}" for part in ("operators.run", "sensors.run", "notifications.cancel")
+    } <= parsed
+    assert not parsed & (heavy | {f"{package}.triggers.run", f"{package}.triggers.waitpoint", "asyncio"})
+    assert not {name for name in parsed if name.startswith((f"{package}.testing", f"{package}.cancel."))}

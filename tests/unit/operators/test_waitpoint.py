@@ -24,7 +24,7 @@ from airflow_provider_trigger.operators.waitpoint import (
     CompleteWaitpointTokenOperator,
     CreateWaitpointTokenOperator,
 )
-from airflow_provider_trigger.testing import UNSET, TriggerDevServer
+from airflow_provider_trigger.testing import UNSET
 
 try:
     from airflow.sdk import DAG
@@ -112,17 +112,6 @@ def test_its_key_is_that_of_a_run_of_the_same_task_instance(fields, waitpoints) 
         made.execute(context_of(TaskInstance(**fields), task=made))
     [token], [run] = waitpoints.tokens.values(), waitpoints.runs.values()
     assert token.idempotency_key == run.idempotency_key is not None
-
-
-def test_executed_by_hand_each_gets_its_own_token_again(waitpoints) -> None:
-    def made(timeouts: list[int], try_number: int) -> list[str]:
-        given = context(task_id="outer", try_number=try_number, max_tries=2)
-        given["task"] = SimpleNamespace(retries=2)
-        return [creating(task_id="a", timeout=timeout).execute(given)["id"] for timeout in timeouts]
-
-    first = made([60, 60, 70], 1)
-    second = made([70, 60, 60], 2)
-    assert (second, len(waitpoints.tokens)) == ([first[2], first[0], first[1]], 3)
 
 
 def test_a_lost_answer_makes_no_second_token(wired: Network, waitpoints, log) -> None:
@@ -427,13 +416,3 @@ def test_what_a_template_makes_is_checked_before_anything_is_sent(
     with pytest.raises(AirflowFailException, match=f"WaitpointTokenOperator 'work': {error}"):
         operator.execute(context())
     assert wired.requests == []
-
-
-def test_of_very_many_tokens_the_log_shows_those_without_our_data(waitpoints: TriggerDevServer, log) -> None:
-    found = [waitpoints.create_token()[0].id for _ in range(100)]
-    completing([*found, UNKNOWN], on_not_found="ignore").execute(context())
-    assert log.leveled == [
-        ("info", "Completing 101 waitpoint tokens on https://trigger.test"),
-        ("info", f"{UNKNOWN}: not found, status unknown"),
-        ("info", "101 waitpoint tokens: 100 completed, 1 not found"),
-    ]
