@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
+from airflow_provider_trigger import rules
 from airflow_provider_trigger._compat import (
     TRIGGER_FAILED,
     AirflowException,
@@ -21,18 +22,6 @@ from airflow_provider_trigger.api.statuses import FINAL_STATUSES
 from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.operators.rendering import ChecksRendered
-from airflow_provider_trigger.rules import (
-    Circumstances,
-    boolean,
-    checked,
-    choice,
-    connection_id,
-    duration,
-    list_of,
-    number,
-    optional,
-    text,
-)
 from airflow_provider_trigger.run.identity import KEY_PREFIX, TAGS_OF_OURS
 from airflow_provider_trigger.run.request import OPTIONS, to_api
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy, task_instance_of
@@ -52,19 +41,19 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.run.waited import Waited
 
 RULES = {
-    "trigger_dev_conn_id": connection_id,
-    "wait_for_completion": boolean,
-    "deferrable": boolean,
-    "poll_interval": optional(duration(least=0.01)),
-    "timeout": optional(duration(least=0.01)),
-    "pending_version_timeout": duration(least=0),
-    "cancel_on_kill": boolean,
-    "retry_statuses": list_of("final statuses", FINAL_STATUSES),
-    "max_output_size": number("bytes", least=0, whole=True),
-    "run_logs": choice("on_failure", "always", "never"),
+    "trigger_dev_conn_id": rules.connection_id,
+    "wait_for_completion": rules.boolean,
+    "deferrable": rules.boolean,
+    "poll_interval": rules.optional(rules.duration(least=0.01)),
+    "timeout": rules.optional(rules.duration(least=0.01)),
+    "pending_version_timeout": rules.duration(least=0),
+    "cancel_on_kill": rules.boolean,
+    "retry_statuses": rules.list_of("final statuses", FINAL_STATUSES),
+    "max_output_size": rules.number("bytes", least=0, whole=True),
+    "run_logs": rules.choice("on_failure", "always", "never"),
 }
 
-RULES_OF_TASK = {"task_identifier": text("the id of a Trigger.dev task")}
+RULES_OF_TASK = {"task_identifier": rules.text("the id of a Trigger.dev task")}
 
 OPTION_ATTRIBUTES = {name: name for name in OPTIONS} | {"queue": "run_queue"}
 """The attribute of each option of a run; Airflow's own argument ``queue`` is the executor's."""
@@ -400,8 +389,9 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
         kwargs["queue"] = queue
         return None
 
-    def _check(self, when: Circumstances) -> None:
-        for name, value in checked(RULES_OF_TASK, {"task_identifier": self.task_identifier}, when).items():
+    def _check(self, when: rules.Circumstances) -> None:
+        given = {"task_identifier": self.task_identifier}
+        for name, value in rules.checked(RULES_OF_TASK, given, when).items():
             setattr(self, name, value)
         if when.is_rendered:
             self._check_given_none(self._as_given, self._options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_trigger import defaults
+from airflow_provider_trigger import defaults, rules
 from airflow_provider_trigger._compat import (
     INIT_ARGUMENTS,
     AirflowException,
@@ -16,16 +16,6 @@ from airflow_provider_trigger._compat import (
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.operators.base import push_results
-from airflow_provider_trigger.rules import (
-    Circumstances,
-    boolean,
-    checked,
-    checked_given,
-    choice,
-    connection_id,
-    duration,
-    number,
-)
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.sources.search_terms import SELECTING, Selection
 from airflow_provider_trigger.validation import arguments_of, check_arguments, is_templated
@@ -41,15 +31,15 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.sources.search import SelectedRuns
 
 RULES = {
-    "max_runs": number("runs", least=1, whole=True),
-    "trigger_dev_conn_id": connection_id,
-    "on_not_found": choice("fail", "ignore"),
-    "on_empty": choice("fail", "ignore"),
-    "include_descendants": boolean,
-    "wait_for_termination": boolean,
-    "termination_timeout": duration(least=0),
-    "poll_interval": duration(least=0.01),
-    "max_concurrency": number("requests", least=1, whole=True),
+    "max_runs": rules.number("runs", least=1, whole=True),
+    "trigger_dev_conn_id": rules.connection_id,
+    "on_not_found": rules.choice("fail", "ignore"),
+    "on_empty": rules.choice("fail", "ignore"),
+    "include_descendants": rules.boolean,
+    "wait_for_termination": rules.boolean,
+    "termination_timeout": rules.duration(least=0),
+    "poll_interval": rules.duration(least=0.01),
+    "max_concurrency": rules.number("requests", least=1, whole=True),
 }
 
 
@@ -140,7 +130,7 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         selecting = {"tags": tags, "batch_ids": batch_ids}
         self._selecting = [name for name, value in selecting.items() if value is not None]
         with arguments_of(self):
-            checked_given(SELECTING, selecting, Circumstances(skip=is_templated))
+            rules.checked_given(SELECTING, selecting, rules.Circumstances(skip=is_templated))
         self._take_ids(run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, others=selecting)
         check_arguments(self, RULES)
 
@@ -163,7 +153,7 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         given = getattr(self, INIT_ARGUMENTS) if is_mapped_instance(self) else {}
         for name in [name for name in SELECTING if name in self._selecting or name in given]:
             try:
-                found |= checked(SELECTING, {name: getattr(self, name)})
+                found |= rules.checked(SELECTING, {name: getattr(self, name)})
             except ValueError as error:
                 ids.invalid.append(str(error))
                 self.log.error("%s", error)
