@@ -264,7 +264,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     def _check(self, when: Circumstances) -> None:
         super()._check(when)
         check_items(self._list_name, self._given, when)
-        items = self._as_given["items"] if when.is_rendered else None
+        items = self._as_given.get("items") if when.is_rendered else None
         for index, item in enumerate(items if isinstance(items, (list, tuple)) else ()):
             if isinstance(item, dict) and isinstance(item.get("options"), dict):
                 of = f"items[{index}]['options']: "

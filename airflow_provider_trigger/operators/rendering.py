@@ -13,6 +13,7 @@ from airflow_provider_trigger.validation import (
     TakesArguments,
     arguments_of,
     contents,
+    holds_templated,
     is_templated,
     owner_of,
 )
@@ -65,10 +66,10 @@ class ChecksRendered(TakesArguments):
         raise NotImplementedError
 
     def _check_given(self) -> None:
-        """Check the arguments as they are when the Dag is parsed, and keep them."""
-        self._as_given = self._rendered
+        """Check the arguments as they are when the Dag is parsed, and keep those with templates."""
         with arguments_of(self):
             self._check(Circumstances(skip=is_templated, tags_of_ours=self._tags_of_ours))
+        self._as_given = {name: value for name, value in self._rendered.items() if holds_templated(value)}
 
     @property
     def _rendered(self) -> dict[str, Any]:
