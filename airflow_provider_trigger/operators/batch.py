@@ -265,10 +265,12 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         super()._check(when)
         check_items(self._list_name, self._given, when)
         items = self._as_given.get("items") if when.is_rendered else None
-        for index, item in enumerate(items if isinstance(items, (list, tuple)) else ()):
+        if not isinstance(items, (list, tuple)):
+            return
+        for index, (item, rendered) in enumerate(zip(items, self.items, strict=False)):
             if isinstance(item, dict) and isinstance(item.get("options"), dict):
-                of = f"items[{index}]['options']: "
-                self._check_given_none(item["options"], self.items[index]["options"], of)
+                options = rendered.get("options") or {}
+                self._check_given_none(item["options"], options, f"items[{index}]['options']: ")
 
     @property
     def _given(self) -> Any:
