@@ -120,7 +120,7 @@ def test_data_of_an_unknown_type_fail_it_for_good(context, wire, answer) -> None
     with pytest.raises(
         AirflowFailException, match=r"is COMPLETED, but .* of the type 'application/store', w"
     ):
-        sensor("waitpoint_1", **options).execute(context)
+        sensor("waitpoint_1").execute(context)
 
 
 # Which token is meant
@@ -142,7 +142,6 @@ def test_what_is_not_exactly_one_token_is_an_error_without_its_secret(value, ser
 
 
 # A token that no check has shown
-
 
 
 @pytest.mark.parametrize("may_read_runs", [True, False])
