@@ -138,7 +138,6 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
     ) -> tuple[list[CancelResult], str | None]:
         """Cancel the runs as they are read; those that are read late get half of the time, too."""
         from airflow_provider_trigger.api.errors import AuthenticationError
-        from airflow_provider_trigger.api.limits import Deadline
         from airflow_provider_trigger.cancel.outcome import not_canceled
         from airflow_provider_trigger.cancel.settings import CancelSettings
         from airflow_provider_trigger.hooks.diagnosis import action_for
@@ -152,26 +151,33 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
             # A check shows what a run has started, too.
             confirm_from=math.inf if self.include_descendants else defaults.BULK_FROM,
         )
-        results, left, rejection = dict[str, Any](), list(ids.found), None
-        read_at = dict.fromkeys(left, time.monotonic())
-        while True:
-            seconds = deadline.remaining(time.monotonic())
-            with hook.cancellation(left, replace(settings, time_limit=seconds)) as work:
-                if self._cancels_started and not read_at:
-                    where: Any = {"deadline": deadline, "log": self.log, "origin": origin}
-                    ids.rest = started(context, ids, work.client, **where)
-                try:
-                    work.run(_noting_times(ids.rest, read_at))
-                except AuthenticationError as error:
-                    rejection = action_for(error, hook.settings)
-                for _ in _noting_times(ids.rest, read_at):
-                    pass  # what the time limit has cut off
-            results |= {result.run_id: result for result in work.results}
-            left = [one for one in read_at if one not in results or results[one].error]
-            deadline = Deadline(max([read_at[one] for one in left] or [-math.inf]) + self.timeout / 2)
-            if rejection or work.finished or not deadline.remaining(time.monotonic()):
-                break
-        unsent = (not_canceled(one, "its id was read too late") for one in left if one not in results)
+        results: dict[str, CancelResult] = {}
+        rejection = None
+        read_at = dict.fromkeys(ids.found, time.monotonic())
+        with hook.client() as client:
+            if self._cancels_started:
+                where: Any = {"deadline": deadline, "log": self.log, "origin": origin}
+                ids.rest = started(context, ids, client, **where)
+            reading = _noting_times(ids.rest, read_at)
+            while True:
+                left = [one for one in read_at if one not in results or results[one].error]
+                now = time.monotonic()
+                until = max([deadline.at, *(read_at[one] + self.timeout / 2 for one in left)])
+                if now >= until:
+                    if next(reading, None) is None:
+                        break
+                    continue
+                with hook.cancellation(left, replace(settings, time_limit=until - now)) as work:
+                    try:
+                        work.run(reading)
+                    except AuthenticationError as error:
+                        rejection = action_for(error, hook.settings)
+                results |= {result.run_id: result for result in work.results}
+                if rejection or work.finished:
+                    break
+            for _ in reading:
+                pass  # what a rejected key has cut off
+        unsent = (not_canceled(one, "the key was rejected") for one in read_at if one not in results)
         all_results = [*results.values(), *unsent]
         lines = of_work(all_results, work.search, hook.settings.run_url, on_not_found="fail")
         write(self.log, lines, origin=origin)

@@ -168,7 +168,11 @@ class Search:
         yield from in_threads(self._look())
 
     def gathered(self) -> Iterator[list[ListedRun]]:
-        """Look once, too, but join pages until a bulk action is full or the next page takes too long."""
+        """
+        Look once, too, but join pages until a bulk action is full or the next page takes too long.
+
+        Meanwhile it yields empty pages, too.
+        """
         found, until = list[ListedRun](), 0.0
         for page in self.pages():
             now = time.monotonic()
@@ -177,8 +181,8 @@ class Search:
             while len(found) >= MAX_SIZE or (found and now >= until):
                 yield found[:MAX_SIZE]
                 found = found[MAX_SIZE:]
-        if found:
-            yield found
+            yield []
+        yield found
 
     def _look(self) -> Iterator[list[ListedRun]]:
         since = datetime.fromtimestamp(time.time(), UTC) - _RECENT if self._has_read_all else ALL_TIMES

@@ -13,7 +13,7 @@ from airflow_provider_trigger.api.runs import check_run
 from airflow_provider_trigger.api.tasks import Batch, retrieve_batch
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import call_each
-from airflow_provider_trigger.run.search import RunFilter, Search, in_threads
+from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search, in_threads
 from airflow_provider_trigger.sources.context import starter_of
 from airflow_provider_trigger.sources.run_ids import Reaction, RunIds, invalid_value, log_sources
 from airflow_provider_trigger.sources.search_terms import BATCH_ID, Selection
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _LOOKS = 2
 # The part of the time limit that the search by tag may take; reading XCom needs the rest.
 _SHARE_OF_SEARCH = 1 / 2
+# How long the search may give no answer until XCom is read, too, in seconds.
+_ANSWER_WITHIN = 2.0
 # A selection that finds too many runs is counted up to so many times as many as are allowed.
 _COUNTED = 10
 _IDS_IN_A_LINE = 50
@@ -244,10 +246,10 @@ def started(
     """
     Yield the ids of runs that a Dag run or task instance has started: those alive by its tag, then by XCom.
 
-    They come in parts, as many as a bulk action takes, which are canceled meanwhile. ``ids`` gets those in
-    XCom, and a sentence where the search fails; ``log`` names runs that carry the tag only, and are not
-    canceled. XCom is read in threads, as no read can be ended: after the deadline only where it is all that
-    there is.
+    They come in parts, as many as a bulk action takes, which are canceled meanwhile, and empty ones. ``ids``
+    gets those in XCom, and a sentence where the search fails; ``log`` names runs that carry the tag only, and
+    are not canceled. XCom is read in threads, as no read can be ended: after the deadline only where it is
+    all that there is.
     """
     starter, reading = starter_of(context), started_by_xcom(ids, context)
     if starter is None:
@@ -264,17 +266,9 @@ def started(
         belongs=starter.has_started,
         deadline=deadline.before(_SHARE_OF_SEARCH, now=time.monotonic()),
     )
-    for _ in range(_LOOKS):
-        for page in search.gathered():
-            yield [run.id for run in page]
-        if search.error:
-            ids.failed.append(f"the runs of this Dag run could not be listed: {search.error}")
-            break
-    for found in in_threads(reading) if may_pull_in_thread() else reading:
-        yield found
-        if not search.error and not deadline.remaining(time.monotonic()):
-            ids.failed.append("XCom was not read to its end: the time limit was reached")
-            break
+    if may_pull_in_thread():
+        reading = in_threads(reading)
+    yield from _side_by_side(search, reading, ids, deadline)
     others = [run_id for run_id in search.others if run_id not in ids.found]
     if others:
         log.warning(
@@ -283,3 +277,43 @@ def started(
             origin,
             enumeration(others),
         )
+
+
+def _side_by_side(
+    search: Search, reading: Iterator[list[str]], ids: RunIds, deadline: Deadline
+) -> Iterator[list[str]]:
+    """Yield what the search finds, then what reading XCom does: meanwhile, where there is no answer."""
+    answer_until = time.monotonic() + _ANSWER_WITHIN
+
+    def answered(pause: float) -> None:
+        nonlocal answer_until
+        answer_until = time.monotonic() + pause + _ANSWER_WITHIN
+
+    sources, is_reading = [_look_twice(search, ids, answered)], False
+    while sources:
+        for source in list(sources):
+            found = next(source, None)
+            if found is None:
+                sources.remove(source)
+            else:
+                yield found
+        now = time.monotonic()
+        if not is_reading and (not sources or now >= answer_until):
+            sources.append(reading)
+            is_reading = True
+        elif sources == [reading] and not search.error and not deadline.remaining(now):
+            ids.failed.append("XCom was not read to its end: the time limit was reached")
+            return
+
+
+def _look_twice(search: Search, ids: RunIds, answered: Callable[[float], None]) -> Iterator[list[str]]:
+    """Yield the ids of runs that carry the tag; ``answered`` gets the seconds until the next request."""
+    for _ in range(_LOOKS):
+        for page in search.gathered():
+            if page:
+                answered(0.0)
+            yield [run.id for run in page]
+        if search.error:
+            ids.failed.append(f"the runs of this Dag run could not be listed: {search.error}")
+            return
+        answered(LIST_LAG)

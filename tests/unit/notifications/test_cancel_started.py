@@ -282,3 +282,18 @@ def test_the_runs_of_the_first_page_are_canceled_before_the_next_page_is_read(
     CancelTriggerRunNotifier()(context)
     assert is_canceled(run, other) == [True, True]
     assert log.of("error") == []
+
+
+def test_a_search_without_an_answer_holds_up_no_run_that_xcom_names(
+    start, log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, context = start("first")
+
+    def pages(*_: Any, **__: Any) -> Iterator[list[ListedRun]]:
+        until(lambda: mine.status == "CANCELED", "it is canceled by its id in XCom", limit=9)
+        yield []
+
+    monkeypatch.setattr(search.RunFilter, "pages", pages)
+    CancelTriggerRunNotifier()(context)
+    assert is_canceled(mine) == [True]
+    assert log.of("error") == []
