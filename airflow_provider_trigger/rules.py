@@ -68,12 +68,12 @@ def naming(owner: str, kind: type[Exception] = ValueError) -> Iterator[None]:
 
 
 def invalid(name: str, what: str, value: object) -> ValueError:
-    """Return the error for a value, of which it shows 100 characters."""
+    """Return the error for a value."""
     return ValueError(f"{name} must be {what}, not {shown(value)}")
 
 
 def shown(value: object) -> str:
-    """Return how a message shows a value."""
+    """Return how a message shows a value: 100 characters of it."""
     text = repr(value)
     return text if len(text) <= _MAX_SHOWN_LENGTH else f"{text[:_MAX_SHOWN_LENGTH]}…"
 
@@ -92,11 +92,11 @@ def boolean(name: str, value: Any, _: Circumstances) -> bool:
 
 def number(unit: str, *, least: float, whole: bool = False, text: bool = False) -> Rule:
     """Return a rule that takes a number of some unit; ``text`` if it may be a text, as a template gives."""
+    kind = "whole number" if whole else "number"
 
     def check(name: str, value: Any, _: Circumstances) -> float:
         found = read_number(value) if text or not isinstance(value, str) else None
         if found is None or found < least or (whole and found != int(found)):
-            kind = "whole number" if whole else "number"
             raise invalid(name, f"a {kind} of {unit}, {least:g} or more", value)
         return int(found) if whole else found
 
@@ -105,11 +105,11 @@ def number(unit: str, *, least: float, whole: bool = False, text: bool = False) 
 
 def duration(*, least: float) -> Rule:
     """Return a rule that takes seconds, a timedelta or a text, and returns seconds."""
+    what = f"a duration of {least:g} s or more: seconds, a timedelta, or a text such as '5m'"
 
     def check(name: str, value: Any, _: Circumstances) -> float:
         seconds = read_duration(value)
         if seconds is None or seconds < least:
-            what = f"a duration of {least:g} s or more: seconds, a timedelta, or a text such as '5m'"
             raise invalid(name, what, value)
         return float(seconds)
 
@@ -132,8 +132,9 @@ def list_of(kind: str, words: Collection[str]) -> Rule:
     """Return a rule that takes a list of some words, in any number."""
 
     def check(name: str, value: Any, _: Circumstances) -> Any:
-        is_list = isinstance(value, (list, tuple))
-        if not is_list or not all(isinstance(one, str) and one in words for one in value):
+        if not isinstance(value, (list, tuple)) or not all(
+            isinstance(one, str) and one in words for one in value
+        ):
             raise invalid(name, f"a list of {kind} ({', '.join(sorted(words))})", value)
         return value
 

@@ -52,27 +52,40 @@ def check_sources(
     """
     Check where the ids of an argument come from, and return both arguments as they are to be kept.
 
-    An iterator becomes a list, as it could be read for the first Dag run only; a set becomes a sorted list.
     A callback cannot resolve the output of a task. ``others`` are arguments that could be given instead.
     """
     ids, xcom_task_ids = _read_once(ids), _read_once(xcom_task_ids)
     if required and ids is None and not xcom_task_ids:
         raise ValueError(f"give one or more of {', '.join((argument, 'xcom_task_ids', *others))}")
-    _check_ids(argument, ids, takes_outputs)
-    for task_id in xcom_task_ids if isinstance(xcom_task_ids, (list, tuple)) else [xcom_task_ids]:
-        if xcom_task_ids is not None:
-            _check_task_id(task_id, argument if takes_outputs else None)
+    try:
+        parts = list(contents(ids))
+    except RecursionError:
+        raise ValueError(f"{argument} must not be nested so deeply") from None
+    for value in parts:
+        if (task_id := _task_id(value)) and not (takes_outputs and isinstance(value, XComArg)):
+            reason = (
+                f"{argument} takes the output of task {task_id!r}, not the task: call it, or give .output"
+            )
+            if not takes_outputs:
+                reason = (
+                    f"a callback cannot resolve a task's output in {argument}; use xcom_task_ids={task_id!r}"
+                )
+            raise ValueError(reason)
+    given = xcom_task_ids if isinstance(xcom_task_ids, (list, tuple)) else [xcom_task_ids]
+    for value in given if xcom_task_ids is not None else ():
+        if not isinstance(value, str) or not value.strip():
+            what = f"a string that is not empty, not {value!r}"
+            if task_id := _task_id(value):
+                what = f"not the task {task_id!r} itself, nor its output: give its id, {task_id!r}"
+                what += f"; a task's output goes into {argument}" if takes_outputs else ""
+            raise ValueError(f"xcom_task_ids must be a task's id, {what}")
     return ids, xcom_task_ids
 
 
 def check_positional_arguments(
     owner: str, given: Sequence[object], *, argument: str, done: str, without: str = ""
 ) -> None:
-    """
-    Check that a notifier got none; with the context as the first, its class was given as the callback.
-
-    ``done`` is what it does, and ``without`` what it does without arguments.
-    """
+    """Check that a notifier got none; with the context as the first, its class was given as the callback."""
     if given and isinstance(given[0], Mapping):
         bare = f"{owner}() {without}, or, for example, " if without else ""
         raise TypeError(
@@ -84,11 +97,7 @@ def check_positional_arguments(
 
 
 def is_templated(value: object) -> bool:
-    """
-    Return whether a value is known only when the task runs: it has Jinja, or is the output of a task.
-
-    An argument of a function that ``@dag`` decorates is such a value, too.
-    """
+    """Return whether a value is known only when the task runs: it has Jinja, or is the output of a task."""
     if isinstance(value, str):
         return "{{" in value or "{%" in value
     # How Airflow itself recognizes what it resolves; a path has a method of that name, too.
@@ -139,26 +148,10 @@ def holds_templated(value: object) -> bool:
 
 
 def _read_once(value: Any) -> Any:
+    """Return a list of what could be read for the first Dag run only, or has no order."""
     if isinstance(value, (set, frozenset)):
-        return sorted(value, key=str)  # always in the same order, so that the serialized Dag stays the same
+        return sorted(value, key=str)
     return list(value) if isinstance(value, (Iterator, KeysView, ValuesView, ItemsView)) else value
-
-
-def _check_ids(argument: str, ids: object, takes_outputs: bool) -> None:
-    try:
-        task_ids = {
-            task_id
-            for value in contents(ids)
-            if not (takes_outputs and isinstance(value, XComArg)) and (task_id := _task_id(value))
-        }
-    except RecursionError:
-        raise ValueError(f"{argument} must not be nested so deeply") from None
-    for task_id in task_ids:
-        reason = f"a callback cannot resolve a task's output in {argument}; use xcom_task_ids={task_id!r}"
-        if takes_outputs:
-            what = f"the output of task {task_id!r}, not the task"
-            reason = f"{argument} takes {what}: call it, or give .output"
-        raise ValueError(reason)
 
 
 def contents(value: object) -> Iterator[object]:
@@ -169,17 +162,6 @@ def contents(value: object) -> Iterator[object]:
             yield from contents(part)
     else:
         yield value
-
-
-def _check_task_id(value: object, outputs_go_into: str | None) -> None:
-    if isinstance(value, str) and value.strip():
-        return
-    task_id = _task_id(value)
-    if task_id is None:
-        raise ValueError(f"xcom_task_ids must be a task's id, a string that is not empty, not {value!r}")
-    advice = f"; a task's output goes into {outputs_go_into}" if outputs_go_into else ""
-    what = f"the task {task_id!r} itself, nor its output: give its id, {task_id!r}{advice}"
-    raise ValueError(f"xcom_task_ids must be a task's id, not {what}")
 
 
 def _task_id(value: Any) -> str | None:

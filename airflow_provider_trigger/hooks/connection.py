@@ -74,18 +74,19 @@ class InvalidConnectionError(AirflowFailException):
 
 def connection_not_found(conn_id: str) -> ConnectionNotFoundError:
     """Return the error for a connection that Airflow did not find; it says how to create or correct it."""
-    text, variable = f"Connection {conn_id!r} was not found", f"AIRFLOW_CONN_{conn_id.upper()}"
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    what = (
+        f"; create it under Admin, Connections, or check that the environment variable {variable} is set, to "
+        "valid JSON or a URI, on every worker"
+    )
     if os.environ.get(variable):
         # Airflow ignores a variable that it cannot read. Its value is not shown, as it contains the key.
-        return ConnectionNotFoundError(
-            f"{text}: the environment variable {variable} is set, but not valid; it must be JSON such as "
+        what = (
+            f": the environment variable {variable} is set, but not valid; it must be JSON such as "
             '{"conn_type": "trigger_dev", "password": "KEY"}, or a percent-encoded URI such as '
             "trigger-dev://:KEY@HOST"
         )
-    return ConnectionNotFoundError(
-        f"{text}; create it under Admin, Connections, or check that the environment variable {variable} is "
-        "set, to valid JSON or a URI, on every worker"
-    )
+    return ConnectionNotFoundError(f"Connection {conn_id!r} was not found{what}")
 
 
 Environment = tuple[str, str, str | None]
@@ -220,18 +221,11 @@ def _url(value: object) -> str | None:
 
 
 def _proxy(value: object) -> str | None:
-    text = _text(value)
-    url = urlsplit(text or "")
-    if text and not (url.scheme and url.hostname):
-        raise ValueError
-    return text
+    return _text(value, is_valid=lambda text: bool(urlsplit(text).scheme and urlsplit(text).hostname))
 
 
 def _branch(value: object) -> str | None:
-    text = _text(value)
-    if text and not (text.isascii() and text.isprintable()):
-        raise ValueError
-    return text
+    return _text(value, is_valid=lambda text: text.isascii() and text.isprintable())
 
 
 def _verify(value: object) -> bool | str:
@@ -250,10 +244,13 @@ def _seconds(value: object, *, default: float, zero: bool) -> float:
     return float(seconds)
 
 
-def _text(value: object) -> str | None:
+def _text(value: object, *, is_valid: Callable[[str], bool] = bool) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ValueError
-    return (value or "").strip() or None
+    text = (value or "").strip() or None
+    if text and not is_valid(text):
+        raise ValueError
+    return text
 
 
 def _warn_of_unknown_fields(conn_id: str, extra: dict[str, Any]) -> None:

@@ -60,10 +60,10 @@ _MEANINGS: dict[type[TriggerDevError], tuple[str, str]] = {
 
 def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, str]:
     """
-    Test a connection; return whether it works, and one line that says why.
+    Test a connection with a client that does not retry; return whether it works, and one line that says why.
 
     It lists a few runs. If only that fails or takes too long, it checks the status of a run that does not
-    exist: a 404 shows that the server accepts the key. The client should not retry: a person waits.
+    exist: a 404 shows that the server accepts the key.
     """
     accepted = f"Connected to {settings.base_url}; the secret key is accepted"
     try:

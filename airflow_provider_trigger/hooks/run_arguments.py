@@ -15,12 +15,7 @@ from airflow_provider_trigger.rules import checked, checked_given, duration, nam
 from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
 from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
 from airflow_provider_trigger.run.wait_settings import WaitSettings
-from airflow_provider_trigger.sources.search_terms import (
-    BATCH_ID,
-    SELECTING,
-    Selection,
-    terms,
-)
+from airflow_provider_trigger.sources.search_terms import BATCH_ID, SELECTING, Selection, terms
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
@@ -60,7 +55,7 @@ def new_delay(delay: Any) -> str:
 
 
 def wait_settings(run_id: str, connection: Settings, **durations: Duration | None) -> WaitSettings:
-    """Return how to wait for a run, from now on; the durations are those of ``WAIT_RULES``."""
+    """Return how to wait for a run, from now on."""
     segment(run_id)
     with naming("wait_for_run"):
         seconds = checked(WAIT_RULES, durations)

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowFailException, BaseHook
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.defaults import CONN_ID, MAX_CONCURRENCY, MAX_RUNS, PENDING_VERSION_TIMEOUT
+from airflow_provider_trigger.durations import Duration, read_duration
 from airflow_provider_trigger.get_provider_info import (
     CONNECTION_NAME,
     CONNECTION_TYPE,
@@ -24,8 +26,9 @@ from airflow_provider_trigger.get_provider_info import (
 )
 from airflow_provider_trigger.hooks.connection import Settings, read_settings
 from airflow_provider_trigger.hooks.fetching import fetch_connection, fetch_key
-from airflow_provider_trigger.hooks.waitpoint import HasWaitpointTokens
-from airflow_provider_trigger.sources.run_ids import RunIds, all_valid, exactly_one
+from airflow_provider_trigger.rules import naming
+from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, RunIds, all_valid, exactly_one
+from airflow_provider_trigger.tokens.create import check_data, send_token, token_options
 from airflow_provider_trigger.wording import enumeration
 
 if TYPE_CHECKING:
@@ -33,20 +36,19 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models import ListedRun, Run
+    from airflow_provider_trigger.api.tokens import CreatedToken, WaitpointToken
     from airflow_provider_trigger.cancel.cancellation import Cancellation
     from airflow_provider_trigger.cancel.outcome import CancelResult
-    from airflow_provider_trigger.durations import Duration
-    from airflow_provider_trigger.run.search import RunFilter
-    from airflow_provider_trigger.run.wait_settings import WaitSettings
-    from airflow_provider_trigger.run.waited import Waited
+    from airflow_provider_trigger.tokens.complete import Completion, CompletionResult
 
 
-class TriggerDevHook(HasWaitpointTokens, BaseHook):
+class TriggerDevHook(BaseHook):
     """
     Turn an Airflow connection into a client of Trigger.dev: start, check and cancel runs, complete tokens.
 
     If the connection does not exist, its first use raises a ``ConnectionNotFoundError``; if a field is
-    missing or invalid, an ``InvalidConnectionError``. Both fail the task without retries.
+    missing or invalid, an ``InvalidConnectionError``. Both fail the task without retries. An invalid argument
+    is a ``ValueError``, and nothing is sent. An error of the API is a ``TriggerDevError``.
 
     :param trigger_dev_conn_id: the id of the connection
     :param connection: the connection itself, if the caller has it already; then it is not fetched
@@ -106,9 +108,8 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
         """
         from airflow_provider_trigger.api.client import TriggerDevClient
 
-        settings = self.settings
-        settings = settings if timeout is None else replace(settings, timeout=timeout)
-        settings = settings if retry_for is None else replace(settings, retry_for=retry_for)
+        given: dict[str, Any] = {"timeout": timeout, "retry_for": retry_for}
+        settings = replace(self.settings, **{name: one for name, one in given.items() if one is not None})
         return TriggerDevClient(settings, max_connections=max_connections, secret_key=self._key)
 
     def get_conn(self) -> TriggerDevClient:
@@ -122,9 +123,7 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
         """
         Give a new client; an error of the API that leaves the ``with`` names the connection.
 
-        :param max_connections: how many connections it keeps open
-        :param has_worked: whether the server is known to be Trigger.dev, as it has answered another client;
-            then a page in its place is an outage, which passes, and no wrong host
+        ``has_worked``: the server has answered another client, so a page in its place is an outage.
         """
         from airflow_provider_trigger.hooks.diagnosis import add_connection
 
@@ -150,7 +149,6 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
             ``{"delay": "1h", "idempotency_key": "order-17"}``, with up to 10 tags; and
             ``idempotency_key_ttl``. With an ``idempotency_key`` whose run is alive or has completed, that
             run's id is returned. There is none by default
-        :raises ValueError: an argument is invalid; nothing is sent
         :raises TriggerDevError: it could not be started; the error says whether a run may exist
         """
         from airflow_provider_trigger.hooks.run_arguments import task_request
@@ -178,37 +176,36 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
         :param poll_interval: between two status checks; None for a tenth of the run's age, but 2 to 30 s
         :param pending_version_timeout: how long the run may wait for a deployed version that has its task;
             None for no limit
-        :raises ValueError: one of them is not a duration, or not a run id
         :raises TimeoutError: the run had not ended in time, or waited for a version for longer than
             ``pending_version_timeout``; it is not canceled
         :raises TriggerDevError: the server answered the checks without the run for longer than ``retry_for``,
             and for 30 s at least: a shorter ``timeout`` comes first, also where there is no such run
         """
-        from airflow_provider_trigger.durations import read_duration
         from airflow_provider_trigger.hooks.run_arguments import wait_settings
+        from airflow_provider_trigger.report.ends import why_no_output, why_not_completed
         from airflow_provider_trigger.run.drive import drive
         from airflow_provider_trigger.run.wait import wait_for_runs
+        from airflow_provider_trigger.run.waited import WaitEnd
 
-        settings = wait_settings(
-            run_id,
-            self.settings,
-            timeout=timeout,
-            poll_interval=poll_interval,
-            pending_version_timeout=pending_version_timeout,
-        )
+        durations = {"poll_interval": poll_interval, "pending_version_timeout": pending_version_timeout}
+        settings = wait_settings(run_id, self.settings, timeout=timeout, **durations)
         with self.client(has_worked=True) as client:
-            steps = wait_for_runs([run_id], settings, log=self.log)
-            waited = drive(steps, client)[run_id]
-            limit = None if timeout is None else read_duration(timeout)
-            return _ended_run(waited, run_id, settings, conn_id=self.trigger_dev_conn_id, timeout=limit)
+            waited = drive(wait_for_runs([run_id], settings, log=self.log), client)[run_id]
+            if reason := why_no_output(waited, run_url=settings.run_url):
+                raise TriggerDevError(reason)
+            if waited.end is WaitEnd.FINAL and waited.run:
+                return waited.run
+            limits = {"timeout": read_duration(timeout)}
+            where = {"run_url": settings.run_url, "conn_id": self.trigger_dev_conn_id}
+            reason = why_not_completed(waited, run_id, **where, timeouts=limits)
+            raise (TriggerDevError if waited.end is WaitEnd.REJECTED else TimeoutError)(reason)
 
     def get_run(self, run_id: str) -> Run:
         """
         Check the status of a run.
 
         :param run_id: the run id
-        :raises ValueError: not a run id; nothing is sent
-        :raises TriggerDevError: the check failed; a NotFoundError if the key's environment has no such run
+        :raises NotFoundError: the key's environment has no such run
         """
         from airflow_provider_trigger.api.runs import retrieve_run
 
@@ -238,32 +235,24 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
             of all; :meth:`get_run` shows the ``batch_id`` of a run
         :param created_after: since when they exist, with a time zone; None for all times
         :param limit: how many at most; None for all
-        :raises ValueError: an argument is invalid, such as an empty list, a tag with a comma or an unknown
-            status; nothing is sent
-        :raises TriggerDevError: the list failed; raised by the iterator
         """
         from airflow_provider_trigger.hooks.run_arguments import run_filter
 
-        found = run_filter(
-            tags=tags,
-            statuses=statuses,
-            task_identifiers=task_identifiers,
-            batch_id=batch_id,
-            created_after=created_after,
-            limit=limit,
-        )
-        return self._listed(found, limit)
+        which = {"tags": tags, "statuses": statuses, "task_identifiers": task_identifiers}
+        found = run_filter(**which, batch_id=batch_id, created_after=created_after, limit=limit)
 
-    def _listed(self, runs: RunFilter, limit: int | None) -> Iterator[ListedRun]:
-        with self.client() as client:
-            yield from islice((run for page in runs.pages(client) for run in page), limit)
+        def listed() -> Iterator[ListedRun]:
+            with self.client() as client:
+                yield from islice((run for page in found.pages(client) for run in page), limit)
+
+        return listed()
 
     def get_output(self, run_id: str) -> Any:
         """
         Return the output of a run that has completed: any JSON, up to 16 MB; None where it has none.
 
         :param run_id: the run id
-        :raises ValueError: the run has not completed, or it is not a run id
+        :raises ValueError: the run has not completed
         :raises TriggerDevError: it could not be fetched; an ``OutputTooLargeError`` says how to download it
         """
         from airflow_provider_trigger.api.runs import retrieve_run
@@ -280,7 +269,6 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
         Start a run again, and return the new run's id.
 
         :param run_id: the run id
-        :raises ValueError: not a run id; nothing is sent
         :raises TriggerDevError: it could not be started; the error says whether a run may exist
         """
         from airflow_provider_trigger.run.sending import replay
@@ -294,7 +282,6 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
 
         :param run_id: the run id
         :param delay: a duration from now such as ``"1h30m"``, a timedelta, a time, or an ISO date
-        :raises ValueError: the delay is invalid or has passed, or not a run id; nothing is sent
         :raises TriggerDevError: it could not be changed, as the run is not DELAYED, for example
         """
         from airflow_provider_trigger.api.runs import reschedule_run
@@ -309,7 +296,6 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
         Cancel one run and return its outcome; for the other errors see :meth:`cancel_runs`.
 
         :param run_id: a run id, or any value that :meth:`cancel_runs` accepts and that contains exactly one
-        :raises ValueError: not a valid run id, or several; nothing is sent then
         """
         return self.cancel_runs([exactly_one(run_id)])[0]
 
@@ -325,20 +311,18 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
         Cancel many runs and return the outcome of each.
 
         With ``tags`` or ``batch_ids``, the runs are searched for twice, 2.5 s apart, as the server shows a
-        new run with a delay. The log names each that is found, and says why the second search failed, or left
-        out some. Those of ``run_ids`` are canceled meanwhile, also where the search fails.
+        new run with a delay. The log names each, and says why the second search failed, or left out some.
 
         The list has one :class:`~airflow_provider_trigger.cancel.outcome.CancelResult` for each run, in the
-        order of the ids; a repeated id counts once. Its ``outcome`` is ``canceled``, ``already_completed``,
-        ``not_found`` or ``failed``; for ``failed``, nothing is raised, and its ``error`` says why.
+        order of the ids. Its ``outcome`` is ``canceled``, ``already_completed``, ``not_found`` or ``failed``;
+        for ``failed``, nothing is raised, and its ``error`` says why.
 
         :param run_ids: run ids in any form that the operator accepts: a list, text, dicts with an ``id``
         :param tags: in addition, the runs that are alive and have all of these
         :param batch_ids: in addition, the runs of these batches that are alive
         :param max_runs: how many runs ``tags`` and ``batch_ids`` may find
-        :raises ValueError: a value is not a valid run id, tag or batch id, or nothing is given; nothing is
-            canceled. There is no such batch, or more than ``max_runs`` are found; no other run than those of
-            ``run_ids`` is canceled
+        :raises ValueError: there is no such batch, or more than ``max_runs`` are found; no other run than
+            those of ``run_ids`` is canceled
         :raises AuthenticationError: the server rejected the secret key; some runs may be canceled by then
         :raises TriggerDevError: the runs could not be searched for; only those of ``run_ids`` are canceled
         """
@@ -367,9 +351,7 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
         """
         Give a cancellation on a client of its own; an error that leaves the ``with`` names the connection.
 
-        :param run_ids: exact run ids; a repeated one counts once
-        :param settings: how to cancel
-        :param is_stopped: called several times per second; true stops the work within a second
+        ``is_stopped`` is called several times per second; true stops the work within a second.
         """
         from airflow_provider_trigger.cancel.cancellation import Cancellation
         from airflow_provider_trigger.hooks.diagnosis import action_for
@@ -379,23 +361,73 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
         with self.client(max_connections=settings.max_concurrency + 1) as client:
             yield Cancellation(client, run_ids, settings, is_stopped=is_stopped, action_for=action)
 
+    def create_waitpoint_token(
+        self,
+        *,
+        timeout: Duration | None = None,
+        tags: str | Sequence[str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> CreatedToken:
+        """
+        Create a waitpoint token: its ``id``, and its ``url``, by which anybody can complete it without a key.
 
-def _ended_run(
-    waited: Waited, run_id: str, settings: WaitSettings, *, conn_id: str, timeout: float | None
-) -> Run:
-    """Return the run that was waited for, or fail; the time limit, in seconds, is for the error."""
-    from airflow_provider_trigger.report.ends import why_no_output, why_not_completed
-    from airflow_provider_trigger.run.waited import WaitEnd
+        :param timeout: how long it can be completed: seconds, a timedelta, or a text such as ``"5m"``, 1 s or
+            more, rounded up to seconds; None for no limit
+        :param tags: up to 10, of up to 128 characters, without a comma
+        :param idempotency_key: the token that was created with it before is returned, whatever became of it
+            since; None for none
+        :raises TriggerDevError: it could not be created; the error says whether it may exist
+        """
+        given = {"timeout": timeout, "tags": tags, "idempotency_key": idempotency_key}
+        with naming("create_waitpoint_token"):
+            options = token_options(given)
+        with self.client() as client:
+            return send_token(client, options)
 
-    if reason := why_no_output(waited, run_url=settings.run_url):
-        raise TriggerDevError(reason)
-    if waited.end is WaitEnd.FINAL and waited.run:
-        return waited.run
-    reason = why_not_completed(
-        waited,
-        run_id,
-        run_url=settings.run_url,
-        conn_id=conn_id,
-        timeouts={"timeout": timeout},
-    )
-    raise (TriggerDevError if waited.end is WaitEnd.REJECTED else TimeoutError)(reason)
+    def get_waitpoint_token(self, token_id: str) -> WaitpointToken:
+        """
+        Check a waitpoint token: its ``status`` (WAITING, COMPLETED or TIMED_OUT) and its ``output``.
+
+        :param token_id: the token id
+        :raises UnknownTokenError: the key's environment has no such token, which takes some seconds to know
+        """
+        from airflow_provider_trigger.api.errors import UnreadableAnswerError
+        from airflow_provider_trigger.api.tokens import retrieve_token
+
+        with self.client() as client:
+            token = client.call(retrieve_token(token_id))
+            if token.output_error:
+                raise UnreadableAnswerError(f"waitpoint token {token_id}: {token.output_error}")
+            return token
+
+    def complete_waitpoint_token(self, token_id: Any, data: Any = None) -> CompletionResult:
+        """
+        Complete a waitpoint token, so that what waits for it continues, and return what became of it.
+
+        Its ``outcome`` is ``completed``, ``already_completed``, ``timed_out``, ``not_found``, ``accepted`` or
+        ``failed``; for none of them anything is raised, and for the last two its ``error`` says why.
+
+        :param token_id: a token id, ``{"id", "url"}``, or the token's address
+        :param data: any JSON, up to 512 KB, with integers up to 2^53
+        :raises AuthenticationError: the server rejected the secret key
+        """
+        found = exactly_one(token_id, TOKEN_IDS)
+        with naming("complete_waitpoint_token"):
+            check_data("data", data)
+        with self.completion(data) as work:
+            [result] = work.run([found])
+            if work.rejection is not None and result.outcome == "failed":
+                raise work.rejection
+        return result
+
+    @contextmanager
+    def completion(
+        self, data: Any, *, deadline: Deadline = NEVER, is_stopped: Callable[[], bool] = lambda: False
+    ) -> Iterator[Completion]:
+        """Give a completion with checked data on a client of its own; ``deadline`` is of the whole work."""
+        from airflow_provider_trigger.hooks.diagnosis import action_for
+        from airflow_provider_trigger.tokens.complete import Completion
+
+        action = partial(action_for, settings=self.settings)
+        with self.client() as client:
+            yield Completion(client, data, deadline=deadline, action_for=action, is_stopped=is_stopped)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.log import write
 from airflow_provider_trigger.notifications.base import IdsNotifier
 from airflow_provider_trigger.rules import boolean, connection_id, duration, number
 from airflow_provider_trigger.sources.arguments import TakesRunIds
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.limits import Deadline
     from airflow_provider_trigger.cancel.outcome import CancelResult
+    from airflow_provider_trigger.cancel.search import Search
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 RULES = {
@@ -116,13 +118,20 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
     def _work(
         self, context: Context, ids: RunIds, hook: TriggerDevHook | None, deadline: Deadline, origin: str
     ) -> None:
-        from airflow_provider_trigger.log import write
-        from airflow_provider_trigger.report.cancels import make_report, of_callback
+        from airflow_provider_trigger.report.cancels import make_report, of_callback, of_work
 
         results: list[CancelResult] = []
         rejection = None
         if hook is not None:
-            results, rejection = self._cancel_runs(context, ids, hook, deadline, origin)
+            with hook.client() as client:
+                if self._cancels_started:
+                    from airflow_provider_trigger.sources.search import started
+
+                    ids.rest = started(context, ids, client, deadline=deadline, log=self.log, origin=origin)
+                results, rejection, search = self._cancel_runs(ids, hook, deadline)
+            write(
+                self.log, of_work(results, search, hook.settings.run_url, on_not_found="fail"), origin=origin
+            )
         report = make_report(
             results=results,
             ids=ids,
@@ -134,16 +143,18 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         write(self.log, [of_callback(report)], origin=origin)
 
     def _cancel_runs(
-        self, context: Context, ids: RunIds, hook: TriggerDevHook, deadline: Deadline, origin: str
-    ) -> tuple[list[CancelResult], str | None]:
-        """Cancel the runs as they are read; those that are read late get half of the time, too."""
+        self, ids: RunIds, hook: TriggerDevHook, deadline: Deadline
+    ) -> tuple[list[CancelResult], str | None, Search | None]:
+        """
+        Cancel the runs as they are read; those that are read late get half of the time, too.
+
+        Return what became of each, what to do about a rejected key, and the search of descendants.
+        """
         from airflow_provider_trigger.api.errors import AuthenticationError
+        from airflow_provider_trigger.api.limits import Deadline
         from airflow_provider_trigger.cancel.outcome import not_canceled
         from airflow_provider_trigger.cancel.settings import CancelSettings
         from airflow_provider_trigger.hooks.diagnosis import action_for
-        from airflow_provider_trigger.log import write
-        from airflow_provider_trigger.report.cancels import of_work
-        from airflow_provider_trigger.sources.search import started
 
         settings = CancelSettings(
             max_concurrency=self.max_concurrency,
@@ -152,36 +163,31 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
             confirm_from=math.inf if self.include_descendants else defaults.BULK_FROM,
         )
         results: dict[str, CancelResult] = {}
-        rejection = None
         read_at = dict.fromkeys(ids.found, time.monotonic())
-        with hook.client() as client:
-            if self._cancels_started:
-                where: Any = {"deadline": deadline, "log": self.log, "origin": origin}
-                ids.rest = started(context, ids, client, **where)
-            reading = _noting_times(ids.rest, read_at)
-            while True:
-                left = [one for one in read_at if one not in results or results[one].error]
-                now = time.monotonic()
-                until = max([deadline.at, *(read_at[one] + self.timeout / 2 for one in left)])
-                if now >= until:
-                    if next(reading, None) is None:
-                        break
-                    continue
-                with hook.cancellation(left, replace(settings, time_limit=until - now)) as work:
-                    try:
-                        work.run(reading)
-                    except AuthenticationError as error:
-                        rejection = action_for(error, hook.settings)
-                results |= {result.run_id: result for result in work.results}
-                if rejection or work.finished:
-                    break
-            for _ in reading:
-                pass  # what a rejected key has cut off
+        reading, rejection = _noting_times(ids.rest, read_at), None
+
+        def left() -> list[str]:
+            return [one for one in read_at if one not in results or results[one].error]
+
+        def remaining() -> float:
+            ends = [deadline, *(Deadline(read_at[one] + self.timeout / 2) for one in left())]
+            return max(end.remaining(time.monotonic()) for end in ends)
+
+        while True:
+            with hook.cancellation(left(), replace(settings, time_limit=remaining())) as work:
+                try:
+                    work.run(reading)
+                except AuthenticationError as error:
+                    rejection = action_for(error, hook.settings)
+            results |= {result.run_id: result for result in work.results}
+            while not remaining() and next(reading, None) is not None:
+                pass  # until one more is read, whose time begins then
+            if work.finished or rejection or not remaining():
+                break
+        for _ in reading:
+            pass  # what a rejected key has cut off
         unsent = (not_canceled(one, "the key was rejected") for one in read_at if one not in results)
-        all_results = [*results.values(), *unsent]
-        lines = of_work(all_results, work.search, hook.settings.run_url, on_not_found="fail")
-        write(self.log, lines, origin=origin)
-        return all_results, rejection
+        return [*results.values(), *unsent], rejection, work.search
 
 
 def _noting_times(reading: Iterable[list[str]], read_at: dict[str, float]) -> Iterator[list[str]]:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance
+from airflow_provider_trigger._compat.task_instances import read_sequence
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,
     TOKEN_IDS,
@@ -15,7 +16,7 @@ from airflow_provider_trigger.sources.run_ids import (
     RunIds,
     log_sources,
 )
-from airflow_provider_trigger.sources.xcom import gather
+from airflow_provider_trigger.sources.xcom import add_xcoms, noting_failure
 from airflow_provider_trigger.validation import TakesArguments, arguments_of, check_sources
 
 if TYPE_CHECKING:
@@ -26,9 +27,8 @@ class TakesIds(TakesArguments):
     """
     Take ids, ``xcom_task_ids`` and ``xcom_key``; comes before Airflow's class in the bases.
 
-    Airflow reads the names of an operator's arguments, and sets its ``default_args``, by the ``__init__`` of
-    Airflow's own subclasses. So each class that takes them names the three in its own ``__init__``, and hands
-    them to :meth:`_take_ids`.
+    Airflow reads the names of an operator's arguments in its ``__init__``. So each class that takes them
+    names the three there, and hands them to :meth:`_take_ids`.
     """
 
     _id_kind: ClassVar[IdKind]
@@ -79,15 +79,16 @@ class TakesIds(TakesArguments):
         self, ids: RunIds, context: Context, *, on_empty: Reaction, origin: str
     ) -> Iterator[list[str]]:
         """Add the ids, and yield all so far after each source; at last, log what else these held."""
-        yield from gather(
-            ids,
-            context,
-            value=getattr(self, self._id_kind.argument),
-            xcom_task_ids=self.xcom_task_ids,
-            xcom_key=self.xcom_key,
-            has_value=self._has_value,
-            has_tasks=self._has_tasks,
-        )
+        argument = self._id_kind.argument
+        value = getattr(self, argument)
+        # What was given when the Dag was parsed counts also where it has rendered to nothing.
+        if value is not None or self._has_value:
+            with noting_failure(ids, argument):
+                # Reading it at once takes one request for the outputs of a mapped task.
+                ids.add(read_sequence(value), source=argument)
+            yield ids.found
+        if self.xcom_task_ids or self._has_tasks:
+            yield from add_xcoms(ids, context, self.xcom_task_ids, self.xcom_key)
         log_sources(self.log, ids, on_empty=on_empty, origin=origin)
 
 

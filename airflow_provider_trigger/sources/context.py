@@ -137,12 +137,11 @@ class _Executions:
             return replace(key, execution=self._counts[first])
 
     def _begin(self, ti: Any, identity: TaskInstanceIdentity) -> None:
-        # The object differs where a process repeats a test of a Dag, or a test of ours repeats a try.
-        if self._try[0] is ti and self._try[1] == ti.try_number:
-            return
-        self._try, self._counts = (ti, ti.try_number), Counter()
-        if identity.dag_run.is_test and (ti.try_number <= 1 or not self._tests[identity]):
-            self._tests[identity] += 1
+        # The object differs where a process repeats a test of a Dag.
+        if self._try[0] is not ti or self._try[1] != ti.try_number:
+            self._try, self._counts = (ti, ti.try_number), Counter()
+            if identity.dag_run.is_test and (ti.try_number <= 1 or not self._tests[identity]):
+                self._tests[identity] += 1
 
 
 _executions = _Executions()

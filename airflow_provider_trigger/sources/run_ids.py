@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from airflow_provider_trigger.log import Line, Log, write
 from airflow_provider_trigger.wording import MAX_LINES, enumeration
@@ -89,23 +89,23 @@ class RunIds:
     kind: IdKind = RUN_IDS
     rest: Iterator[list[str]] = field(default=iter(()), repr=False, compare=False)
     """Reads the sources that are not read yet, and yields all ids so far after each."""
-    _seen: set[str] = field(default_factory=set, repr=False)
+    _seen: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def add(self, value: object, *, source: str) -> None:
         """
         Add the ids that a value holds; ``source`` is where it came from, for messages.
 
-        It may be an id, a dict with ``id`` or ``run_id``, the answer of a batch call with ``runs``, any
-        nesting of these in lists, or the text of such a list; the URL of a token, too.
+        It may be an id, a token's URL, a dict, the answer of a batch call with ``runs``, lists of these, or
+        the text of such a list.
         """
         nones = count = 0
-        for item in _read(value, self.kind):
+        for item, reason in _read(value, self.kind):
             count += 1
-            if item is None:
-                nones += 1
-            elif isinstance(item, _Invalid):
-                error = invalid_value(item.value, source=source, kind=self.kind.name, reason=item.reason)
+            if reason:
+                error = invalid_value(item, source=source, kind=self.kind.name, reason=reason)
                 self.invalid.append(str(error))
+            elif not isinstance(item, str):
+                nones += 1
             elif item not in self._seen:
                 self._seen.add(item)
                 self.found.append(item)
@@ -158,26 +158,22 @@ def invalid_value(value: object, *, source: str, kind: str, reason: str) -> Valu
     return ValueError(f"{show(value)} from {source} is not a valid {kind}: {reason}")
 
 
-class _Invalid(NamedTuple):
-    value: object
-    reason: str
-
-
-_Item = str | _Invalid | None
+_Item = tuple[object, str]
+"""An id or None, and nothing; or a value that is neither, and why."""
 
 
 def _read(value: object, kind: IdKind, depth: int = 0) -> Iterator[_Item]:
-    """Yield the ids that a value holds, and None and what is invalid in their places."""
+    """Yield what a value holds, in its order."""
     if value is None:
-        yield None
+        yield None, ""
     elif isinstance(value, str):
         yield from _read_text(value.strip(), kind, depth)
     elif isinstance(value, Mapping):
         yield from _read_mapping(value, kind, depth)
     elif not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray)):
-        yield _Invalid(value, kind.valid)
+        yield value, kind.valid
     elif depth > _MAX_DEPTH:
-        yield _Invalid(value, f"it is nested more than {_MAX_DEPTH} lists deep")
+        yield value, f"it is nested more than {_MAX_DEPTH} lists deep"
     else:
         for item in value:
             yield from _read(item, kind, depth + 1)
@@ -191,27 +187,28 @@ def _read_mapping(value: Mapping[object, object], kind: IdKind, depth: int) -> I
     texts = {text for key in kind.keys if isinstance(text := value.get(key), str)}
     # An "id" next to a "run_id" may belong to anything.
     ids = [text for text in texts if len(texts) == 1 or text.startswith(kind.prefix)]
+    batch = next(iter(ids), value.get("batchId"))
     if len(ids) == 1 and not (is_run and ids[0].startswith(_BATCH_PREFIX)):
         yield _read_id(ids[0], kind)
+    elif is_run and len(texts) < 2 and isinstance(batch, str):
+        yield value, _BATCH
     else:
-        is_batch = is_run and (len(ids) == 1 or (not texts and isinstance(value.get("batchId"), str)))
-        yield _Invalid(value, _BATCH if is_batch else kind.valid)
+        yield value, kind.valid
 
 
 def _read_text(text: str, kind: IdKind, depth: int) -> Iterator[_Item]:
     if "{{" in text or "{%" in text:
-        yield _Invalid(text, "it is a Jinja template that was not rendered")
+        yield text, "it is a Jinja template that was not rendered"
     elif "{" in text or text.startswith(("[", "(", '"', "'")):
         try:
             value = read_literal(text)
         except ValueError:
             advice = "; a template needs double braces: {{ … }}" if "{" in text else ""
-            yield _Invalid(text, f"it looks like a list or a dict, but cannot be read as one{advice}")
+            yield text, f"it looks like a list or a dict, but cannot be read as one{advice}"
         else:
             yield from _read(value, kind, depth + 1)
     elif SEQUENCE_TEXT.match(text):
-        reason = "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output"
-        yield _Invalid(text, reason)
+        yield text, "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output"
     else:
         for part in [part for part in _SEPARATORS.split(text) if part] or [""]:
             yield _read_id(part, kind)
@@ -219,12 +216,12 @@ def _read_text(text: str, kind: IdKind, depth: int) -> Iterator[_Item]:
 
 def _read_id(text: str, kind: IdKind) -> _Item:
     if text in _NONE_TEXTS:
-        return None
+        return None, ""
     address = _ADDRESS.fullmatch(text) if kind is TOKEN_IDS else None
     found = address[1] if address else text
     if _ID.fullmatch(found):
-        return found
-    return _Invalid(text, kind.valid if text else f"it is empty: {_NO_XCOM}")
+        return found, ""
+    return text, kind.valid if text else f"it is empty: {_NO_XCOM}"
 
 
 def all_valid(value: object, kind: IdKind = RUN_IDS) -> list[str]:
@@ -262,14 +259,10 @@ def problems_of_sources(ids: RunIds, on_empty: Reaction) -> list[str]:
 
 def log_sources(log: Log, ids: RunIds, *, on_empty: Reaction, origin: str = "") -> None:
     """Log what was found besides ids, up to ``MAX_LINES`` lines of each kind."""
-    write(log, _lines(ids, on_empty), origin=origin)
-
-
-def _lines(ids: RunIds, on_empty: Reaction) -> Iterator[Line]:
+    lines: list[Line] = []
     if count := len(ids.skipped):
         what = "value that is None" if count == 1 else "values that are None"
-        yield "info", f"Skipped {count} {what} from {enumeration(dict.fromkeys(ids.skipped))}"
-    for sentence in ids.empty[:MAX_LINES]:
-        yield ("error" if on_empty == "fail" else "warning"), sentence
-    for problem in (*ids.invalid[:MAX_LINES], *ids.failed[:MAX_LINES]):
-        yield "error", problem
+        lines.append(("info", f"Skipped {count} {what} from {enumeration(dict.fromkeys(ids.skipped))}"))
+    lines += [("error" if on_empty == "fail" else "warning", text) for text in ids.empty[:MAX_LINES]]
+    lines += [("error", text) for text in (*ids.invalid[:MAX_LINES], *ids.failed[:MAX_LINES])]
+    write(log, lines, origin=origin)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat.task_instances import may_pull_in_thread
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
@@ -44,8 +44,7 @@ class SelectedRuns:
     """
     Find the runs of a selection that are alive: at first, and again while those are canceled.
 
-    ``ids`` gets the runs that are found at first, and what is wrong. With ``on_empty``, finding none is an
-    error in the log.
+    ``ids`` gets the runs that are found at first, and what is wrong.
     """
 
     def __init__(
@@ -74,67 +73,62 @@ class SelectedRuns:
 
         With ``needs_all``, a search that fails, or an unknown batch, leaves all runs alone.
         """
-        given, search = len(self._ids.found), Search(client, self._pages, is_stopped=self._is_stopped)
-        self._look_first(search)
-        is_unknown = bool(self._problems.invalid)
-        self._note(RunIds(invalid=self._problems.invalid))
-        if isinstance(self.error, ValueError) or (needs_all and (self.error or is_unknown)):
+        search = Search(client, self._pages, is_stopped=self._is_stopped)
+        limit, given = self._selection.max_runs, len(self._ids.found)
+        is_complete = self._look_first(search)
+        found = list(search.ours)  # a page that is still being read adds to it
+        is_unknown = self._note(invalid=self._problems.invalid)
+        if len(found) > limit:
+            number = len(found) if is_complete else f"at least {len(found)}"
+            text = f"{self._selection} finds {number} runs that are alive, more than max_runs={limit}"
+            self.error = ValueError(f"{text}: none of these was canceled. Select fewer runs, or set max_runs")
             return
-        if self.error is not None:
-            text = f"{self._selection}: not all runs could be searched: {self.error}"
-            self._note(RunIds(failed=[text]))
+        self._log_found(found, "run")
+        if found:
+            self._ids.add([run.id for run in found], source=str(self._selection))
+        if needs_all and (self.error or is_unknown):
+            return
+        if not is_complete:
+            self._fail("not all runs were searched, as the task was stopped")
+        elif self.error:
+            self._fail(f"not all runs could be searched: {self.error}")
         if not isinstance(self.error, AuthenticationError):
             yield self._ids.found[given:]
             yield from self._look_again(search)
 
-    def _look_first(self, search: Search) -> None:
-        """Find the runs, and name each in the log; an error keeps those that were found by then."""
-        limit, is_cut_off = self._selection.max_runs, True
+    def _look_first(self, search: Search) -> bool:
+        """Find the runs; return whether all were read: not where it is stopped, or far too many are found."""
         for _ in search.pages():
-            if self._is_stopped() or len(search.ours) > limit * _COUNTED:
-                break
-        else:
-            is_cut_off = False
-        found = list(search.ours)  # a page that is still being read adds to it
-        if len(found) > limit:
-            number = f"at least {len(found)}" if is_cut_off else len(found)
-            text = f"{self._selection} finds {number} runs that are alive, more than max_runs={limit}"
-            self.error = ValueError(f"{text}: none of these was canceled. Select fewer runs, or set max_runs")
-            return
-        if found:
-            self._log_found(found, "run")
-            self._ids.add([run.id for run in found], source=str(self._selection))
-        if is_cut_off:
-            text = f"{self._selection}: not all runs were searched, as the task was stopped"
-            self._note(RunIds(failed=[text]))
-        else:
-            self.error = search.error
+            if self._is_stopped() or len(search.ours) > self._selection.max_runs * _COUNTED:
+                return False
+        self.error = search.error
+        return True
 
     def _look_again(self, search: Search) -> Iterator[list[str]]:
-        """
-        Yield the ids of runs that the list did not show at first, and empty lists meanwhile.
-
-        ``ids`` gets why it fails, how many above ``max_runs`` are left alone, and which batches may get more.
-        """
-        limit, count, failed = self._selection.max_runs, len(search.ours), list[str]()
+        """Yield the ids of runs that the list did not show at first, and empty lists meanwhile."""
+        left = self._selection.max_runs - len(search.ours)
         for page in search.pages():
-            new = page[: max(0, limit - count)]
-            count += len(page)
+            new, left = page[: max(0, left)], left - len(page)
             self._log_found(new, "more run")
             yield [run.id for run in new]
         if search.error:
-            failed.append(f"{self._selection}: further runs could not be searched: {search.error}")
-        if (left := count - limit) > 0:
-            found = f"as {self._selection} has found max_runs={limit} runs"
-            failed.append(f"not canceled, {found}: {left} more. Cancel these again")
-        empty = [] if search.error or self._problems.invalid else self._problems.empty
-        self._note(RunIds(failed=failed + self._problems.failed, empty=empty))
+            self._fail(f"further runs could not be searched: {search.error}")
+        elif not self._problems.invalid:
+            self._note(empty=self._problems.empty)
+        if left < 0:
+            limit = f"max_runs={self._selection.max_runs}"
+            self._fail(f"not canceled, as {limit} runs were found: {-left} more. Cancel these again")
+        self._note(failed=self._problems.failed)
 
-    def _note(self, problems: RunIds) -> None:
-        log_sources(self._log, problems, on_empty=self._on_empty)
-        self._ids.invalid += problems.invalid
-        self._ids.failed += problems.failed
-        self._ids.empty += problems.empty
+    def _note(self, **problems: Any) -> bool:
+        """Log what is wrong, by its kind, and keep it; return whether there is anything."""
+        log_sources(self._log, RunIds(**problems), on_empty=self._on_empty)
+        for kind, texts in problems.items():
+            getattr(self._ids, kind).extend(texts)
+        return any(problems.values())
+
+    def _fail(self, text: str) -> None:
+        self._note(failed=[f"{self._selection}: {text}"])
 
     def _pages(
         self, client: TriggerDevClient, since: datetime, deadline: Deadline
@@ -246,10 +240,9 @@ def started(
     """
     Yield the ids of runs that a Dag run or task instance has started: those alive by its tag, then by XCom.
 
-    They come in parts, as many as a bulk action takes, which are canceled meanwhile, and empty ones. ``ids``
-    gets those in XCom, and a sentence where the search fails; ``log`` names runs that carry the tag only, and
-    are not canceled. XCom is read in threads, as no read can be ended: after the deadline only where it is
-    all that there is.
+    ``ids`` gets those in XCom, and why the search fails; ``log`` names runs that carry the tag only, and are
+    not canceled. XCom is read in threads, as no read can be ended: after the deadline only where it is all
+    that there is.
     """
     starter, reading = starter_of(context), started_by_xcom(ids, context)
     if starter is None:

@@ -7,11 +7,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger._compat.task_instances import (
-    has_no_supervisor,
-    read_sequence,
-    xcom_is_out_of_reach,
-)
+from airflow_provider_trigger._compat.task_instances import has_no_supervisor, xcom_is_out_of_reach
 from airflow_provider_trigger.sources.context import map_index_of, own_ti_of
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,
@@ -28,37 +24,10 @@ if TYPE_CHECKING:
 MAX_ERROR_LENGTH = 300
 """How many characters of an error a message shows."""
 
-
-def gather(
-    ids: RunIds,
-    context: Context,
-    *,
-    value: object,
-    xcom_task_ids: object,
-    xcom_key: str | None,
-    has_value: bool,
-    has_tasks: bool,
-) -> Iterator[list[str]]:
-    """
-    Add the ids that a value holds, and those that tasks pushed; yield all so far after each source.
-
-    ``has_value`` and ``has_tasks`` say what was given when the Dag was parsed: that counts also where it has
-    rendered to nothing.
-
-    Of a mapped task all instances' XComs count. But an instance gets its own only where the siblings have
-    runs of their own: in the callback of a mapped task that names itself, and for tasks of one mapped task
-    group. In a task loop, an iteration gets its own from Airflow. ``failed`` names a source that cannot be
-    read, ``empty`` one that was given and rendered to nothing. ``xcom_key=None`` stands for the return value,
-    but of a task of this provider's operators for the runs that it has started.
-    """
-    argument = ids.kind.argument
-    if value is not None or has_value:
-        with _noting_failure(ids, argument):
-            # Reading it at once takes one request for the outputs of a mapped task.
-            ids.add(read_sequence(value), source=argument)
-        yield ids.found
-    if xcom_task_ids or has_tasks:
-        yield from _add_xcoms(ids, context, xcom_task_ids, xcom_key)
+_WHY_MISSING = {
+    RETURN_VALUE_KEY: ": it returned None, was skipped, or did not finish",
+    RUN_ID_KEY: ": it did not start a run",
+}
 
 
 def started_by_xcom(ids: RunIds, context: Context) -> Iterator[list[str]]:
@@ -69,11 +38,18 @@ def started_by_xcom(ids: RunIds, context: Context) -> Iterator[list[str]]:
         tasks = [ti.task] if ti is not None else (dag.tasks if dag else [])
         task_ids = [task.task_id for task in tasks if starts_runs(task)]
         if task_ids:
-            yield from _add_xcoms(ids, context, task_ids, None)
+            yield from add_xcoms(ids, context, task_ids, None)
             ids.empty.clear()  # most tasks of a Dag run that failed have not started a run
 
 
-def _add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | None) -> Iterator[list[str]]:
+def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | None) -> Iterator[list[str]]:
+    """
+    Add the ids that tasks pushed; yield all so far after each task.
+
+    ``xcom_key=None`` stands for the return value, but of a task of this provider's operators for the runs
+    that it has started. Of a mapped task all instances' XComs count, but within a mapped task group, and in
+    the callback of a mapped task that names itself, only the own instance's.
+    """
     if reason := why_no_xcom(context):
         operator = f"add a {ids.kind.instead} with trigger_rule='one_failed', which works everywhere"
         what = f"give {ids.kind.argument}, or {operator}"
@@ -82,17 +58,21 @@ def _add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | 
     for task_id in _task_ids(ids, context, task_ids):
         key = xcom_key or _own_key(context, task_id, ids.kind)
         source = f"the XCom {key!r} of task {task_id!r}"
-        with _noting_failure(ids, source):
-            value = _pull(context, task_id, key)
+        with noting_failure(ids, source):
+            index = _own_map_index(context, task_id)
+            instances: dict[str, Any] = {} if index is None else {"map_indexes": index}
+            value = context["ti"].xcom_pull(task_ids=task_id, key=key, **instances)
             if value is None:
-                ids.empty.append(_describe_missing(task_id, key))
+                missing = f"task {task_id!r} pushed no XCom with the key {key!r}"
+                ids.empty.append(missing + _WHY_MISSING.get(key, ""))
             else:
                 ids.add(value, source=source)
         yield ids.found
 
 
 @contextmanager
-def _noting_failure(ids: RunIds, source: str) -> Iterator[None]:
+def noting_failure(ids: RunIds, source: str) -> Iterator[None]:
+    """Let a source that cannot be read stop no other one."""
     try:
         yield
     except Exception as error:
@@ -135,15 +115,13 @@ def _task_ids(ids: RunIds, context: Context, given: object) -> Iterator[str]:
     if not listed:
         ids.empty.append("xcom_task_ids is an empty list")
     for task_id in listed:
-        if not isinstance(task_id, str):
-            reason = f"it must be a string, not {type(task_id).__name__}"
-        elif dag is None or task_id in dag.task_ids:
+        if isinstance(task_id, str) and (dag is None or task_id in dag.task_ids):
             yield task_id
             continue
-        else:
-            reason = "the Dag has no such task"
-            if similar := get_close_matches(task_id, dag.task_ids):
-                reason += f"; did you mean {similar[0]!r}?"
+        reason = f"it must be a string, not {type(task_id).__name__}"
+        if isinstance(task_id, str):
+            similar = get_close_matches(task_id, dag.task_ids)
+            reason = "the Dag has no such task" + (f"; did you mean {similar[0]!r}?" if similar else "")
         invalid = invalid_value(task_id, source="xcom_task_ids", kind="task id", reason=reason)
         ids.invalid.append(str(invalid))
 
@@ -157,13 +135,6 @@ def _listed(given: object) -> Sequence[object]:
     return given if isinstance(given, (list, tuple)) else [given]
 
 
-def _pull(context: Context, task_id: str, key: str) -> object:
-    ti: Any = context["ti"]
-    index = _own_map_index(context, task_id)
-    instances = {} if index is None else {"map_indexes": index}
-    return ti.xcom_pull(task_ids=task_id, key=key, **instances)
-
-
 def _own_map_index(context: Context, task_id: str) -> int | None:
     """Return which instance's XCom counts, None if those of all do."""
     ti, dag = own_ti_of(context), context.get("dag")
@@ -174,12 +145,3 @@ def _own_map_index(context: Context, task_id: str) -> int | None:
         return index
     group, own_group = (dag.get_task(one).get_closest_mapped_task_group() for one in (task_id, ti.task_id))
     return index if group and own_group and group.group_id == own_group.group_id else None
-
-
-def _describe_missing(task_id: str, key: str) -> str:
-    whys = {
-        RETURN_VALUE_KEY: ": it returned None, was skipped, or did not finish",
-        RUN_ID_KEY: ": it did not start a run",
-    }
-    why = whys.get(key, "")
-    return f"task {task_id!r} pushed no XCom with the key {key!r}{why}"

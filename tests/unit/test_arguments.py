@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from functools import reduce
-from typing import Any
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
 from fake_airflow import TaskInstance, context_of
@@ -21,11 +24,12 @@ from airflow_provider_trigger.run.request import OPTIONS
 from airflow_provider_trigger.sensors import run as sensor
 from airflow_provider_trigger.sensors import waitpoint as token_sensor
 from airflow_provider_trigger.testing.engine.settings import VERSION
+from airflow_provider_trigger.validation import is_templated
 
 try:
-    from airflow.sdk import DAG, task
+    from airflow.sdk import DAG, dag, task
 except ImportError:  # 2.11
-    from airflow.decorators import task
+    from airflow.decorators import dag, task
     from airflow.models.dag import DAG
 
 Row = tuple[str, Any, str]
@@ -426,31 +430,42 @@ def test_no_rule_and_no_option_is_left_out() -> None:
     assert {"data", *token_notifier.RULES} <= named[token_notifier.CompleteWaitpointTokenNotifier]
 
 
-OPTION_FIELDS = {*(set(OPTIONS) - {"queue", "idempotency_key"}), "run_queue", "task_identifier"}
-SOURCE_FIELDS = {"run_ids", "xcom_task_ids", "xcom_key"}
-TOKEN_FIELDS = {"token_ids", "xcom_task_ids", "xcom_key", "data"}
-
-
-@pytest.mark.parametrize(
-    ("kind", "fields"),
-    [
-        (RunTriggerTaskOperator, OPTION_FIELDS | {"payload", "idempotency_key"}),
-        (RunTriggerTaskBatchOperator, OPTION_FIELDS | {"payloads", "items"}),
-        (ReplayTriggerRunOperator, {"run_id"}),
-        (cancel.CancelTriggerRunOperator, SOURCE_FIELDS | {"tags", "batch_ids"}),
-        (sensor.TriggerRunSensor, SOURCE_FIELDS),
-        (token_sensor.WaitpointTokenSensor, {"token_id"}),
-        (notifier.CancelTriggerRunNotifier, SOURCE_FIELDS),
-        (waitpoint.CreateWaitpointTokenOperator, {"timeout", "tags"}),
-        (waitpoint.CompleteWaitpointTokenOperator, TOKEN_FIELDS),
-        (token_notifier.CompleteWaitpointTokenNotifier, TOKEN_FIELDS),
-    ],
-)
-def test_what_it_takes_is_templated_but_not_how_it_waits(kind, fields: set[str]) -> None:
-    assert set(kind.template_fields) == fields | {"trigger_dev_conn_id"}
-
-
 @pytest.mark.parametrize("kind", ROWS)
 def test_arguments_go_by_their_names_only(kind) -> None:
     with pytest.raises((TypeError, AirflowException)):
         kind(["run_1"])
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_its_own_init_names_all_arguments_and_its_help_explains_each_once(kind) -> None:
+    assert "__init__" in vars(kind), "Airflow reads the names there"
+    assert get_type_hints(kind.__init__)["return"] is type(None)
+    explained = re.findall(r"^:param (\w+): ", inspect.getdoc(kind) or "", re.MULTILINE)
+    assert sorted(explained) == sorted({*inspect.signature(kind).parameters} - {"args", "kwargs"})
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_a_dag_and_a_mapped_task_give_it_arguments_by_their_names(kind) -> None:
+    with DAG("d", schedule=None, default_args=REQUIRED[kind] | {"trigger_dev_conn_id": "other"}):
+        operator = kind(task_id="work")
+        mapped = kind.partial(task_id="mapped").expand(trigger_dev_conn_id=["other"])
+        with pytest.raises(TypeError, match="conn_idd"):
+            kind.partial(task_id="more", trigger_dev_conn_idd="other")
+    assert operator.trigger_dev_conn_id == "other"
+    # What Airflow takes by itself is as for any other operator.
+    assert (mapped.inlets, mapped.outlets, mapped.retries) == ([], [], operator.retries)
+
+
+def test_a_template_is_known_only_when_the_task_runs_and_any_other_value_before() -> None:
+    found: list[Any] = []
+
+    @dag(schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC))
+    def with_argument(url: str = "https://example.com") -> None:
+        found.append(url)
+
+    with_argument()
+    for value in ("{{ ds }}", "a {% if x %}1{% endif %}", TASK.output, *found):
+        assert is_templated(value)
+    # Of lists and dicts each part is checked by itself.
+    for value in ("", "run_1", "{ds}", "}}", 7, None, ["{{ ds }}"], {"a": TASK.output}, Path("x")):
+        assert not is_templated(value)

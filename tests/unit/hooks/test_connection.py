@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.hooks.connection import (
     ConnectionNotFoundError,
     InvalidConnectionError,
     Settings,
-    read_settings,
 )
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
@@ -49,17 +45,7 @@ KEY_IN_HOST = (
         (None, None, MISSING),
         ("   ", "", MISSING),
         (" ", KEY, NO_COLON),
-        *(
-            (key, None, INVALID_KEY)
-            for key in (
-                f'"{KEY}"',
-                f" `{KEY}` ",
-                f"{KEY}\u2019",
-                f"Bearer {KEY}",
-                f"{KEY}\n{KEY}",
-                f"{KEY}\x00",
-            )
-        ),
+        *((key, None, INVALID_KEY) for key in (f'"{KEY}"', f"{KEY}\u2019", f"Bearer {KEY}", f"{KEY}\n{KEY}")),
     ],
 )
 def test_an_invalid_key_is_an_error(error_of, key: str | None, login: str | None, reason: str) -> None:
@@ -81,36 +67,23 @@ def test_neither_key_nor_proxy_is_in_the_repr(settings) -> None:
 NO_OBJECT = """field 'extra': must be a JSON object, such as {"timeout": 10}"""
 
 
-@pytest.mark.parametrize("extra", ["timeout=5", "[1]", '"text"', "null", f'{{"proxy": "{PASSWORD}"'])
+@pytest.mark.parametrize("extra", ["timeout=5", "[1]", f'{{"proxy": "{PASSWORD}"'])
 def test_an_extra_that_is_not_a_json_object_is_an_error(error_of, extra: str) -> None:
     assert error_of(extra=extra) == NO_OBJECT
-
-
-def test_an_extra_that_is_nested_without_end_is_an_error(assert_hides) -> None:
-    # As Airflow 3 returns it; 2.11 fails by itself.
-    connection: Any = SimpleNamespace(
-        conn_id="mine", host=None, port=None, schema=None, login=None, password=KEY, extra="[" * 10**5
-    )
-    with pytest.raises(InvalidConnectionError) as raised:
-        read_settings(connection)
-    assert str(raised.value) == f"Connection 'mine', {NO_OBJECT}"
-    assert_hides(raised.value, KEY)
 
 
 @pytest.mark.parametrize(
     ("field", "values", "read"),
     [
         ("timeout", [7, "7.0", " 7 "], 7.0),
-        ("timeout", [0.001, "0.001"], 0.001),
         ("timeout", [None, ""], 30.0),
         ("retry_for", [None, ""], 120.0),
-        ("retry_for", [0, "0", 0.0, -0.0], 0.0),
+        ("retry_for", [0, "0", 0.0], 0.0),
         ("retry_for", [YEAR], float(YEAR)),
         ("verify", [None, "", True, "true", " True "], True),
         ("verify", [False, "false", "FALSE"], False),
         ("branch", [" feature/x "], "feature/x"),
         ("proxy", [" socks5://me:pw@p.test\n"], "socks5://me:pw@p.test"),
-        ("proxy", ["http://[::1]:1"], "http://[::1]:1"),
         *((field, [None, "", "  "], None) for field in ("branch", "proxy")),
         ("dashboard_url", [None, "", "  "], CLOUD[1]),
         ("dashboard_url", [" https://dashboard.test:1/x/ "], "https://dashboard.test:1/x"),
@@ -122,7 +95,7 @@ def test_a_field_of_extra_is_read_also_from_text(settings, field: str, values: l
         assert (found, type(found)) == (read, type(read)), value
 
 
-NO_NUMBERS = [-1, "-0.5", "1e3", " ", True, [], {}, "nan", "inf", float("nan"), float("inf"), 10**400]
+NO_NUMBERS = [-1, "-0.5", "1e3", " ", True, [], "nan", float("nan"), float("inf"), 10**400]
 
 
 @pytest.mark.parametrize(
@@ -187,20 +160,13 @@ def test_a_key_alone_means_the_cloud(settings) -> None:
 @pytest.mark.parametrize(
     ("fields", "base_url"),
     [
-        ({"host": "  "}, CLOUD[0]),
-        ({"host": None, "schema": "http"}, CLOUD[0]),
+        ({"host": "  ", "schema": "http"}, CLOUD[0]),
         ({"port": 8443}, "https://api.trigger.dev:8443"),
         ({"host": " trigger.test \n"}, "https://trigger.test"),
-        ({"host": "trigger.test/prefix/"}, "https://trigger.test/prefix"),
-        ({"host": "https://trigger.test/X//"}, "https://trigger.test/X"),
-        ({"host": "HTTPS://trigger.test"}, "https://trigger.test"),
+        ({"host": "HTTPS://trigger.test/X//"}, "https://trigger.test/X"),
         ({"host": "http://localhost:3030"}, "http://localhost:3030"),
-        ({"host": "trigger.test", "port": 1}, "https://trigger.test:1"),
         ({"host": "http://trigger.test", "port": "8030"}, "http://trigger.test:8030"),  # as Vault has it
-        ({"host": "trigger.test", "port": 65535}, "https://trigger.test:65535"),
-        ({"host": "https://trigger.test:65535"}, "https://trigger.test:65535"),
-        ({"host": "https://trigger.test/prefix", "port": 3030}, "https://trigger.test:3030/prefix"),
-        ({"host": "https://trigger.test:3030", "port": 3030}, "https://trigger.test:3030"),
+        ({"host": "https://trigger.test/prefix", "port": 65535}, "https://trigger.test:65535/prefix"),
         ({"host": "trigger.test:3030", "port": 0}, "https://trigger.test:3030"),
         ({"host": "https://trigger.test:3030", "port": 8080}, "https://trigger.test:3030"),
         ({"host": "trigger.test", "schema": " Http "}, "http://trigger.test"),
@@ -261,11 +227,6 @@ def test_the_dashboard_is_the_clouds_or_the_server_itself_by_default(
     assert settings(**fields).dashboard_url == dashboard_url
 
 
-def test_a_runs_page_has_its_id_as_one_segment(settings) -> None:
-    assert settings().run_url("run_1") == "https://cloud.trigger.dev/runs/run_1"
-    assert settings().run_url("a/../b?c") == "https://cloud.trigger.dev/runs/a%2F..%2Fb%3Fc"
-
-
 # Unencrypted
 
 
@@ -315,7 +276,6 @@ ALL_TEXTS = "timeout=5.5&retry_for=0&verify=false&branch=main&dashboard_url=http
     ("text", "expected"),
     [
         (f"trigger-dev://:{KEY}@", {"base_url": "https://api.trigger.dev"}),
-        (f"trigger-dev://:{KEY}@trigger.test:3030", {"base_url": "https://trigger.test:3030"}),
         (f"trigger-dev://:{KEY}@trigger.test:3030/http", {"base_url": "http://trigger.test:3030"}),
         (f"trigger-dev://:{KEY}@https%3A%2F%2Fa.test%2Fprefix", {"base_url": "https://a.test/prefix"}),
         (
@@ -329,7 +289,6 @@ ALL_TEXTS = "timeout=5.5&retry_for=0&verify=false&branch=main&dashboard_url=http
         ),
         (json.dumps(JSON_FIELDS | {"extra": '{"timeout": "7"}'}), {"timeout": 7}),
         # Without a type, or with a hyphen in it.
-        (f"//:{KEY}@", {}),
         (f'{{"password": "{KEY}"}}', {}),
         (f'{{"conn_type": "trigger-dev", "password": "{KEY}"}}', {}),
     ],
@@ -344,12 +303,10 @@ def test_a_uri_and_json_are_understood(from_environment, text: str, expected: di
     ("uri", "field", "reason"),
     [
         ("trigger-dev://tr_prod_MARKER/http", "host", KEY_IN_HOST),
-        ("trigger-dev://tr_prod_MARKER?timeout=5", "host", KEY_IN_HOST),
         ("trigger-dev://tr_prod_MARKER@trigger.test", "password", NO_COLON),
         ("trigger-dev://trigger.test/tr_prod_MARKER", "schema", BAD_SCHEMA),
         ("trigger-dev://?tr_prod_MARKER", "password", MISSING),
         ("trigger_dev://:tr_prod_MARKER@trigger.test", "schema", BAD_SCHEMA),
-        ("tr_prod_MARKER", "schema", BAD_SCHEMA),
         ("trigger-dev://:%22tr_prod_MARKER%22@", "password", INVALID_KEY),
     ],
 )
@@ -387,10 +344,7 @@ UNREADABLE = [
     " ",
     '{"conn_type": "trigger_dev", "password": "tr_prod_MARKER"',
     '{"conn_type": "trigger_dev", "passwort": "tr_prod_MARKER"}',
-    '{"conn_type": "trigger_dev", "password": "tr_prod_MARKER", "port": "http"}',
     "trigger-dev://:tr_prod_MARKER@trigger.test:port",
-    "trigger-dev://:tr_prod_MARKER@[::1",
-    "trigger-dev://:tr/prod_MARKER@trigger.test",
 ]
 
 
@@ -415,29 +369,3 @@ def test_a_missing_connection_and_an_empty_variable_are_named_with_what_to_do(fr
         "Connection 'mine' was not found; create it under Admin, Connections, or check that the environment "
         "variable AIRFLOW_CONN_MINE is set, to valid JSON or a URI, on every worker"
     )
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda values: st.lists(values, max_size=2) | st.dictionaries(st.text(max_size=5), values, max_size=2),
-    max_leaves=3,
-)
-FIELDS = st.sampled_from(["branch", "dashboard_url", "timeout", "retry_for", "verify", "proxy"])
-
-
-@given(
-    st.text(max_size=30) | st.from_regex(r"(https?|ftp)://[\[\]:@/?#a.0-9 -]{0,20}", fullmatch=True),
-    st.none() | st.integers(-1, 70_000),
-    st.none() | st.sampled_from(["", "http", "https", "x"]),
-    st.dictionaries(FIELDS, JSON, max_size=3),
-)
-def test_any_connection_is_read_or_is_an_error(
-    settings, assert_hides, host: str, port: int | None, schema: str | None, extra: dict[str, Any]
-) -> None:
-    try:
-        read = settings(host=host, port=port, schema=schema, extra=extra)
-    except InvalidConnectionError as error:
-        assert_hides(error, KEY)
-    else:
-        assert read.base_url.startswith(("http://", "https://"))
-        assert not read.base_url.endswith("/")

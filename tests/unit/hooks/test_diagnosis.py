@@ -33,7 +33,6 @@ LIST = "GET /api/v1/runs"
 PROBE = "GET /api/v3/runs/run_of_the_connection_test"
 LISTED = f"{LIST}?page%5Bsize%5D=10"
 UNKNOWN_RUN = (404, {"error": "Not found"})
-KNOWN_RUN = (200, {"id": "run_of_the_connection_test", "status": "COMPLETED"})
 NO_ANSWER = requests.ReadTimeout()
 NO_CONNECTION = (
     f"{URL} could not be reached: %s; check host, port and 'proxy' of this connection, and whether the server"
@@ -71,10 +70,8 @@ def test_one_cheap_request_with_a_short_timeout_is_enough(press, wire, extra: An
         ((401, {"error": "no"}), f"{URL} rejected the secret key: {LIST} answered 401: no; {PASSWORD}"),
         ((429, {"error": "slow"}), f"The rate limit of {URL} is used up: {LIST} answered 429: slow"),
         ((200, b"<html>", {"content-type": "text/html"}), f"{FOREIGN}: {LIST} answered 200 without"),
-        ((200, {"products": []}), f"{FOREIGN}: {LIST} answered JSON without"),
         ((404, {"message": "no route"}), f"{FOREIGN}: {LIST} answered 404: "),
         ((302, b"", {"location": "https://a.test"}), f"{FOREIGN}: {LIST} answered 302: a redirect to "),
-        (requests.ConnectionError("refused"), NO_CONNECTION % "ConnectionError"),
         (requests.ConnectTimeout(), NO_CONNECTION % "no connection within 10 s"),
         (requests.exceptions.SSLError("bad certificate"), f"No TLS connection to {URL}: "),
         ((400, {"error": "no"}), f"{URL} failed: {LIST} answered 400: no"),
@@ -110,7 +107,6 @@ def test_a_preview_key_needs_a_branch(press, password: str, branch: str | None, 
     ("listed", "checked", "failed"),
     [
         ((403, {"error": "it is down"}), UNKNOWN_RUN, f"{LIST} answered 403: it is down{NO_RIGHT}"),
-        ((500, {"error": "it is down"}), KNOWN_RUN, f"{LIST} answered 500: it is down"),
         (NO_ANSWER, UNKNOWN_RUN, "no answer within 10 s"),
     ],
 )
@@ -135,18 +131,6 @@ def test_a_list_that_fails_is_only_a_note_if_the_key_is_accepted(
             f"The secret key lacks a permission: {LIST} answered 403: no right{NO_RIGHT}; "
             "check the permissions of the key in the password of this connection. "
             f"A status check failed, too: {PROBE} answered 403: none at all{NO_RIGHT}",
-        ),
-        (
-            NO_ANSWER,
-            NO_ANSWER,
-            f"{NO_CONNECTION % 'no answer within 10 s'}. A status check failed, too: no answer within 10 s",
-        ),
-        # Of another product: it does not show that the key is accepted.
-        (
-            (503, {"error": "down"}),
-            (404, b"<html>"),
-            f"{URL} failed: {LIST} answered 503: down. A status check failed, too: {PROBE} answered 404: (no "
-            "content type, 6 bytes): this is not a Trigger.dev server, or a proxy stands in front of it",
         ),
     ],
 )

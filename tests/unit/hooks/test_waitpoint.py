@@ -10,7 +10,7 @@ from fake_clock import Clock
 from in_process import Network
 from token_server import KEY, TOKENS, UNKNOWN, secret_of
 
-from airflow_provider_trigger.api.errors import AuthenticationError, UnknownTokenError, UnreadableAnswerError
+from airflow_provider_trigger.api.errors import AuthenticationError, UnknownTokenError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.tokens.complete import CompletionOutcome, CompletionResult
 
@@ -36,15 +36,6 @@ def test_it_returns_a_token_with_its_data(tokens) -> None:
     found = TriggerDevHook().get_waitpoint_token(tokens["already_completed"].id)
     assert (found.status, found.output, found.is_completed) == ("COMPLETED", {"by": "somebody"}, True)
     assert TriggerDevHook().get_waitpoint_token(tokens["timed_out"].id).has_timed_out
-
-
-def test_data_of_an_unknown_type_are_an_error_and_somebody_elses(tokens, wired: Network, answer) -> None:
-    token = tokens["already_completed"]
-    shown = {"id": token.id, "status": "COMPLETED", "output": "a/b.json", "outputType": "application/store"}
-    wired.fault("GET", answer(200, shown), times=2)
-    with pytest.raises(UnreadableAnswerError, match=r"type 'application/store', which .* read$"):
-        TriggerDevHook().get_waitpoint_token(token.id)
-    assert TriggerDevHook().complete_waitpoint_token(token.id).outcome is CompletionOutcome.ALREADY_COMPLETED
 
 
 def test_an_unknown_token_is_an_error_after_some_seconds(clock: Clock) -> None:

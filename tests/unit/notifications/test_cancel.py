@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -14,16 +13,11 @@ from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance
-from fake_clock import Clock
 from fake_log import Log
 from waiting import until
 
 from airflow_provider_trigger._compat import AirflowNotFoundException, BaseNotifier, BaseOperator
-from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.hooks.connection import InvalidConnectionError
-from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.notifications import base
-from airflow_provider_trigger.notifications import cancel as notifications
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 
 try:
@@ -116,13 +110,6 @@ def test_one_notifier_cancels_each_dag_runs_own_runs(wire, log: Log) -> None:
     assert notifier.run_ids == ["run_{{ x }}"]
 
 
-def test_what_begins_jinja_in_a_dag_is_rendered(log: Log) -> None:
-    dag: Any = DAG("d", schedule=None, jinja_environment_kwargs={"line_statement_prefix": "%"})
-    notifier = Notifier(run_ids=["% if x\nrun_a\n% endif"])
-    notifier.render_template_fields({"dag": dag, "x": "a"})  # type: ignore[typeddict-unknown-key]
-    assert [one.strip() for one in notifier.run_ids] == ["run_a"]
-
-
 WHERE = "Dag 'd', Dag run 'manual_1': "
 
 
@@ -199,14 +186,6 @@ def test_without_a_connection_it_raises_what_to_do_and_how_many_runs_may_still_r
     assert log.leveled[1:] == []  # Airflow logs what a callback raises
 
 
-def test_called_as_airflow_does_it_only_airflow_logs_a_missing_connection(log: Log) -> None:
-    with suppress(AirflowNotFoundException):  # 2.11 does not raise it again
-        Notifier(run_ids=["run_1", "run_2"], trigger_dev_conn_id="mine")(context())
-    _, (_, text) = log.leveled
-    assert text.startswith("Failed to send notification")
-    assert text.endswith("; 2 runs may still run")
-
-
 @BOTH_WAYS
 def test_without_ids_the_connection_is_not_fetched(run, log: Log) -> None:
     run(Notifier(run_ids=[], trigger_dev_conn_id="there is no such connection"), context())
@@ -217,15 +196,6 @@ def test_without_ids_the_connection_is_not_fetched(run, log: Log) -> None:
 
 
 # From XCom
-
-
-def test_ids_of_both_sources_count(wire, log: Log) -> None:
-    notifier = Notifier(run_ids="run_1", xcom_task_ids=["start", "more"], max_concurrency=1)
-    notifier.notify(with_xcom(start=["run_2", "run_1"]))
-    cancels = [target for target in wire.targets if target.startswith("POST")]
-    assert [target.split("/")[4] for target in cancels] == ["run_1", "run_2"]
-    [warning] = log.of("warning")
-    assert "'more'" in warning
 
 
 def test_run_ids_that_became_none_are_named_also_next_to_the_xcom_of_tasks(log: Log) -> None:
@@ -279,25 +249,6 @@ def pull(monkeypatch: pytest.MonkeyPatch):
         return given
 
     return make
-
-
-@BOTH_WAYS
-@pytest.mark.parametrize(("spent", "left"), [(2.0, 3.0), (3.0, 2.5), (6.0, 2.5)])
-def test_reading_counts_against_the_time_limit_but_half_of_it_is_left_to_the_cancels(
-    run, spent: float, left: float, pull, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock, made, cancellation = Clock(), list[CancelSettings](), TriggerDevHook.cancellation
-    for module in (base, notifications):
-        monkeypatch.setattr(module, "time", clock)
-
-    def keep_settings(hook: TriggerDevHook, run_ids: list[str], settings: CancelSettings) -> Any:
-        made.append(settings)
-        return cancellation(hook, run_ids, settings)
-
-    monkeypatch.setattr(TriggerDevHook, "cancellation", keep_settings)
-    given = pull(lambda _: clock.sleep(spent))
-    run(Notifier(xcom_task_ids="start", timeout=5, max_concurrency=7), given)
-    assert made == [CancelSettings(max_concurrency=7, time_limit=left, confirm_from=300)]
 
 
 @BOTH_WAYS
@@ -372,33 +323,6 @@ def test_awaited_it_works_in_a_thread_of_its_own_with_the_context_of_the_trigger
     assert log.leveled[-1] == (SUCCESS[0], f"Dag 'd': {SUCCESS[1]}")
     assert seen == [("mine", "trigger-dev-notifier_0")]
     join_threads()
-
-
-def test_awaited_it_can_be_canceled_and_its_thread_finishes(wire, log: Log) -> None:
-    began, go_on = threading.Event(), threading.Event()
-    answer = wire.script
-
-    def script(request: Any) -> Any:
-        began.set()
-        go_on.wait(10)
-        return answer(request)
-
-    wire.script = script
-
-    async def main() -> None:
-        task = asyncio.create_task(Notifier(run_ids=["run_1"]).async_notify({}))
-        while not began.is_set():
-            await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    try:
-        asyncio.run(main())
-    finally:
-        go_on.set()
-    join_threads()
-    assert log.leveled[-1] == SUCCESS
 
 
 @pytest.mark.skipif(not hasattr(BaseNotifier, "__await__"), reason="this Airflow has no deadline alerts")

@@ -199,16 +199,6 @@ def test_where_nothing_can_be_found_the_log_says_so(connection: str, server, log
     assert "give run_ids, or use a task's callback" in text
 
 
-def test_where_the_list_fails_the_runs_in_xcom_are_canceled_and_the_log_says_so(start, log, server) -> None:
-    mine, context = start("first")
-    server.fail_next(None, 400, path="/api/v1/runs?*")
-    CancelTriggerRunNotifier()(context)
-    assert is_canceled(mine) == [True]
-    level, text = log.leveled[-1]
-    assert level == "error"
-    assert text.count("the runs of this Dag run could not be listed: GET /api/v1/runs answered 400") == 1
-
-
 def test_its_time_limit_counts_for_the_search_too(start, log, server) -> None:
     _, context = start("first")
     context["ti"].xcoms.clear()
@@ -227,31 +217,12 @@ def test_without_a_dag_run_the_runs_in_xcom_are_all(start, log, server) -> None:
     assert not any("/api/v1/runs?" in request.path for request in server.requests[before:])
 
 
-def test_a_rejected_key_ends_it_at_once(start, log, server) -> None:
-    mine, context = start("first")
-    before = len(server.requests)
-    server.fail_next(None, 401)
-    CancelTriggerRunNotifier()(context)
-    assert mine.cancel_requests == 0
-    paths = [one.path.rpartition("/")[2].partition("?")[0] for one in server.requests[before:]]
-    assert len(paths) <= 2 + 2  # for each, the run's cancel and the list, a second try
-    assert set(paths) <= {"cancel", "runs"}
-    assert log.leveled[-1][0] == "error"
-
-
-def test_given_ids_are_all_that_it_cancels(start, log, server) -> None:
-    mine, context = start("first")
-    other = server.add_run("EXECUTING")
-    CancelTriggerRunNotifier(run_ids=[other.id])(context)
-    assert is_canceled(mine, other) == [False, True]
-
-
 @pytest.mark.parametrize("argument", ["run_ids", "xcom_task_ids"])
-@pytest.mark.parametrize("empty", [[], (), set()])
-def test_an_empty_list_cancels_nothing_and_is_a_warning(start, log, server, argument: str, empty) -> None:
+def test_an_empty_list_cancels_nothing_and_is_a_warning(start, log, server, argument: str) -> None:
     mine, context = start("first")
     before = len(server.requests)
-    CancelTriggerRunNotifier(**{argument: empty})(context)
+    given: Any = {argument: []}
+    CancelTriggerRunNotifier(**given)(context)
     assert is_canceled(mine) == [False]
     assert len(server.requests) == before
     assert [text for text in log.of("warning") if f"{argument} is an empty list" in text]

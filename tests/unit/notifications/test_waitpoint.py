@@ -154,14 +154,6 @@ def test_the_time_limit_is_for_all_of_it(run, wired: Network, tokens, clock: Clo
     assert "1 failed - 1 token may still be waiting; not completed: " in log.leveled[-1][1]
 
 
-def test_the_class_itself_as_a_callback_is_an_error_that_says_what_to_write() -> None:
-    callback = CompleteWaitpointTokenNotifier  # on_failure_callback=CompleteWaitpointTokenNotifier
-    with pytest.raises(TypeError) as raised:
-        callback(context())
-    assert "nothing was completed: the callback must be an instance" in str(raised.value)
-    assert str(raised.value).endswith("CompleteWaitpointTokenNotifier(token_ids=...)")
-
-
 @pytest.mark.parametrize(
     "data", [BaseOperator(task_id="t").output, {"a": [BaseOperator(task_id="t").output]}]
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,8 +69,6 @@ def test_a_dag_run_is_the_same_in_a_task_and_in_a_deadline_alert() -> None:
         {"dag_run": {}},
         {"dag_run": ALERT | {"start_date": None}},
         {"dag_run": ALERT | {"start_date": "soon"}},
-        {"dag_run": ALERT | {"start_date": 5}},
-        {"dag_run": ALERT | {"dag_run_id": None}},
         {"dag_run": SimpleNamespace(start_date=START)},
         {"dag_run": dag_run(run_id="")},
     ],
@@ -90,9 +87,7 @@ def test_a_context_that_does_not_say_so_identifies_no_dag_run(given) -> None:
         ({"start_date": DATE}, True),
         ({"start_date": DATE, "logical_date": None}, True),  # with run_after
         ({"start_date": DATE, "run_after": None}, True),
-        ({"run_after": None}, False),
         ({"start_date": None}, True),
-        ({"logical_date": None}, False),
     ],
 )
 def test_a_dag_run_that_starts_at_its_own_date_is_a_test(fields: dict[str, Any], is_test: bool) -> None:
@@ -107,21 +102,7 @@ def test_a_dag_run_that_starts_at_its_own_date_is_a_test(fields: dict[str, Any],
 # Task instances
 
 
-@pytest.mark.parametrize(("map_index", "read"), [(-1, -1), (0, 0), (7, 7), (None, -1), ("1", -1)])
-def test_a_task_instance_has_its_map_index(map_index, read: int) -> None:
-    given = context(map_index=map_index)
-    assert identified(given) == replace(identified(context()), map_index=read)
-    del given["ti"].map_index
-    assert identified(given).map_index == -1
-
-
 # What it is about
-
-
-def test_a_context_of_a_task_or_of_its_callback_is_about_this_task_instance() -> None:
-    given = context(map_index=3)
-    assert own_ti_of(given) is given["ti"]
-    assert starter_of(given) == task_instance_of(given) == identified(given)
 
 
 @pytest.mark.parametrize(
@@ -137,12 +118,6 @@ def test_a_dags_callback_and_a_deadline_alert_are_about_the_dag_run(given) -> No
 # Keys
 
 
-def test_a_real_dag_run_keeps_its_key_however_often_it_is_begun() -> None:
-    # A worker that was replaced begins the same try again.
-    assert key(context()) == key(context())
-    assert key(context()) == expected(context())
-
-
 def test_a_repeated_test_of_a_dag_with_one_date_has_another_key() -> None:
     tested: dict[str, Any] = {"start_date": DATE}
     first, second = (expected(context(**tested), test_number=number) for number in (1, 2))
@@ -154,13 +129,6 @@ def test_a_repeated_test_of_a_dag_with_one_date_has_another_key() -> None:
     # Each task instance has a number of its own.
     other = context(map_index=1, **tested)
     assert key(other) == expected(other, test_number=1)
-
-
-def test_a_test_whose_first_try_was_in_another_process_has_a_key_of_its_own() -> None:
-    tested: dict[str, Any] = {"start_date": DATE}
-    first = key(context(try_number=2, **tested))
-    assert key(context(try_number=3, **tested)) == first
-    assert first == expected(context(**tested), test_number=1)
 
 
 @pytest.mark.parametrize("fields", [{}, {"start_date": DATE}], ids=["real", "test"])
@@ -177,14 +145,6 @@ def test_each_execution_of_an_operator_in_a_try_has_a_key_and_the_same_one_in_a_
     assert keys(2) == first
 
 
-def test_a_task_instance_that_airflow_uses_again_for_a_retry_is_in_another_try() -> None:
-    given = context()
-    first = key(given)
-    given["ti"].try_number = 2
-    assert key(given) == first
-    assert key(given) != first
-
-
 # In the log of a callback
 
 
@@ -195,7 +155,7 @@ TASK = SimpleNamespace(task_id="work", map_index=-1)
 @pytest.mark.parametrize(
     ("context", "origin"),
     [
-        ({"dag": None, "dag_run": None, "ti": None}, ""),
+        ({"dag": None, "ti": None}, ""),
         ({"dag": WITH_ID, "run_id": "manual_1", "ti": TASK}, "Dag 'd', Dag run 'manual_1', task 'work': "),
         (
             {"dag": WITH_ID, "run_id": "manual_1", "ti": SimpleNamespace(task_id="work", map_index=0)},
@@ -204,10 +164,6 @@ TASK = SimpleNamespace(task_id="work", map_index=-1)
         (
             {"dag": WITH_ID, "run_id": "manual_1", "reason": "timed_out", "ti": TASK},
             "Dag 'd', Dag run 'manual_1': ",
-        ),
-        (
-            {"dag_run": SimpleNamespace(dag_id="d", run_id="manual_1"), "ti": TASK},
-            "Dag 'd', Dag run 'manual_1', task 'work': ",
         ),
         (
             {"dag_run": {"dag_id": "d", "dag_run_id": "manual_1"}, "deadline": {}},

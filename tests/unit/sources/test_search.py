@@ -74,14 +74,6 @@ def down(answer) -> Any:
 # By tags
 
 
-def test_a_run_whose_id_is_not_valid_is_named_and_stops_no_other(select, ids, connect, answer) -> None:
-    runs = [{"id": one, "status": "QUEUED", "tags": ["a"]} for one in ("run_1", "run_ä", "run_3")]
-    client, _ = connect(lambda _: answer(200, {"data": runs, "pagination": {}}))
-    assert select(client, tags=("a",)).first == ["run_1", "run_3"]
-    [problem] = ids.invalid
-    assert problem.startswith("'run_ä' from tags=['a'] is not a valid run id: ")
-
-
 def test_the_log_names_each_run_with_its_task_and_status_up_to_fifty_in_a_line(server, select, log) -> None:
     queued = server.add_run("QUEUED", tags=["a"], task_identifier="crop").id
     runs = [server.add_run("EXECUTING", tags=["a"], task_identifier="resize").id for _ in range(53)]
@@ -98,9 +90,7 @@ def test_the_log_names_each_run_with_its_task_and_status_up_to_fifty_in_a_line(s
 # Too many
 
 
-@pytest.mark.parametrize(
-    ("count", "shown"), [(4, "4"), (30, "30"), (31, "at least 31"), (250, "at least 100")]
-)
+@pytest.mark.parametrize(("count", "shown"), [(4, "4"), (250, "at least 100")])
 def test_more_runs_than_allowed_are_an_error(server, select, ids, log, network, count, shown) -> None:
     for _ in range(count):
         server.add_run("EXECUTING", tags=["a"])
@@ -122,7 +112,7 @@ def test_as_many_runs_as_allowed_are_no_failure(server, select, ids) -> None:
     assert (len(found.first), found.error, found.later(), ids.failed) == (3, None, [], [])
 
 
-@pytest.mark.parametrize(("limit", "count"), [(1, 2), (3, 4), (51, 120), (105, 250)])
+@pytest.mark.parametrize(("limit", "count"), [(1, 2), (105, 250)])
 def test_runs_that_appear_later_and_are_too_many_are_left_alone_and_are_a_failure(
     server, select, ids, log, clock, limit: int, count: int
 ) -> None:
@@ -136,7 +126,7 @@ def test_runs_that_appear_later_and_are_too_many_are_left_alone_and_are_a_failur
     assert set(canceled) < set(later)
     assert set(ids.found).isdisjoint(later)
     left = count - limit + 1
-    text = f"not canceled, as tags=['a'] has found max_runs={limit} runs: {left} more. Cancel these again"
+    text = f"tags=['a']: not canceled, as max_runs={limit} runs were found: {left} more. Cancel these again"
     assert ids.failed == log.of("error") == [text]
     named = [line for line in log.of("info") if line.startswith("Found ") and "more run" in line]
     assert bool(named) == (limit > 1)
@@ -170,16 +160,14 @@ def test_a_second_look_that_fails_is_noted(select, ids, network, down, log) -> N
     assert (log.of("error"), ids.empty) == ([text], [])
 
 
-@pytest.mark.parametrize("limit", [2, 100])
 @pytest.mark.parametrize("needs_all", [False, True])
 def test_a_source_that_fails_stops_no_other_unless_all_are_needed(
-    server, select, ids, start_batch, network, down, limit: int, needs_all: bool
+    server, select, ids, start_batch, network, down, needs_all: bool
 ) -> None:
     batch = start_batch(count=1)
     runs = {server.add_run("EXECUTING", tags=["a"]).id, *server.runs}
     network.fault("/batches/batch_1", down, times=1000)
-    given = {"tags": ("a",), "batch_ids": ("batch_1", batch), "max_runs": limit}
-    found = select(needs_all=needs_all, **given)
+    found = select(needs_all=needs_all, tags=("a",), batch_ids=("batch_1", batch), max_runs=2)
     assert isinstance(found.error, ServerError)
     assert "/batches/batch_1" in str(found.error)
     assert set(found.first) == (set() if needs_all else runs)
@@ -304,16 +292,9 @@ def test_a_server_that_ignores_the_filter_by_batch_adds_no_runs_of_others(select
     assert len(wire.sent) == 3  # the batch, its list, and a check of its run
 
 
-def test_what_was_shown_is_not_checked_again(select, shown, ids) -> None:
-    client, wire = shown(named=["run_1", "run_2"], listed=[], count=2, run_1={"status": "COMPLETED"})
-    found = select(client, batch_ids=("batch_1",))
-    assert (found.first, found.later(), ids.empty) == (["run_2"], [], [])
-    assert len([request for request in wire.sent if "/v3/" in request.url]) == 2
-
-
 @pytest.mark.parametrize(
     ("status", "count", "fails"),
-    [("PENDING", 5, True), ("PROCESSING", 5, True), ("COMPLETED", 5, False), ("PENDING", 2, False)],
+    [("PROCESSING", 5, True), ("COMPLETED", 5, False), ("PENDING", 2, False)],
 )
 def test_a_batch_that_is_still_being_created_is_a_failure(
     select, shown, ids, log, status: str, count: int, fails: bool
@@ -335,6 +316,6 @@ def test_an_unknown_batch_is_named_once_and_stops_no_other(server, select, ids, 
     assert ids.found[1:] == list(server.runs)
 
 
-def test_a_run_with_the_tag_in_the_batch_is_found_once(server, select, start_batch) -> None:
-    batch = start_batch({"tags": ["a"]}, {})
-    assert sorted(select(tags=("a",), batch_ids=(batch,)).first) == sorted(server.runs)
+def test_a_run_with_the_tag_in_the_batch_is_found_once(server, select, ids, start_batch) -> None:
+    found = select(tags=("a",), batch_ids=(start_batch({"tags": ["a"]}),))
+    assert (found.first, found.later(), ids.empty) == (list(server.runs), [], [])
