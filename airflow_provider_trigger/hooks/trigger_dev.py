@@ -152,7 +152,7 @@ class TriggerDevHook(BaseHook):
         :raises TriggerDevError: it could not be started; the error says whether a run may exist
         """
         from airflow_provider_trigger.hooks.run_arguments import task_request
-        from airflow_provider_trigger.run.starts import start_run
+        from airflow_provider_trigger.run.sending import start_run
 
         request = task_request(task_identifier, payload, options)
         with self.client() as client:
@@ -271,10 +271,13 @@ class TriggerDevHook(BaseHook):
         :param run_id: the run id
         :raises TriggerDevError: it could not be started; the error says whether a run may exist
         """
-        from airflow_provider_trigger.run.sending import replay
+        from airflow_provider_trigger.api.http import segment
+        from airflow_provider_trigger.run.request import TaskRequest
+        from airflow_provider_trigger.run.sending import start_run
 
+        segment(run_id)
         with self.client() as client:
-            return replay(client, run_id)
+            return start_run(client, TaskRequest(replay_of=run_id), log=self.log).run_id
 
     def reschedule_run(self, run_id: str, delay: Any) -> Run:
         """

@@ -23,8 +23,7 @@ from airflow_provider_trigger.operators.base import (
 )
 from airflow_provider_trigger.rules import Circumstances, boolean, invalid
 from airflow_provider_trigger.run.identity import KEY_PREFIX, RunKey, TaskInstanceIdentity
-from airflow_provider_trigger.run.items import check_items, read_items
-from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.request import TaskRequest, check_items, read_items
 from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import arguments_of, check_arguments
 from airflow_provider_trigger.wording import counted
@@ -283,8 +282,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         return super()._check_rendered(is_retry=is_retry)
 
     def _start(self, work: Work, guard: Guard, *, on_ids: Callable[[], object]) -> Mapping[str, Run]:
-        from airflow_provider_trigger.run.earlier import Earlier
-        from airflow_provider_trigger.run.starts import Starts
+        from airflow_provider_trigger.run.starts import Earlier, Starts
         from airflow_provider_trigger.sources.context import is_repeated, key_of_execution, task_instance_of
 
         identity = task_instance_of(work.context)
@@ -294,8 +292,6 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         requests = self._requests(key, identity, when)
         guard.run_ids = [None] * len(requests)
         guard.tag = identity.tag if identity else None
-        # Without waiting, runs of earlier tries are left alone.
-        guard.bulk_tag = guard.tag if self.wait_for_completion or not is_retry else None
         if requests:
             runs = counted(len(requests), "run")
             self.log.info("Starting %s of Trigger.dev task %r", runs, self.task_identifier)
@@ -304,7 +300,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         starts = Starts(work.client, guard, log=self.log, on_ids=on_ids)
         if key is None or not is_retry:
             starts.start(dict(enumerate(requests)))
-            return {}
+            return starts.seen
         keys = {request.key for request in requests}
         guard.is_earlier = key.is_of_same_execution if self.wait_for_completion else keys.__contains__
         earlier = Earlier(
@@ -315,7 +311,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
             sleep=guard.sleep,
             reuses=self.reuse_completed,
         )
-        return earlier.start_many(starts, requests, replaces=self.wait_for_completion)
+        return earlier.start(starts, requests, replaces=self.wait_for_completion)
 
     def _requests(
         self, key: RunKey | None, identity: TaskInstanceIdentity | None, when: Circumstances

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger import defaults
@@ -14,9 +14,9 @@ from airflow_provider_trigger.rules import naming
 from airflow_provider_trigger.validation import arguments_of, owner_of
 
 if TYPE_CHECKING:
+    from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.operators.base import Work
     from airflow_provider_trigger.run.guard import Guard
-    from airflow_provider_trigger.run.starts import Started
 
 
 class ReplayTriggerRunOperator(OneRunOperator):
@@ -60,13 +60,15 @@ class ReplayTriggerRunOperator(OneRunOperator):
             if not run_id:
                 raise ValueError(f"run_id must be the id of a run, not {run_id!r}")
 
-    def _start_run(self, work: Work, guard: Guard) -> Started:
-        from airflow_provider_trigger.run.sending import replay
-        from airflow_provider_trigger.run.starts import Started
+    def _start(self, work: Work, guard: Guard, *, on_ids: Callable[[], object]) -> Mapping[str, Run]:
+        from airflow_provider_trigger.run.request import TaskRequest
+        from airflow_provider_trigger.run.starts import Starts
         from airflow_provider_trigger.sources.run_ids import exactly_one
 
         with naming(owner_of(self), AirflowFailException):
             run_id = exactly_one(self.run_id)
         self.log.info("Replaying run %s", run_id)
-        guard.know(None)
-        return Started(run_id=replay(work.client, run_id))
+        guard.run_ids = [None]
+        starts = Starts(work.client, guard, log=self.log, on_ids=on_ids)
+        starts.start({0: TaskRequest(replay_of=run_id)})
+        return starts.seen

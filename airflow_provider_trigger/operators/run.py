@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.run.guard import Guard
-    from airflow_provider_trigger.run.starts import Started
     from airflow_provider_trigger.run.wait_settings import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
 
@@ -53,16 +52,6 @@ class OneRunOperator(RunsOperator):
     :raises TriggerRunFailedError: when it runs: the run has ended without success; see
         :mod:`airflow_provider_trigger.exceptions`
     """
-
-    def _start_run(self, work: Work, guard: Guard) -> Started:
-        """Start the run, or return one to take up."""
-        raise NotImplementedError
-
-    def _start(self, work: Work, guard: Guard, *, on_ids: Callable[[], object]) -> Mapping[str, Run]:
-        started = self._start_run(work, guard)
-        guard.know(started.run_id)
-        on_ids()
-        return {started.run_id: started.run} if started.run else {}
 
     def _xcom_of(self, run_ids: Sequence[str | None]) -> Any:
         return run_ids[0]
@@ -202,9 +191,8 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             key = str(None) if self.idempotency_key is None else self.idempotency_key
             to_api({"idempotency_key": key}, when)
 
-    def _start_run(self, work: Work, guard: Guard) -> Started:
-        from airflow_provider_trigger.run.earlier import Earlier
-        from airflow_provider_trigger.run.starts import start_run
+    def _start(self, work: Work, guard: Guard, *, on_ids: Callable[[], object]) -> Mapping[str, Run]:
+        from airflow_provider_trigger.run.starts import Earlier, Starts
         from airflow_provider_trigger.sources.context import is_repeated, key_of_execution, task_instance_of
 
         identity = task_instance_of(work.context)
@@ -213,20 +201,22 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
         options = to_api(self._options, when)
         if identity:
             options["tags"] = [*options.get("tags", []), *identity.tags]
-            guard.bulk_tag = identity.tag if self.wait_for_completion or not is_retry else None
+            guard.tag = identity.tag
         key: RunKey | str | None = self.idempotency_key
         if key == AUTOMATIC_KEY:
             content = content_of(self.task_identifier, self.payload)
             key = key_of_execution(work.context, self, content=content)
         if key is not None:
             options["idempotencyKey"] = str(key)
-        guard.request = request = TaskRequest(
-            task_identifier=self.task_identifier, payload=self.payload, options=options
-        )
+        request = TaskRequest(task_identifier=self.task_identifier, payload=self.payload, options=options)
+        guard.run_ids = [None]
         self.log.info("Starting a run of Trigger.dev task %r", self.task_identifier)
+        starts = Starts(work.client, guard, log=self.log, on_ids=on_ids)
         if isinstance(key, RunKey) and self.wait_for_completion and is_retry:
+            guard.is_earlier = key.is_of_same_execution
             earlier = Earlier(
                 key=key, client=work.client, cancels=self.cancel_on_kill, log=self.log, sleep=guard.sleep
             )
-            return earlier.start_one(request, on_id=guard.know)
-        return start_run(work.client, request, log=self.log, sleep=guard.sleep, on_id=guard.know)
+            return earlier.start(starts, [request], replaces=True)
+        starts.start({0: request})
+        return starts.seen

@@ -35,19 +35,23 @@ def _of_stop(stop: Stop, conn_id: str) -> Iterator[Line]:
             f"the dashboard by the tag {stop.tag}"
         )
         yield "error", text
+    bulk = f"bulk action {', '.join(stop.bulk_ids)} cancels" if stop.bulk_ids else ""
     if stop.count:
-        bulk = f", and bulk action {', '.join(stop.bulk_ids)} cancels all" if stop.bulk_ids else ""
-        yield "info", f"The cancel of {stop.accepted} of {stop.count} runs was accepted{bulk}"
+        all_of_them = f", and {bulk} all" if bulk else ""
+        yield "info", f"The cancel of {stop.accepted} of {stop.count} runs was accepted{all_of_them}"
     yield from of_cancels(stop.results, conn_id, tag=stop.tag)
     if stop.unknown:
         answer, tag = stop.answer, f" by the tag {stop.tag}" if stop.tag else ""
         how = f"answered {answer.status} ({counted(answer.tries, 'time')}) to" if answer else "not answered"
+        items = f" ({enumeration(stop.parts)})" if stop.parts else ""
+        which = "which may be running" if not bulk else f"and {bulk} those that it has created"
+        retry = "a retry finds what was started. Without a retry, " if stop.have_keys else ""
+        runs = "it" if stop.unknown == 1 else "the runs"
         text = (
-            f"The server has {how} the start of {counted(stop.unknown, 'run')}, which may be running "
-            f"({enumeration(stop.parts)}): a retry finds what was started. Without a retry, look for the "
-            f"runs in the dashboard{tag}"
+            f"The server has {how} the start of {counted(stop.unknown, 'run')}, {which}{items}: "
+            f"{retry}look for {runs} in the dashboard{tag}"
         )
-        yield "error", text
+        yield ("warning" if bulk else "error"), text
 
 
 def canceling(run_ids: Sequence[str]) -> Iterator[Line]:

@@ -21,7 +21,6 @@ from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
 from airflow_provider_trigger.cancel.workers import Threads
 from airflow_provider_trigger.defaults import BULK_ACTION_NAME, BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.run.drive import StoppedError, pause
-from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search
 from airflow_provider_trigger.run.sending import Sending, find_by_key
 from airflow_provider_trigger.run.waited import News
@@ -38,8 +37,10 @@ _SHARE_OF_ANSWERS = 0.5
 _PAUSES = (0.0, LIST_LAG / 2, LIST_LAG / 2)
 # How long a cancel may go on after its deadline, in seconds; Airflow 3 sends SIGKILL 5 s after the signal.
 _GRACE = 0.7
-# How long other requests wait for the first line of a stop, and for a bulk action by the tag, in seconds.
+# How long other requests of a stop wait for its first line, and for a bulk action by the tag, in seconds.
 _FIRST_WAIT = 0.5
+# The same for the list of the runs with the tag.
+_LIST_TIME = 1.0
 _INTERVAL = 0.01
 
 
@@ -52,10 +53,13 @@ class Stop:
     """Of the runs to cancel, where some have no check of their own, and so no result."""
     accepted: int = 0
     bulk_ids: list[str] = field(default_factory=list)
+    """Of the bulk actions by these ids, or by the tag."""
     begins_with: list[str] | None = None
     """The runs whose cancel only begins; None for what came of it."""
     unknown: int = 0
     """How many runs there may be whose ids are not known."""
+    have_keys: bool = True
+    """Whether a retry finds them by their keys."""
     parts: list[str] = field(default_factory=list)
     """The items of the requests that may have started these."""
     answer: ResponseError | None = None
@@ -85,19 +89,15 @@ class Guard:
     ) -> None:
         self.run_ids: list[str | None] = []
         """In the order of the items; None for one that is not known, or not started."""
-        self.request: TaskRequest | None = None
-        """What was sent to start a single run, to find it while its id is not known."""
         self.sendings: list[Sending] = []
-        """All requests of a batch so far, each added before it is sent."""
+        """All requests so far that start runs, each added before it is sent."""
         self.ended: set[str] = set()
         """The runs that were seen to have ended."""
         self.is_earlier: Callable[[str | None], bool] | None = None
         """Whether a run with this idempotency key may be from an earlier try; None if there was none."""
         self.tag: str | None = None
         """What all runs of the task instance carry, to find those whose ids no answer has shown."""
-        self.bulk_tag: str | None = None
-        """The same, where a stop may cancel all that is alive with it."""
-        self.end_requests: Callable[[], object] = lambda: None
+        self.end_requests: Callable[[], None] = lambda: None
         """Lets the requests of the task's work fail at once."""
         self.is_stopped = False
         # Made before anything is sent, also for the start: a signal handler can start none.
@@ -106,13 +106,12 @@ class Guard:
         self._is_killed = False
         self._is_cut_off = False  # from outside, so that no retry takes care of what was started
         self._done: set[str] = set()  # what needs no other cancel
-        self._found: set[str | None] = set()  # the keys of runs that no answer has shown
+        self._found: set[str | None] = set()  # the keys of runs that only the list has shown
         self._unlogged: list[Stop] = []
         self._client = client
         self._cancels = cancels
         self._time_limit = time_limit
         self._log_stop = log_stop
-        self._awaits_id = False  # of a single run
 
     def __enter__(self) -> Self:
         return self
@@ -127,9 +126,6 @@ class Guard:
             # After a signal, Airflow 3 kills the process while a cancel that failed is tried again.
             self._log_all()
             self.cancel()
-            if self._is_cut_off and self._awaits_id and not isinstance(error, StoppedError):
-                lost = [not_canceled("of this task", "the server has not answered its start")]
-                self._unlogged.append(Stop(results=lost, tag=self.bulk_tag))
         self._log_all()
         self.release()
         self._client.close()
@@ -161,13 +157,9 @@ class Guard:
         listed = pushed if isinstance(pushed, (list, tuple)) else [pushed]
         self.run_ids = [one if isinstance(one, str) else None for one in listed]
 
-    def know(self, run_id: str | None) -> None:
-        """Take in a single run's id as soon as an answer shows it; None before a request that starts one."""
-        self.run_ids, self._awaits_id = [run_id], run_id is None
-
     def take_ids(self, sending: Sending) -> None:
         """Take in the ids of the runs of a request."""
-        for index, run_id in zip(sending.part.indexes, sending.run_ids or (), strict=False):
+        for index, run_id in zip(sending.requests, sending.run_ids or (), strict=False):
             self.run_ids[index] = run_id
 
     def collect_ids(self, deadline: Deadline | None = None) -> list[Sending]:
@@ -180,7 +172,9 @@ class Guard:
 
     @property
     def _unanswered(self) -> list[Sending]:
-        return [sending for sending in self.sendings if sending.is_unanswered]
+        # Where a single run could not be started, the error says what a retry finds.
+        may_find = self._is_cut_off or len(self.run_ids) > 1
+        return [sending for sending in self.sendings if may_find and sending.is_unanswered]
 
     def note(self, news: News) -> None:
         """Take in from the news of a wait which runs have ended."""
@@ -225,40 +219,37 @@ class Guard:
                 self.cancel(limit)
         finally:
             self._client.may_fetch_key = True
-            self.threads.begin(partial(self._end_work, limit))
+            self.threads.begin(self.end_requests)
 
     def _announce(self) -> None:
-        stop = Stop(tag=self.bulk_tag or self.tag, begins_with=self._left)
-        stop.unknown = sum(len(sending.part.requests) for sending in self._unanswered) + self._awaits_id
+        for sending in self.sendings:
+            self.take_ids(sending)
+        stop = Stop(tag=self.tag, begins_with=self._left)
+        stop.unknown = sum(len(sending.requests) for sending in self._unanswered)
         if self._left or stop.unknown:
             said: list[object] = []
             self.threads.begin(lambda: said.append(self._log_stop(stop)))
             _wait_until(lambda: bool(said), Deadline.after(_FIRST_WAIT, now=time.monotonic()))
 
-    def _end_work(self, limit: Deadline) -> None:
-        _wait_until(lambda: not self._awaits_id, limit)  # the answer would show what to cancel
-        self.end_requests()
-
     def cancel(self, deadline: Deadline | None = None, *, waits: bool = True) -> None:
         """Cancel the runs that have not ended; it ``waits`` for answers to starts. Raises no error."""
         deadline, stop, is_killed = deadline or self._deadline(), Stop(tag=self.tag), self._is_killed
         unanswered = self.collect_ids(deadline) if waits else self._unanswered
-        found: dict[str, str | None] = {}
-        if self._cancels and (self.known_ids or unanswered or self.is_earlier or self.request):
+        if self._cancels and (self.known_ids or unanswered or self.is_earlier):
             done: list[bool] = []
-            self.threads.begin(partial(self._find_and_cancel, stop, unanswered, found, deadline, done))
+            self.threads.begin(partial(self._find_and_cancel, stop, unanswered, deadline, done))
             _wait_until(lambda: bool(done), Deadline(deadline.at + _GRACE))
             if not done:
                 left = self._left or ["of this task"]
                 stop.results = [not_canceled(one, "there was no time left") for one in left]
             if self._is_killed and not is_killed:  # a signal came meanwhile: its stop says the rest
                 stop.results = [one for one in stop.results if one.run_id not in self._done]
-        self._found |= set(found.values())
+        unanswered = [one for one in unanswered if one.is_unanswered]
+        keys = [key for sending in unanswered for key in sending.keys]
         if waits:
-            stop.unknown = sum(
-                one.key not in self._found for each in unanswered for one in each.part.requests
-            )
-        stop.parts = [str(sending.part) for sending in unanswered]
+            stop.unknown = sum(key not in self._found for key in keys)
+        stop.have_keys = None not in keys
+        stop.parts = [str(sending) for sending in unanswered if len(self.run_ids) > 1]
         errors = (sending.error for sending in unanswered)
         stop.answer = next((error for error in errors if isinstance(error, ResponseError)), None)
         self._unlogged.append(stop)
@@ -269,21 +260,13 @@ class Guard:
         return Deadline.after(seconds, now=time.monotonic())
 
     def _find_and_cancel(
-        self,
-        stop: Stop,
-        unanswered: Sequence[Sending],
-        found: dict[str, str | None],
-        deadline: Deadline,
-        done: list[bool],
+        self, stop: Stop, unanswered: Sequence[Sending], deadline: Deadline, done: list[bool]
     ) -> None:
         left: list[str] = []
         try:
             self._client.exchange.breaker.has_worked = True  # a page in place of an answer passes
-            if self._is_killed and self.bulk_tag and (unanswered or self._awaits_id):
-                _cancel_by_tag(self._client, self.bulk_tag)
-            found.update(self._look_up(stop, unanswered, deadline))
-            if self._is_cut_off and self.request and self.request.key and not self.known_ids:
-                self.know(find_by_key(self._client, self.request, deadline=deadline))
+            self._find_by_keys(unanswered, deadline)
+            found = self._find_by_tag(stop, unanswered, deadline)
             left = [*self._left, *(one for one in found if one not in self._done)]
             if left:
                 self._cancel(stop, left, deadline)
@@ -293,30 +276,55 @@ class Guard:
         finally:
             done.append(True)
 
-    def _look_up(
-        self, stop: Stop, unanswered: Sequence[Sending], deadline: Deadline
-    ) -> dict[str, str | None]:
-        """Return runs whose ids no answer has shown, with their keys; again once the list shows them all."""
-        keys = {request.key for sending in unanswered for request in sending.part.requests}
+    def _find_by_keys(self, unanswered: Sequence[Sending], deadline: Deadline) -> None:
+        """Find the runs of single items by their keys; not after an error, as a retry finds them."""
+        share = deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic())
+        for sending in unanswered if self._is_cut_off else ():
+            if len(sending.requests) == 1 and None not in sending.keys:
+                [request] = sending.requests.values()
+                with suppress(TriggerDevError):  # it stays unanswered, which is logged
+                    sending.run_ids = (find_by_key(self._client, request, deadline=share),)
+                    self.take_ids(sending)
+
+    def _find_by_tag(self, stop: Stop, unanswered: Sequence[Sending], deadline: Deadline) -> list[str]:
+        """
+        Return the ids of runs that no answer has shown, once the list shows them all.
+
+        After a signal there is no time for that: a bulk action cancels what the list does not show yet, where
+        it shows nothing alive that is not ours.
+        """
+        keys = {key for each in unanswered if each.is_unanswered for key in each.keys if key is not None}
         # Those of an earlier try are all known once each item has its run: what is replaced ends before.
         is_earlier = None if self.run_ids and None not in self.run_ids else self.is_earlier
         if self.tag is None or not (keys or is_earlier):
-            return {}
+            return []
+
+        def belongs(key: str | None) -> bool:
+            return key in keys or bool(is_earlier and is_earlier(key))
+
+        now = time.monotonic()
+        share = deadline.before(_SHARE_OF_ANSWERS, now=now)
         search = Search(
             self._client,
-            RunFilter(tags=(self.tag,), only_alive=True).pages,
-            belongs=lambda key: key in keys or bool(is_earlier and is_earlier(key)),
+            RunFilter(tags=(self.tag,)).pages,
+            belongs=belongs,
             skip=self.known_ids,
-            deadline=deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic()),
+            deadline=Deadline(min(share.at, now + _LIST_TIME)) if self._is_killed else share,
         )
         search.run(
             pauses=_PAUSES[:1] if self._is_killed else _PAUSES,
-            is_enough=lambda: not is_earlier and keys <= {run.idempotency_key for run in search.ours},
+            is_enough=lambda: not is_earlier and keys <= search.keys,
             sleep=time.sleep,
         )
+        self._found.update(filter(belongs, search.keys))
         if is_earlier:  # of others, the log says which items have no answer
             stop.search_error = search.error
-        return {run.id: run.idempotency_key for run in search.ours}
+        if self._is_killed and keys - search.keys and not (search.error or search.others):
+            share = Deadline.after(_FIRST_WAIT, now=time.monotonic())
+            call = cancel_runs_in_bulk(tag=self.tag, name=BULK_ACTION_NAME)
+            with suppress(TriggerDevError):  # a server, or a key, may know no bulk actions
+                stop.bulk_ids.append(self._client.call(call, deadline=share, patience=0))
+        return [run.id for run in search.ours]
 
     def _cancel(self, stop: Stop, run_ids: Sequence[str], deadline: Deadline) -> None:
         is_killed, seconds = self._is_killed, deadline.remaining(time.monotonic())
@@ -335,7 +343,7 @@ class Guard:
         if is_killed and len(run_ids) > BULK_FROM_AT_A_STOP:
             stop.results = [one for one in stop.results if one.run_id not in canceled.accepted]
             stop.count, stop.accepted = len(run_ids), len(canceled.accepted)
-            stop.bulk_ids = canceled.bulk_ids
+            stop.bulk_ids += canceled.bulk_ids
 
     def _log_all(self) -> None:
         while self._unlogged:
@@ -343,12 +351,6 @@ class Guard:
 
 
 _LEFT = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
-
-
-def _cancel_by_tag(client: TriggerDevClient, tag: str) -> None:
-    deadline = Deadline.after(_FIRST_WAIT, now=client.exchange.monotonic())
-    with suppress(TriggerDevError):  # a server, or a key, may know no bulk actions
-        client.call(cancel_runs_in_bulk(tag=tag, name=BULK_ACTION_NAME), deadline=deadline, patience=0)
 
 
 def _wait_until(condition: Callable[[], bool], deadline: Deadline) -> None:

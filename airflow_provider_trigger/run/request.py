@@ -1,5 +1,5 @@
 """
-Turn the options and the payload of a start into what is sent, checked. Pure, but for its trace.
+Turn the payloads and options of runs into what is sent to start them, checked. Pure, but for the trace.
 
 The server ignores much of what it does not understand, such as a malformed delay (measured): here it is an
 error that names the argument. What it rejects, such as what is too large, is left to it. Templates give
@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,11 +26,12 @@ from airflow_provider_trigger.rules import (
     checked_given,
     choice,
     invalid,
+    naming,
     number,
     shown,
     text,
 )
-from airflow_provider_trigger.run.trace import trace_headers
+from airflow_provider_trigger.wording import MAX_NAMED
 
 
 def check_json(name: str, value: Any, when: Circumstances = AS_GIVEN) -> bool:
@@ -223,13 +225,113 @@ def _api_name(name: str) -> str:
     return re.sub(r"_(ttl|.)", lambda match: match[1].upper(), name)
 
 
+# The items of a batch
+
+_PARTS = {"payload", "options"}
+_ITEM = (
+    "a dict of 'payload' and 'options', such as {'payload': 1, 'options': {'tags': ['a']}}; a list of bare "
+    "payloads goes into payloads"
+)
+
+
+def check_items(name: str, given: Any, when: Circumstances) -> None:
+    """Check a list of ``payloads`` or ``items``; the error names each that is invalid by its index."""
+    if when.skip(given):
+        return
+    is_list = isinstance(given, (list, tuple))
+    if not is_list:
+        kind = "None" if given is None else f"a {type(given).__name__}"
+        raise ValueError(
+            f"{name} must be a list with one entry for each run, not {kind}; if it is a template or a "
+            "task's output, check what that returns"
+        )
+    invalid: dict[int, str] = {}
+    for index, item in enumerate(given):
+        try:
+            (PAYLOAD if name == "payloads" else _check_item)(f"{name}[{index}]", item, when)
+        except ValueError as error:
+            invalid[index] = str(error)
+    if invalid:
+        raise ValueError(_describe(invalid, len(given), name))
+
+
+def _check_item(name: str, item: Any, when: Circumstances) -> None:
+    if when.skip(item):
+        return
+    is_dict = isinstance(item, dict)
+    if not is_dict or not item.keys() <= _PARTS:
+        kind = f"one with {sorted(map(str, item))}" if is_dict else f"a {type(item).__name__}"
+        raise ValueError(f"{name} must be {_ITEM}, not {kind}")
+    PAYLOAD(f"{name}['payload']", item.get("payload"), when)
+    _check_own_options(f"{name}['options']", item.get("options"), when)
+
+
+def _check_own_options(name: str, options: Any, when: Circumstances) -> None:
+    if options is None or when.skip(options):
+        return
+    is_dict = isinstance(options, dict)
+    if not is_dict:
+        raise ValueError(f"{name} must be a dict, not a {type(options).__name__}")
+    if unknown := [option for option in options if option not in OPTIONS]:
+        raise ValueError(f"{name} has no option {unknown[0]!r}; the options are {', '.join(OPTIONS)}")
+    with naming(name):
+        to_api(options, when)
+
+
+def _describe(invalid: Mapping[int, str], count: int, name: str) -> str:
+    reasons = list(invalid.values())
+    if len(invalid) == 1:
+        return reasons[0]
+    text = f"{len(invalid)} of {count} {name} are invalid: " + "; ".join(reasons[:MAX_NAMED])
+    if others := list(invalid)[MAX_NAMED:]:
+        text += f"; and those with the index {', '.join(map(str, others))}"
+    return text
+
+
+def read_items(
+    name: str, given: Sequence[Any], options: Mapping[str, Any], when: Circumstances
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """
+    Yield the payload and the options, as the API takes them, of each item that is checked already.
+
+    ``options`` are those of all items, by name; those of an item take their place.
+    """
+    for item in given:
+        one = {"payload": item} if name == "payloads" else item
+        yield one.get("payload"), to_api({**options, **(one.get("options") or {})}, when)
+
+
+# A request
+
+
+def trace_headers() -> dict[str, str]:
+    """
+    Return the headers by which a run joins the trace of the current OpenTelemetry span of this thread.
+
+    None are sent for a span that is not sampled: they would suppress what the run itself exports.
+    """
+    # Where nothing has imported it, there is no span.
+    trace: Any = sys.modules.get("opentelemetry.trace")
+    span = trace and trace.get_current_span()
+    # Where tracing is off, Airflow 3.2 gives the task one that is sampled, but not recorded.
+    if not (span and span.is_recording() and span.get_span_context().trace_flags.sampled):
+        return {}
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    headers: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(headers)  # Trigger.dev reads no other format, nor baggage
+    return headers
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskRequest:
     """What to start: the payload is any JSON, None for none; the options are in the API's spelling."""
 
-    task_identifier: str
-    payload: Any
-    options: Mapping[str, Any]
+    task_identifier: str = ""
+    payload: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    replay_of: str | None = None
+    """The run to start again, in place of all this."""
     trace: Mapping[str, str] = field(default_factory=trace_headers)
     """Of the thread that makes it, as what sends it may be another one."""
 

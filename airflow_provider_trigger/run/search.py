@@ -120,6 +120,8 @@ class Search:
     ) -> None:
         self.shown = set(skip)
         """The ids of all runs that were listed, whatever became of them, and of those that are skipped."""
+        self.keys: set[str | None] = set()
+        """The idempotency keys of all runs that were listed."""
         self.ours: list[ListedRun] = []
         """Those that are alive, and belong by their idempotency key."""
         self.others: list[str] = []
@@ -201,6 +203,7 @@ class Search:
         """Return those that were not shown before, are alive, and belong."""
         new = [run for run in page if run.id not in self.shown]
         self.shown.update(run.id for run in new)
+        self.keys.update(run.idempotency_key for run in new)
         self.stopping += [run.id for run in new if run.may_have_worker]
         if self._keeps_completed:
             done = [Run.from_answer(run.attributes, seen_at=run.seen_at) for run in new if run.is_success]

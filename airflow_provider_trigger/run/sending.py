@@ -1,12 +1,12 @@
-"""One request that makes something: a run, or the items of a batch, as many as fit into it."""
+"""One request that starts something: a run, or the items of a batch, as many as fit into it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger.api.errors import (
     NotFoundError,
@@ -18,63 +18,46 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.http import Call, encode_json
 from airflow_provider_trigger.api.limits import Deadline
-from airflow_provider_trigger.api.models import TriggeredRun
-from airflow_provider_trigger.api.runs import replay_run
+from airflow_provider_trigger.api.models import Run, TriggeredRun
+from airflow_provider_trigger.api.runs import replay_run, retrieve_run
 from airflow_provider_trigger.api.tasks import (
     MAX_BATCH_SIZE,
     MAX_ITEMS_AT_ONCE,
     NO_PAYLOAD,
-    Batch,
     batch_item,
+    reset_idempotency_key,
     retrieve_batch,
     trigger_batch,
     trigger_task,
 )
-from airflow_provider_trigger.run.drive import Stoppable, StoppedError
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.checks import wait_until_terminated
 from airflow_provider_trigger.run.request import TaskRequest
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
+T = TypeVar("T")
+
+MAX_ROUNDS = 5
+"""So many runs in a row that someone else cancels right after their start are an error."""
+
 # Long enough that a run which is only created to be found does not begin before its cancel.
 _DELAY_OF_A_LOOKUP = "1h"
-_UNANSWERED = (TransportError, ServerError, UnexpectedAnswerError)  # the server may have done it
-# How long the ids of a batch's runs are waited for, in seconds; then the request is repeated, unless the
-# server has not answered: a second request would start once more what has failed meanwhile.
+# How long the ids of a batch's runs are waited for, in seconds; then the request is repeated.
 _TIME_FOR_IDS = 10.0
 # Between two checks for them, in seconds: each pause is longer than the one before.
 _FIRST_PAUSE, _PAUSE_FACTOR, _LONGEST_PAUSE = 0.1, 1.5, 1.0
 # So often a request is sent whose runs do not become known.
 _TRIES = 3
-# Before the first request is sent again, as it failed in a way that may pass, in seconds.
-_PAUSE_AFTER_FAILURE = 0.5
 _UNKNOWN_CALL = (404, 405)
 
 
-# A single run
-
-
-def send_one(client: TriggerDevClient, request: TaskRequest) -> TriggeredRun:
-    """Start a run; an error says whether one may exist."""
-    with saying_what_may_exist("run", "start", has_key=request.key is not None):
-        return client.call(_call(request))
-
-
-def _call(request: TaskRequest, **further: Any) -> Call[TriggeredRun]:
-    options = {**request.options, **further}
-    return trigger_task(
-        request.task_identifier, payload=_payload(request), options=options, trace=request.trace
-    )
-
-
-def _payload(request: TaskRequest) -> Any:
-    return NO_PAYLOAD if request.payload is None else request.payload
-
-
-def replay(client: TriggerDevClient, run_id: str) -> str:
-    """Start a run again, and return the id of the new one; an error says whether it may exist."""
-    with saying_what_may_exist("run", "start", has_key=False):
-        return client.call(replay_run(run_id))
+def may_have_arrived(error: TriggerDevError) -> bool:
+    """Return whether the server may have done what was requested."""
+    if isinstance(error, TransportError):
+        return error.was_sent
+    return isinstance(error, (ServerError, UnexpectedAnswerError))
 
 
 @contextmanager
@@ -82,13 +65,13 @@ def saying_what_may_exist(what: str, verb: str, *, has_key: bool) -> Iterator[No
     """Let the error of a request that may have made something say so."""
     try:
         yield
-    except _UNANSWERED as error:
-        if has_key and _may_have_arrived(error):
+    except TriggerDevError as error:
+        if may_have_arrived(error) and has_key:
             error.reword(
                 f"{error}. A {what} may exist: a retry, or another request with its idempotency key, gets "
                 f"that {what} and {verb}s no other one"
             )
-        elif _may_have_arrived(error):
+        elif may_have_arrived(error):
             error.may_have_effect = True
             error.reword(
                 f"{error}. The request is not repeated, as it has no idempotency key, and a {what} may "
@@ -97,8 +80,144 @@ def saying_what_may_exist(what: str, verb: str, *, has_key: bool) -> Iterator[No
         raise
 
 
-def _may_have_arrived(error: TriggerDevError) -> bool:
-    return error.was_sent if isinstance(error, TransportError) else True
+# What one request starts
+
+
+@dataclass(slots=True, eq=False)
+class Sending:
+    """A request that starts some items. A thread changes it, and others read it without a lock."""
+
+    requests: Mapping[int, TaskRequest]
+    """By the indexes of the items, in ascending order."""
+    may_exist: bool = False
+    """Whether the server may have started runs for it."""
+    run_ids: tuple[str, ...] | None = None
+    """Of the items, in their order, once they are known."""
+    error: BaseException | None = None
+    """What it ended with in place of the ids."""
+    is_done: bool = False
+    """Whether nothing more of it is to come."""
+    begun_at: float = field(default_factory=time.monotonic)
+    """Before it was sent; where it is for a single item, before it was sent last. By the monotonic clock."""
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether it may have started runs whose ids are not known."""
+        return self.may_exist and self.run_ids is None
+
+    @property
+    def keys(self) -> list[str | None]:
+        """The idempotency keys of the items."""
+        return [request.key for request in self.requests.values()]
+
+    def call(self, client: TriggerDevClient, sleep: Callable[[float], None], call: Call[T]) -> T:
+        """Make a call that starts the items; what ``sleep`` raises ends it before anything more is sent."""
+        count, may_exist = 0, self.may_exist
+
+        def wait(seconds: float) -> None:
+            nonlocal count
+            sleep(seconds)
+            if not seconds:  # which comes right before a request
+                count, self.may_exist = count + 1, True
+                if len(self.requests) == 1:  # else the answer says that the run was there
+                    self.begun_at = time.monotonic()
+
+        try:
+            return client.call(call, sleep=wait)
+        except TriggerDevError as error:
+            if count <= 1 and not may_have_arrived(error):  # else it says nothing of those before
+                self.may_exist = may_exist
+            raise
+
+    def __str__(self) -> str:
+        first, last = min(self.requests), max(self.requests)
+        return f"item {first}" if first == last else f"items {first} to {last}"
+
+
+def divide(requests: Mapping[int, TaskRequest]) -> Iterator[dict[int, TaskRequest]]:
+    """Divide items, by their indexes, so that each part fits into one request, or is a single item."""
+    part: dict[int, TaskRequest] = {}
+    total = 0
+    for index, request in requests.items():
+        size = len(encode_json(_item(request))) + 1  # and a comma
+        if part and (len(part) == MAX_ITEMS_AT_ONCE or total + size > MAX_BATCH_SIZE):
+            yield part
+            part, total = {}, 0
+        part[index] = request
+        total += size
+    if part:
+        yield part
+
+
+def _item(request: TaskRequest) -> Any:
+    return batch_item(request.task_identifier, payload=_payload(request), options=request.options)
+
+
+def _payload(request: TaskRequest) -> Any:
+    return NO_PAYLOAD if request.payload is None else request.payload
+
+
+# A single run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Started:
+    """A run to wait for."""
+
+    run_id: str
+    run: Run | None = None
+    """As it was found, None for a new one."""
+
+
+def start_run(
+    client: TriggerDevClient,
+    request: TaskRequest,
+    *,
+    log: Log,
+    sleep: Callable[[float], None] = time.sleep,
+    sending: Sending | None = None,
+) -> Started:
+    """
+    Start a run; where its idempotency key has one already, return that.
+
+    A canceled run keeps its key (measured): it is released once the run's worker can be assumed to have
+    stopped, and a new run starts; one that has completed in spite of its cancel is returned. ``sending`` has
+    each run's id as soon as it is known. An error says whether a run may exist.
+    """
+    sending = sending or Sending({0: request})
+    doubtful_id, replaced = None, None
+    for _ in range(MAX_ROUNDS):
+        sending.run_ids = None
+        with saying_what_may_exist("run", "start", has_key=request.key is not None):
+            triggered = sending.call(client, sleep, _call(request))
+        sending.run_ids = (triggered.id,)
+        if not triggered.is_cached:
+            if replaced:
+                log.info("Run %s is %s: a new one is started in its place", replaced.id, replaced.status)
+            return Started(run_id=triggered.id)
+        if triggered.id != doubtful_id:
+            run = client.call(retrieve_run(triggered.id))
+            if run.is_canceled:
+                run = wait_until_terminated(client, {run.id: run}, log=log, sleep=sleep)[run.id]
+            if not run.is_final or run.is_success:
+                log_taken_up(run, log)
+                return Started(run_id=run.id, run=run)
+            sleep(0)  # a task that was stopped meanwhile, and so canceled this run, starts no other one
+            if run.idempotency_key is None:
+                # Someone else may just have released the key, and another run has it: it is sent again.
+                doubtful_id = run.id
+                continue
+        replaced = run
+        client.call(reset_idempotency_key(str(request.key), task_identifier=request.task_identifier))
+    raise TriggerDevError(
+        f"Trigger.dev task {request.task_identifier!r}: {MAX_ROUNDS} runs in a row were canceled right "
+        "after their start: find out who cancels them"
+    )
+
+
+def log_taken_up(run: Run, log: Log) -> None:
+    """Log that an earlier try, or someone with the same key, has started a run."""
+    log.info("Run %s was started before and is %s: no new one is started", run.id, run.status)
 
 
 def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Deadline) -> str:
@@ -111,135 +230,35 @@ def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Dea
     return client.call(_call(request, delay=_DELAY_OF_A_LOOKUP), deadline=deadline).id
 
 
-# The items of a batch
+def _call(request: TaskRequest, **further: Any) -> Call[TriggeredRun]:
+    if request.replay_of is not None:
+        call = replay_run(request.replay_of)
+        return Call(
+            request=call.request,
+            read=lambda response: TriggeredRun(id=call.read(response), is_cached=False),
+        )
+    options = {**request.options, **further}
+    return trigger_task(
+        request.task_identifier, payload=_payload(request), options=options, trace=request.trace
+    )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """The items that one request starts."""
-
-    indexes: tuple[int, ...]
-    """In ascending order."""
-    requests: tuple[TaskRequest, ...]
-    is_alone: bool = False
-    """Whether it is one item that does not go into a batch."""
-
-    @property
-    def items(self) -> list[Any]:
-        """The items as JSON."""
-        return list(map(_item, self.requests))
-
-    def alone(self) -> list[Part]:
-        """Return its items, each for a request of its own."""
-        return [
-            Part(indexes=(index,), requests=(request,), is_alone=True)
-            for index, request in zip(self.indexes, self.requests, strict=True)
-        ]
-
-    def __str__(self) -> str:
-        first, last = self.indexes[0], self.indexes[-1]
-        return f"item {first}" if first == last else f"items {first} to {last}"
+# Several
 
 
-def divide(requests: Mapping[int, TaskRequest]) -> Iterator[Part]:
-    """Divide items, by their indexes, so that each part fits into one request."""
-    indexes: list[int] = []
-    total = 0
-    for index, request in requests.items():
-        size = len(encode_json(_item(request))) + 1  # and a comma
-        if indexes and (len(indexes) == MAX_ITEMS_AT_ONCE or total + size > MAX_BATCH_SIZE):
-            yield _part(indexes, requests)
-            indexes, total = [], 0
-        if size > MAX_BATCH_SIZE:
-            yield _part([index], requests, is_alone=True)
-            continue
-        indexes.append(index)
-        total += size
-    if indexes:
-        yield _part(indexes, requests)
-
-
-def _part(indexes: Sequence[int], requests: Mapping[int, TaskRequest], *, is_alone: bool = False) -> Part:
-    made = tuple(requests[index] for index in indexes)
-    return Part(indexes=tuple(indexes), requests=made, is_alone=is_alone)
-
-
-def _item(request: TaskRequest) -> Any:
-    return batch_item(request.task_identifier, payload=_payload(request), options=request.options)
-
-
-def _now() -> float:
-    return time.monotonic()
-
-
-@dataclass(slots=True, eq=False)
-class Sending:
-    """A request that starts some items. A thread changes it, and others read it without a lock."""
-
-    part: Part
-    was_sent: bool = False
-    """Whether the server may have received it."""
-    was_repeated: bool = False
-    """Whether it was sent more than once: a rejection says nothing of those before."""
-    was_accepted: bool = False
-    """Whether it has answered so; what is requested afterwards may fail."""
-    run_ids: tuple[str, ...] | None = None
-    """Of the items, in their order, once they are known."""
-    is_unknown: bool = False
-    """Whether the server does not know the call."""
-    error: BaseException | None = None
-    """What it ended with in place of the ids."""
-    is_done: bool = False
-    """Whether nothing more of it is to come."""
-    begun_at: float = field(default_factory=_now)
-    """By the monotonic clock."""
-
-    @property
-    def is_unanswered(self) -> bool:
-        """Whether it may have started runs whose ids are not known."""
-        is_response = isinstance(self.error, ResponseError) and not isinstance(self.error, _UNANSWERED)
-        if is_response and not (self.was_accepted or self.was_repeated):
-            return False  # it was rejected
-        return self.was_sent and self.run_ids is None and not self.is_unknown
-
-    def know(self, run_id: str | None) -> None:
-        """Take in the id of its only run; None while it is not known which run it is."""
-        self.run_ids = (run_id,) if run_id else None
-
-    def sleep(self, guard: Stoppable) -> Callable[[float], None]:
-        """Return what waits for a call of this request, and ends it once the task was stopped."""
-
-        def wait(seconds: float) -> None:
-            guard.sleep(seconds)
-            if not seconds:  # which comes right before a request
-                self.was_repeated, self.was_sent = self.was_sent, True
-
-        return wait
-
-
-def send_batch(sending: Sending, client: TriggerDevClient, guard: Stoppable, *, is_first: bool) -> None:
-    """
-    Start the items by a batch; once the task was stopped, nothing is sent but requests for ids.
-
-    ``is_first``: it is not known yet whether the server knows the call.
-    """
-    trace = sending.part.requests[0].trace  # all items are of one task
-    call, sleep = trigger_batch(sending.part.items, trace=trace), sending.sleep(guard)
+def send_batch(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float], None]) -> None:
+    """Start the items by a batch; once the task was stopped, nothing is sent but requests for ids."""
+    requests = list(sending.requests.values())
+    call = trigger_batch(list(map(_item, requests)), trace=requests[0].trace)  # all items are of one task
     for _ in range(_TRIES):
         try:
-            batch_id = client.call(call, patience=0.0 if is_first else None, sleep=sleep)
-        except TriggerDevError as error:
-            if is_first and isinstance(error, ResponseError) and error.status in _UNKNOWN_CALL:
-                sending.is_unknown = True
-                return
-            if not (is_first and error.retryable):
-                raise
-            is_first = False
-            guard.sleep(_PAUSE_AFTER_FAILURE)
-            continue
-        is_first = False
-        sending.was_accepted = True
-        if run_ids := _ids_of(batch_id, client, guard, count=len(sending.part.indexes)):
+            batch_id = sending.call(client, sleep, call)
+        except ResponseError as error:
+            if error.status in _UNKNOWN_CALL:
+                how = "update it, or start each run by a RunTriggerTaskOperator, which can be mapped"
+                error.reword(f"{str(error).rstrip('.')}. The server may be too old to have batches: {how}")
+            raise
+        if run_ids := _ids_of(batch_id, client, count=len(requests)):
             sending.run_ids = run_ids
             return
     raise TriggerDevError(
@@ -249,48 +268,18 @@ def send_batch(sending: Sending, client: TriggerDevClient, guard: Stoppable, *, 
     )
 
 
-def _ids_of(
-    batch_id: str, client: TriggerDevClient, guard: Stoppable, *, count: int
-) -> tuple[str, ...] | None:
-    """Return None where the server does not show all in time."""
+def _ids_of(batch_id: str, client: TriggerDevClient, *, count: int) -> tuple[str, ...] | None:
+    """Return None where the server answers, but does not show all in time."""
     call = replace(retrieve_batch(batch_id), timeout=_TIME_FOR_IDS / 2)
-    begun_at, pause = time.monotonic(), _FIRST_PAUSE
-
-    def wait_for_turn(seconds: float) -> None:
-        # Waiting for the rate limit says nothing of the ids; but a stop leaves no time for it.
-        nonlocal begun_at
-        if not guard.is_stopped:
-            begun_at += seconds
-        elif time.monotonic() >= begun_at + _TIME_FOR_IDS:
-            raise StoppedError
-        time.sleep(seconds)
-
-    while True:
-        batch = _check(call, client, wait_for_turn)
-        if isinstance(batch, Batch) and len(batch.run_ids) == count:
-            return batch.run_ids
-        longest = _TIME_FOR_IDS
-        if not isinstance(batch, Batch) and not guard.is_stopped:
-            longest = max(longest, client.exchange.retry_for)
-        left = begun_at + longest - time.monotonic()
-        if left <= 0:
-            break
-        time.sleep(min(pause, left))
-        pause = min(pause * _PAUSE_FACTOR, _LONGEST_PAUSE)
-    if isinstance(batch, Batch):
-        return None
-    text = f"the server accepted them, but did not show the ids of their runs ({batch_id}): {batch}"
-    raise TriggerDevError(text, retryable=True)
-
-
-def _check(
-    call: Call[Batch], client: TriggerDevClient, sleep: Callable[[float], None]
-) -> Batch | TriggerDevError:
-    """Return a batch, or an error that may pass."""
-    try:
-        return client.call(call, patience=0.0, sleep=sleep)
-    except TriggerDevError as error:
-        # A replica may not show it yet: 404 (measured).
-        if error.retryable or isinstance(error, NotFoundError):
-            return error
-        raise
+    waited, pause = 0.0, _FIRST_PAUSE
+    while waited < _TIME_FOR_IDS:
+        try:
+            batch = client.call(call, sleep=time.sleep)
+        except NotFoundError:  # a replica may not show it yet (measured)
+            pass
+        else:
+            if len(batch.run_ids) == count:
+                return batch.run_ids
+        time.sleep(pause)
+        waited, pause = waited + pause, min(pause * _PAUSE_FACTOR, _LONGEST_PAUSE)
+    return None

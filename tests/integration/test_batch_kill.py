@@ -18,29 +18,29 @@ def sent(server, path):
 
 
 def before_the_ids(server):
-    server.delay_next(1, 0.5, path="/api/v2/batches/")
-    return lambda: sent(server, "/api/v2/batches/")
+    server.delay_next(4, 0.5, path="/api/v2/batches/")
+    return lambda: len(sent(server, "/api/v2/batches/")) == 4
 
 
-def in_the_first_request(server):
-    server.delay_next(1, 0.5, path="/tasks/batch")
-    return lambda: bool(server.runs)
+def in_the_first_requests(server):
+    server.delay_next(4, 0.5, path="/tasks/batch")
+    return lambda: len(server.runs) == 80
 
 
-def in_a_request_that_is_never_answered(server):
-    server.hang_next(1, path="/tasks/batch", after_handling=True)
-    return lambda: bool(server.runs)
+def in_requests_that_are_never_answered(server):
+    server.hang_next(4, path="/tasks/batch", after_handling=True)
+    return lambda: len(server.runs) == 80
 
 
-def in_four_requests(server):
+def after_one_of_four_requests(server):
     server.delay_next(1, 0, path="/api/v2/batches/")
     server.delay_next(None, 2, path="/api/v2/batches/")
     return lambda: len(server.runs) == 100
 
 
-def in_a_pause_before_the_request_is_repeated(server):
-    server.fail_next(2, status=503, headers={"retry-after": "3"}, after_handling=True, path="/tasks/batch")
-    return lambda: len(server.requests) >= 2
+def in_a_pause_before_the_requests_are_repeated(server):
+    server.fail_next(4, status=503, headers={"retry-after": "3"}, after_handling=True, path="/tasks/batch")
+    return lambda: len(server.runs) == 80
 
 
 def while_they_are_waited_for(server):
@@ -49,10 +49,10 @@ def while_they_are_waited_for(server):
 
 PHASES = [
     before_the_ids,
-    in_the_first_request,
-    in_a_request_that_is_never_answered,
-    in_four_requests,
-    in_a_pause_before_the_request_is_repeated,
+    in_the_first_requests,
+    in_requests_that_are_never_answered,
+    after_one_of_four_requests,
+    in_a_pause_before_the_requests_are_repeated,
     while_they_are_waited_for,
 ]
 

@@ -30,7 +30,7 @@ from airflow_provider_trigger.api.runs import list_newest_runs
 from airflow_provider_trigger.hooks import run_arguments
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.run import starts, wait
+from airflow_provider_trigger.run import sending, wait
 from airflow_provider_trigger.testing import TriggerDevServer
 
 KEY = "tr_prod_marker_of_the_test"
@@ -57,7 +57,7 @@ def hook(
     """A hook that goes by the test's clock."""
     monkeypatch.setattr("airflow_provider_trigger.run.drive.time", clock)
     monkeypatch.setattr(run_arguments, "time", clock)
-    monkeypatch.setattr(starts, "start_run", partial(starts.start_run, sleep=clock.sleep))
+    monkeypatch.setattr(sending, "start_run", partial(sending.start_run, sleep=clock.sleep))
     monkeypatch.setattr(wait, "wait_for_runs", partial(wait.wait_for_runs, now=clock.time))
     made: TriggerDevHook = connect_as(password=server.secret_key)
     return made

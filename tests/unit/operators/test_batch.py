@@ -330,5 +330,5 @@ def test_where_the_start_fails_the_runs_of_an_earlier_try_are_canceled(connectio
     endless.fail_next(1, 400, path="/api/v1/runs?", method="GET")  # so that they are not replaced before
     endless.fail_next(1, 422, path="/tasks/batch")
     with pytest.raises(TriggerRunNotStartedError, match="422"):
-        operator(payloads=[3]).execute(retried())
+        operator(payloads=[3, 4]).execute(retried())
     assert [run.status for run in endless.runs.values()] == ["CANCELED"] * 2

@@ -192,6 +192,7 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
     given: dict[str, Any] = {"poll_interval": 7, "pending_version_timeout": 60, "cancel_on_kill": False}
     connection_to(server, "mine", retry_for=2)
     arguments, _ = defer(operator(deferrable=True, trigger_dev_conn_id="mine", **given))
+    [tag] = [tag for tag in run_of().tags if tag.startswith("airflow_task:")]
     url = f"{server.url}/runs/{run_of().id}"
     assert arguments == {
         "trigger_dev_conn_id": "mine",
@@ -207,7 +208,7 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
             "cancels_others": False,
             "logs_progress": False,
             "logs_end": False,
-            "tag": "",
+            "tag": tag,
             "names_completed": True,
         },
         "try_number": 1,

@@ -60,8 +60,8 @@ def guard(make_guard) -> Guard:
 @pytest.fixture
 def virtual_time(clock, monkeypatch: pytest.MonkeyPatch):
     """Let the modules that sleep themselves go by the clock, and return it."""
-    for module in ("drive", "earlier"):
-        monkeypatch.setattr(f"airflow_provider_trigger.run.{module}.time", clock)
+    monkeypatch.setattr("airflow_provider_trigger.run.drive.time", clock)
+    monkeypatch.setattr("airflow_provider_trigger.run.starts.time", PatientClock(clock))
     return clock
 
 

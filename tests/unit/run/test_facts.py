@@ -69,10 +69,6 @@ def test_numbers_are_what_the_server_names_or_none(make_run, shown, seconds: Any
     assert (facts["compute_seconds"], facts["cost_in_cents"]) == (seconds, cents)
 
 
-def test_a_run_that_never_started_has_no_attempts(make_run) -> None:
-    assert facts_of(make_run("EXPIRED", attemptCount=0))["attempts"] == 0
-
-
 @pytest.mark.parametrize(
     ("error", "name", "code", "message"),
     [

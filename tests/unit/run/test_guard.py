@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from waiting import until
 
-from airflow_provider_trigger.api.errors import ServerError, TransportError
+from airflow_provider_trigger.api.errors import ServerError, TransportError, TriggerDevError
 from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.report.ends import log_stop as log_stop_of
 from airflow_provider_trigger.run import guard as guard_module
 from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.guard import Guard
+from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.sending import Sending, divide
-from airflow_provider_trigger.run.starts import start_run
+from airflow_provider_trigger.run.starts import Starts
 
 TAG = "airflow_task:start"
 CANCEL, BULK, LIST = "/cancel", "POST /api/v1/bulk-actions", "GET /api/v1/runs"
@@ -50,7 +51,7 @@ def sending_of(request_for) -> Callable[..., Sending]:
 
     def make(first: int, count: int, **fields: Any) -> Sending:
         [part] = divide({index: request_for(f"k{index}", index) for index in range(first, first + count)})
-        return Sending(part=part, **{"was_sent": True, "is_done": True} | fields)
+        return Sending(part, **{"may_exist": True, "is_done": True} | fields)
 
     return make
 
@@ -69,34 +70,6 @@ def test_an_error_cancels_the_runs_and_lets_nothing_more_be_sent(
     assert [(run.status, run.cancel_requests) for run in runs] == [("CANCELED", 1)] * count
     assert sorted(log.leveled) == sorted(("info", f"Canceled run {run.id}") for run in runs)
     assert guard.is_stopped
-
-
-def test_its_threads_and_its_client_end_with_it(make_guard, client, monkeypatch: pytest.MonkeyPatch) -> None:
-    closed: list[bool] = []
-    monkeypatch.setattr(client, "close", lambda: closed.append(True))
-    with make_guard():
-        pass
-    fail(make_guard(), ValueError())
-    assert closed == [True, True]
-    names = "trigger-dev-guard"
-    until(lambda: not any(one.name.startswith(names) for one in threading.enumerate()), "its threads end")
-
-
-def test_a_page_in_the_place_of_an_answer_passes(server, guard: Guard, network, answer) -> None:
-    [run] = add(server, guard)
-    network.fault(CANCEL, answer(404, b"<html>down for maintenance"), times=3)
-    fail(guard, ValueError())
-    assert run.status == "CANCELED"
-
-
-def test_an_error_of_any_kind_keeps_the_first_one(guard: Guard, log, monkeypatch: pytest.MonkeyPatch) -> None:
-    def call(*_: Any, **__: Any) -> None:
-        raise RuntimeError("a bug in X.")
-
-    monkeypatch.setattr(guard_module, "cancel_all", call)
-    guard.know("run_1")
-    fail(guard, TimeLimitError())
-    assert log.of("error") == [f"Run run_1 may still be running: cancel failed: a bug in X{TO_DO}"]
 
 
 # A signal
@@ -153,12 +126,13 @@ def test_before_its_first_request_a_stop_says_which_runs_it_cancels(
         assert (text in said[0]) == bool(unanswered)
 
 
-@pytest.mark.parametrize("may_cancel_by_tag", [True, False])
-@pytest.mark.parametrize(("status", "is_listed"), [(202, False), (403, False), (403, True)])
-def test_while_starts_are_unanswered_a_stop_cancels_by_the_tag_and_then_those_that_are_known(
-    status: int,
-    is_listed: bool,
-    may_cancel_by_tag: bool,
+@pytest.mark.parametrize(
+    ("bulk", "listed"),
+    [(202, "all"), (202, "lagging"), (202, "others"), (202, "down"), (403, "all"), (403, "down")],
+)
+def test_while_starts_are_unanswered_a_stop_cancels_by_the_tag_what_is_known_to_be_its_own(
+    bulk: int,
+    listed: str,
     server,
     guard: Guard,
     network,
@@ -166,28 +140,30 @@ def test_while_starts_are_unanswered_a_stop_cancels_by_the_tag_and_then_those_th
     sending_of,
     log,
 ) -> None:
-    server.bulk_rate = None
+    server.bulk_rate, server.list_lag = None, 60.0 if listed == "lagging" else 0.0
     known = [server.add_run("EXECUTING", tags=[TAG]) for _ in range(20)]
     lost = add_tagged(server, *(f"k{index}" for index in range(20, 100)))
-    other = server.add_run("EXECUTING", tags=[f"{TAG}:other"])
-    if status == 403:
+    others = [server.add_run("EXECUTING", tags=[f"{TAG}:other"])]
+    if listed == "others":
+        others += [server.add_run("EXECUTING", tags=[TAG]), *add_tagged(server, "another Airflow's")]
+    if bulk == 403:
         network.fault(BULK, answer(403, {"error": "Unauthorized"}), times=1000)
-    if not is_listed:
+    if listed == "down":
         network.fault(LIST, answer(403, {"error": "Unauthorized"}), times=1000)
     guard.run_ids = [*(run.id for run in known), *[None] * 80]
-    guard.tag, guard.bulk_tag = TAG, TAG if may_cancel_by_tag else None
+    guard.tag = TAG
     guard.sendings += [sending_of(first, 20, is_done=False) for first in range(20, 100, 20)]
     guard.stop()
-    by_tag = may_cancel_by_tag and status == 202
     assert {run.status for run in known} == {"CANCELED"}
-    assert {run.status for run in lost} == {"CANCELED" if by_tag or is_listed else "EXECUTING"}
-    assert other.status == "EXECUTING"
-    if may_cancel_by_tag:
-        assert network.requests[0] == BULK
-    if status == 202:  # once more for those that were too new
-        assert len(network.sent(BULK)) == 2 * may_cancel_by_tag
+    assert {run.status for run in lost} == {"EXECUTING" if listed == "down" else "CANCELED"}
+    assert {run.status for run in others} == {"EXECUTING"}
     fail(guard, StoppedError())
-    assert bool(log.of("error")) == (not is_listed)
+    assert bool(log.of("error")) == (listed == "down")
+    if listed == "lagging":
+        of_starts = [
+            line for line in log.of("warning") if "the start of 80 runs, and bulk action bulk_" in line
+        ]
+        assert of_starts == log.of("warning") != []
 
 
 @pytest.mark.parametrize("count", [2, 25])
@@ -203,26 +179,6 @@ def test_what_was_canceled_is_not_canceled_again_and_what_failed_is(
     assert {run.status for run in runs} == {"CANCELED"}
     fail(guard, StoppedError())
     assert {run.cancel_requests for run in runs} == {1}
-
-
-def test_a_signal_during_the_cancel_after_an_error_has_its_own_threads_and_its_own_time(
-    server, guard: Guard, network, log, passing_time, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    [run] = add(server, guard)
-    hangs, sleep, signals = threading.Event(), passing_time.sleep, list[bool]()
-    network.before = lambda sent: len(network.requests) > 1 or hangs.wait(10)
-
-    def interrupt(seconds: float) -> None:
-        if network.requests and not signals:
-            signals.append(True)
-            guard.stop()
-            hangs.set()
-        sleep(seconds)
-
-    monkeypatch.setattr(passing_time, "sleep", interrupt)
-    fail(guard, ValueError())
-    assert run.status == "CANCELED"
-    assert log.lines[1:] == [f"Canceled run {run.id}"]
 
 
 @pytest.mark.parametrize("is_killed", [True, False])
@@ -245,32 +201,6 @@ def test_a_cancel_that_fails_again_and_again_ends_in_time(
     network.fault("/runs", answer(503, {"error": "No"}), times=1000)
     (guard.stop if is_killed else guard.cancel)()
     assert limit / 2 < clock.now - 1000 <= limit + 1
-
-
-def test_what_takes_longer_than_the_time_is_named(
-    server, make_guard, log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    guard, goes_on = make_guard(time_limit=0.1), threading.Event()
-    [run] = add(server, guard)
-    monkeypatch.setattr(guard_module, "cancel_all", lambda *_, **__: goes_on.wait(10))
-    with guard:
-        guard.stop()
-    goes_on.set()
-    why = "cancel failed: there was no time left"
-    assert log.of("error") == [f"Run {run.id} may still be running: {why}{TO_DO}"]
-
-
-@pytest.mark.parametrize("status", [200, 502])
-def test_after_a_signal_each_of_a_few_is_checked_once(
-    server, guard: Guard, network, log, answer, status: int
-) -> None:
-    [run] = add(server, guard)
-    network.fault("GET", answer(status, {"id": run.id, "status": "EXECUTING"}))
-    with guard:
-        guard.stop()
-    [_, said] = log.lines
-    assert said.startswith(f"Run {run.id} may still be running: ")
-    assert (run.cancel_requests, len(network.sent("GET"))) == (1, 1)
 
 
 @pytest.mark.parametrize("knows_bulk", [True, False])
@@ -317,26 +247,44 @@ def test_in_a_signal_handler_no_key_is_fetched_but_one_that_is_known_is_used(
 # While the answer to a single start has not come
 
 
-def test_a_run_that_starts_in_spite_of_a_stop_is_canceled_as_well(
-    server, guard: Guard, client, network, log, request_for
+def test_a_run_that_starts_in_spite_of_a_stop_is_found_by_its_key_and_canceled(
+    server, guard: Guard, client, network, log, request_for, lost
 ) -> None:
     server.on_task("resize", after=None)
-    server.add_run("QUEUED", task_identifier="resize", idempotency_key="k0").cancel()
-    guard.request = request_for()
+    guard.run_ids, guard.tag = [None], TAG
+    network.fault("/trigger", lost, arrives=True)
 
-    def stop(sent: str) -> None:  # as a signal does, while the key is reset
-        if sent.endswith("/reset") and not guard.is_stopped:
-            guard.stop()
-
-    def work() -> None:
-        with guard:
-            start_run(client, request_for(), log=log, sleep=guard.sleep, on_id=guard.know)
-            guard.raise_if_stopped()
+    def stop(sent: str) -> None:  # as a signal does, before the answer comes
+        if sent.endswith("/trigger") and not guard.is_stopped:
+            threading.Thread(target=guard.stop).start()
+            until(lambda: guard.is_stopped, "it is stopped")
 
     network.before = stop
-    with pytest.raises(StoppedError):
-        work()
-    assert {run.status for run in server.runs.values()} == {"CANCELED"}
+    with pytest.raises(StoppedError), guard:
+        Starts(client, guard, log=log, on_ids=lambda: None).start({0: request_for()})
+    assert [run.status for run in server.runs.values()] == ["CANCELED"]
+    assert not network.sent(BULK)
+
+
+@pytest.mark.parametrize("replayed", [True, False])
+def test_a_stop_before_the_answer_to_a_start_without_a_key_says_that_a_run_may_exist(
+    replayed: bool, server, guard: Guard, client, log, request_for, network
+) -> None:
+    request = TaskRequest(replay_of=server.add_run("COMPLETED").id) if replayed else request_for(None)
+    guard.run_ids, hangs = [None], threading.Event()
+
+    def stop(sent: str) -> None:
+        if not guard.is_stopped:
+            threading.Thread(target=guard.stop).start()
+            hangs.wait(10)
+
+    network.before = stop
+    with pytest.raises(TriggerDevError, match="a run may exist") as raised, guard:
+        Starts(client, guard, log=log, on_ids=lambda: None).start({0: request})
+    hangs.set()
+    assert raised.value.may_have_effect
+    what = "which may be running: look for it in the dashboard"
+    assert set(log.of("error")) == {f"The server has not answered the start of 1 run, {what}"}
 
 
 # Requests of a batch in flight
@@ -393,18 +341,6 @@ def test_those_of_an_earlier_try_that_were_not_taken_up_yet_are_found_as_well(
     assert line.startswith("The server has not answered the start of 3 runs, which may be running")
 
 
-@pytest.mark.parametrize("has_items", [True, False])
-def test_they_are_looked_for_unless_each_item_has_its_run(
-    server, guard: Guard, network, has_items: bool
-) -> None:
-    [gone] = add_tagged(server, "k0")
-    guard.tag, guard.is_earlier = TAG, {"k0"}.__contains__
-    if has_items:
-        add(server, guard)
-    fail(guard, StoppedError())
-    assert (gone.status == "EXECUTING", not network.sent(LIST)) == (has_items, has_items)
-
-
 def test_where_those_of_an_earlier_try_cannot_be_searched_the_log_says_so(
     guard: Guard, network, answer, log
 ) -> None:
@@ -440,6 +376,6 @@ def test_where_they_cannot_be_found_the_log_says_so(
 
 
 def test_a_request_that_was_not_sent_is_none_the_worse(guard: Guard, network, log, sending_of) -> None:
-    guard.sendings.append(sending_of(0, 3, was_sent=False, error=StoppedError()))
+    guard.sendings.append(sending_of(0, 3, may_exist=False, error=StoppedError()))
     fail(guard, StoppedError())
     assert (network.requests, log.lines) == ([], [])

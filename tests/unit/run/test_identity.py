@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -50,14 +50,6 @@ def test_each_item_of_a_batch_has_a_key_of_its_own() -> None:
     assert made.item_of(of_item(7)) == cleared.item_of(of_item(7)) == "-".join(of_item(7).split("-")[-2:])
     for no_item in (None, str(made), str(key_of(instance("crop"))), "mine"):
         assert made.item_of(no_item) is None
-
-
-def test_a_task_instance_has_one_key_in_all_of_its_retries() -> None:
-    assert key() == key(try_number=2) == key(try_number=3)
-    assert key(retries=3, try_number=2) == key(retries=9, try_number=3) == key(), "also with more of them"
-    assert re.fullmatch(r"airflow-([0-9a-f]{24}-){3}2-0", key())
-    there = START.astimezone(timezone(timedelta(hours=9)))
-    assert str(key_of(instance(start_date=there))) == key(), "the same moment in another zone"
 
 
 @pytest.mark.parametrize(
@@ -114,17 +106,6 @@ def test_a_dag_test_in_another_process_differs_also_with_the_same_dates(
     monkeypatch.setattr(identity, "_PROCESS", "another")
     assert dag_run(is_test=True).hash != first
     assert dag_run().hash == real
-
-
-def test_a_dag_test_that_is_repeated_in_one_process_differs_by_its_number() -> None:
-    tested = instance(is_test=True)
-    first, second = (key_of(tested, test_number=number) for number in (1, 2))
-    assert str(first) != str(second)
-    assert all(tested.has_started(str(made)) for made in (first, second))
-    assert second.shows_clear_since(str(first))  # a run that the first one has left is canceled
-    # Clears and repetitions do not run together either.
-    repeated = key_of(tested, max_tries=1, retries=0, test_number=2)
-    assert str(repeated) != str(key_of(tested, max_tries=12, retries=11))
 
 
 @pytest.mark.parametrize("foreign", [None, "", "order-17", "airflow", "airflow-", f"airflow-{'0' * 24}-x-1"])

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from waiting import until
 
 from airflow_provider_trigger.api import responses
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
-from airflow_provider_trigger.api.runs import check_run, retrieve_run
+from airflow_provider_trigger.api.runs import retrieve_run
 from airflow_provider_trigger.run.output import (
-    Outputs,
     OutputTooLargeError,
     fetch_outputs,
     output_of,
@@ -81,16 +78,6 @@ def test_such_a_one_is_a_reference_and_without_a_size_too_large_for_all(
     assert fetch(small, too_large, max_size=10**9) == [reference(small, 3), reference(too_large, None)]
 
 
-def test_what_is_stored_is_not_read_above_the_limit(add, fetch, network, answer) -> None:
-    network.fault("/packets/", answer(200, b'{"json":[]}', {"content-length": "3000009"}), times=2)
-    first, second = add({"text": "é" * 200_000}), add({"text": "é" * 200_000})
-    assert fetch(first, second) == [reference(first, 3_000_000), reference(second, 3_000_000)]
-
-
-def test_an_output_is_never_read_from_an_answer_without_contents(add, client, log) -> None:
-    assert output_of(client.call(check_run(add())), client, log=log) == "abc"
-
-
 def test_an_object_store_that_rejects_the_url_is_an_error(add, fetch, network, answer) -> None:
     network.fault("/packets/", answer(403, b"<Error/>"), times=1000)
     with pytest.raises(ResponseError, match="the object store rejected the URL of the output"):
@@ -153,28 +140,3 @@ def test_an_older_answer_is_not_a_run_without_output(add, fetch, network, answer
     run_id = add()
     network.fault("GET", answer(200, {"id": run_id, "status": "EXECUTING"}), times=2)
     assert (fetch(run_id), len(network.requests)) == (["abc"], 3)
-
-
-def test_outputs_are_counted_although_an_earlier_one_has_not_come_and_then_not_kept_in_memory(
-    add, client, log, network
-) -> None:
-    first, second, third = add(), add(["the output of the second run"]), add()
-    outputs = Outputs(max_size=35)
-
-    def is_output(one: Any) -> bool:
-        # What other lists hold may not stand a comparison with a text.
-        is_text = type(one) is list and len(one) == 1 and all(type(item) is str for item in one)
-        return is_text and one == ["the output of the second run"]
-
-    def copies() -> int:
-        return sum(map(is_output, gc.get_objects()))
-
-    def hold_back(sent: str) -> None:
-        if third in sent:
-            until(lambda: copies() == 2, "the output of the second run is kept")
-        if first in sent:
-            until(lambda: outputs.are_too_large and copies() == 1, "only the server has it")
-
-    network.before = hold_back
-    outputs.fetch([first, second, third], client, log=log)
-    assert outputs.for_xcom([first], log=log) == [reference(first, 5)]

@@ -2,22 +2,21 @@ from __future__ import annotations
 
 import json
 import math
-import re
-import time
 from datetime import UTC, date, datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.errors import ResponseError
-from airflow_provider_trigger.api.http import encode_json
-from airflow_provider_trigger.api.tasks import trigger_task
 from airflow_provider_trigger.rules import Circumstances, shown
-from airflow_provider_trigger.run.request import KEY_OPTIONS, OPTIONS, PAYLOAD, to_api
+from airflow_provider_trigger.run.request import (
+    KEY_OPTIONS,
+    OPTIONS,
+    PAYLOAD,
+    check_items,
+    read_items,
+    to_api,
+)
 
 NOW = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 AT_NOON = Circumstances(now=NOW)
@@ -41,14 +40,6 @@ def problem(name: str, value: Any, when: Circumstances = AT_NOON) -> str:
 
 
 # All options
-
-
-def test_options_are_sent_in_the_apis_spelling() -> None:
-    given = {"ttl": 1, "lock_to_version": "1", "max_attempts": 2, "max_duration": 5, "concurrency_key": "c"}
-    sent_as = {"ttl": 1, "lockToVersion": "1", "maxAttempts": 2, "maxDuration": 5, "concurrencyKey": "c"}
-    assert to_api(given) == sent_as
-    given = {"idempotency_key": "k", "idempotency_key_ttl": "1h"}
-    assert to_api(given) == {"idempotencyKey": "k", "idempotencyKeyTTL": "1h"}
 
 
 @pytest.mark.parametrize("name", [*OPTIONS, *KEY_OPTIONS])
@@ -172,44 +163,12 @@ def test_what_a_template_renders_to_that_finds_nothing_is_no_key(key: str) -> No
     assert problem("idempotency_key", key) == f"idempotency_key must not be {key!r}: {why}"
 
 
-def rejection(client: TriggerDevClient, **options: Any) -> str:
-    """Return why the local server rejects options; tests/contract compares it with the recorded answer."""
-    with pytest.raises(ResponseError) as raised:
-        client.call(trigger_task("resize", payload=1, options=options))
-    return str(raised.value)
-
-
-def test_the_machine_presets_are_those_of_the_server(client) -> None:
-    expected, _ = rejection(client, machine="huge").split(", received")
-    presets = re.findall(r"'([\w-]+)'", expected)
-    assert [sent("machine", preset) for preset in presets] == presets
-    assert problem("machine", "huge") == f"machine must be one of {', '.join(presets)}, not 'huge'"
-
-
 # Delay
-
-
-def test_the_time_zone_of_this_machine_changes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as in_tokyo:
-        in_tokyo.setenv("TZ", "Asia/Tokyo")
-        time.tzset()
-        offset = datetime(2027, 1, 1).astimezone().utcoffset()
-        found = [sent("delay", text) for text in ("2027-01-01T12:00", "2027-01-01T12:00+02:00")]
-    time.tzset()
-    assert offset == timedelta(hours=9)
-    assert found == ["2027-01-01T12:00:00.000Z", "2027-01-01T10:00:00.000Z"]
 
 
 def test_a_time_of_pendulum_is_one() -> None:
     pendulum = pytest.importorskip("pendulum")
     assert sent("delay", pendulum.datetime(2027, 1, 1, tz="Europe/Paris")) == "2026-12-31T23:00:00.000Z"
-
-
-def test_by_default_the_clock_decides_what_is_past() -> None:
-    now = datetime.now(UTC)
-    assert "delay" in to_api({"delay": now + timedelta(minutes=1)})
-    with pytest.raises(ValueError, match="in the future"):
-        to_api({"delay": now - timedelta(seconds=1)})
 
 
 # Tags
@@ -227,13 +186,6 @@ def test_a_run_has_up_to_ten_tags_and_those_of_ours_count() -> None:
     assert to_api({"tags": list("1234567")}, when) == {"tags": list("1234567")}
     why = "a run has up to 10, and 3 are the provider's"
     assert problem("tags", list("12345678"), when) == f"tags must be 7 tags or fewer, not 8: {why}"
-
-
-def test_tags_that_are_not_known_yet_count_but_are_not_checked() -> None:
-    when = Circumstances(skip=lambda value: isinstance(value, str) and "{{" in value)
-    to_api({"tags": ["{{ a,b }}", "c"]}, when)
-    assert problem("tags", ["{{ a }}", "b,c"], when).startswith("tags[1] must be")
-    assert problem("tags", ["{{ a }}", *"1234567890"], when) == "tags must be 10 tags or fewer, not 11"
 
 
 # Metadata and payload
@@ -271,31 +223,78 @@ def test_a_payload_that_contains_itself_is_an_error() -> None:
         assert problem("payload", payload) == what
 
 
-def test_parts_of_a_payload_that_are_not_known_yet_are_not_checked() -> None:
-    class Later:
-        pass
+# The items of a batch
 
-    when = Circumstances(skip=lambda value: isinstance(value, Later))
-    for payload in (Later(), {"a": [Later(), 1]}):
-        PAYLOAD("payload", payload, when)
-    assert problem("payload", {"a": [Later(), {1}]}, when).startswith("payload must be JSON")
+WHEN = Circumstances(tags_of_ours=3)
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
-    lambda values: (
-        st.lists(values, max_size=3) | st.dictionaries(st.text() | st.integers(), values, max_size=3)
-    ),
-    max_leaves=5,
+def is_text_of_a_template(value: object) -> bool:
+    return isinstance(value, str) and "{{" in value
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("payloads", []),
+        ("payloads", (None, 1, "a", {"a": [1]})),
+        ("items", [{}, {"payload": 1}, {"options": {}}, {"payload": 1, "options": None}]),
+    ],
 )
+def test_any_json_is_a_payload_and_an_item_has_one_or_options_or_both(name: str, given: Any) -> None:
+    check_items(name, given, WHEN)
 
 
-@given(st.sampled_from([*OPTIONS, *KEY_OPTIONS]), VALUES | st.timedeltas() | st.datetimes())
-def test_any_value_is_sent_as_json_or_is_an_error_that_names_the_option(name: str, value) -> None:
-    text = name
-    try:
-        encode_json(to_api({name: value}, AT_NOON))
-    except ValueError as error:
-        text = str(error)
-    assert text.startswith(name)
-    assert len(text) < 300
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [(None, "None"), ("a", "a str"), ({"a": 1}, "a dict"), (7, "a int"), (iter([]), "a list")],
+)
+def test_what_is_no_list_is_an_error(given: Any, kind: str) -> None:
+    with pytest.raises(ValueError, match=f"payloads must be a list with one entry for each run, not {kind}"):
+        check_items("payloads", given, WHEN)
+
+
+def test_what_is_not_known_yet_is_not_checked() -> None:
+    parsed = Circumstances(skip=is_text_of_a_template)
+    check_items("payloads", "{{ x }}", parsed)
+    unknown = ["{{ x }}", {"payload": "{{ x }}"}, {"options": "{{ x }}"}, {"options": {"ttl": "{{ x }}"}}]
+    check_items("items", unknown, parsed)
+    with pytest.raises(ValueError, match="tags must be 7 tags or fewer"):
+        check_items("items", [{"options": {"tags": ["{{ x }}"] + [f"t{n}" for n in range(7)]}}], WHEN)
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        (7, "items[0] must be a dict of 'payload' and 'options', such as "),
+        (7, "goes into payloads, not a int"),
+        ({"payload": 1, "tags": []}, "goes into payloads, not one with ['payload', 'tags']"),
+        ({"payload": {1}}, "items[0]['payload'] must be JSON: "),
+        ({"options": []}, "items[0]['options'] must be a dict, not a list"),
+        ({"options": {"payload": 1}}, "items[0]['options'] has no option 'payload'; the options are queue, "),
+        ({"options": {"idempotency_key": "k"}}, "items[0]['options'] has no option 'idempotency_key'"),
+        ({"options": {"ttl": "soon"}}, "items[0]['options']: ttl must be a duration above 0"),
+    ],
+)
+def test_an_item_must_be_a_payload_and_options(item: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match="items") as raised:
+        check_items("items", [item], WHEN)
+    assert reason in str(raised.value)
+    assert str(raised.value).startswith("items[0]")
+
+
+def test_one_error_names_all_invalid_items() -> None:
+    with pytest.raises(ValueError, match="payloads") as raised:
+        check_items("payloads", [{1} if number % 2 else number for number in range(40)], WHEN)
+    text = str(raised.value)
+    assert text.startswith("20 of 40 payloads are invalid: payloads[1] must be JSON: ")
+    assert "; payloads[19] must be JSON" in text
+    assert text.endswith("; and those with the index 21, 23, 25, 27, 29, 31, 33, 35, 37, 39")
+
+
+def test_an_items_options_take_the_place_of_those_of_all() -> None:
+    items = [{"payload": 1, "options": {"tags": ["b"], "queue": None}}, {"options": None}]
+    shared = {"queue": "q", "tags": ["a"]}
+    assert list(read_items("items", items, shared, WHEN)) == [
+        (1, {"tags": ["b"]}),
+        (None, {"queue": {"name": "q"}, "tags": ["a"]}),
+    ]

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from fake_clock import Clock
 
-from airflow_provider_trigger.api.errors import ServerError, UnexpectedAnswerError
+from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.run.search import RunFilter, Search
 from airflow_provider_trigger.testing import TriggerDevServer
@@ -72,15 +72,6 @@ def test_runs_are_found_that_are_alive(server, find, network, clock, listing) ->
     assert len(network.requests) == 1
 
 
-def test_runs_belong_by_the_keys_that_the_list_shows(server, find, network) -> None:
-    run = add(server)
-    replayed = server.replay(run)
-    replayed.stay()
-    search = find(TAGGED)
-    assert ([one.id for one in search.ours], search.others) == ([run.id], [replayed.id])
-    assert len(network.requests) == 1
-
-
 # How the list is read
 
 
@@ -92,26 +83,6 @@ def test_all_pages_are_read_also_behind_an_empty_one(server, find, network, cloc
         run.status = "COMPLETED"
     assert [run.id for run in find().ours] == [run.id for run in reversed(runs[:100])]
     assert len(network.sent(LIST)) == 3
-
-
-def fail_from_the_second_page_on(network, answer) -> None:
-    def fail(_: str) -> None:
-        if len(network.sent(LIST)) == 2:
-            network.fault(LIST, answer(500, {"error": "no database"}), times=1000)
-
-    network.before = fail
-
-
-def test_a_list_that_fails_is_told_with_what_it_has_shown_before_and_not_read_again(
-    server, make, clock, network, answer
-) -> None:
-    runs = add_in_turn(server, clock, 150)
-    fail_from_the_second_page_on(network, answer)
-    search, pauses = make(), list[float]()
-    search.run(pauses=(0.0, 1.0), sleep=pauses.append)
-    assert [run.id for run in search.ours] == [run.id for run in reversed(runs[50:])]
-    assert isinstance(search.error, ServerError)
-    assert pauses == [0.0]
 
 
 @pytest.fixture
