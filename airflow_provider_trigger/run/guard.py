@@ -165,7 +165,9 @@ class Guard:
     def collect_ids(self, deadline: Deadline | None = None) -> list[Sending]:
         """Wait a while for the requests in flight, and take in their ids; return those without an answer."""
         share = (deadline or self._deadline()).before(_SHARE_OF_ANSWERS, now=time.monotonic())
-        _wait_until(lambda: all(one.is_done or one.run_ids for one in self.sendings), share)
+        # A single run is found by its key at once, where no retry finds it.
+        awaited = [one for one in self.sendings if not (self._is_cut_off and one.is_found_by_key)]
+        _wait_until(lambda: all(one.is_done or one.run_ids for one in awaited), share)
         for sending in self.sendings:
             self.take_ids(sending)
         return self._unanswered
@@ -280,7 +282,7 @@ class Guard:
         """Find the runs of single items by their keys; not after an error, as a retry finds them."""
         share = deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic())
         for sending in unanswered if self._is_cut_off else ():
-            if len(sending.requests) == 1 and None not in sending.keys:
+            if sending.is_found_by_key:
                 [request] = sending.requests.values()
                 with suppress(TriggerDevError):  # it stays unanswered, which is logged
                     sending.run_ids = (find_by_key(self._client, request, deadline=share),)

@@ -110,6 +110,11 @@ class Sending:
         """The idempotency keys of the items."""
         return [request.key for request in self.requests.values()]
 
+    @property
+    def is_found_by_key(self) -> bool:
+        """Whether another request with its key shows its run, which is its only one."""
+        return len(self.requests) == 1 and None not in self.keys
+
     def call(self, client: TriggerDevClient, sleep: Callable[[float], None], call: Call[T]) -> T:
         """Make a call that starts the items; what ``sleep`` raises ends it before anything more is sent."""
         count, may_exist = 0, self.may_exist
@@ -269,17 +274,21 @@ def send_batch(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[f
 
 
 def _ids_of(batch_id: str, client: TriggerDevClient, *, count: int) -> tuple[str, ...] | None:
-    """Return None where the server answers, but does not show all in time."""
+    """Return None where the server shows the batch, but not all of them in time."""
     call = replace(retrieve_batch(batch_id), timeout=_TIME_FOR_IDS / 2)
     waited, pause = 0.0, _FIRST_PAUSE
-    while waited < _TIME_FOR_IDS:
+    while True:
         try:
             batch = client.call(call, sleep=time.sleep)
-        except NotFoundError:  # a replica may not show it yet (measured)
-            pass
+        except TriggerDevError as error:
+            # A replica may not show it yet: 404 (measured).
+            may_pass = error.retryable or isinstance(error, NotFoundError)
+            if not may_pass or waited >= _TIME_FOR_IDS:
+                raise
         else:
             if len(batch.run_ids) == count:
                 return batch.run_ids
+            if waited >= _TIME_FOR_IDS:
+                return None
         time.sleep(pause)
         waited, pause = waited + pause, min(pause * _PAUSE_FACTOR, _LONGEST_PAUSE)
-    return None

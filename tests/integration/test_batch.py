@@ -23,7 +23,7 @@ def test_outputs_come_in_the_order_of_the_items(deferrable, count, server, run_t
     server.on_task("resize", output=double)
     ended = run_try(batch(payloads=list(range(count)), deferrable=deferrable, poll_interval=None))
     assert (ended.error, ended.output) == (None, [2 * number for number in range(count)])
-    assert len(posts()) == -(-count // 20)
+    assert len(posts()) == (0 if count == 1 else -(-count // 20))  # a single one needs no batch
     ids = ended.pushed["run_id"]
     assert [server.runs[run_id].payload for run_id in ids] == list(range(count))
     assert ended.pushed["run_url"].endswith(f"/runs/{ids[0]}")
