@@ -86,14 +86,14 @@ def test_a_request_that_is_rejected_cancels_what_a_slow_server_starts_beside_it(
     connect(timeout=4, retry_for=60)
     server.on_task("endless", after=None)
     server.list_lag = 1.0
-    server.delay_next(1, 1.5, path="/api/v2/batches/")  # until the faults are set
+    server.delay_next(4, 1.5, path="/api/v2/batches/")  # until the faults are set
 
     def reject_one():
         server.fail_next(1, 400, path="/tasks/batch")
         server.delay_next(None, 2, path="/tasks/batch", after_handling=False)
 
     meanwhile(lambda: server.runs, reject_one)
-    ended = run_try(batch("endless", payloads=list(range(100))))
+    ended = run_try(batch("endless", payloads=list(range(160))))
     assert "answered 400" in str(ended.error)
     assert len(server.runs) >= 20  # on a busy machine the rejection comes before the others are sent
     assert set(statuses(server)) == {"CANCELED"}
