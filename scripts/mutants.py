@@ -45,7 +45,6 @@ MUTATED = tuple(
         "cancel/search",
         "durations",
         "run/identity",
-        "run/status_watch",
         "sources/run_ids",
     )
 )

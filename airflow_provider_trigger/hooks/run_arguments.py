@@ -14,7 +14,7 @@ from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.rules import checked, checked_given, duration, naming, number, optional
 from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
 from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
-from airflow_provider_trigger.run.wait_settings import WaitSettings
+from airflow_provider_trigger.run.waited import WaitSettings
 from airflow_provider_trigger.sources.search_terms import BATCH_ID, SELECTING, Selection, terms
 
 if TYPE_CHECKING:

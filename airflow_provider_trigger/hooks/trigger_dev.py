@@ -183,14 +183,13 @@ class TriggerDevHook(BaseHook):
         """
         from airflow_provider_trigger.hooks.run_arguments import wait_settings
         from airflow_provider_trigger.report.ends import why_no_output, why_not_completed
-        from airflow_provider_trigger.run.drive import drive
-        from airflow_provider_trigger.run.wait import wait_for_runs
         from airflow_provider_trigger.run.waited import WaitEnd
+        from airflow_provider_trigger.run.watch import wait_for_runs
 
         durations = {"poll_interval": poll_interval, "pending_version_timeout": pending_version_timeout}
         settings = wait_settings(run_id, self.settings, timeout=timeout, **durations)
         with self.client(has_worked=True) as client:
-            waited = drive(wait_for_runs([run_id], settings, log=self.log), client)[run_id]
+            waited = wait_for_runs([run_id], settings, client, log=self.log)[run_id]
             if reason := why_no_output(waited, run_url=settings.run_url):
                 raise TriggerDevError(reason)
             if waited.end is WaitEnd.FINAL and waited.run:

@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.operators.conclusion import RunEnd
     from airflow_provider_trigger.run.guard import Guard
-    from airflow_provider_trigger.run.wait_settings import WaitSettings
-    from airflow_provider_trigger.run.waited import Waited
+    from airflow_provider_trigger.run.waited import Waited, WaitSettings
 
 RULES = {
     "trigger_dev_conn_id": rules.connection_id,
@@ -151,7 +150,7 @@ class RunsOperator(TakesArguments, BaseOperator):
     def execute(self, context: Context) -> Any:
         """Start what the class says, and wait for it."""
         from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
-        from airflow_provider_trigger.run.drive import StoppedError
+        from airflow_provider_trigger.run.stop import StoppedError
 
         begun_at = time.time()
         self.run_url = None
@@ -187,7 +186,7 @@ class RunsOperator(TakesArguments, BaseOperator):
 
     def _start_all(self, work: Work, guard: Guard) -> Mapping[str, Run]:
         from airflow_provider_trigger.api.errors import TriggerDevError
-        from airflow_provider_trigger.run.drive import StoppedError
+        from airflow_provider_trigger.run.stop import StoppedError
 
         push = partial(self._push, work, guard)
         try:
@@ -218,7 +217,7 @@ class RunsOperator(TakesArguments, BaseOperator):
     def _wait_settings(
         self, hook: TriggerDevHook, begun_at: float, *, age: float, tag: str | None
     ) -> WaitSettings:
-        from airflow_provider_trigger.run.wait_settings import WaitSettings
+        from airflow_provider_trigger.run.waited import WaitSettings
 
         limits = [] if self.timeout is None else [time.time() - age + self.timeout]
         if self.deferrable and self._execution_timeout is not None:
@@ -238,9 +237,8 @@ class RunsOperator(TakesArguments, BaseOperator):
         self, seen: Mapping[str, Run], settings: WaitSettings, work: Work, guard: Guard
     ) -> dict[str, Waited]:
         """Defer, or wait in the worker, unless all have completed; return what became of each, by run id."""
-        from airflow_provider_trigger.run.drive import drive
-        from airflow_provider_trigger.run.wait import wait_for_runs
         from airflow_provider_trigger.run.waited import Waited, WaitEnd
+        from airflow_provider_trigger.run.watch import wait_for_runs
 
         ended = {one: Waited(end=WaitEnd.FINAL, run=run) for one, run in seen.items() if run.is_success}
         left = [one for one in guard.known_ids if one not in ended]
@@ -248,11 +246,13 @@ class RunsOperator(TakesArguments, BaseOperator):
             return ended
         if self.deferrable and can_resume(work.context, self):
             self._defer(guard.known_ids, settings, guard, work.context)
-        return ended | drive(
-            wait_for_runs(left, settings, log=self.log),
+        return ended | wait_for_runs(
+            left,
+            settings,
             work.client,
+            log=self.log,
             is_stopped=lambda: guard.is_stopped,
-            on_news=guard.note,
+            on_ended=guard.ended.add,
         )
 
     @property

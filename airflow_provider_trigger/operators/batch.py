@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.operators.conclusion import RunEnd
     from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.output import Outputs
-    from airflow_provider_trigger.run.wait_settings import WaitSettings
-    from airflow_provider_trigger.run.waited import Waited
+    from airflow_provider_trigger.run.waited import Waited, WaitSettings
 
 FailOn = Literal["any", "all", "never"] | int | str
 """A number of failed runs, at most all that there are, or a share of all runs, such as ``"10%"``."""

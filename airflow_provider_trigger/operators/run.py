@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.run.guard import Guard
-    from airflow_provider_trigger.run.wait_settings import WaitSettings
-    from airflow_provider_trigger.run.waited import Waited
+    from airflow_provider_trigger.run.waited import Waited, WaitSettings
 
 ASSET_EXTRA = "trigger_dev"
 """The key in the ``extra`` of an asset's event."""

@@ -13,7 +13,7 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.events import RunEvent, list_events
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.log import Level, Line, write
-from airflow_provider_trigger.run.drive import StoppedError, pause
+from airflow_provider_trigger.run.stop import StoppedError, pause
 from airflow_provider_trigger.run.waited import WaitEnd
 
 if TYPE_CHECKING:

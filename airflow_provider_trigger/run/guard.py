@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow_provider_trigger.api.bulk_actions import cancel_runs_in_bulk
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.limits import Deadline
-from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
 from airflow_provider_trigger.cancel.workers import Threads
 from airflow_provider_trigger.defaults import BULK_ACTION_NAME, BULK_FROM_AT_A_STOP
-from airflow_provider_trigger.run.drive import StoppedError, pause
 from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search
 from airflow_provider_trigger.run.sending import Sending, find_by_key
-from airflow_provider_trigger.run.waited import News
+from airflow_provider_trigger.run.stop import StoppedError, pause
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -177,10 +175,6 @@ class Guard:
         # Where a single run could not be started, the error says what a retry finds.
         may_find = self._is_cut_off or len(self.run_ids) > 1
         return [sending for sending in self.sendings if may_find and sending.is_unanswered]
-
-    def note(self, news: News) -> None:
-        """Take in from the news of a wait which runs have ended."""
-        self.ended.update(one for one, run in news.items() if isinstance(run, Run) and run.is_final)
 
     # While the task works
 

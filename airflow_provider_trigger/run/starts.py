@@ -22,7 +22,6 @@ from airflow_provider_trigger.run.checks import (
     query_many,
     wait_until_terminated,
 )
-from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.identity import RunKey
 from airflow_provider_trigger.run.request import TaskRequest
@@ -35,6 +34,7 @@ from airflow_provider_trigger.run.sending import (
     send_batch,
     start_run,
 )
+from airflow_provider_trigger.run.stop import StoppedError
 from airflow_provider_trigger.wording import counted, enumeration
 
 if TYPE_CHECKING:

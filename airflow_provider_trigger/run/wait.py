@@ -1,238 +1,309 @@
-"""
-Wait for runs, as a generator without I/O: what to check, what to cancel, and when to stop waiting.
-
-It yields the steps of :mod:`airflow_provider_trigger.run.waited`; a driver takes each one, and hands back
-what came of it. So a driver that blocks, and one on an event loop, share all there is to waiting.
-"""
+"""What is known of runs that are waited for, and what the wait of a task comes to. Without I/O."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from airflow_provider_trigger.api.errors import NotFoundError, NotSentError, TriggerDevError, is_rejection
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, call_of_others, is_answer, shows_an_outage
+from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, is_answer
 from airflow_provider_trigger.run.wait_log import WaitLog
-from airflow_provider_trigger.run.wait_settings import WaitSettings
-from airflow_provider_trigger.run.waited import Cancel, Check, News, Step, Steps, Waited, WaitEnd
+from airflow_provider_trigger.run.waited import Waited, WaitEnd, WaitSettings, check_interval
+
+# The query shows what was true so many seconds ago, with a margin.
+_QUERY_LAG = 3.0
+# A query that shows an end so many seconds late has lost it: 4.6 s was the longest (measured), with a margin.
+_LOST_AFTER = 10.0
+# A run that the query does not list, or whose check failed, is checked by itself after so many seconds.
+_MISSING_AFTER = 10.0
+
+Result = dict[str, Waited] | Exception
+"""What became of each run for which a wait has ended, or the error that has ended it."""
 
 
 @dataclass(slots=True, eq=False)
-class RunWait:
-    """What is known of one run that is waited for; times are in seconds since 1970."""
+class Watched:
+    """What is known of one run, for all waits. All times are in seconds by the watch's clock."""
 
     run_id: str
-    settings: WaitSettings
-    log: WaitLog
+    added_at: float
+    born_at: float
+    """When it was started, as far as that is known."""
+    waits: list[Wait] = field(default_factory=list)
     run: Run | None = None
     error: TriggerDevError | None = None
-    """Why the last check failed, None if it did not."""
+    """Why its last check failed, if nothing was seen since."""
+    failing_since: float = math.inf
+    """Infinite if its last check did not fail."""
     rejected_since: float = math.inf
     """Since when each check was answered with 401, 403 or 404; infinite if the last one was not."""
     answered_since: float = math.inf
     """Since when each check was answered, in whatever way, but not with the run."""
-    without_version_since: float | None = None
+    without_version_since: float = math.inf
+    checked_at: float = -math.inf
+    """When its last check by itself was sent that has ended."""
+    seen_at: float = -math.inf
+    """When the request was sent that has shown it last."""
+    listed_at: float = -math.inf
+    """When the last query was sent that has shown it."""
+    is_listed: bool = True
+    """Whether the last query has shown it, or the first one may."""
+    is_in_flight: bool = False
+    must_check: bool = False
+    """Whether a wait wants a check now."""
+    is_lost: bool = False
+    """Whether its checks are answered without it although the server works otherwise."""
 
-    def take(self, reply: Run | TriggerDevError, now: float) -> Waited | None:
-        """Take in a check; return what the wait came to, None while it continues; raise what ends all."""
-        if isinstance(reply, Run):
-            self.saw(reply, now)
-            return Waited(end=WaitEnd.FINAL, run=reply) if reply.is_final else None
-        self.error = reply
-        if isinstance(reply, NotSentError):
-            if not reply.retryable:
-                raise reply
-            self.rejected_since = math.inf  # an outage may begin and end with a rejection
-            return None
-        # A wrong key, or a run of another environment.
-        is_rejected = is_rejection(reply) or isinstance(reply, NotFoundError)
+    @property
+    def unchecked_since(self) -> float:
+        """Since when it was not checked by itself."""
+        return max(self.added_at, self.checked_at)
+
+    def is_unchecked(self, now: float) -> bool:
+        """Return whether it was not checked by itself for as long as is usual at its age."""
+        return now >= self.unchecked_since + check_interval(self.unchecked_since - self.born_at)
+
+    def is_broken(self, now: float) -> bool:
+        """Return whether its checks fail for so long that no check may ever show its end."""
+        return now - self.failing_since >= UNKNOWN_AFTER
+
+    def is_doubtful(self, now: float) -> bool:
+        """Return whether a wait ends if the server works otherwise."""
+        return any(wait.is_too_long(self.answered_since, now) for wait in self.waits)
+
+    def due(self, *, is_queried: bool) -> float:
+        """Return when it is checked by itself, although nothing else says so."""
+        if self.must_check:
+            return -math.inf
+        intervals = (wait.settings.poll_interval for wait in self.waits)
+        fixed = min((one for one in intervals if one is not None), default=math.inf)
+        at_interval = max(self.added_at, self.checked_at + fixed) if fixed < math.inf else math.inf
+        # A single fault does not cost a long interval.
+        is_failing = self.failing_since < math.inf
+        since = self.failing_since if is_failing else self.born_at
+        if is_queried:
+            if self.is_listed and not is_failing:
+                return at_interval
+            age = 0.0 if self.is_listed else self.unchecked_since - since
+            return min(at_interval, self.unchecked_since + max(_MISSING_AFTER, check_interval(age)))
+        last = max(self.seen_at, self.checked_at)
+        if fixed < math.inf or math.isinf(last):
+            return min(at_interval, self.added_at) if math.isinf(last) else at_interval
+        return last + check_interval(last - since)
+
+    def may_learn_from(self, run: Run, queried_at: float, now: float) -> bool:
+        """Return whether a query can show something newer than the last check."""
+        if run.is_final:
+            return True
+        if self.is_broken(now):
+            return False
+        is_later = queried_at - _QUERY_LAG >= self.checked_at
+        return self.run is None or (is_later and run.attempt_count >= self.run.attempt_count)
+
+    def has_lost_end(self, run: Run, now: float) -> bool:
+        """Return whether a query showed it as alive long after the end that a check of it shows now."""
+        ended_at = run.finished_at or run.updated_at
+        if not run.is_final or ended_at is None or run.seen_at is None:
+            return False
+        return (run.seen_at - ended_at).total_seconds() - (now - self.listed_at) >= _LOST_AFTER
+
+    def saw(self, run: Run, *, sent_at: float, now: float) -> bool:
+        """Take in how it was seen; return whether that is new."""
+        before = None if self.error else self.run
+        self.run, self.error, self.seen_at, self.is_lost = run, None, sent_at, False
+        self.rejected_since = self.answered_since = math.inf
+        self.born_at = min(self.born_at, now - run.age)
+        since = min(self.without_version_since, now)
+        self.without_version_since = since if run.waits_for_version else math.inf
+        return before is None or (before.status, before.attempt_count) != (run.status, run.attempt_count)
+
+    def failed(self, error: TriggerDevError, now: float) -> None:
+        """Take in that a check failed, and no query shows it."""
+        self.error = error
+        # An outage may begin and end with a rejection.
+        is_rejected = is_rejection(error) or isinstance(error, NotFoundError)
         self.rejected_since = min(self.rejected_since, now) if is_rejected else math.inf
-        self.answered_since = min(self.answered_since, now) if is_answer(reply) else math.inf
-        return self.rejected() if self.is_too_long(self.rejected_since, now) else None
+        if not isinstance(error, NotSentError):
+            self.answered_since = min(self.answered_since, now) if is_answer(error) else math.inf
 
-    def saw(self, run: Run, now: float) -> None:
-        """Take in how the run was seen."""
-        before, self.run = self.run, run
-        self.error, self.rejected_since, self.answered_since = None, math.inf, math.inf
-        if before is None or (run.status, run.attempt_count) != (before.status, before.attempt_count):
-            self.log.changed(run, now)
-        if not run.waits_for_version:
-            self.without_version_since = None
-        elif self.without_version_since is None:
-            self.without_version_since = now
+
+class Wait:
+    """
+    The wait of one task for its runs; a watch calls it, always in the same thread.
+
+    It ends when the wait for each run has ended, or for one without success by the settings: then the others
+    are missing. ``tell`` is called once, with its result; ``on_ended`` with each run that has ended.
+    """
+
+    def __init__(
+        self,
+        run_ids: Iterable[str],
+        settings: WaitSettings,
+        log: Log,
+        *,
+        tell: Callable[[Result], object],
+        on_ended: Callable[[str], object] = lambda run_id: None,
+    ) -> None:
+        self.run_ids: Sequence[str] = list(dict.fromkeys(run_ids))
+        self.settings = settings
+        self.is_over = False
+        self.due = -math.inf
+        """When it is to proceed, although nothing is new."""
+        self._tell, self._on_ended = tell, on_ended
+        self._log = WaitLog(log, settings, len(self.run_ids))
+        self._begun_at, self._deadline = -math.inf, math.inf
+        self._left: dict[str, Watched] = {}
+        self._shown: dict[str, tuple[str, int]] = {}
+        self._ended: dict[str, Waited] = {}
+        self._canceling: dict[str, WaitEnd] = {}  # and why
+        self._late: dict[str, CancelResult] = {}  # of those that had ended before their cancel
+        self._wanted: set[str] = set()  # checks that are under way
+        self._confirmed: set[str] = set()  # just checked, before they are no longer waited for
+        self._is_useless = False
+
+    def begin(self, runs: Mapping[str, Watched], *, now: float, wall: float) -> None:
+        """Begin with runs, of which something may be known; ``wall`` is in seconds since 1970."""
+        self._begun_at = now
+        if self.settings.deadline is not None:
+            self._deadline = now + self.settings.deadline - wall
+        self._log.begin(self.run_ids, now)
+        self._left = {run_id: runs[run_id] for run_id in self.run_ids}
+        for one in list(self._left.values()):
+            if one.run or one.error:
+                self.heard(one, now)
 
     def is_too_long(self, since: float, now: float) -> bool:
         """Return whether that is so for longer than the wait for a run lasts that no check shows."""
-        return now - since >= max(self.settings.patience, UNKNOWN_AFTER)
+        return now - max(since, self._begun_at) >= max(self.settings.patience, UNKNOWN_AFTER)
 
-    def rejected(self) -> Waited:
-        """Return what the wait has come to, as no check shows the run."""
-        return Waited(end=WaitEnd.REJECTED, run=self.run, error=str(self.error))
+    def heard(self, one: Watched, now: float, *, by_check: bool = False) -> None:
+        """Take in what is known of a run; ``by_check`` says that the check has ended that was wanted."""
+        run_id, run, error = one.run_id, one.run, one.error
+        if run_id not in self._left:
+            return
+        if by_check and run_id in self._wanted:
+            self._wanted.discard(run_id)
+            self._confirmed.add(run_id)
+        if error is None and run is not None:
+            self._saw(one, run, now)
+        elif isinstance(error, NotSentError) and not error.retryable:
+            self.end(error)
+        elif self.is_too_long(one.rejected_since, now) or (
+            one.is_lost and self.is_too_long(one.answered_since, now)
+        ):
+            self._close(one, WaitEnd.REJECTED, error=str(error))
+        late = self._late.get(run_id)
+        if late is not None and run_id in self._left and run_id in self._confirmed:
+            why = str(error) if error else f"its check shows it as {run and run.status}"
+            self._close(one, WaitEnd.FINAL, run=self._as_canceled(one, late, now), error=why)
 
-    def why_to_stop(self, now: float) -> WaitEnd | None:
-        """Return why the wait for the run ends although the run has not ended; None where it continues."""
-        if self.settings.deadline is not None and now >= self.settings.deadline:
-            return WaitEnd.TIMED_OUT
-        return WaitEnd.NO_VERSION if now >= self.version_due else None
+    def _saw(self, one: Watched, run: Run, now: float) -> None:
+        shown = (run.status, run.attempt_count)
+        if self._shown.get(run.id) != shown:
+            self._shown[run.id] = shown
+            self._log.changed(run, now)
+        if run.is_final:
+            end = self._canceling.get(one.run_id) if run.is_canceled else None
+            self._close(one, end or WaitEnd.FINAL, is_canceled=end is not None)
+
+    def _close(
+        self,
+        one: Watched,
+        end: WaitEnd,
+        *,
+        run: Run | None = None,
+        error: str = "",
+        is_canceled: bool = False,
+    ) -> None:
+        run = run or one.run
+        del self._left[one.run_id]
+        waited = Waited(end=end, run=run, error=error, is_canceled=is_canceled)
+        self._ended[one.run_id] = waited
+        self._is_useless = self._is_useless or not self.settings.counts_as_success(waited)
+        if run is not None and run.is_final:
+            self._on_ended(one.run_id)
+
+    def proceed(self, now: float) -> list[str]:
+        """Log the progress, and end what is over; return which runs are to be canceled."""
+        runs = {run_id: one.run for run_id, one in self._left.items()}
+        errors = {run_id: one.error for run_id, one in self._left.items() if one.error is not None}
+        self._log.note(runs, errors, self._ended, now)
+        ends = {one: end for one, end in self._limits(now).items() if self._is_sure(one, end)}
+        self._confirmed.clear()
+        is_canceled = self.settings.cancels or self._is_useless
+        if ends and is_canceled:
+            self._log.canceling(ends)
+            self._canceling |= ends
+        for run_id, end in ends.items() if not is_canceled else ():
+            one = self._left[run_id]
+            self._close(one, end, error=f"its last check failed: {one.error}" if one.error else "")
+        is_canceling = not self._left.keys().isdisjoint(self._canceling)
+        if not self._left or (self._is_useless and not is_canceling):
+            self.end({run_id: self._ended[run_id] for run_id in self.run_ids if run_id in self._ended})
+        # After a limit, what is canceled or checked once more is heard of.
+        versions = (one.without_version_since + self._version_limit for one in self._left.values())
+        limits = [at for at in (self._deadline, *versions) if at > now]
+        self.due = min(self._log.due, *limits) if limits else self._log.due
+        return list(ends) if is_canceled else []
 
     @property
-    def version_due(self) -> float:
-        """Until when the run may be without a version; infinite for no limit, or if it may have one."""
-        since, timeout = self.without_version_since, self.settings.pending_version_timeout
-        return math.inf if since is None or timeout is None or self.error is not None else since + timeout
+    def _version_limit(self) -> float:
+        limit = self.settings.pending_version_timeout
+        return math.inf if limit is None else limit
 
+    def _limits(self, now: float) -> dict[str, WaitEnd]:
+        """Return which runs are no longer waited for although they have not ended, and why."""
+        left = [run_id for run_id in self._left if run_id not in self._canceling]
+        if self._is_useless:
+            return dict.fromkeys(left, WaitEnd.NOT_NEEDED) if self.settings.cancels_others else {}
+        if now >= self._deadline:
+            return dict.fromkeys(left, WaitEnd.TIMED_OUT)
+        since = {one: self._left[one].without_version_since for one in left if not self._left[one].error}
+        return {one: WaitEnd.NO_VERSION for one, at in since.items() if now >= at + self._version_limit}
 
-# After an outage was seen, in seconds, before it is looked again whether only some runs are not shown.
-_OUTAGE_INTERVAL = 30.0
-
-
-def wait_for_runs(
-    run_ids: Sequence[str], settings: WaitSettings, *, log: Log, now: Callable[[], float] = time.time
-) -> Steps:
-    """
-    Return the steps of a wait; its result is what became of each run, by run id.
-
-    It ends when the wait for each run has ended, or for one without success by the settings: then the others
-    are missing. An error of a check does not end it, unless the server answers the checks without the run
-    for the settings' ``patience``, although it works otherwise. ``now`` is in seconds since 1970.
-    """
-    return _Wait(list(dict.fromkeys(run_ids)), settings, log, now).steps()
-
-
-class _Wait:
-    def __init__(
-        self, run_ids: list[str], settings: WaitSettings, log: Log, now: Callable[[], float]
-    ) -> None:
-        self._run_ids = run_ids
-        self._settings = settings
-        self._now = now
-        self._log = WaitLog(log, settings, len(run_ids), now=now())
-        self._open = {run_id: RunWait(run_id, settings, self._log) for run_id in run_ids}
-        self._ended: dict[str, Waited] = {}
-        self._is_useless = False
-        self._outage_until = -math.inf
-
-    def steps(self) -> Steps:
-        self._log.begin(self._run_ids)
-        while self._open and not self._is_useless:
-            check = self._check()
-            news = yield check
-            now = self._now()
-            for run_id, reply in news.items():
-                if (run := self._open.get(run_id)) and (waited := run.take(reply, now)):
-                    self._close(run_id, waited)
-            yield from self._end_unseen(news)
-            now = self._now()
-            self._log_progress(now)
-            stopping = self._confirmed(self._stopping(now), check)
-            if stopping and not self._is_useless:
-                yield from self._stop(stopping)
-        if self._open and self._settings.cancels_others:
-            yield from self._stop(dict.fromkeys(self._open, WaitEnd.NOT_NEEDED))
-        return {run_id: self._ended[run_id] for run_id in self._run_ids if run_id in self._ended}
-
-    def _check(self) -> Check:
-        deadline = math.inf if self._settings.deadline is None else self._settings.deadline
-        stopping = self._stopping(self._now())
-        if stopping and self._needs_check(stopping):
-            return Check(run_ids=tuple(stopping), is_fresh=True)
-        return Check(
-            run_ids=tuple(self._open),
-            until=min(deadline, self._log.progress_due, *(run.version_due for run in self._open.values())),
-            poll_interval=self._settings.poll_interval,
-        )
-
-    def _stopping(self, now: float) -> dict[str, WaitEnd]:
-        return {run_id: end for run_id, run in self._open.items() if (end := run.why_to_stop(now))}
-
-    def _needs_check(self, ends: Mapping[str, WaitEnd]) -> bool:
-        """Whether runs are checked once more before they are no longer waited for."""
+    def _is_sure(self, run_id: str, end: WaitEnd) -> bool:
+        """Return whether that is known by a check, where it is needed; else let the run be checked."""
         # The cancel of one that has ended changes nothing; of one that has a version by now, it does.
-        return not self._settings.cancels or WaitEnd.NO_VERSION in ends.values()
+        needs_check = end is WaitEnd.NO_VERSION or (end is WaitEnd.TIMED_OUT and not self.settings.cancels)
+        if not needs_check or run_id in self._confirmed:
+            return True
+        if run_id not in self._wanted:
+            self._want_check(run_id)
+        return False
 
-    def _confirmed(self, ends: dict[str, WaitEnd], check: Check) -> dict[str, WaitEnd]:
-        """Return those that were just checked, where that is needed."""
-        if not self._needs_check(ends):
-            return ends
-        # A query does not show that a run has a version since just now.
-        checked = set(check.run_ids if check.is_fresh else ())
-        return {run_id: end for run_id, end in ends.items() if run_id in checked}
+    def _want_check(self, run_id: str) -> None:
+        self._wanted.add(run_id)
+        self._left[run_id].must_check = True
 
-    def _close(self, run_id: str, waited: Waited) -> None:
-        del self._open[run_id]
-        self._ended[run_id] = waited
-        self._is_useless = self._is_useless or not self._settings.counts_as_success(waited)
-
-    def _end_unseen(self, news: News) -> Generator[Step, Any, None]:
-        """End the wait for runs whose checks have been answered for long, but not with the run: no outage."""
-        now = self._now()
-        failing = [self._open[one] for one in news if one in self._open]
-        unseen = {run.run_id: run for run in failing if run.is_too_long(run.answered_since, now)}
-        if not unseen or now < self._outage_until:
+    def take_cancel(self, run_id: str, result: CancelResult, now: float) -> None:
+        """Take in what became of a canceled run; of one that had ended, its result counts."""
+        if (one := self._left.get(run_id)) is None:
             return
-        error = next(iter(unseen.values())).error
-        assert error is not None
-        if shows_an_outage((yield call_of_others(error))):
-            self._outage_until = now + _OUTAGE_INTERVAL
-            return
-        # Once more, as an outage may have ended in between.
-        checked: News = yield Check(run_ids=tuple(unseen), is_fresh=True)
-        now = self._now()
-        for run_id, run in unseen.items():
-            waited = run.take(checked[run_id], now)
-            if waited is None and run.is_too_long(run.answered_since, now):
-                waited = run.rejected()
-            if waited and not self._is_useless:
-                self._close(run_id, waited)
+        if result.outcome is CancelOutcome.ALREADY_COMPLETED:
+            self._late[run_id] = result
+            self._want_check(run_id)
+        elif result.outcome is CancelOutcome.CANCELED:
+            run = self._as_canceled(one, result, now)
+            self._close(one, self._canceling[run_id], run=run, is_canceled=True)
+        else:
+            self._close(one, self._canceling[run_id], error=str(result.as_error()))
 
-    def _log_progress(self, now: float) -> None:
-        errors = {one: wait.error for one, wait in self._open.items() if wait.error is not None}
-        runs = {one: wait.run for one, wait in self._open.items()}
-        self._log.note(runs, errors, self._ended, now=now)
+    def _as_canceled(self, one: Watched, result: CancelResult, now: float) -> Run:
+        """Return a run, as last seen if it was, with the status that its cancel found."""
+        if one.run is not None:
+            run = replace(one.run, status=str(result.status))
+        else:
+            shown = {"id": one.run_id, "status": result.status, "taskIdentifier": result.task_identifier}
+            run = Run.from_answer(shown)
+        self._log.changed(run, now)
+        return run
 
-    def _stop(self, ends: dict[str, WaitEnd]) -> Generator[Step, Any, None]:
-        """Cancel runs that are no longer waited for, unless one ended just now after all."""
-        if not self._settings.cancels and WaitEnd.NOT_NEEDED not in ends.values():
-            for run_id, end in ends.items():
-                run = self._open[run_id]
-                error = f"its last check failed: {run.error}" if run.error else ""
-                self._close(run_id, Waited(end=end, run=run.run, error=error))
-            return
-        self._log.canceling(ends)
-        results: Mapping[str, CancelResult] = yield Cancel(run_ids=tuple(ends))
-        late = tuple(one for one in ends if results[one].outcome is CancelOutcome.ALREADY_COMPLETED)
-        checked: News = (yield Check(run_ids=late, is_fresh=True)) if late else {}
-        for run_id, end in ends.items():
-            self._close(run_id, self._after_cancel(end, results[run_id], checked.get(run_id)))
-
-    def _after_cancel(
-        self, end: WaitEnd, result: CancelResult, check: Run | TriggerDevError | None
-    ) -> Waited:
-        """Return what a wait came to that has canceled its run; of one that had ended, the result counts."""
-        wait = self._open[result.run_id]
-        if isinstance(check, Run) and check.is_final:
-            wait.saw(check, self._now())
-            is_late = not check.is_canceled
-            return Waited(end=WaitEnd.FINAL if is_late else end, run=check, is_canceled=not is_late)
-        if error := result.as_error():
-            return Waited(end=end, run=wait.run, error=str(error))
-        run = _as_canceled(wait.run, result)
-        wait.saw(run, self._now())
-        if result.outcome is CancelOutcome.CANCELED:
-            return Waited(end=end, run=run, is_canceled=True)
-        why = f"its check shows it as {check.status}" if isinstance(check, Run) else str(check)
-        return Waited(end=WaitEnd.FINAL, run=run, error=why)
-
-
-def _as_canceled(seen: Run | None, result: CancelResult) -> Run:
-    """Return a run, as last seen if it was, with the status that its cancel found."""
-    if seen is not None:
-        return replace(seen, status=str(result.status))
-    shown = {"id": result.run_id, "status": result.status, "taskIdentifier": result.task_identifier}
-    return Run.from_answer(shown)
+    def end(self, result: Result) -> None:
+        """End the wait, once."""
+        if not self.is_over:
+            self.is_over = True
+            self._tell(result)

@@ -1,4 +1,4 @@
-"""What a wait logs of its runs: each of a few, many together."""
+"""What a wait logs of its runs, each of a few, many together; and what is logged of work that fails."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.facts import missing_version, state_of
-from airflow_provider_trigger.run.wait_settings import WaitSettings
-from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import Waited, WaitEnd, WaitSettings
 from airflow_provider_trigger.wording import MAX_NAMED, counted, enumeration
 
 LOG_INTERVAL = 300.0
@@ -35,29 +34,33 @@ _WHY_CANCELED = {
 }
 
 
-_Runs = Mapping[str, Run | None]
-_Errors = Mapping[str, TriggerDevError]
-
-
 class WaitLog:
     """Log the progress of a wait; of many runs, those that end as they should are only counted."""
 
-    def __init__(self, log: Log, settings: WaitSettings, count: int, *, now: float) -> None:
+    def __init__(self, log: Log, settings: WaitSettings, count: int) -> None:
         self._log = log
         self._settings = settings
         self._logs_progress = settings.logs_progress and count > 1
         self._count = count
         self._names_each = count <= MAX_NAMED
-        self._begun_at = self._counted_at = self._logged_at = now
+        self._begun_at = self._counted_at = self._logged_at = math.inf
         self._failed: set[str] = set()  # since checks fail
         self._failing_since = self._warned_at = math.inf
         self._lack_version = False
 
     @property
-    def progress_due(self) -> float:
-        """When the next line on the progress is due, in seconds since 1970; infinite for none."""
+    def due(self) -> float:
+        """When the next line is due."""
         count_due = self._counted_at + _COUNT_INTERVAL if self._logs_progress else math.inf
-        return min(count_due, self._warned_at + _OUTAGE_INTERVAL)
+        return min(count_due, self._warned_at + _OUTAGE_INTERVAL, self._logged_at + LOG_INTERVAL)
+
+    def begin(self, run_ids: Sequence[str], now: float) -> None:
+        """Log which runs are waited for."""
+        self._begun_at = self._counted_at = self._logged_at = now
+        if len(run_ids) == 1:
+            self._log.info("Waiting for run %s %s", run_ids[0], self._settings.run_url)
+        else:
+            self._log.info("Waiting for %d runs", len(run_ids))
 
     def changed(self, run: Run, now: float) -> None:
         """Log that the status or the attempt of a run is new."""
@@ -83,13 +86,6 @@ class WaitLog:
         until = "" if limit is None else f". After {limit:g} s (pending_version_timeout) {then}"
         self._log.warning("%s: %s%s", who, why, until)
 
-    def begin(self, run_ids: Sequence[str]) -> None:
-        """Log which runs are waited for."""
-        if len(run_ids) == 1:
-            self._log.info("Waiting for run %s %s", run_ids[0], self._settings.run_url)
-        else:
-            self._log.info("Waiting for %d runs", len(run_ids))
-
     def canceling(self, ends: Mapping[str, WaitEnd]) -> None:
         """Log why runs are canceled."""
         if len(ends) <= MAX_NAMED:
@@ -99,55 +95,55 @@ class WaitLog:
         for end, count in Counter(ends.values()).items():
             self._log.warning("Canceling %d runs: %s", count, _WHY_CANCELED[end][1])
 
-    def note(self, runs: _Runs, errors: _Errors, ended: Mapping[str, Waited], *, now: float) -> None:
-        """
-        Log what is new, and now and then that nothing is.
-
-        ``runs`` have not ended, ``errors`` are theirs; ``ended`` has the others.
-        """
-        self._note_failures(errors, ended, now)
-        if self._logs_progress:
-            self._note_progress(runs, errors, ended, now)
+    def note(
+        self,
+        left: Mapping[str, Run | None],
+        errors: Mapping[str, TriggerDevError],
+        ended: Mapping[str, Waited],
+        now: float,
+    ) -> None:
+        """Log what is new, and now and then that nothing is; ``left`` have not ended, and have ``errors``."""
+        if errors or self._failed:
+            self._note_failures(errors, ended, now)
+        if self._logs_progress and not (left and now < self._counted_at + _COUNT_INTERVAL):
+            self._counted_at = now
+            if not errors:  # what was seen before is not said as if it was seen now
+                self._count_ends(left, ended)
         if not self._names_each:
-            seen = [run for run in runs.values() if run is not None]
-            self._note_versions([run for run in seen if run.waits_for_version])
-        if errors or not runs or now - self._logged_at < LOG_INTERVAL:
+            self._note_versions([run for run in left.values() if run and run.waits_for_version])
+        if now < self._logged_at + LOG_INTERVAL:
             return
         self._logged_at = now
-        if self._count > 1:
-            if not self._logs_progress:
-                self._log.info(NOT_ENDED_YET, len(runs), self._count)
-            return
-        for run_id, run in runs.items():
+        if self._count > 1 and not (errors or self._logs_progress):
+            self._log.info(NOT_ENDED_YET, len(left), self._count)
+        for run_id, run in left.items() if self._count == 1 and not errors else ():
             minutes = (now - self._begun_at) / 60
             self._log.info("Run %s is still %s after %.0f minutes", run_id, _status(run), minutes)
 
-    def _note_progress(self, left: _Runs, errors: _Errors, ended: Mapping[str, Waited], now: float) -> None:
-        if left and now < self._counted_at + _COUNT_INTERVAL:
-            return
-        self._counted_at = now
-        if errors:
-            return  # what was seen before is not said as if it was seen now
+    def _count_ends(self, left: Mapping[str, Run | None], ended: Mapping[str, Waited]) -> None:
         runs = [*(waited.run for waited in ended.values()), *left.values()]
         shown = ", ".join(f"{count} {status}" for status, count in Counter(map(_status, runs)).items())
         self._log.info("%d of %d runs have ended: %s", self._count - len(left), self._count, shown)
 
-    def _note_failures(self, errors: _Errors, ended: Mapping[str, Waited], now: float) -> None:
+    def _note_failures(
+        self, errors: Mapping[str, TriggerDevError], ended: Mapping[str, Waited], now: float
+    ) -> None:
+        last_error = list(errors.values())[-1] if errors else None
         first = next(iter(errors), None)
         who = f"run {first}" if self._count == 1 else f"{len(errors)} of {self._count} runs"
         if errors and not self._failed:
             self._failing_since = self._warned_at = now
             if self._count == 1:
-                self._log.warning(CHECK_FAILED, first, _last(errors))
+                self._log.warning(CHECK_FAILED, first, last_error)
             else:
                 named = f" ({enumeration(errors)})" if len(errors) <= MAX_NAMED else ""
                 text = "Status checks of %s failed%s; still waiting: %s"
-                self._log.warning(text, who, named, _last(errors))
+                self._log.warning(text, who, named, last_error)
         elif errors and now >= self._warned_at + _OUTAGE_INTERVAL:
             self._warned_at = now
             text = "Status checks of %s have failed for %.0f s; still waiting: %s"
-            self._log.warning(text, who, now - self._failing_since, _last(errors))
-        elif self._failed and not errors:
+            self._log.warning(text, who, now - self._failing_since, last_error)
+        elif not errors:
             if seen := [one for one in self._failed if one not in ended or not ended[one].error]:
                 who = f"Run {seen[0]}" if self._count == 1 else counted(len(seen), "run")
                 self._log.info("%s can be checked again after %.0f s", who, now - self._failing_since)
@@ -162,9 +158,34 @@ class WaitLog:
         self._lack_version = bool(waiting)
 
 
-def _last(errors: _Errors) -> TriggerDevError:
-    return list(errors.values())[-1]
-
-
 def _status(run: Run | None) -> str:
     return "not checked yet" if run is None else run.status
+
+
+class Outage:
+    """
+    Log that something fails, once a minute, and when it works again. Times are in seconds.
+
+    ``then`` says what it does once it works.
+    """
+
+    def __init__(self, what: str, log: Log, *, then: str = "continues where it was") -> None:
+        self.failures = 0
+        """In a row."""
+        self._what, self._log, self._then = what, log, then
+        self._since = self._logged_at = -math.inf
+
+    def failed(self, error: object, now: float) -> None:
+        """Take in a failure; a single one is not worth a line."""
+        self._since = now if not self.failures else self._since
+        self.failures += 1
+        if self.failures > 1 and now - self._logged_at >= _OUTAGE_INTERVAL:
+            self._logged_at = now
+            text = "%s for %.0f s now; it is tried again, and %s: %s"
+            self._log.warning(text, self._what, now - self._since, self._then, error)
+
+    def worked(self, now: float) -> None:
+        """Take in that it works."""
+        if self._logged_at >= self._since and self.failures:
+            self._log.info("%s: over after %.0f s", self._what, now - self._since)
+        self.failures = 0

@@ -144,7 +144,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
             self.log.info(NOT_ENDED_YET, left, len(run_ids))
 
     def _defer(self, run_ids: list[str], context: Context) -> None:
-        from airflow_provider_trigger.run.wait_settings import WaitSettings
+        from airflow_provider_trigger.run.waited import WaitSettings
         from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
 
         connection = self._hook().settings

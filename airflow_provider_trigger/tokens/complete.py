@@ -20,7 +20,7 @@ from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.tokens import WAITING, WaitpointToken, complete_token, retrieve_token
 from airflow_provider_trigger.cancel.outcome import ActionFor, no_action
 from airflow_provider_trigger.run.checks import CONCURRENCY
-from airflow_provider_trigger.run.drive import CHECK_INTERVAL, StoppedError, pause
+from airflow_provider_trigger.run.stop import CHECK_INTERVAL, StoppedError, pause
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

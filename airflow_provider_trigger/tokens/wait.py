@@ -22,7 +22,7 @@ from airflow_provider_trigger.api.tokens import WaitpointToken, retrieve_token
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
-from airflow_provider_trigger.run.wait_settings import check_interval
+from airflow_provider_trigger.run.waited import check_interval
 
 
 class TokenLostError(Exception):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +22,9 @@ from airflow_provider_trigger.api.responses import UNTRUSTED_DATE
 from airflow_provider_trigger.ends.position import EndFilter, Position
 from airflow_provider_trigger.ends.reader import Answer, Follower, next_poll
 from airflow_provider_trigger.hooks import fetching
-from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.wait_log import Outage
 from airflow_provider_trigger.triggers.background import in_thread, keep
-from airflow_provider_trigger.triggers.watch_clients import CHECKS_RESERVE
+from airflow_provider_trigger.triggers.watch import CHECKS_RESERVE
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
@@ -41,8 +40,6 @@ _PAUSES = (2.0, 5.0, 10.0)
 _PAUSE_AFTER_CRASH = 10.0
 # Between two looks at the connection.
 _CONNECTION_INTERVAL = 30.0
-# Between two lines about what still fails.
-_LOG_INTERVAL = 60.0
 
 _feeds: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Feed]] = WeakKeyDictionary()
 
@@ -68,33 +65,6 @@ def follow_ends(
         if not feed.followers:
             del feeds[settings]
             feed.close()
-
-
-class Outage:
-    """Log that something fails, once a minute, and when it works again; ``then`` says what it does then."""
-
-    def __init__(self, what: str, log: Log, *, then: str = "continues where it was") -> None:
-        self.failures = 0
-        """In a row."""
-        self._what, self._log, self._then = what, log, then
-        self._loop = asyncio.get_running_loop()
-        self._since = self._logged_at = -math.inf
-
-    def failed(self, error: object) -> None:
-        """Take in a failure; a single one is not worth a line."""
-        now = self._loop.time()
-        self._since = now if not self.failures else self._since
-        self.failures += 1
-        if self.failures > 1 and now - self._logged_at >= _LOG_INTERVAL:
-            self._logged_at = now
-            text = "%s for %.0f s now; it is tried again, and %s: %s"
-            self._log.warning(text, self._what, now - self._since, self._then, error)
-
-    def worked(self) -> None:
-        """Take in that it works."""
-        if self._logged_at >= self._since and self.failures:
-            self._log.info("%s: over after %.0f s", self._what, self._loop.time() - self._since)
-        self.failures = 0
 
 
 class Feed:
@@ -135,13 +105,13 @@ class Feed:
             try:
                 await self._read_page()
             except TriggerDevError as error:
-                self._outage.failed(error.with_traceback(None))
+                self._outage.failed(error.with_traceback(None), self._loop.time())
                 pause = _PAUSES[min(self._outage.failures, len(_PAUSES)) - 1]
             except Exception:  # an error of ours: no watcher may end because of it
                 log.exception("The ends of runs of connection %r could not be read", self._settings.conn_id)
                 pause = _PAUSE_AFTER_CRASH
             else:
-                self._outage.worked()
+                self._outage.worked(self._loop.time())
                 pause = begun + _PAUSES[0] - self._loop.time()
             self._wake()
 

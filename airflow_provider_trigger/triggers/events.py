@@ -91,7 +91,8 @@ class TriggerRunEventTrigger(BaseEventTrigger):
         from airflow_provider_trigger.hooks.diagnosis import safe_text
         from airflow_provider_trigger.hooks.fetching import fetch_shielded
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.triggers.ends import Outage, follow_ends
+        from airflow_provider_trigger.run.wait_log import Outage
+        from airflow_provider_trigger.triggers.ends import follow_ends
         from airflow_provider_trigger.triggers.positions import RETRY_PAUSE
 
         then = "continues where it was, or begins then if it is new"
@@ -118,7 +119,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                                 await feed.polled()
                                 continue
                             await positions.begin(follower.position)
-                            outage.worked()
+                            outage.worked(asyncio.get_running_loop().time())
                             if follower.is_empty:
                                 await feed.polled()
                             runs, position = follower.hand_over()
@@ -130,7 +131,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                             positions.passed(position, has_sent=bool(runs))
                 except Exception as error:
                     # Any error: Airflow's database and secrets backends raise what they like.
-                    outage.failed(safe_text(error))
+                    outage.failed(safe_text(error), asyncio.get_running_loop().time())
                 await asyncio.sleep(RETRY_PAUSE)
 
     def _positions(self, environment: Environment) -> Positions:

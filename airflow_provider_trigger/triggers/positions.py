@@ -12,7 +12,7 @@ from airflow_provider_trigger.ends.position import Position
 from airflow_provider_trigger.hooks.connection import Environment
 from airflow_provider_trigger.hooks.diagnosis import safe_text
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.triggers.ends import Outage
+from airflow_provider_trigger.run.wait_log import Outage
 
 RETRY_PAUSE = 5.0
 """After what failed, in seconds."""
@@ -122,7 +122,7 @@ class Positions:
                 before_last = last = None
                 await asyncio.sleep(RETRY_PAUSE)
             else:
-                self._outage.worked()
+                self._outage.worked(asyncio.get_running_loop().time())
                 before_last, last = last, position
                 await asyncio.sleep(_PASSED_ON_AFTER)
 
@@ -132,7 +132,8 @@ class Positions:
 
     def _failed(self, error: Exception) -> None:
         # Any error: storing goes through Airflow's supervisor, its API and its database.
-        self._outage.failed(f"{self._at_restart}: {safe_text(error)}")
+        now = asyncio.get_running_loop().time()
+        self._outage.failed(f"{self._at_restart}: {safe_text(error)}", now)
 
     @property
     def _at_restart(self) -> str:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.run.wait_settings import WaitSettings
-    from airflow_provider_trigger.run.waited import Waited
+    from airflow_provider_trigger.run.waited import Waited, WaitSettings
 
 T = TypeVar("T")
 
@@ -102,7 +101,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
 
     :param run_ids: the runs; more than 1,000 are stored compressed, as a text
     :param trigger_dev_conn_id: the connection
-    :param wait: how to wait, from :meth:`airflow_provider_trigger.run.wait_settings.WaitSettings.to_json`;
+    :param wait: how to wait, from :meth:`airflow_provider_trigger.run.waited.WaitSettings.to_json`;
         with ``cancels``, the runs are also canceled when their task is ended from outside
     :param try_number: the try of the task that waits, for the event; None if it is not known
     :param not_before: when it sends its event at the earliest, in seconds since 1970, but not later than 30 s
@@ -134,7 +133,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
 
     @property
     def _settings(self) -> WaitSettings:
-        from airflow_provider_trigger.run.wait_settings import WaitSettings
+        from airflow_provider_trigger.run.waited import WaitSettings
 
         return WaitSettings.from_json(self.wait)
 
@@ -147,7 +146,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
             ended = await self._held(self._ended(settings))
         except asyncio.CancelledError:
             if settings.cancels and not triggers_have_on_kill():
-                from airflow_provider_trigger.triggers.ended import cancel_if_ended
+                from airflow_provider_trigger.triggers.background import cancel_if_ended
 
                 cancel_if_ended(
                     lambda: is_still_deferred(self.task_instance, self.trigger_id, self.run_ids),
@@ -160,11 +159,11 @@ class TriggerDevRunTrigger(ResumingTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _ended(self, settings: WaitSettings) -> dict[str, Waited]:
-        from airflow_provider_trigger.run.wait import wait_for_runs
-        from airflow_provider_trigger.triggers.watch import drive
+        from airflow_provider_trigger.triggers.watch import wait_for_runs
 
-        steps = wait_for_runs(self.run_ids, settings, log=self.log)
-        return await drive(steps, await self.hook(until=settings.deadline))
+        return await wait_for_runs(
+            self.run_ids, settings, await self.hook(until=settings.deadline), log=self.log
+        )
 
     async def on_kill(self) -> None:
         """Cancel the runs: Airflow 3.3 and newer call this when the task is ended from outside."""
@@ -180,7 +179,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
         from airflow_provider_trigger.hooks.diagnosis import safe_text
         from airflow_provider_trigger.log import write
         from airflow_provider_trigger.report.ends import canceling, of_cancels
-        from airflow_provider_trigger.triggers.cancels import cancel_runs
+        from airflow_provider_trigger.triggers.watch import cancel_runs
 
         write(self.log, canceling(self.run_ids))
         try:

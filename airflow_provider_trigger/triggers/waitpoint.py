@@ -55,7 +55,7 @@ class WaitpointTokenTrigger(ResumingTrigger):
         from airflow_provider_trigger.api.errors import TriggerDevError
         from airflow_provider_trigger.hooks.diagnosis import add_connection
         from airflow_provider_trigger.tokens.wait import TokenLostError, TokenWait
-        from airflow_provider_trigger.triggers.watch import drive
+        from airflow_provider_trigger.triggers.watch import take
 
         hook = await self.hook(until=None)
         conn_id, retry_for, shown = self.trigger_dev_conn_id, hook.settings.retry_for, self.was_shown
@@ -65,8 +65,7 @@ class WaitpointTokenTrigger(ResumingTrigger):
         self.log.info("Waiting for waitpoint token %s", self.token_id)
         event = {"error": "", "is_final": False, "begun_at": self.begun_at}
         try:
-            # Of all waits, the call that has waited longest is made next: no token starves.
-            await drive(wait.steps(), hook, use="tokens")
+            await take(wait.steps(), hook)
         except TokenLostError as error:
             event |= {"error": str(error), "is_final": True}
         except TriggerDevError as error:

@@ -1,245 +1,252 @@
-"""Wait on an event loop; one watch answers the checks of all waits that use a connection on it."""
+"""Wait and cancel on an event loop; what uses a connection on it shares one watch, in a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
+import math
+import threading
 import time
-from collections.abc import Coroutine, Generator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
-from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError, is_rejection
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.query import query_runs
-from airflow_provider_trigger.api.runs import check_run
-from airflow_provider_trigger.run.status_watch import StatusWatch
-from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
-from airflow_provider_trigger.run.waited import Cancel, Check, News
-from airflow_provider_trigger.triggers.cancels import cancel_runs
-from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY, Use, WatchClients
+from airflow_provider_trigger.api.limits import RateLimit
+from airflow_provider_trigger.api.masking import SecretKey
+from airflow_provider_trigger.cancel.cancellation import cancel_all
+from airflow_provider_trigger.cancel.outcome import CancelResult
+from airflow_provider_trigger.cancel.settings import settings_of
+from airflow_provider_trigger.hooks.diagnosis import action_for
+from airflow_provider_trigger.hooks.fetching import fetch_again, fetch_patiently, fetch_shielded
+from airflow_provider_trigger.run.wait import Wait
+from airflow_provider_trigger.run.watch import Watch
+from airflow_provider_trigger.triggers.background import LoopLog, complete, in_thread
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.log import Log
+    from airflow_provider_trigger.run.waited import Waited, WaitSettings
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# A wait for several runs hears of those that end within so many seconds together.
-_PAUSE_FOR_MORE = 0.5
+Use = Literal["queries", "checks", "tokens"]
+"""What a client is for; each use has connections, a pace and a circuit breaker of its own."""
 
-_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Watch]] = WeakKeyDictionary()
+CHECK_CONCURRENCY = 32
+"""How many checks of runs, or of tokens, are in flight at a time."""
 
+CHECKS_RESERVE = 0.25
+"""The part of the rate limit's bucket that checks leave to cancels and to the application, 0 to 1."""
 
-async def drive(steps: Generator[Any, Any, T], hook: TriggerDevHook, *, use: Use = "urgent") -> T:
-    """Take the steps of a wait, which are a :data:`.waited.Step` or seconds to pause; return its result."""
-    reply: Any = None
-    with closing(steps), watch_runs(hook) as listener:
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            if isinstance(step, Check):
-                reply = await listener.check(step)
-            elif isinstance(step, Cancel):
-                reply = await cancel_runs(step.run_ids, hook)
-            elif isinstance(step, Call):
-                reply = await listener.call(step, use=use)
-            else:
-                await asyncio.sleep(step)
+TOKENS_RESERVE = 0.5
+"""The same for the checks of waitpoint tokens, so that all that concerns runs comes first."""
+
+# The connection is fetched once in so many seconds at most: three times before a wait ends as rejected.
+_RENEW_INTERVAL = 10.0
 
 
-@contextmanager
-def watch_runs(hook: TriggerDevHook) -> Iterator[Listener]:
+class Environment:
     """
-    Give a listener to the watch for a connection; the last one that leaves closes the watch.
+    What all share who use a connection with the same values on an event loop: the watch, and the clients.
 
-    The hook has its connection already, as nothing can be fetched here without blocking the loop. A wait that
-    began with other values keeps these: another key may be one of another environment.
+    Where the key is rejected, the connection is fetched again. What belongs to Airflow stays on the event
+    loop: threads only send, and wait for it.
     """
-    watches = _watches.setdefault(asyncio.get_running_loop(), {})
-    watch = watches.get(hook.settings)
-    if watch is None or watch.error is not None:
-        watch = watches[hook.settings] = Watch(hook)
-    listener = watch.join()
-    try:
-        yield listener
-    finally:
-        if watch.leave(listener):
-            if watches.get(hook.settings) is watch:
-                del watches[hook.settings]
-            watch.close()
 
+    def __init__(self, settings: Settings) -> None:
+        self.users = 0
+        self.settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._clients = _new_clients(settings)
+        self._offered: Settings | None = None  # what the connection has now, which has shown nothing yet
+        self._lock = threading.Lock()
+        self._renew_at = -math.inf
+        self._free = asyncio.Semaphore(CHECK_CONCURRENCY)
+        self._cancel_pace = RateLimit(reserve=0.0)
+        self._cancel_key: SecretKey | None = None
+        self.watch = Watch(
+            partial(self._call, "checks"),
+            query=partial(self._call, "queries"),
+            cancel=self._cancel,
+            max_checks=CHECK_CONCURRENCY,
+        )
+        threading.Thread(target=self._watch, name="trigger-dev-watch", daemon=True).start()
 
-class Watch:
-    """Request the statuses that a :class:`~airflow_provider_trigger.run.status_watch.StatusWatch` names."""
-
-    def __init__(self, hook: TriggerDevHook) -> None:
-        self.error: BaseException | None = None
-        """What it crashed with, None while it works."""
-        self._conn_id = hook.trigger_dev_conn_id
-        self.clients = WatchClients(hook)
-        self.status = StatusWatch(now=time.monotonic())
-        self._joined: set[Listener] = set()
-        self._changed = asyncio.Event()
-        self._is_querying = False
-        self._checks_in_flight = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._begin(self._work())
-
-    def join(self) -> Listener:
-        """Return a new listener."""
-        listener = Listener(self)
-        self._joined.add(listener)
-        return listener
-
-    def leave(self, listener: Listener) -> bool:
-        """Let a listener go; return whether it was the last one."""
-        self.follow(listener, ())
-        self._joined.discard(listener)
-        return not self._joined
+    def _watch(self) -> None:
+        try:
+            self.watch.run()
+        except Exception:  # a bug of ours, which has ended all waits
+            log.exception("The watch of connection %r crashed", self.settings.conn_id)
 
     def close(self) -> None:
-        """Request nothing more, and close the connections."""
-        self.clients.close()
-        for task in self._tasks:
-            task.cancel()
+        """Request nothing more, and close the connections; calls that are in flight end by themselves."""
+        self.watch.close()
+        for client in self._clients.values():
+            client.close()
 
-    def follow(
-        self, listener: Listener, run_ids: Sequence[str], *, poll_interval: float | None = None
-    ) -> None:
-        """Let a listener hear what is known of runs, and what becomes new, and no more of other ones."""
-        now = time.monotonic()
-        known = self.status.follow(listener, run_ids, poll_interval=poll_interval, now=now)
-        for run_id, reply in known.items():
-            listener.hear(run_id, reply)
-        self._changed.set()
-
-    async def check_now(self, run_ids: Sequence[str]) -> News:
-        """Check runs now, before all that is only due; return each run, or why it could not be checked."""
-
-        async def check(run_id: str) -> tuple[str, Run | TriggerDevError]:
-            reply = await self.call("urgent", check_run(run_id))
-            if isinstance(reply, TriggerDevError):
-                self.status.failed_elsewhere(run_id, reply)
-            return run_id, reply
-
-        return dict(await asyncio.gather(*map(check, run_ids)))
-
-    # What it does meanwhile
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # A bug of ours. No wait may hang because of it.
-            log.error("The watch of connection %r crashed", self._conn_id, exc_info=error)
-            self.error = self.error or error
-            for listener in self._joined:
-                listener.wake()
-        self._changed.set()
-
-    async def _work(self) -> None:
-        while True:
-            self._changed.clear()
-            now = time.monotonic()
-            if not self._is_querying and (run_ids := self.status.next_query(now)):
-                self._is_querying = True
-                self._begin(self._query(run_ids))
-            while self._checks_in_flight < CHECK_CONCURRENCY and (run_id := self.status.next_check(now)):
-                self._checks_in_flight += 1
-                self._begin(self._check(run_id))
-            may_check = self._checks_in_flight < CHECK_CONCURRENCY
-            next_at = self.status.next_at(may_query=not self._is_querying, may_check=may_check)
-            await wait_for(self._changed, seconds=next_at - time.monotonic())
-
-    async def _query(self, run_ids: list[str]) -> None:
-        sent_at = time.monotonic()
+    async def call_for_token(self, call: Call[Any]) -> Any:
+        """Make a call; of all that wait, the one that has waited longest comes next, so no token starves."""
+        await self._free.acquire()
         try:
-            runs = await self.call("queries", query_runs(run_ids))
-            now = time.monotonic()
-            if isinstance(runs, TriggerDevError):
-                self.status.query_failed(runs, now=now)
-            else:
-                self._pass_on(self.status.queried(run_ids, runs, sent_at=sent_at, now=now))
-        finally:
-            self._is_querying = False
-
-    async def _check(self, run_id: str) -> None:
-        try:
-            reply = await self.call("checks", check_run(run_id))
-            self._pass_on(self.status.checked(run_id, reply, now=time.monotonic()))
-        finally:
-            self._checks_in_flight -= 1
-
-    async def call(self, use: Use, call: Call[T]) -> T | TriggerDevError:
-        """Make a call once; return its result, or its error."""
-        try:
-            return await self.clients.call(use, call)
+            return await in_thread(partial(self._call, "tokens", call), at_end=self._free.release)
         except TriggerDevError as error:
             return error.with_traceback(None)
 
-    def _pass_on(self, news: News) -> None:
-        for run_id, reply in news.items():
-            for listener in self.status.waits_of(run_id):
-                listener.hear(run_id, reply)
+    # In threads
+
+    def _call(self, use: Use, call: Call[Any], **how: Any) -> Any:
+        """Make a call, without repeating it unless that is wanted."""
+        clients, how = self._clients, {"patience": 0, **how}
+        try:
+            return clients[use].call(call, **how)
+        except AuthenticationError as error:
+            rejected = error
+        if self._renew(clients, call):
+            return self._clients[use].call(call, **how)
+        raise rejected
+
+    def _renew(self, rejected: Mapping[Use, TriggerDevClient], call: Call[Any]) -> bool:
+        """
+        Use what the connection has now, once a call shows what is waited for; return whether there is that.
+
+        A key of another environment shows nothing of it: 404, or no rows.
+        """
+        with self._lock:
+            if self._clients is not rejected:
+                return True
+            if time.monotonic() >= self._renew_at:
+                settings = self._fetch(fetch_shielded)
+                self._renew_at = time.monotonic() + _RENEW_INTERVAL
+                self._offered = settings if settings != self.settings else None
+            if self._offered is None:
+                return False
+            try:
+                with TriggerDevClient(self._offered, max_connections=1) as client:
+                    shown = client.call(call, patience=0)
+            except TriggerDevError as error:
+                self._offered = None if is_rejection(error) else self._offered
+                return False
+            if shown:
+                # The last call of the old ones that ends closes their connections: nothing refers to them.
+                self.settings, self._clients = self._offered, _new_clients(self._offered)
+            return bool(shown)
+
+    def _fetch(self, fetch: Callable[[str], Any]) -> Settings | None:
+        """Return what the connection has now, None if that is not known or leads to another environment."""
+        now = self._on_loop(fetch_again(self.settings.conn_id, fetch=fetch))
+        return now if now is not None and now.environment == self.settings.environment else None
+
+    def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _fetch_key(self) -> str | None:
+        now = self._fetch(partial(fetch_patiently, log=log))
+        return None if now is None else now.secret_key
+
+    def _cancel(self, run_ids: Sequence[str], seconds: float) -> Mapping[str, CancelResult]:
+        """Cancel runs by a client of its own, which does not wait behind status checks."""
+        how, settings = settings_of(seconds), self.settings
+        # Kept for its 403s, but not once it was fetched again: the next one may be of another environment.
+        if self._cancel_key is None or self._cancel_key.version:
+            self._cancel_key = SecretKey(settings.secret_key, fetch=self._fetch_key)
+        with TriggerDevClient(
+            settings,
+            max_connections=min(how.max_concurrency, len(run_ids)),
+            rate_limit=self._cancel_pace,
+            secret_key=self._cancel_key,
+        ) as client:
+            client.exchange.breaker.has_worked = True
+            return cancel_all(client, run_ids, how, action_for=partial(action_for, settings=settings)).results
 
 
-class Listener:
-    """Hear for one wait what is new of its runs."""
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self._news: dict[str, Run | TriggerDevError] = {}
-        self._woken = asyncio.Event()
-
-    async def check(self, step: Check) -> News:
-        """Return what is new, at the latest when the step of the wait says so, or after 5 minutes."""
-        if step.is_fresh:
-            return await self._watch.check_now(step.run_ids)
-        self._watch.follow(self, step.run_ids, poll_interval=step.poll_interval)
-        await wait_for(self._woken, seconds=step.until - time.time())
-        if len(step.run_ids) > 1 and self._news:
-            await asyncio.sleep(_PAUSE_FOR_MORE)
-        if self._watch.error is not None:
-            # A new one for each wait: a shared one's traceback would grow with each that raises it.
-            raise RuntimeError(f"the status checks of its connection crashed: {self._watch.error!r}")
-        news, self._news = self._news, {}
-        self._woken.clear()
-        return news
-
-    async def call(self, call: Call[T], *, use: Use) -> T | TriggerDevError:
-        """Make a call, although the checks may have opened the circuit breaker of their client."""
-        return await self._watch.call(use, call)
-
-    def hear(self, run_id: str, reply: Run | TriggerDevError) -> None:
-        """Take in what is new of a run."""
-        self._news[run_id] = reply
-        self._woken.set()
-
-    def wake(self) -> None:
-        """Take in that the watch crashed."""
-        self._woken.set()
+def _new_clients(settings: Settings) -> dict[Use, TriggerDevClient]:
+    paces = {"queries": RateLimit(), "checks": RateLimit(reserve=CHECKS_RESERVE)}
+    paces["tokens"] = RateLimit(reserve=TOKENS_RESERVE)
+    clients: dict[Any, TriggerDevClient] = {}
+    for use, pace in paces.items():
+        size = 1 if use == "queries" else CHECK_CONCURRENCY
+        clients[use] = TriggerDevClient(settings, max_connections=size, rate_limit=pace)
+        # The server has started these runs: a page in its place passes, and is no reason to stop.
+        clients[use].exchange.breaker.has_worked = True
+    return clients
 
 
-async def wait_for(event: asyncio.Event, *, seconds: float) -> None:
-    """Wait for an event, and set it where nothing else does so in time, or in 5 minutes."""
-    if event.is_set():
-        return
-    # `asyncio.timeout` cancels the trigger's own task. If Airflow cancels it in the same turn of the event
-    # loop, its message is lost, and Airflow 3.3 does not call `on_kill` without it.
-    timer = asyncio.get_running_loop().call_later(min(max(0.0, seconds), LOG_INTERVAL), event.set)
+_environments: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Environment]] = WeakKeyDictionary()
+
+
+@contextmanager
+def environment_of(hook: TriggerDevHook) -> Iterator[Environment]:
+    """
+    Give what all share who use a connection; it closes with the last one.
+
+    The hook has its connection already, as nothing can be fetched here without blocking the loop. What began
+    with other values keeps these: another key may be one of another environment.
+    """
+    environments, settings = _environments.setdefault(asyncio.get_running_loop(), {}), hook.settings
+    found = environments.get(settings)
+    if found is None or found.watch.error is not None:
+        found = environments[settings] = Environment(settings)
+    found.users += 1
     try:
-        await event.wait()
+        yield found
     finally:
-        timer.cancel()
+        found.users -= 1
+        if not found.users:
+            found.close()
+            if environments.get(settings) is found:
+                del environments[settings]
+
+
+async def wait_for_runs(
+    run_ids: Sequence[str], settings: WaitSettings, hook: TriggerDevHook, *, log: Log
+) -> dict[str, Waited]:
+    """Wait for runs; return what became of each, by run id."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[dict[str, Waited]] = loop.create_future()
+    with environment_of(hook) as shared:
+        wait = Wait(run_ids, settings, LoopLog(log), tell=partial(complete, loop, done))
+        shared.watch.add(wait)
+        try:
+            return await done
+        finally:
+            shared.watch.remove(wait)
+
+
+async def cancel_runs(run_ids: Iterable[str], hook: TriggerDevHook) -> dict[str, CancelResult]:
+    """Cancel runs together with those of other callers; return what became of each, by run id."""
+    loop, wanted = asyncio.get_running_loop(), list(dict.fromkeys(run_ids))
+    results: dict[str, CancelResult] = {}
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(run_id: str, result: CancelResult) -> None:
+        results[run_id] = result
+        if len(results) == len(wanted):
+            complete(loop, done, None)
+
+    with environment_of(hook) as shared:
+        shared.watch.cancel(wanted, tell)
+        await done
+    return {run_id: results[run_id] for run_id in wanted}
+
+
+async def take(steps: Generator[Call[Any] | float, Any, None], hook: TriggerDevHook) -> None:
+    """Take the steps of a wait for a token: calls, and seconds to pause."""
+    reply: Any = None
+    with closing(steps), environment_of(hook) as shared:
+        while True:
+            try:
+                step = steps.send(reply)
+            except StopIteration:
+                return
+            if isinstance(step, Call):
+                reply = await shared.call_for_token(step)
+            else:
+                await asyncio.sleep(step)

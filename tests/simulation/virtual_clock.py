@@ -22,6 +22,8 @@ class Clock:
     def wall(self) -> float:
         return EPOCH + self.now
 
+    time = wall
+
     def at(self, time: float, event: Callable[[], object]) -> None:
         self._count += 1
         heapq.heappush(self._events, (time, self._count, event))

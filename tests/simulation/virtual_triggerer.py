@@ -5,32 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import green_threads
 import pytest
-from calls_in_loop import calls_in_loop
 from virtual_clock import Clock
 from virtual_network import Network
 from virtual_workers import VirtualWorkers
 
+from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
-from airflow_provider_trigger.api.masking import SecretKey
-from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.cancel.outcome import CancelResult
-from airflow_provider_trigger.cancel.settings import settings_of
+from airflow_provider_trigger.cancel.cancellation import Canceled, Cancellation
+from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.defaults import CONN_ID
 from airflow_provider_trigger.hooks import fetching
-from airflow_provider_trigger.hooks.connection import Settings
-from airflow_provider_trigger.run.wait import wait_for_runs
-from airflow_provider_trigger.triggers import cancels, ended, ends, watch, watch_clients
+from airflow_provider_trigger.triggers import background, ends, watch
 from airflow_provider_trigger.triggers import run as run_module
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
-from airflow_provider_trigger.triggers.watch_clients import WatchClients
 
 try:
     from airflow.sdk import Connection
@@ -154,46 +150,36 @@ def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
         await asyncio.sleep(network.chance.uniform(0.01, 1.5))
         return connection
 
-    async def send(step: Send) -> Reply:
+    async def send(_: TriggerDevClient, step: Send) -> Reply:
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         network.send(step, lambda found: None if reply.done() else reply.set_result(found))
         return await reply
 
-    async def cancel_in_loop(
-        self: cancels._Cancels, run_ids: list[str], settings: Settings, key: SecretKey, time_limit: float
-    ) -> dict[str, CancelResult]:
-        how = settings_of(time_limit)
+    def cancel_in_loop(
+        client: TriggerDevClient, run_ids: Sequence[str], how: CancelSettings, **_: object
+    ) -> Canceled:
         count = min(how.max_concurrency, len(run_ids))
-        with self._new_client(settings, key, max_connections=count) as client:
-            schedule = Cancellation(client, run_ids, how).schedule
-        await VirtualWorkers(schedule, network, clock, count=count, kill_at=float("inf")).run_in_loop()
-        return {result.run_id: result for result in schedule.results()}
-
-    async def await_work(work: Callable[[], Awaitable[Any]]) -> Any:
-        return await work()
+        schedule = Cancellation(client, run_ids, how).schedule
+        workers = VirtualWorkers(schedule, network, clock, count=count, kill_at=float("inf"))
+        green_threads.wait_for(workers.run_in_loop())
+        return Canceled(results={result.run_id: result for result in schedule.results()})
 
     async def answer(ask: Callable[[], bool]) -> bool:
         await asyncio.sleep(0.05)
         return ask()
 
     with pytest.MonkeyPatch.context() as patch:
-        virtual_time = SimpleNamespace(monotonic=clock.monotonic, time=clock.wall)
-        for module in (watch, watch_clients, ends):
-            patch.setattr(module, "time", virtual_time)
-        of_exchange, of_wait = Exchange.__init__.__kwdefaults__, wait_for_runs.__kwdefaults__
+        green_threads.use_green_threads(clock, send, patch)
+        patch.setattr(ends, "time", clock)
+        of_exchange = Exchange.__init__.__kwdefaults__
         assert of_exchange is not None
-        assert of_wait is not None
         patch.setitem(of_exchange, "monotonic", clock.monotonic)
         patch.setitem(of_exchange, "wall", clock.wall)
-        patch.setitem(of_wait, "now", clock.wall)
-        in_loop = calls_in_loop(send)
-        patch.setattr(WatchClients, "_call", in_loop)
-        patch.setattr(ends.Feed, "_call", lambda self, client, call: in_loop(self, "", client, call))
+        patch.setattr(ends, "in_thread", green_threads.in_thread)
         patch.setattr(fetching, "get_async_connection", get_connection)
-        patch.setattr(cancels, "in_thread", await_work)
-        patch.setattr(cancels._Cancels, "_cancel_blocking", cancel_in_loop)
+        patch.setattr(watch, "cancel_all", cancel_in_loop)
         patch.setattr(run_module, "triggers_have_on_kill", lambda: triggerer.has_on_kill)
         patch.setattr(run_module, "is_still_deferred", triggerer.is_still_deferred)
-        patch.setattr(ended, "sync_to_async", lambda ask: partial(answer, ask))
+        patch.setattr(background, "sync_to_async", lambda ask: partial(answer, ask))
         patch.setattr(TriggerDevRunTrigger, "log", logging.getLogger("airflow_provider_trigger.simulated"))
         yield

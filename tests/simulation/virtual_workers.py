@@ -11,7 +11,6 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.cancel.jobs import Job
 from airflow_provider_trigger.cancel.schedule import Schedule
-from airflow_provider_trigger.triggers.watch import wait_for
 
 GRACE = 0.5
 
@@ -47,7 +46,10 @@ class VirtualWorkers:
         """Do all jobs in virtual time that an event loop moves."""
         while (until := self._proceed()) is not None:
             self._changed.clear()
-            await wait_for(self._changed, seconds=until - self._clock.now)
+            seconds = min(max(0.0, until - self._clock.now), 300.0)
+            timer = asyncio.get_running_loop().call_later(seconds, self._changed.set)
+            await self._changed.wait()
+            timer.cancel()
 
     def _proceed(self) -> float | None:
         """Begin what can begin; return until when nothing else does unless a reply comes, None at the end."""

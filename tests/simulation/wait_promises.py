@@ -9,7 +9,7 @@ from virtual_network import Network
 from virtual_triggerer import Deferred
 
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT
-from airflow_provider_trigger.run.wait_settings import WaitSettings
+from airflow_provider_trigger.run.waited import WaitSettings
 
 LATEST = 60.0
 """How long after its run's end a wait may last, in seconds, while no fault lasts."""

@@ -129,7 +129,7 @@ MB = 1024**2
 NUMBERS: list[tuple[str, str, str, float]] = [
     ("limits.md", "| cancel up to {} runs | two for each run: ", "defaults.BULK_FROM", 1),
     ("limits.md", "cancels {} exact ids with one request", "api.bulk_actions.MAX_SIZE", 1),
-    ("limits.md", "with one query every {} s", "run.status_watch.QUERY_INTERVAL", 1),
+    ("limits.md", "with one query every {} s", "run.watch.QUERY_INTERVAL", 1),
     ("limits.md", "up to {} runs", "api.query.MAX_QUERIED_RUNS", 1),
     ("limits.md", "deferred or after an error | {} s |", "cancel.settings.TIME_LIMIT", 1),
     ("limits.md", "the last {} % of it", "defaults.RATE_LIMIT_RESERVE", 0.01),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 from in_process import Network
+from virtual_watch import watch_by
 
 import airflow_provider_trigger
 from airflow_provider_trigger._compat import (
@@ -30,7 +31,7 @@ from airflow_provider_trigger.api.runs import list_newest_runs
 from airflow_provider_trigger.hooks import run_arguments
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.run import sending, wait
+from airflow_provider_trigger.run import sending
 from airflow_provider_trigger.testing import TriggerDevServer
 
 KEY = "tr_prod_marker_of_the_test"
@@ -55,10 +56,9 @@ def hook(
     connect_as, server: TriggerDevServer, network: Network, clock, monkeypatch: pytest.MonkeyPatch
 ) -> TriggerDevHook:
     """A hook that goes by the test's clock."""
-    monkeypatch.setattr("airflow_provider_trigger.run.drive.time", clock)
+    watch_by(clock, monkeypatch)
     monkeypatch.setattr(run_arguments, "time", clock)
     monkeypatch.setattr(sending, "start_run", partial(sending.start_run, sleep=clock.sleep))
-    monkeypatch.setattr(wait, "wait_for_runs", partial(wait.wait_for_runs, now=clock.time))
     made: TriggerDevHook = connect_as(password=server.secret_key)
     return made
 

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from in_process import client, log, lost, network, server
 from patient_clock import PassingClock, PatientClock
+from virtual_watch import watch_by
 
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.report import ends
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.waited import Waited, WaitSettings
+from airflow_provider_trigger.run.watch import wait_for_runs
 
 __all__ = ["client", "log", "lost", "network", "server"]
 
@@ -60,7 +63,7 @@ def guard(make_guard) -> Guard:
 @pytest.fixture
 def virtual_time(clock, monkeypatch: pytest.MonkeyPatch):
     """Let the modules that sleep themselves go by the clock, and return it."""
-    monkeypatch.setattr("airflow_provider_trigger.run.drive.time", clock)
+    watch_by(clock, monkeypatch)
     monkeypatch.setattr("airflow_provider_trigger.run.starts.time", PatientClock(clock))
     return clock
 
@@ -78,3 +81,16 @@ def batch_time(virtual_time, passing_time, monkeypatch: pytest.MonkeyPatch):
     """Let the modules of batches, which sleep in threads, go by the clock too, and return it."""
     monkeypatch.setattr("airflow_provider_trigger.run.sending.time", PatientClock(virtual_time))
     return virtual_time
+
+
+@pytest.fixture
+def wait(client, virtual_time, log) -> Callable[..., list[Waited]]:
+    """Wait for runs, and return what became of each."""
+    client.exchange.breaker.has_worked = True  # the server has started them
+
+    def run(*runs: Any, **settings: Any) -> list[Waited]:
+        made = WaitSettings(**{"patience": 60.0, "poll_interval": 5.0} | settings)
+        run_ids = [getattr(one, "id", one) for one in runs]
+        return list(wait_for_runs(run_ids, made, client, log=log).values())
+
+    return run

@@ -11,10 +11,10 @@ import pytest
 
 from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.run import checks
-from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.identity import DagRunIdentity, RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.run.starts import Earlier, Starts
+from airflow_provider_trigger.run.stop import StoppedError
 from airflow_provider_trigger.testing import TriggerDevServer
 
 DAG_RUN = DagRunIdentity(dag_id="d", run_id="r", start_date=datetime(2026, 11, 1, tzinfo=UTC))

@@ -15,11 +15,11 @@ from airflow_provider_trigger.api.errors import ServerError, TransportError, Tri
 from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.report.ends import log_stop as log_stop_of
 from airflow_provider_trigger.run import guard as guard_module
-from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.sending import Sending, divide
 from airflow_provider_trigger.run.starts import Starts
+from airflow_provider_trigger.run.stop import StoppedError
 
 TAG = "airflow_task:start"
 CANCEL, BULK, LIST = "/cancel", "POST /api/v1/bulk-actions", "GET /api/v1/runs"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.sending import Sending, divide, send_batch
+from airflow_provider_trigger.run.stop import StoppedError
 
 POST, GET = "POST /api/v2/tasks/batch", "GET /api/v2/batches/"
 RUN_IDS = ("run_1", "run_2", "run_3")

@@ -16,10 +16,10 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
     UnexpectedAnswerError,
 )
-from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.sending import start_run
 from airflow_provider_trigger.run.starts import Starts
+from airflow_provider_trigger.run.stop import StoppedError
 from airflow_provider_trigger.testing import TriggerDevServer
 
 POST, TRIGGER = "POST /api/v2/tasks/batch", "/trigger"

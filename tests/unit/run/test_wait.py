@@ -1,258 +1,161 @@
-"""The steps of a wait, taken by hand: what is checked and canceled when, and what is logged meanwhile."""
+"""What a wait comes to where a run does not simply end, and what is logged meanwhile; in virtual time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+import re
 from typing import Any
 
 import pytest
-from fake_clock import START, Clock
-from fake_log import Log
 
-from airflow_provider_trigger.api.errors import NotSentError, PermissionDeniedError, TransportError
-from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.run.wait import wait_for_runs
-from airflow_provider_trigger.run.wait_settings import WaitSettings
-from airflow_provider_trigger.run.waited import Cancel, Check, Waited, WaitEnd
+from airflow_provider_trigger.run.waited import WaitEnd
 
-IDS = ("run_1", "run_2", "run_3")
-HUNDRED = [f"run_{number}" for number in range(100)]
-LOST = TransportError("no connection")
-NOT_SENT = NotSentError("the server stopped responding", retryable=True)
-REJECTED = PermissionDeniedError(
-    method="GET", path="/api", request_id=None, status=403, detail="no", retryable=False
-)
-DATE = datetime.fromtimestamp(START, UTC)
+GET, CANCEL = "GET /api/v3/runs/", "/cancel"
 
 
-def seen(run_id: str, status: str = "EXECUTING", **shown: Any) -> Run:
-    return Run.from_answer({"id": run_id, "status": status} | shown)
+def add(server, count: int = 1, status: str = "EXECUTING", **fields: Any) -> list[Any]:
+    return [server.add_run(status, **fields) for _ in range(count)]
 
 
-def all_seen(run_ids: Iterable[str] = IDS, status: str = "EXECUTING") -> dict[str, Any]:
-    return {run_id: seen(run_id, status) for run_id in run_ids}
+def shown(waits: list[Any]) -> list[tuple[str, str | None, bool]]:
+    return [(waited.end.value, waited.run and waited.run.status, waited.is_canceled) for waited in waits]
 
 
-def canceled(*run_ids: str, outcome: CancelOutcome = CancelOutcome.CANCELED, **shown: Any) -> dict[str, Any]:
-    """What became of runs, by a cancel."""
-    given = {"status": "CANCELED"} | shown
-    return {run_id: CancelResult(run_id=run_id, outcome=outcome, **given) for run_id in run_ids}
+@pytest.fixture
+def said(log):
+    """Return what is logged but for the first line, and the progress of cancels."""
+    return lambda: [line for line in log.lines if not line.startswith("Waiting for ")]
 
 
-class Wait:
-    """A wait whose steps a test takes; pauses move its clock."""
-
-    def __init__(self, *run_ids: str, **settings: Any) -> None:
-        self.clock, self.log = Clock(), Log()
-        self.ends: dict[str, Waited] = {}
-        given = WaitSettings(**{"patience": 10.0} | settings)
-        self._steps = wait_for_runs(run_ids or IDS, given, log=self.log, now=self.clock.time)
-        self.step: Any = next(self._steps)
-
-    def reply(self, reply: Any = None, *, after: float = 0.0) -> Any:
-        """Answer the last step after some seconds; return the next one, None at the end."""
-        self.clock.sleep(after)
-        try:
-            self.step = self._steps.send(reply)
-        except StopIteration as end:
-            self.ends, self.step = end.value, None
-        return self.step
-
-    def hear(self, run_ids: Iterable[str] = (), what: Any = None, *, after: float = 0.0) -> list[str]:
-        """Answer a check of runs with a status, or an error; return what is logged."""
-        self.log.leveled.clear()
-        self.reply({one: what if what is LOST else seen(one, what) for one in run_ids}, after=after)
-        return self.log.lines
-
-
-def test_all_runs_are_in_one_check_and_each_only_once() -> None:
-    wait = Wait("run_2", "run_1", "run_2", poll_interval=7)
-    assert wait.step == Check(run_ids=("run_2", "run_1"), poll_interval=7)
-    assert wait.log.lines == ["Waiting for 2 runs"]
-    step = wait.reply(all_seen(("run_1",), "COMPLETED") | all_seen(("run_2",)))
-    assert step.run_ids == ("run_2",)
-    assert wait.reply(all_seen(("run_2",), "FAILED")) is None
-    assert [(one, waited.end) for one, waited in wait.ends.items()] == [
-        ("run_2", WaitEnd.FINAL),
-        ("run_1", WaitEnd.FINAL),
-    ]
+def test_each_run_is_waited_for_once_and_what_became_of_it_is_in_their_order(server, wait, network) -> None:
+    first, second = add(server, 2, then=[(20, "COMPLETED")])
+    assert shown(wait(second, first, second)) == [("final", "COMPLETED", False)] * 2
+    assert len(network.requests) == len(set(network.requests)) * 5
 
 
 # The deadline
 
 
-def test_at_the_deadline_all_runs_are_canceled_together_without_another_check() -> None:
-    wait = Wait(deadline=START + 60)
-    assert wait.reply(all_seen()).until == START + 60
-    assert wait.reply({}, after=60) == Cancel(run_ids=IDS)
-    assert wait.log.of("warning") == [f"Canceling run {one}: it did not end in time" for one in IDS]
-    assert wait.reply(canceled(*IDS)) is None
-    for waited in wait.ends.values():
-        assert (waited.end, waited.is_canceled, waited.error) == (WaitEnd.TIMED_OUT, True, "")
-        assert waited.run is not None
-        assert waited.run.status == "CANCELED"
-
-
-ENDED_FIRST: dict[str, Any] = {"outcome": CancelOutcome.ALREADY_COMPLETED, "status": "COMPLETED"}
-
-
-def test_each_run_has_an_outcome_of_its_own_after_the_cancel() -> None:
-    wait = Wait(*(f"run_{number}" for number in range(1, 8)), deadline=START - 1)
-    wait.reply(all_seen(("run_2",)))
-    late = ("run_4", "run_5", "run_6", "run_7")
-    step = wait.reply(
-        canceled("run_1", task_identifier="resize")
-        | canceled("run_2", outcome=CancelOutcome.FAILED, status=None, request="cancel failed")
-        | canceled("run_3", outcome=CancelOutcome.NOT_FOUND, status=None)
-        | canceled(*late, **ENDED_FIRST)
+def test_at_the_deadline_runs_are_canceled_together_and_each_has_an_outcome_of_its_own(
+    server, wait, network, answer, virtual_time, log
+) -> None:
+    alive, late, unseen, refused = (*add(server), *add(server, 2, then=[(59, "COMPLETED")]), *add(server))
+    network.fault(f"{refused.id}{CANCEL}", answer(403, {"error": "No"}), times=100)
+    network.before = lambda request: (
+        network.fault(f"{GET}{unseen.id}", answer(400, {"error": "No"}))
+        if request == f"{GET}{unseen.id}" and virtual_time.now > 1062 and network.sent(f"{unseen.id}{CANCEL}")
+        else None
     )
-    assert step == Check(run_ids=late, is_fresh=True)  # for the output
-    news = {"run_4": seen("run_4", "COMPLETED", output=1), "run_7": seen("run_7", "CANCELED")}
-    assert wait.reply({**news, "run_5": LOST, "run_6": seen("run_6")}) is None
-    unseen = [wait.ends[one].run for one in ("run_5", "run_6")]
-    assert [run and run.status for run in unseen] == ["COMPLETED"] * 2
-    timed_out, final = WaitEnd.TIMED_OUT, WaitEnd.FINAL
-    of_first = seen("run_1", "CANCELED", taskIdentifier="resize")
-    assert wait.ends == {
-        "run_1": Waited(end=timed_out, run=of_first, is_canceled=True),
-        "run_2": Waited(end=timed_out, run=seen("run_2"), error="cancel failed"),
-        "run_3": Waited(end=timed_out, run=None, error="this key's environment has no such run"),
-        "run_4": Waited(end=final, run=seen("run_4", "COMPLETED", output=1)),
-        "run_5": Waited(end=final, run=unseen[0], error="no connection"),
-        "run_6": Waited(end=final, run=unseen[1], error="its check shows it as EXECUTING"),
-        "run_7": Waited(end=timed_out, run=seen("run_7", "CANCELED"), is_canceled=True),
-    }
-
-
-def test_a_wait_that_cancels_nothing_checks_its_runs_once_more_at_the_deadline() -> None:
-    wait = Wait(deadline=START + 60, cancels=False)
-    wait.reply(all_seen())
-    assert wait.reply({}, after=60) == Check(run_ids=IDS, is_fresh=True)
-    assert wait.reply(all_seen(("run_1",), "COMPLETED") | all_seen(("run_2", "run_3"))) is None
-    assert [waited.end for waited in wait.ends.values()] == [
-        WaitEnd.FINAL,
-        WaitEnd.TIMED_OUT,
-        WaitEnd.TIMED_OUT,
+    waits = wait(alive, late, unseen, refused, "run_x", deadline=virtual_time.time() + 60, poll_interval=50)
+    assert shown(waits) == [
+        ("timed_out", "CANCELED", True),
+        ("final", "COMPLETED", False),
+        ("final", "COMPLETED", False),
+        ("timed_out", "EXECUTING", False),
+        ("timed_out", None, False),
     ]
-    assert wait.ends["run_2"].run == seen("run_2")
+    assert waits[1].run.output == {"done": True} or not waits[1].run.has_contents
+    assert "answered 403" in waits[3].error
+    assert waits[4].error == "this key's environment has no such run"
+    assert log.of("warning")[-5:] == [
+        f"Canceling run {one}: it did not end in time"
+        for one in (alive.id, late.id, unseen.id, refused.id, "run_x")
+    ]
+    assert not [request for request in network.sent(CANCEL) if request.count(alive.id) > 1]
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_a_wait_that_cancels_nothing_checks_its_runs_once_more_at_the_deadline(
+    server, wait, network, lost, virtual_time, is_seen: bool
+) -> None:
+    late, alive = add(server, then=[(59, "COMPLETED")]) + add(server)
+    network.before = lambda _: network.fault(GET, lost) if virtual_time.now >= 1060 and not is_seen else None
+    settings = {"deadline": virtual_time.time() + 60, "poll_interval": 50, "cancels": False}
+    waits = wait(late, alive, **settings)
+    ends = [("final", "COMPLETED", False), ("timed_out", "EXECUTING", False)]
+    assert shown(waits) == (ends if is_seen else [ends[1]] * 2)
+    assert waits[1].error.startswith("its last check failed: " if not is_seen else "")
+    assert not network.sent(CANCEL)
 
 
 # No version
 
 
-def without_version() -> dict[str, Any]:
-    return all_seen(("run_1",), "PENDING_VERSION")
+def test_a_run_without_a_version_is_canceled_after_a_time_unless_a_check_shows_it_otherwise(
+    server, wait, network, virtual_time
+) -> None:
+    [without], [late] = (
+        add(server, 1, "PENDING_VERSION"),
+        add(server, 1, "PENDING_VERSION", then=[(299, "EXECUTING"), (400, "COMPLETED")]),
+    )
+    waits = wait(without, late, pending_version_timeout=300, poll_interval=40)
+    assert shown(waits) == [("no_version", "CANCELED", True), ("final", "COMPLETED", False)]
+    assert len(network.sent(CANCEL)) == 1
 
 
-def test_before_a_run_is_canceled_that_has_no_version_it_is_checked_once_more() -> None:
-    wait = Wait(pending_version_timeout=300)
-    wait.reply(all_seen(("run_1", "run_2"), "PENDING_VERSION") | all_seen(("run_3",)))
-    assert wait.step.until == wait.clock.time() + 300
-    step = wait.reply({}, after=300)
-    assert step == Check(run_ids=("run_1", "run_2"), is_fresh=True)
-    news = all_seen(("run_2",)) | all_seen(("run_1",), "PENDING_VERSION")
-    assert wait.reply(news) == Cancel(run_ids=("run_1",))
-    step = wait.reply(canceled("run_1"))
-    assert (step.run_ids, step.is_fresh) == (("run_2", "run_3"), False)
-
-
-def test_a_check_that_fails_then_puts_the_cancel_off_until_the_run_is_seen() -> None:
-    wait = Wait("run_1", pending_version_timeout=300)
-    wait.reply(without_version())
-    wait.reply({}, after=300)
-    step = wait.reply({"run_1": LOST})
-    assert (step.is_fresh, step.until) == (False, wait.clock.time() + 60)
-    step = wait.reply(without_version(), after=30)  # it may be a query's
-    assert step == Check(run_ids=("run_1",), is_fresh=True)
-    assert wait.reply(without_version()) == Cancel(run_ids=("run_1",))
-
-
-def test_a_run_that_is_due_during_the_check_of_another_one_needs_one_of_its_own() -> None:
-    wait = Wait("run_1", "run_2", pending_version_timeout=300)
-    wait.reply(without_version())
-    wait.reply(all_seen(("run_2",), "PENDING_VERSION"), after=10)
-    assert wait.reply({}, after=290) == Check(run_ids=("run_1",), is_fresh=True)
-    assert wait.reply(without_version(), after=10) == Cancel(run_ids=("run_1",))
-    assert wait.reply(canceled("run_1")) == Check(run_ids=("run_2",), is_fresh=True)
-
-
-def test_how_long_a_run_has_waited_for_a_version_counts_from_when_it_was_first_seen_so() -> None:
-    wait = Wait("run_1", pending_version_timeout=300)
-    assert wait.reply(without_version()).until == START + 300
-    assert wait.reply(without_version(), after=45).until == START + 300
-    wait.reply(all_seen(("run_1",), "QUEUED"), after=5)
-    assert wait.reply(without_version(), after=1).until == START + 51 + 300
-    assert Wait("run_1", pending_version_timeout=None).reply(without_version()).until == float("inf")
+def test_a_check_that_fails_then_puts_the_cancel_off(server, wait, network, lost, virtual_time) -> None:
+    [run] = add(server, 1, "PENDING_VERSION")
+    network.before = lambda _: network.fault(GET, lost) if 1295 < virtual_time.now < 1390 else None
+    [waited] = wait(run, pending_version_timeout=300, poll_interval=40)
+    assert waited.end is WaitEnd.NO_VERSION
+    assert virtual_time.now > 1390
 
 
 @pytest.mark.parametrize(
     ("settings", "end"),
     [
-        (
-            {"pending_version_timeout": 60},
-            "of the secret key. After 60 s (pending_version_timeout) the run is canceled",
-        ),
+        ({"pending_version_timeout": 60}, ". After 60 s (pending_version_timeout) the run is canceled"),
         (
             {"cancels": False, "pending_version_timeout": 60},
-            "of the secret key. After 60 s (pending_version_timeout) the wait ends",
+            ". After 60 s (pending_version_timeout) the wait ends",
         ),
         ({"pending_version_timeout": None}, "and the environment of the secret key"),
     ],
 )
-def test_a_run_without_a_version_is_a_warning_each_time_that_says_what_to_do(
-    settings: dict[str, Any], end: str
-) -> None:
-    wait = Wait("run_1", **settings)
-    for _ in range(2):
-        [warning] = wait.hear(["run_1"], "PENDING_VERSION")
-        assert warning.startswith(
-            "Run run_1 is PENDING_VERSION: no deployed version in this environment has "
-        )
+def test_it_is_a_warning_each_time_that_says_what_to_do(server, wait, log, settings, end: str) -> None:
+    then = [(20, "QUEUED"), (40, "PENDING_VERSION"), (60, "QUEUED"), (80, "COMPLETED")]
+    [run] = add(server, 1, "PENDING_VERSION", then=then)
+    assert shown(wait(run, **settings)) == [("final", "COMPLETED", False)]
+    for warning in (warnings := log.of("warning")):
+        assert warning.startswith(f"Run {run.id} is PENDING_VERSION: no deployed version in this environment")
         assert warning.endswith(end)
-        assert wait.hear(["run_1"], "PENDING_VERSION") == []
-        wait.hear(["run_1"], "QUEUED")
+    assert len(warnings) == 2
 
 
-def test_of_many_that_wait_for_a_version_one_is_named() -> None:
-    wait = Wait(*HUNDRED)
-    [line] = wait.hear(HUNDRED[5:], "PENDING_VERSION")
-    assert line.startswith("Run run_5 is PENDING_VERSION, as are 94 others: no deployed version ")
-    assert wait.hear(HUNDRED, "PENDING_VERSION", after=5) == []
+def test_of_many_that_wait_for_a_version_one_is_named(server, wait, log) -> None:
+    wait(*add(server, 12, "PENDING_VERSION", then=[(30, "COMPLETED")]))
+    [line] = log.of("warning")
+    assert ", as are 11 others: no deployed version " in line
 
 
 # One run that ends the wait for all
 
 
-def test_a_run_that_ends_otherwise_makes_the_wait_useless() -> None:
-    wait = Wait(success_statuses=["COMPLETED"], deadline=START + 60)
-    wait.reply(all_seen(("run_2",), "COMPLETED"))
-    assert wait.reply(all_seen(("run_3",), "FAILED"), after=60) is None, "nothing is canceled"
-    assert list(wait.ends) == ["run_2", "run_3"]
-
-
-def test_the_others_are_canceled_if_that_is_wanted() -> None:
-    wait = Wait(success_statuses=["COMPLETED"], cancels_others=True, cancels=False)
-    assert wait.reply(all_seen(("run_1",), "FAILED")) == Cancel(run_ids=("run_2", "run_3"))
-    step = wait.reply(canceled("run_2") | canceled("run_3", **ENDED_FIRST))
-    assert step == Check(run_ids=("run_3",), is_fresh=True)
-    assert wait.reply(all_seen(("run_3",), "COMPLETED")) is None
-    assert {one: (waited.end, waited.is_canceled) for one, waited in wait.ends.items()} == {
-        "run_1": (WaitEnd.FINAL, False),
-        "run_2": (WaitEnd.NOT_NEEDED, True),
-        "run_3": (WaitEnd.FINAL, False),
-    }
-
-
-def test_up_to_10_cancels_are_each_named_and_more_are_one_line() -> None:
-    of_eleven, of_hundred = (
-        Wait(*ids, success_statuses=["COMPLETED"], cancels_others=True) for ids in (HUNDRED[:11], HUNDRED)
+@pytest.mark.parametrize("cancels_others", [True, False])
+def test_a_run_that_ends_otherwise_ends_the_wait_and_the_others_if_that_is_wanted(
+    server, wait, log, cancels_others: bool
+) -> None:
+    failed, done, alive = (
+        *add(server, then=[(21, "FAILED")]),
+        *add(server, then=[(3, "COMPLETED")]),
+        *add(server),
     )
-    assert of_eleven.hear(["run_0"], "FAILED")[1:] == [
-        f"Canceling run {one}: another run has failed" for one in HUNDRED[1:11]
-    ]
-    assert of_hundred.hear(["run_0"], "FAILED")[1:] == ["Canceling 99 runs: another run has failed"]
+    waits = wait(
+        failed, done, alive, success_statuses=["COMPLETED"], cancels_others=cancels_others, cancels=False
+    )
+    ends = [("final", "FAILED", False), ("final", "COMPLETED", False), ("not_needed", "CANCELED", True)]
+    assert shown(waits) == ends[: 2 + cancels_others]
+    assert (alive.status == "CANCELED") is cancels_others
+    line = f"Canceling run {alive.id}: another run has failed"
+    assert log.of("warning") == [line] * cancels_others
+
+
+@pytest.mark.parametrize(("count", "lines"), [(11, 10), (12, 1)])
+def test_up_to_10_cancels_are_each_named_and_more_are_one_line(server, wait, log, count, lines) -> None:
+    runs = [*add(server, then=[(1, "FAILED")]), *add(server, count - 1)]
+    wait(*runs, success_statuses=["COMPLETED"], cancels_others=True)
+    warnings = log.of("warning")
+    assert len(warnings) == lines
+    assert lines > 1 or warnings == ["Canceling 11 runs: another run has failed"]
 
 
 # What is logged
@@ -261,85 +164,52 @@ def test_up_to_10_cancels_are_each_named_and_more_are_one_line() -> None:
 @pytest.mark.parametrize(
     ("statuses", "named"), [(None, "FAILED"), (["COMPLETED"], "FAILED"), (["FAILED"], "COMPLETED")]
 )
-def test_of_more_than_10_runs_an_end_that_does_not_count_as_success_is_named(statuses, named: str) -> None:
-    assert Wait(*HUNDRED[:10]).hear(HUNDRED[:10], "COMPLETED") == [
-        f"Run {one} is COMPLETED" for one in HUNDRED[:10]
-    ]
-    wait = Wait(*HUNDRED, success_statuses=statuses)
+def test_of_more_than_10_runs_an_end_that_does_not_count_as_success_is_named(
+    server, wait, said, statuses, named: str
+) -> None:
     other = {"FAILED": "COMPLETED", "COMPLETED": "FAILED"}[named]
-    assert wait.hear(HUNDRED[:50], other) == []
-    assert wait.hear(["run_77"], named) == [f"Run run_77 is {named}"]
+    runs = [*add(server, 15, then=[(10, other)]), *add(server, then=[(20, named)])]
+    wait(*runs, success_statuses=statuses)
+    assert [line.partition(",")[0] for line in said()] == [f"Run {runs[-1].id} is {named}"]
 
 
-def test_checks_that_fail_are_one_line_at_the_begin_one_a_minute_and_one_at_the_end() -> None:
-    wait = Wait(*HUNDRED)
-    failed = "Status checks of 40 of 100 runs failed; still waiting: no connection"
-    assert wait.hear(HUNDRED[:40], LOST) == [failed]
-    assert wait.hear(HUNDRED[40:], "EXECUTING", after=10) == []
-    for seconds in (60, 120):
-        assert wait.step.until == START + seconds
-        assert wait.hear(HUNDRED[:40], LOST, after=START + seconds - wait.clock.time()) == [
-            f"Status checks of 40 of 100 runs have failed for {seconds} s; still waiting: no connection"
-        ]
-    assert wait.hear(HUNDRED[:39], "EXECUTING", after=10) == []
-    assert wait.hear(HUNDRED[39:40], "EXECUTING") == ["40 runs can be checked again after 130 s"]
-    assert wait.hear(HUNDRED[:1], LOST) == [failed.replace("40", "1").replace("failed", "failed (run_0)")]
+def test_up_to_10_runs_are_each_named(server, wait, said) -> None:
+    runs = add(server, 10, then=[(10, "COMPLETED")])
+    wait(*runs)
+    assert [line.partition(",")[0] for line in said()] == [f"Run {one.id} is COMPLETED" for one in runs]
 
 
-def test_what_was_seen_before_an_outage_is_not_said_as_if_it_was_seen_now() -> None:
-    wait = Wait(logs_progress=True)
-    wait.hear(IDS, "EXECUTING")
-    wait.hear(IDS[:1], LOST, after=20)
-    assert wait.hear(after=20) == []
-    assert wait.hear(IDS[:1], "EXECUTING", after=10) == ["1 run can be checked again after 30 s"]
-    assert wait.hear(after=20) == ["0 of 3 runs have ended: 3 EXECUTING"]
-
-
-@pytest.mark.parametrize("outage", [LOST, NOT_SENT])
-def test_a_rejection_before_an_outage_and_one_after_it_do_not_end_the_wait(outage: Any) -> None:
-    wait = Wait("run_1")
-    for reply in (REJECTED, outage, REJECTED):
-        assert wait.reply({"run_1": reply}, after=100) is not None
-    assert wait.reply({"run_1": REJECTED}, after=30) is None
-    assert wait.ends["run_1"].end is WaitEnd.REJECTED
-
-
-def test_runs_that_are_no_longer_waited_for_are_not_said_to_be_checked_again() -> None:
-    wait = Wait(patience=30.0)
-    wait.reply({"run_1": REJECTED, "run_2": REJECTED} | all_seen(IDS[2:]))
-    wait.log.leveled.clear()
-    wait.reply({"run_1": REJECTED} | all_seen(IDS[1:2]), after=40)
-    assert wait.log.lines == ["1 run can be checked again after 40 s"]
+def test_a_failing_check_is_said_and_who_is_no_longer_waited_for_is_not_said_to_be_checked_again(
+    server, wait, network, answer, log
+) -> None:
+    runs = add(server, 3, then=[(100, "COMPLETED")])
+    for one in runs[:2]:
+        network.fault(f"{GET}{one.id}", answer(404, {"error": "No"}), times=3 if one is runs[1] else 1000)
+    assert [one for one, _, _ in shown(wait(*runs, patience=30))] == ["rejected", "final", "final"]
+    assert re.match(r"Status checks of [12] of 3 runs failed \(.*\); still waiting: ", log.of("warning")[0])
+    assert [line for line in log.of("info") if "again" in line] == ["1 run can be checked again after 30 s"]
 
 
 @pytest.mark.parametrize(
     ("count", "line"),
     [
-        (1, "Run run_0 is still EXECUTING after 5 minutes"),
+        (1, "Run {} is still EXECUTING after 5 minutes"),
         (2, "2 of 2 runs have not ended yet"),
-        (100, "100 of 100 runs have not ended yet"),
+        (11, "11 of 11 runs have not ended yet"),
     ],
 )
-def test_of_runs_that_go_on_there_is_one_line_each_five_minutes(count: int, line: str) -> None:
-    wait = Wait(*HUNDRED[:count])
-    wait.hear(HUNDRED[:count], "EXECUTING")
-    assert [wait.hear(after=seconds) for seconds in (299, 1, 299)] == [[], [line], []]
+def test_of_runs_that_go_on_there_is_one_line_each_five_minutes(
+    server, wait, said, count: int, line: str
+) -> None:
+    runs = add(server, count, then=[(390, "COMPLETED")])
+    wait(*runs, poll_interval=30)
+    assert [one for one in said() if "still" in one or "yet" in one] == [line.format(runs[0].id)]
 
 
-def test_the_progress_of_a_batch_is_logged_every_30_s_though_nothing_changes() -> None:
-    wait = Wait(logs_progress=True)
-    assert wait.step.until == START + 30
-    assert wait.hear(IDS[:2], "EXECUTING") == []
-    assert wait.hear(after=29) == []
-    for seconds in (1, 30):
-        assert wait.hear(after=seconds) == ["0 of 3 runs have ended: 2 EXECUTING, 1 not checked yet"]
-    wait.hear(IDS[:1], "COMPLETED")
-    assert wait.hear(IDS[2:], "QUEUED", after=30) == [
-        "1 of 3 runs have ended: 1 COMPLETED, 1 EXECUTING, 1 QUEUED"
-    ]
-    assert wait.hear(IDS[1:], "FAILED", after=5)[-1] == "3 of 3 runs have ended: 1 COMPLETED, 2 FAILED"
-    many = Wait(*HUNDRED, logs_progress=True)
-    many.hear(HUNDRED, "EXECUTING")
-    assert many.hear(HUNDRED[:10], "COMPLETED", after=300) == [
-        "10 of 100 runs have ended: 10 COMPLETED, 90 EXECUTING"
+def test_the_progress_of_a_batch_is_logged_every_30_s(server, wait, said) -> None:
+    wait(*add(server, 2, then=[(40, "COMPLETED")]), *add(server, then=[(75, "FAILED")]), logs_progress=True)
+    assert [line for line in said() if "have ended" in line] == [
+        "0 of 3 runs have ended: 3 EXECUTING",
+        "2 of 3 runs have ended: 2 COMPLETED, 1 EXECUTING",
+        "3 of 3 runs have ended: 2 COMPLETED, 1 FAILED",
     ]

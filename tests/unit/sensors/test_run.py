@@ -24,7 +24,7 @@ from airflow_provider_trigger.api.errors import (
     NotFoundError,
     ResponseError,
 )
-from airflow_provider_trigger.run.wait_settings import WaitSettings
+from airflow_provider_trigger.run.waited import WaitSettings
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger

@@ -17,7 +17,7 @@ UNKNOWN = "waitpoint_unknown"
 
 @pytest.fixture
 def waitpoints(clock, monkeypatch: pytest.MonkeyPatch) -> TriggerDevServer:
-    for module in ("tokens.complete", "run.drive", "run.guard"):
+    for module in ("tokens.complete", "run.stop", "run.guard"):
         monkeypatch.setattr(f"airflow_provider_trigger.{module}.time", clock)
     return TriggerDevServer(clock=clock.time, secret_key=KEY)
 

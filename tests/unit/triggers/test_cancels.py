@@ -7,25 +7,18 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from event_loop import run, until
-from fake_clock import Clock
 from fake_log import Log
 from tenacity import wait_none
-from virtual_loop import run_in_virtual_time
 
 from airflow_provider_trigger.api import exchange, limits
-from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.limits import RateLimit
-from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers import background, cancels
-from airflow_provider_trigger.triggers.cancels import cancel_runs
+from airflow_provider_trigger.triggers import background
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 
@@ -117,19 +110,6 @@ def test_many_runs_are_canceled_by_one_bulk_action_also_those_of_several_tasks(
         assert log.of("info") == [f"Canceling {counted}: {named}", f"Canceled {counted}"]
 
 
-def test_after_a_403_later_cancels_need_no_bulk_action(server, connection: str) -> None:
-    server.fail_next(None, 403, path="/bulk-actions")
-    runs = [server.add_run("EXECUTING") for _ in range(2 * BULK_FROM_AT_A_STOP + 2)]
-
-    async def main() -> None:
-        for half in (runs[::2], runs[1::2]):
-            await trigger(*half).on_kill()
-
-    run(main())
-    assert {one.status for one in runs} == {"CANCELED"}
-    assert len([request for request in server.requests if request.path == "/api/v1/bulk-actions"]) == 1
-
-
 def test_a_run_whose_cancel_is_under_way_is_not_canceled_twice(server, connection: str) -> None:
     one = server.add_run("EXECUTING")
     server.delay_next(1, 0.5, path="/cancel")
@@ -193,120 +173,8 @@ def test_where_no_thread_can_be_started_the_cancel_follows(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", fail_once)
-    monkeypatch.setattr(cancels, "_PAUSE", 0.0)
     one = server.add_run("EXECUTING")
     assert kill(one) == [canceled(one)]
-
-
-def test_each_connection_has_its_own_work_with_one_pace(
-    server, set_connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[tuple[str, int, Any]] = []
-
-    class Client(TriggerDevClient):
-        def __init__(self, settings: Any, *, max_connections: int, rate_limit: RateLimit, **key: Any) -> None:
-            super().__init__(settings, max_connections=max_connections, rate_limit=rate_limit, **key)
-            made.append((settings.conn_id, max_connections, rate_limit))
-
-    monkeypatch.setattr(cancels, "TriggerDevClient", Client)
-    runs, other = [server.add_run("EXECUTING") for _ in range(4)], set_connection(conn_id="other")
-    set_connection()
-
-    async def main() -> None:
-        on_other = trigger(runs[0], trigger_dev_conn_id=other)
-        await asyncio.gather(trigger(runs[1]).on_kill(), on_other.on_kill())
-        await trigger(*runs[2:]).on_kill()
-
-    run(main())
-    assert {one.status for one in runs} == {"CANCELED"}
-    (_, one, pace), (_, two, same), (_, _, another) = sorted(made, key=lambda client: client[0] == other)
-    assert (one, two) == (1, 2)
-    assert pace is same is not another
-
-
-# What may pass is tried again, in virtual time
-
-
-class Works:
-    """
-    Stands in for works of cancels: each takes some time, and has a result for each run.
-
-    :param results: of each work in turn, those of its runs, the last ones again and again
-    """
-
-    def __init__(self, clock: Clock, seconds: float, *results: dict[str, CancelResult]) -> None:
-        self.clock, self.seconds, self.results = clock, seconds, list(results)
-        self.done: list[tuple[float, list[str], float]] = []
-        """When each began, with which runs, and for how long it might last."""
-
-    async def __call__(
-        self, run_ids: list[str], hook: object, *, time_limit: float
-    ) -> dict[str, CancelResult]:
-        self.done.append((self.clock.now, sorted(run_ids), time_limit))
-        await asyncio.sleep(self.seconds)
-        results = self.results.pop(0) if len(self.results) > 1 else self.results[0]
-        return {run_id: results[run_id] for run_id in run_ids}
-
-
-@pytest.fixture
-def works(virtual_time: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Works]:
-    """Let works of a test cancel runs."""
-
-    def start(seconds: float, *results: dict[str, CancelResult]) -> Works:
-        made = Works(virtual_time, seconds, *results)
-        monkeypatch.setattr(cancels._Cancels, "_cancel", made)
-        return made
-
-    return start
-
-
-DOWN = CancelResult(run_id="run_1", outcome=CancelOutcome.FAILED, request="cancel failed", retryable=True)
-DONE = CancelResult(run_id="run_2", outcome=CancelOutcome.CANCELED)
-
-
-@pytest.mark.parametrize(
-    ("limit", "seconds", "begins"),
-    [(120.0, 24.0, [0, 26, 52, 78, 104]), (2 * cancels._PAUSE + 0.5, 0.0, [0, 2, 4])],
-)
-def test_a_failure_that_may_pass_is_tried_again_alone_as_long_as_any_time_is_left(
-    limit: float,
-    seconds: float,
-    begins: list[float],
-    hook,
-    virtual_time: Clock,
-    works,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """In an outage that answers 500, the client no longer repeats a cancel after half a minute."""
-    monkeypatch.setattr(cancels, "TIME_LIMIT", limit)
-    made = works(seconds, {"run_1": DOWN, "run_2": DONE})
-    begun = virtual_time.now + cancels._GATHER
-
-    async def main() -> tuple[Any, float, Any]:
-        first = asyncio.create_task(cancel_runs(["run_1"], hook))
-        second = await cancel_runs(["run_2"], hook)
-        return second, virtual_time.now - begun, await first
-
-    assert run_in_virtual_time(main(), virtual_time) == ({"run_2": DONE}, seconds, {"run_1": DOWN})
-    assert [(at - begun, left) for at, _, left in made.done] == [(at, limit - at) for at in begins]
-    assert [run_ids for _, run_ids, _ in made.done] == [["run_1", "run_2"], *[["run_1"]] * (len(begins) - 1)]
-
-
-def test_what_ends_a_later_work_is_raised_for_those_that_still_wait_only(
-    hook: Any, virtual_time: Clock, works: Callable[..., Works]
-) -> None:
-    made = works(1.0, {"run_1": DOWN, "run_2": DONE}, {})  # the second one crashes
-
-    async def main() -> Any:
-        first = asyncio.create_task(cancel_runs(["run_1"], hook))
-        assert await cancel_runs(["run_2"], hook) == {"run_2": DONE}
-        with pytest.raises(KeyError):
-            await first
-        made.results = [{"run_1": DOWN}, {"run_1": replace(DONE, run_id="run_1")}]
-        return await cancel_runs(["run_1"], hook)
-
-    assert run_in_virtual_time(main(), virtual_time)["run_1"].outcome is CancelOutcome.CANCELED
-    assert len(made.done) == 4
 
 
 # The key and the connection

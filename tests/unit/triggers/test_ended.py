@@ -13,9 +13,9 @@ import pytest
 from event_loop import run, until
 from fake_log import Log
 
-from airflow_provider_trigger.triggers import background, ended
+from airflow_provider_trigger.triggers import background
 from airflow_provider_trigger.triggers import run as triggers
-from airflow_provider_trigger.triggers.ended import cancel_if_ended
+from airflow_provider_trigger.triggers.background import cancel_if_ended
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 trigger_of: contextvars.ContextVar[str] = contextvars.ContextVar("trigger", default="none")
@@ -54,7 +54,7 @@ class Airflow:
 @pytest.fixture
 def stop(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let Airflow cancel the triggers of runs again and again, once they wait, until all is settled."""
-    monkeypatch.setattr(ended, "_PAUSE", 0)
+    monkeypatch.setattr(background, "_PAUSE", 0)
 
     def stop(airflow: Airflow, *runs: Any, has_on_kill: bool = False, **wait: Any) -> None:
         monkeypatch.setattr(triggers, "is_still_deferred", airflow.is_still_deferred)

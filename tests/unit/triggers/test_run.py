@@ -21,7 +21,7 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
-from airflow_provider_trigger.run.wait_settings import WaitSettings
+from airflow_provider_trigger.run.waited import WaitSettings
 from airflow_provider_trigger.testing.engine.runs import new_id
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold

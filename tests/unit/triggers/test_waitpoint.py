@@ -13,24 +13,21 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from calls_in_loop import calls_in_loop
 from fake_clock import Clock
-from fetched_hook import get_hook
 from in_process import client, lost, network, server
 from virtual_loop import run_in_virtual_time
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.run.wait_settings import WaitSettings, check_interval
+from airflow_provider_trigger.run.waited import WaitSettings, check_interval
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.environments import RateLimiter
 from airflow_provider_trigger.tokens import wait as token_wait
 from airflow_provider_trigger.triggers import run as triggers
-from airflow_provider_trigger.triggers import watch, watch_clients
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
-from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY, CHECKS_RESERVE, TOKENS_RESERVE
+from airflow_provider_trigger.triggers.watch import CHECK_CONCURRENCY, CHECKS_RESERVE, TOKENS_RESERVE
 
 __all__ = ["client", "lost", "network", "server"]
 
@@ -75,13 +72,13 @@ class Sent:
         """When each was sent, by the last part of its path."""
         self.in_flight = self.most_in_flight = 0
 
-    async def __call__(self, client: Any, step: Send) -> Reply:
+    async def __call__(self, send_one: Callable[[Send], Reply], step: Send) -> Reply:
         self.times.setdefault(step.request.path.rsplit("/", 1)[1], []).append(self.clock.now)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         await asyncio.sleep(self.latency)
         self.in_flight -= 1
-        take, reply = self._bucket.take("the key"), client.send(step)
+        take, reply = self._bucket.take("the key"), send_one(step)
         self.least_left = min(self.least_left, take.remaining)
         assert take.remaining >= 0, "the rate limit is used up"
         return (
@@ -97,33 +94,11 @@ def log(keep_log):
 
 
 @pytest.fixture
-def sent(client, server, clock: Clock, log, monkeypatch: pytest.MonkeyPatch) -> Sent:
+def sent(use_virtual_time, server, clock: Clock, log, monkeypatch: pytest.MonkeyPatch) -> Sent:
     """Let triggers wait by the clock, on an event loop without threads; return what they send."""
     sent = Sent(clock, server)
-    fields = {"conn_type": "trigger_dev", "host": "trigger.test", "password": server.secret_key}
-    monkeypatch.setenv("AIRFLOW_CONN_MINE", json.dumps(fields))
-    for module in (triggers, token_wait, watch, watch_clients):
-        monkeypatch.setattr(module, "time", clock)
-
-    async def in_loop(work: Any, *, at_end: Callable[[], object]) -> Any:
-        try:
-            return await calls_in_loop(lambda step: sent(client, step))(
-                None, "", work.func.__self__, *work.args
-            )
-        finally:
-            at_end()
-
-    monkeypatch.setattr(watch_clients, "in_thread", in_loop)
-    hook = asyncio.run(get_hook("mine"))
-
-    async def get(*_: Any, **__: Any) -> Any:
-        return hook
-
-    async def fetch_again(*_: Any, **__: Any) -> None:
-        """Airflow's own ways to get a connection need real time."""
-
-    monkeypatch.setattr(triggers.ResumingTrigger, "hook", get)
-    monkeypatch.setattr(watch_clients, "fetch_again", fetch_again)
+    monkeypatch.setattr(token_wait, "time", clock)
+    use_virtual_time(sent)
     return sent
 
 

@@ -1,309 +1,262 @@
-"""A watch in virtual time: what it requests when, and what the waits that use it hear."""
+"""What all waits of a connection share in a triggerer: its queries, its end, and the key of its clients."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import Counter
+import contextvars
+import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
-from calls_in_loop import calls_in_loop
+from event_loop import run, until
 from fake_clock import Clock
-from fake_log import Log
-from virtual_loop import run_in_virtual_time
+from fetched_hook import get_hook
 
-from airflow_provider_trigger.api.errors import ServerError, TriggerDevError
-from airflow_provider_trigger.api.exchange import Send
-from airflow_provider_trigger.api.http import Call, Response
-from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.run.status_watch import QUERY_INTERVAL, StatusWatch
-from airflow_provider_trigger.run.wait import wait_for_runs
-from airflow_provider_trigger.run.wait_settings import WaitSettings
-from airflow_provider_trigger.run.waited import Check, WaitEnd
-from airflow_provider_trigger.triggers.watch import Listener, Watch, drive, wait_for, watch_runs
-from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY, WatchClients
+from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.exchange import Reply, Send
+from airflow_provider_trigger.api.runs import check_run
+from airflow_provider_trigger.hooks import fetching
+from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.triggers import background, watch
+from airflow_provider_trigger.triggers.background import in_thread
+from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+from airflow_provider_trigger.triggers.watch import Environment, environment_of
 
-
-def failure(status: int, path: str = "/api") -> ServerError:
-    sent: dict[str, Any] = {"method": "GET", "path": path, "request_id": None}
-    return ServerError(**sent, status=status, detail="down", retryable=status >= 500)
+CONN_ID = "trigger_dev_default"
 
 
-class Answers:
-    """
-    Answers the requests of a watch.
+async def event_of(*run_ids: str, **wait: Any) -> Any:
+    made = TriggerDevRunTrigger(run_ids=run_ids, wait={"cancels": False} | wait)
+    async for event in made.run():
+        return event.payload["runs"]
+    raise AssertionError("no event")
 
-    :param clock: the time
-    """
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.statuses: dict[str, Any] = {}
-        """Of each run that is not EXECUTING, or the error of its check."""
-        self.seconds = 0.0
-        """How long each request takes."""
-        self.has_query = True
-        self.sent: list[tuple[str, float]] = []
-        """What each request was for, and when it was sent."""
+# The key and the connection
 
-    async def __call__(self, use: str, call: Call[Any]) -> Any:
-        self.sent.append((use, self.clock.now))
-        await asyncio.sleep(self.seconds)
-        if use != "queries":
-            return self.run(call.request.path.rsplit("/", 1)[1])
-        if not self.has_query:
-            raise failure(404)
-        return [self.run(run_id) for run_id in ("run_a", "run_b")]
 
-    def run(self, run_id: str) -> Run:
-        status = self.statuses.get(run_id, "EXECUTING")
-        if isinstance(status, TriggerDevError):
-            raise status
-        return Run.from_answer({"id": run_id, "status": status})
-
-    def times(self, use: str) -> list[float]:
-        return [at for one, at in self.sent if one == use]
+async def check(shared: Environment, one: Any) -> str:
+    """Check a run; return its status, or the name of the error."""
+    try:
+        return str((await in_thread(partial(shared._call, "checks", check_run(one.id)))).status)
+    except TriggerDevError as error:
+        return type(error).__name__
 
 
 @pytest.fixture
-def answers(virtual_time: Clock, monkeypatch: pytest.MonkeyPatch) -> Answers:
-    answers = Answers(virtual_time)
-    monkeypatch.setattr(WatchClients, "call", lambda _, use, call: answers(use, call))
-    return answers
+def one(server) -> Any:
+    """A run that is EXECUTING."""
+    return server.add_run("EXECUTING")
 
 
-@pytest.fixture
-def run(hook, virtual_time: Clock) -> Callable[..., Any]:
-    """Run a test's coroutine with a watch; return its result."""
-
-    def run(main: Callable[[Watch], Any]) -> Any:
-        async def with_watch() -> Any:
-            with watch_runs(hook) as listener:
-                return await main(listener._watch)
-
-        return run_in_virtual_time(with_watch(), virtual_time)
-
-    return run
-
-
-@pytest.fixture
-def hear(virtual_time: Clock) -> Callable[..., Any]:
-    """Let a listener take a step; return the status of each run that it hears of."""
-
-    async def hear(listener: Listener, *run_ids: str, seconds: float = 20.0, **step: Any) -> dict[str, str]:
-        until = virtual_time.time() + seconds
-        news = await listener.check(Check(run_ids=run_ids, until=until, **step))
-        return {
-            run_id: str(reply.status if isinstance(reply, Run) else reply) for run_id, reply in news.items()
-        }
-
-    return hear
-
-
-# What it requests
-
-
-def test_one_query_of_the_runs_of_all_waits_follows_the_other(
-    run, hear, answers: Answers, virtual_time: Clock
+def test_a_key_that_was_changed_is_fetched_once_for_all_waits(
+    one, set_connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = virtual_time.now
+    fetched, fetch = [], fetching.fetch_on_loop
 
-    async def main(watch: Watch) -> int:
-        await asyncio.gather(*(hear(watch.join(), run_id) for run_id in ("run_a", "run_b")))
-        assert answers.sent == [("queries", begun + 0.25)]
-        await asyncio.sleep(5 * QUERY_INTERVAL - 0.25)
-        return len(watch._tasks)
+    async def count(conn_id: str) -> Any:
+        fetched.append(conn_id)
+        return await fetch(conn_id)
 
-    assert run(main) == 1  # what has ended is forgotten
-    times = [begun + 0.25 + number * QUERY_INTERVAL for number in range(5)]
-    assert answers.times("queries") == pytest.approx(times)
+    async def main() -> list[str]:
+        set_connection("tr_prod_old")
+        hook = await get_hook(CONN_ID)
+        set_connection()
+        monkeypatch.setattr(fetching, "fetch_on_loop", count)
+        with environment_of(hook) as shared:
+            return await asyncio.gather(*(check(shared, one) for _ in range(10)))
+
+    assert run(main()) == ["EXECUTING"] * 10
+    assert fetched == [CONN_ID]
 
 
-def test_so_many_single_checks_are_in_flight_and_one_that_ends_makes_room(
-    run, answers: Answers, monkeypatch: pytest.MonkeyPatch
+def test_while_the_key_is_rejected_the_connection_is_fetched_once_in_10_s(
+    one, set_connection, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
-    answers.has_query, answers.seconds = False, 10.0
-    looked, next_at = [], StatusWatch.next_at
+    clock, fetched = Clock(), list[str]()
+    fetch = fetching.fetch_on_loop
 
-    def look(status: StatusWatch, **options: bool) -> float:
-        looked.append(options)
-        assert len(looked) < 1000, "it does not wait until there is room"
-        return next_at(status, **options)
+    async def fail(conn_id: str) -> Any:
+        fetched.append(conn_id)
+        raise OSError("tr_prod_secret")
 
-    monkeypatch.setattr(StatusWatch, "next_at", look)
-
-    async def main(watch: Watch) -> None:
-        listener = watch.join()
-        run_ids = [f"run_{number}" for number in range(3 * CHECK_CONCURRENCY)]
-        watch.follow(listener, run_ids, poll_interval=1.0)
-        await asyncio.sleep(45)
-        assert watch.error is None
-
-    run(main)
-    sent = Counter(answers.times("checks"))
-    assert len(sent) >= 4
-    assert set(sent.values()) == {CHECK_CONCURRENCY}
-
-
-# What its listeners hear
-
-
-def test_who_comes_later_hears_at_once_what_is_known(run, hear, answers: Answers) -> None:
-    async def main(watch: Watch) -> None:
-        await hear(watch.join(), "run_a")
-        before = len(answers.sent)
-        assert await hear(watch.join(), "run_a") == {"run_a": "EXECUTING"}
-        assert len(answers.sent) == before
-
-    run(main)
-
-
-def test_a_run_that_one_wait_follows_no_more_is_news_for_the_others_only(run, hear, answers: Answers) -> None:
-    async def main(watch: Watch) -> None:
-        one, other = watch.join(), watch.join()
-        await asyncio.gather(hear(one, "run_a"), hear(other, "run_a"))
-        assert await hear(one, "run_b") == {"run_b": "EXECUTING"}
-        answers.statuses["run_a"] = "COMPLETED"
-        heard = tuple(await asyncio.gather(hear(one, "run_b"), hear(other, "run_a")))
-        assert heard == ({}, {"run_a": "COMPLETED"})
-        for listener in (one, other):
-            watch.leave(listener)
-        assert not watch.status.next_query(float("inf"))
-
-    run(main)
-
-
-@pytest.mark.parametrize(("run_ids", "heard"), [(["run_a"], 1.0), (["run_a", "run_b"], 1.5)])
-def test_a_wait_for_several_runs_hears_together_of_those_that_end_together(
-    run_ids: list[str], heard: float, run, hear, answers: Answers, virtual_time: Clock
-) -> None:
-    async def main(watch: Watch) -> None:
-        listener = watch.join()
-        await hear(listener, *run_ids)
-        begun = virtual_time.now
-        for number, run_id in enumerate(run_ids):
-            ended = Run.from_answer({"id": run_id, "status": "COMPLETED"})
-            asyncio.get_running_loop().call_later(1 + 0.3 * number, listener.hear, run_id, ended)
-        assert await hear(listener, *run_ids) == dict.fromkeys(run_ids, "COMPLETED")
-        assert virtual_time.now - begun == pytest.approx(heard)
-
-    run(main)
-
-
-def test_a_fresh_check_is_one_of_its_own_and_what_follows_a_failed_one_is_new(
-    run, hear, answers: Answers
-) -> None:
-    async def main(watch: Watch) -> None:
-        listener = watch.join()
-        await hear(listener, "run_a")
-        answers.statuses["run_a"] = failure(503)
-        heard = await hear(listener, "run_a", "run_c", is_fresh=True)
-        assert heard == {"run_a": str(failure(503)), "run_c": "EXECUTING"}
-        assert len(answers.times("urgent")) == 2
-        del answers.statuses["run_a"]
-        assert await hear(listener, "run_a") == {"run_a": "EXECUTING"}
-
-    run(main)
-
-
-# Its end
-
-
-def test_if_it_crashes_its_waits_fail_at_once_and_the_next_ones_have_another(
-    hook,
-    hear,
-    answers: Answers,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    virtual_time: Clock,
-) -> None:
     async def main() -> None:
-        crashed = watch_runs(hook)
-        listener = crashed.__enter__()
-        await hear(listener, "run_a")
-        begun = virtual_time.now
-        with monkeypatch.context() as broken:
-            broken.setattr(StatusWatch, "next_query", lambda *_: 1 / 0)
-            with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-                await hear(listener, "run_a", seconds=100.0)
-        assert virtual_time.now - begun < 5
-        with watch_runs(hook) as second:
-            assert await hear(second, "run_a") == {"run_a": "EXECUTING"}
-            crashed.__exit__(None, None, None)
-            with watch_runs(hook) as third:
-                assert third._watch is second._watch, "the one that crashed takes no other with it"
+        set_connection("tr_prod_old")
+        with environment_of(await get_hook(CONN_ID)) as shared:
+            monkeypatch.setattr(watch, "time", clock)
+            monkeypatch.setattr(fetching, "fetch_on_loop", fail)
+            # Three times in the 30 s after which a wait ends as rejected.
+            for seconds, count in ((0.0, 1), (9.5, 1), (0.5, 2), (9.5, 2), (0.5, 3)):
+                clock.sleep(seconds)
+                assert await check(shared, one) == "AuthenticationError"
+                assert len(fetched) == count
+            monkeypatch.setattr(fetching, "fetch_on_loop", fetch)
+            set_connection()
+            clock.sleep(10)
+            assert await check(shared, one) == "EXECUTING"
 
-    run_in_virtual_time(main(), virtual_time)
-    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert record.getMessage() == "The watch of connection 'trigger_dev_default' crashed"
-    assert record.exc_info is not None
-    assert record.exc_info[0] is ZeroDivisionError
+    run(main())
+    texts = [record.getMessage() for record in caplog.records if record.name == fetching.__name__]
+    assert texts == [f"Connection {CONN_ID!r} could not be fetched again (OSError)"] * 3
 
 
-@pytest.mark.parametrize("first", ["timer", "cancel"])
-def test_a_cancel_that_comes_with_the_end_of_a_pause_keeps_its_message(
-    first: str, virtual_time: Clock
+def test_a_wait_keeps_the_key_that_it_began_with(server, one, set_connection) -> None:
+    server.add_environment("stg", secret_key="tr_stg_other")
+    keys = {"tr_stg_other": "NotFoundError", "tr_prod_mistyped": "AuthenticationError"}
+
+    async def main() -> None:
+        set_connection()
+        with environment_of(await get_hook(CONN_ID)) as before:
+            for key, seen in keys.items():
+                set_connection(key)
+                with environment_of(await get_hook(CONN_ID)) as after:
+                    assert [await check(each, one) for each in (before, after) * 3] == ["EXECUTING", seen] * 3
+
+    run(main())
+
+
+@pytest.mark.parametrize("meanwhile", ["tr_stg_other", "tr_prod_mistyped"])
+def test_where_the_key_is_rejected_another_one_is_used_once_it_has_shown_the_run(
+    server, one, set_connection, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
-    """Airflow 3.3 knows by the message that the task was ended, and calls on_kill then."""
+    monkeypatch.setattr(watch, "_RENEW_INTERVAL", 0)
+    server.add_environment("stg", secret_key="tr_stg_other")
 
-    async def main() -> tuple[object, ...]:
-        loop, event = asyncio.get_running_loop(), asyncio.Event()
-        waiting: asyncio.Task[None] = loop.create_task(wait_for(event, seconds=5))
-        if first == "cancel":  # the task has not begun, and so not its timer
-            loop.call_at(loop.time() + 5, waiting.cancel, "ended by a user")
-        await asyncio.sleep(0)
-        if first == "timer":
-            loop.call_at(loop.time() + 5, waiting.cancel, "ended by a user")
-        with pytest.raises(asyncio.CancelledError) as canceled:
+    async def main() -> list[str]:
+        set_connection("tr_prod_revoked")
+        with environment_of(await get_hook(CONN_ID)) as shared:
+            set_connection(meanwhile)
+            seen = [await check(shared, one)]
+            set_connection()
+            server.fail_next(4, 401)  # of a gateway
+            return [*seen, await check(shared, one), await check(shared, one)]
+
+    assert run(main()) == ["AuthenticationError", "AuthenticationError", "EXECUTING"]
+
+
+def test_a_connection_that_leads_elsewhere_is_not_used_after_a_401(one, set_connection) -> None:
+    async def main(elsewhere: TriggerDevServer) -> None:
+        set_connection("tr_prod_revoked")
+        with environment_of(await get_hook(CONN_ID)) as before:
+            set_connection(elsewhere.secret_key, host=elsewhere.url)
+            assert [await check(before, one) for _ in range(2)] == ["AuthenticationError"] * 2
+            with environment_of(await get_hook(CONN_ID)) as after:
+                assert after is not before
+
+    with TriggerDevServer() as elsewhere:
+        run(main(elsewhere))
+        assert elsewhere.requests == []
+
+
+def test_each_connection_and_each_event_loop_has_its_own_which_ends_with_its_last_user(
+    set_connection,
+) -> None:
+    conn_ids = [set_connection(), set_connection(conn_id="other")]
+
+    async def main() -> None:
+        first, second = [await get_hook(conn_id) for conn_id in conn_ids]
+        with environment_of(first) as one, environment_of(second) as other, environment_of(first) as same:
+            assert one is same is not other
+        await until(lambda: not threads_of_watches())
+
+    run(main())
+    run(main())
+
+
+def threads_of_watches() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "trigger-dev-watch"]
+
+
+# Threads
+
+
+def test_a_wait_that_is_canceled_does_not_wait_for_its_requests(server, one, set_connection) -> None:
+    server.hang_next(None)
+    set_connection()
+
+    async def main() -> None:
+        waiting = asyncio.create_task(event_of(one.id))
+        await until(lambda: server.requests)
+        waiting.cancel("by the test")
+        with pytest.raises(asyncio.CancelledError, match="by the test"):
             await waiting
-        return canceled.value.args
+        await until(lambda: not threads_of_watches())
 
-    assert run_in_virtual_time(main(), virtual_time) == ("ended by a user",)
-
-
-# The wait that it drives
+    run(main())
+    server.stop()
 
 
-def test_a_run_that_no_check_shows_is_waited_for_only_for_a_while(
-    hook, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
+def test_a_thread_that_outlives_its_event_loop_ends_quietly_and_holds_up_no_process(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sent: list[tuple[str, str]] = []
+    errors: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    may_end, threads = threading.Event(), list[threading.Thread]()
 
-    async def call(_: WatchClients, use: str, call: Call[Any]) -> Any:
-        path = call.request.path
-        sent.append((use, path))
-        if path == "/api/v1/runs":
-            return []
-        raise failure(500, path)
+    def work() -> None:
+        threads.append(threading.current_thread())
+        may_end.wait(20)
 
-    monkeypatch.setattr(WatchClients, "call", call)
-    begun, settings = virtual_time.now, WaitSettings(patience=120.0)
-    steps = wait_for_runs(["run_1"], settings, log=Log(), now=virtual_time.time)
-    waited = run_in_virtual_time(drive(steps, hook), virtual_time)["run_1"]
-    assert waited.end is WaitEnd.REJECTED
-    # Not by the clients whose circuit breaker the failures may have opened.
-    runs = ("urgent", "/api/v1/runs")
-    assert sent[-2:] == [runs, ("urgent", "/api/v3/runs/run_1")]
-    assert sent.count(runs) == 1
-    assert 120 <= virtual_time.now - begun <= 150
+    async def main() -> None:
+        working = asyncio.create_task(in_thread(work))
+        await until(lambda: threads)
+        working.cancel()
+
+    run(main())
+    may_end.set()
+    [thread] = threads
+    thread.join(20)
+    assert errors == []
+    assert (thread.name, thread.daemon) == ("trigger-dev-call", True)
 
 
-def test_a_wait_that_begins_while_a_page_is_in_place_of_the_server_continues(
-    hook, virtual_time: Clock, go_by, monkeypatch: pytest.MonkeyPatch
+def test_each_line_carries_the_context_of_its_trigger_and_work_for_several_none_of_one(
+    server, connection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[float] = []
+    """Airflow 3 finds the log of a trigger by its context; one of 3.4 acts as its task instance."""
+    runs = [server.add_run("EXECUTING") for _ in range(2)]
+    acts_as: contextvars.ContextVar[str | None] = contextvars.ContextVar("acts_as", default=None)
+    said, seen = set[tuple[str | None, bool]](), list[str | None]()
 
-    async def answer(_: Send) -> Response:
-        sent.append(virtual_time.now)
-        return Response(status=404, headers={"content-type": "text/html"}, body=b"<html>Not found</html>")
+    class Log:
+        def __getattr__(self, _: str) -> Callable[..., None]:
+            def keep(text: str, *values: object) -> None:
+                for one in runs:
+                    if one.id in text % values:
+                        is_loop = threading.current_thread() is threading.main_thread()
+                        said.add((one.id if acts_as.get() == one.id else acts_as.get(), is_loop))
 
-    go_by(virtual_time)
-    monkeypatch.setattr(WatchClients, "_call", calls_in_loop(answer))
-    settings = WaitSettings(cancels=False, deadline=virtual_time.time() + 200)
-    run_ids = [f"run_{number}" for number in range(30)]
-    steps = wait_for_runs(run_ids, settings, log=Log(), now=virtual_time.time)
-    waited = run_in_virtual_time(drive(steps, hook), virtual_time)
-    assert {one.end for one in waited.values()} == {WaitEnd.TIMED_OUT}
-    assert len(sent) > 10  # more than what opens a circuit breaker
+            return keep
+
+    monkeypatch.setattr(TriggerDevRunTrigger, "log", Log())
+    monkeypatch.setattr("airflow_provider_trigger.triggers.run.triggers_have_on_kill", lambda: True)
+    send = TriggerDevClient.send
+
+    def note_and_send(self: TriggerDevClient, step: Send) -> Reply:
+        seen.append(acts_as.get())
+        return send(self, step)
+
+    monkeypatch.setattr(TriggerDevClient, "send", note_and_send)
+
+    async def first_of(made: TriggerDevRunTrigger) -> Any:
+        return await anext(made.run())
+
+    async def act(run_id: str) -> None:
+        acts_as.set(run_id)
+        made = TriggerDevRunTrigger(run_ids=[run_id], wait={"cancels": True})
+        waiting = asyncio.create_task(first_of(made))
+        await until(lambda: [request for request in server.requests if request.path == "/api/v1/query"])
+        waiting.cancel()
+        await made.on_kill()
+
+    async def main() -> None:
+        await asyncio.gather(*(asyncio.create_task(act(each.id)) for each in runs))
+        await until(lambda: not background._tasks)
+
+    run(main())
+    assert {each.status for each in runs} == {"CANCELED"}
+    assert said == {(each.id, True) for each in runs}
+    assert set(seen) == {None}

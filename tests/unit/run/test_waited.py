@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.run.wait_settings import WaitSettings, check_interval
-from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import Waited, WaitEnd, WaitSettings, check_interval
 
 ALL: dict[str, Any] = {
     "run_url": "https://trigger.test/runs/run_1",

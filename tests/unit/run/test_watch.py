@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from itertools import cycle, pairwise
 from typing import Any
 
 import pytest
 from requests import ReadTimeout
 
-from airflow_provider_trigger.api.errors import NotSentError, OversizeError, TransportError
-from airflow_provider_trigger.run.checks import CONCURRENCY
-from airflow_provider_trigger.run.drive import WATCHED_ALONE, BlockingWatch, StoppedError, drive
-from airflow_provider_trigger.run.wait import wait_for_runs
-from airflow_provider_trigger.run.wait_settings import WaitSettings
-from airflow_provider_trigger.run.waited import Cancel, Check, Waited, WaitEnd
+from airflow_provider_trigger.api.errors import NotSentError, OversizeError
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.run.stop import StoppedError
+from airflow_provider_trigger.run.wait import Watched
+from airflow_provider_trigger.run.waited import WaitEnd, WaitSettings
+from airflow_provider_trigger.run.watch import wait_for_runs
 
-GET, LIST = "GET /api/v3/runs/", "GET /api/v1/runs"
-
-
-def taken(*steps: Any) -> Generator[Any, Any, Any]:
-    """Yield steps as a wait does; the result is what the driver has handed back."""
-    replies = []
-    for step in steps:
-        replies.append((yield step))
-    return replies
-
-
-def replies_of(steps: Any, client: Any, **options: Any) -> Any:
-    return drive(steps, client, **options)
-
-
-@pytest.fixture
-def wait(client, virtual_time, log) -> Callable[..., list[Waited]]:
-    """Wait for runs, and return what became of each."""
-    client.exchange.breaker.has_worked = True  # the server has started them
-
-    def run(*runs: Any, **settings: Any) -> list[Waited]:
-        made = WaitSettings(**{"patience": 60.0, "poll_interval": 5.0} | settings)
-        run_ids = [getattr(one, "id", one) for one in runs]
-        steps = wait_for_runs(run_ids, made, log=log, now=virtual_time.time)
-        return list(drive(steps, client).values())
-
-    return run
+GET, LIST, QUERY = "GET /api/v3/runs/", "GET /api/v1/runs", "POST /api/v1/query"
 
 
 @pytest.fixture
@@ -71,35 +45,6 @@ def broken(answer):
 def test_an_id_that_cannot_be_sent_is_an_error(wait, run_ids: list[str]) -> None:
     with pytest.raises(NotSentError):
         wait(*run_ids)
-
-
-# Steps
-
-
-def test_news_of_checks_are_passed_on_and_the_wait_gets_all_replies(server, client) -> None:
-    run_id, news = server.add_run("EXECUTING").id, list[Any]()
-    steps = taken(Check(run_ids=(run_id,)), Cancel(run_ids=(run_id,)))
-    checked, canceled = replies_of(steps, client, on_news=news.append)
-    assert news == [checked]
-    assert (checked[run_id].status, canceled[run_id].outcome) == ("EXECUTING", "canceled")
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_only_the_check_of_a_single_run_shows_what_can_be_large(server, client, count: int) -> None:
-    run_ids = tuple(server.add_run("COMPLETED", payload={"page": 1}).id for _ in range(count))
-    [seen] = replies_of(taken(Check(run_ids=run_ids)), client)
-    assert ["payload" in seen[one].attributes for one in run_ids] == [count == 1] * count
-
-
-@pytest.mark.parametrize("is_fresh", [False, True])
-def test_only_a_check_that_no_other_one_follows_is_repeated(
-    client, network, virtual_time, lost, is_fresh: bool
-) -> None:
-    network.fault("GET", lost, times=1000)
-    [reply] = replies_of(taken(Check(run_ids=("run_1",), is_fresh=is_fresh)), client)
-    assert isinstance(reply["run_1"], TransportError)
-    assert (len(network.requests) > 2) == is_fresh
-    assert virtual_time.now <= 1010
 
 
 # Checks that fail
@@ -132,7 +77,7 @@ def test_a_server_that_rejects_the_checks_ends_the_wait_after_the_patience_or_ha
     [waited] = wait(run, patience=patience)
     assert (waited.end, waited.run and waited.run.status) == (WaitEnd.REJECTED, "EXECUTING")
     # A 401 is repeated once each time, for a key that has worked.
-    assert seconds <= virtual_time.now - 1005 <= seconds + (15 if reply == "401" else 0)
+    assert seconds <= virtual_time.now - 1005 <= seconds + (15 if reply == "401" else 2)
     assert is_page or f"answered {reply}: Not found" in waited.error
     assert not network.sent("/cancel")
 
@@ -232,7 +177,7 @@ def test_an_outage_that_ends_between_the_requests_ends_no_wait(server, wait, net
 # When they are checked
 
 
-@pytest.mark.parametrize(("poll_interval", "pauses"), [(7.0, {7.0}), (None, {2.0, 2.2, 2.4, 2.7})])
+@pytest.mark.parametrize(("poll_interval", "pauses"), [(7.0, {7.0}), (None, {2.0, 2.5})])
 def test_few_runs_are_checked_by_themselves_at_their_interval_or_after_a_tenth_of_their_age(
     server, network, wait, virtual_time, poll_interval: float | None, pauses: set[float]
 ) -> None:
@@ -246,92 +191,114 @@ def test_few_runs_are_checked_by_themselves_at_their_interval_or_after_a_tenth_o
 # Stopping
 
 
-def test_a_stop_during_a_call_ends_it_before_the_next_one(client, network) -> None:
-    steps = taken(Check(run_ids=("run_1",)), Check(run_ids=("run_1",)))
+def test_a_stop_during_a_call_ends_it_before_the_next_one(client, network, virtual_time, log) -> None:
     with pytest.raises(StoppedError):
-        drive(steps, client, is_stopped=lambda: bool(network.requests))
+        wait_for_runs(["run_1"], WaitSettings(), client, log=log, is_stopped=lambda: bool(network.requests))
     assert network.requests == [f"{GET}run_1"]
 
 
-QUERY = "POST /api/v1/query"
-
-
-@pytest.fixture
-def stop_at(clock) -> list[float]:
-    return [float("inf")]
-
-
-@pytest.fixture
-def check(client, virtual_time, stop_at, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Take a step of a wait; return the status of each run of which something is new, or of its error."""
-    monkeypatch.setattr("airflow_provider_trigger.run.drive.time", virtual_time)
-    watch = BlockingWatch(client, lambda: virtual_time.now >= stop_at[0])
-
-    def act(*runs: Any, **step: Any) -> dict[str, Any]:
-        news = watch.take(Check(run_ids=tuple(getattr(run, "id", run) for run in runs), **step))
-        return {run_id: getattr(reply, "status", reply) for run_id, reply in news.items()}
-
-    return act
-
-
-def add(server, count: int = 1, **fields: Any) -> list[Any]:
-    return [server.add_run("EXECUTING", **fields) for _ in range(count)]
-
-
-@pytest.fixture
-def without_query(network, answer) -> None:
-    network.fault(QUERY, answer(404, b"<html>"), times=1000)
-
-
-def test_a_query_shows_the_ends_of_all(check, server, network, clock) -> None:
-    runs = add(server, 25, then=[(60, "COMPLETED")])
-    assert check(*runs) == {run.id: "EXECUTING" for run in runs}
-    ended: dict[str, str] = {}
-    while len(ended) < len(runs):
-        ended |= check(*(run for run in runs if run.id not in ended))
-    assert set(ended.values()) == {"COMPLETED"}
-    assert len(network.sent(QUERY)) >= 20
-    assert len(network.sent(GET)) < 70  # one in a second, in the background
-    assert clock.now < 1065
-
-
-@pytest.mark.usefixtures("without_query")
-def test_where_no_query_works_each_is_checked_though_no_query_is_due_and_only_so_many_before_it_replies(
-    check, server, network, clock
-) -> None:
-    runs = add(server, CONCURRENCY + 4, then=[(10, "COMPLETED")])
-    assert [len(check(*runs)) for _ in range(2)] == [CONCURRENCY, 4]
-    assert [len(check(*runs)) for _ in range(2)] == [CONCURRENCY, 4]
-    assert clock.now < 1015
-
-
-def test_a_check_that_fails_is_news_and_no_call_is_repeated_by_the_client(
-    check, server, network, answer
-) -> None:
-    for call in (QUERY, GET):
-        network.fault(call, answer(503, {"error": "Down"}), times=1000)
-    news = check(*add(server, WATCHED_ALONE + 1))
-    assert len(news) == CONCURRENCY
-    assert "EXECUTING" not in news.values()
-    assert len(set(network.requests)) == len(network.requests)
-
-
-def test_it_returns_when_the_step_says_so_or_after_five_minutes_though_nothing_is_new(
-    check, server, clock
-) -> None:
-    [run] = add(server)
-    check(run)
-    begun = clock.now
-    for limit, seconds in ((20, 20), (-5, 0), (float("inf"), 300)):
-        assert check(run, until=clock.time() + limit) == {}
-        assert clock.now - begun == pytest.approx(seconds)
-        begun = clock.now
-
-
-def test_a_stop_ends_it(check, server, stop_at, clock) -> None:
-    [run] = add(server)
-    check(run)
-    stop_at[0] = 1010
+def test_a_stop_ends_a_pause(client, server, virtual_time, log) -> None:
+    run = server.add_run("EXECUTING")
     with pytest.raises(StoppedError):
-        check(run)
-    assert clock.now < 1011
+        wait_for_runs(
+            [run.id],
+            WaitSettings(poll_interval=60),
+            client,
+            log=log,
+            is_stopped=lambda: virtual_time.now >= 1010,
+        )
+    assert virtual_time.now < 1011
+
+
+# Many runs
+
+
+def add(server, count: int, after: float) -> list[Any]:
+    return [server.add_run("EXECUTING", then=[(after, "COMPLETED")]) for _ in range(count)]
+
+
+def test_a_query_shows_the_ends_of_all(wait, server, network, virtual_time) -> None:
+    assert {one.end for one in wait(*add(server, 25, 60), poll_interval=None)} == {WaitEnd.FINAL}
+    assert len(network.sent(QUERY)) >= 20
+    assert len(network.sent(GET)) < 70, "one in a second, in the background"
+    assert virtual_time.now < 1064
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_where_no_query_works_each_run_is_checked_by_itself(
+    wait, server, network, answer, virtual_time, status: int
+) -> None:
+    network.fault(QUERY, answer(status, {"error": "No"}), times=1000)
+    wait(*add(server, 25, 60), poll_interval=None)
+    assert virtual_time.now < 1070
+
+
+def test_runs_that_no_query_lists_are_checked_by_themselves(wait, server, network, virtual_time) -> None:
+    server.query_lag = 100.0
+    wait(*add(server, 25, 30), poll_interval=None)
+    assert virtual_time.now < 1045
+
+
+def test_where_an_end_was_lost_all_runs_are_soon_checked(wait, server, network, virtual_time) -> None:
+    runs = add(server, 60, 40)
+    for one in runs[:50]:
+        one.lost_since = server.time.now() + 39.9
+    wait(*runs, poll_interval=None)
+    assert virtual_time.now < 1090
+
+
+def test_an_id_that_may_not_stand_in_a_query_is_checked_by_itself(wait, server, network) -> None:
+    *_, other = wait(*add(server, 25, 10), "run_1' OR '1'='1", poll_interval=None)
+    assert other.end is WaitEnd.REJECTED
+    assert network.sent(f"{GET}run_1%27")
+
+
+# What is known of a run
+
+
+def seen(status: str = "EXECUTING", attempt: int = 1, **shown: Any) -> Run:
+    return Run.from_answer({"id": "run_1", "status": status, "attemptCount": attempt} | shown)
+
+
+@pytest.mark.parametrize(
+    ("queried_at", "run", "expected"),
+    [
+        (101.0, seen("WAITING"), False),  # the query lags behind
+        (104.0, seen("WAITING"), True),
+        (104.0, seen("QUEUED", attempt=0), False),  # an attempt that is past
+        (101.0, seen("COMPLETED"), True),
+    ],
+)
+def test_a_query_that_may_be_behind_a_check_does_not_overwrite_it_unless_it_shows_an_end(
+    queried_at: float, run: Run, expected: bool
+) -> None:
+    one = Watched("run_1", added_at=0.0, born_at=0.0)
+    one.saw(seen(), sent_at=100.0, now=100.1)
+    one.checked_at = 100.0
+    assert one.may_learn_from(run, queried_at, now=queried_at) is expected
+
+
+def test_of_a_run_whose_checks_fail_for_30_s_a_query_counts_only_with_an_end() -> None:
+    one = Watched("run_1", added_at=0.0, born_at=0.0, failing_since=100.0, run=seen())
+    shown = [one.may_learn_from(seen(status), 131.0, now=131.0) for status in ("EXECUTING", "COMPLETED")]
+    assert shown == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("known", "is_queried", "due"),
+    [
+        ({}, True, float("inf")),
+        ({"failing_since": 95.0}, True, 100.0),  # 10 s after its last check
+        ({"is_listed": False}, True, 100.0),
+        ({"is_listed": False, "born_at": -500.0}, True, 120.0),
+        ({}, False, 99.0),  # a tenth of its age
+        ({"born_at": -500.0}, False, 120.0),
+        ({"born_at": -500.0, "failing_since": 85.0}, False, 92.0),  # a fault does not cost a long interval
+        ({"checked_at": -float("inf")}, False, 50.0),
+        ({"must_check": True}, True, -float("inf")),
+    ],
+)
+def test_when_a_run_is_checked_by_itself(known: dict[str, Any], is_queried: bool, due: float) -> None:
+    given = {"added_at": 50.0, "born_at": 0.0, "checked_at": 90.0} | known
+    one = Watched("run_1", **given)
+    assert one.due(is_queried=is_queried) == due

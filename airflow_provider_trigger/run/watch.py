@@ -1,0 +1,439 @@
+"""
+Poll for all runs that anybody waits for on one connection: one plain loop, in one thread.
+
+Only that thread changes anything: others put callables into its inbox, and each request goes out in a thread
+of its own. One query takes the place of a check for each run. It is about 1 s behind, lacks runs that were
+started a moment ago, and can lose the end of a run permanently (measured): so checks of single runs also go
+round in the background, and take its place where the server does not answer it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from queue import Empty, Queue
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger.api.errors import NotSentError, RateLimitError, TriggerDevError, root_of
+from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.query import MAX_QUERIED_RUNS, QUERY_TIMEOUT, can_be_queried, query_runs
+from airflow_provider_trigger.api.runs import check_run, retrieve_run
+from airflow_provider_trigger.cancel.cancellation import cancel_all
+from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
+from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.checks import CONCURRENCY, call_of_others, is_answer, shows_an_outage
+from airflow_provider_trigger.run.stop import pause
+from airflow_provider_trigger.run.wait import Result, Wait, Watched
+from airflow_provider_trigger.run.waited import Waited, WaitSettings
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+WATCHED_ALONE = 20
+"""Up to so many runs, a check of each costs a worker less than a query for all."""
+
+QUERY_INTERVAL = 2.0
+"""Between two queries, in seconds, as long as that costs the server little."""
+
+# Between two looks at what is due, in seconds; requests of what begins together go out together after it.
+_TURN = 0.5
+_GATHER = 0.25
+# A query may take this part of the server's time.
+_SHARE_OF_TIME = 0.25
+# So many failures in a row change nothing yet: the server answers only so many queries of a project at once,
+# and where a single one fails that worked before, a check of each run would cost more than it shows.
+_BUSY_ROUNDS, _FAILED_ROUNDS = 5, 2
+# Then, between two queries, in seconds.
+_PAUSE = 10.0
+# While queries work, one run is checked by itself in so many seconds.
+_BACKGROUND_INTERVAL = 1.0
+# Between two rounds in which all runs are checked, as an end was lost, in seconds.
+_ROUND = 30.0
+# After a check that was not sent, none begins for so many seconds: the circuit breaker is open.
+_NOT_SENT_PAUSE = 1.0
+# How long a check is repeated that no later one follows, and a call that shows whether the server works.
+_PATIENCE = 10.0
+# After an outage was seen, in seconds, before it is looked again whether only some runs are not shown.
+_OUTAGE_INTERVAL = 30.0
+# Before cancels that failed are repeated, in seconds.
+_CANCEL_PAUSE = 2.0
+
+Tell = Callable[[str, CancelResult], object]
+"""What is called with what became of a run that was canceled."""
+
+
+class Watch:
+    """
+    The loop.
+
+    :param make: makes a call, as :meth:`.client.TriggerDevClient.call` does, in any thread
+    :param query: the same for queries; None for none: then each run is checked by itself
+    :param cancel: cancels runs within some seconds, in any thread
+    :param check: the call that checks a run
+    :param max_checks: how many checks are in flight at a time
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., Any],
+        *,
+        query: Callable[..., Any] | None,
+        cancel: Callable[[Sequence[str], float], Mapping[str, CancelResult]],
+        check: Callable[[str], Call[Run]] = check_run,
+        max_checks: int = CONCURRENCY,
+    ) -> None:
+        self.error: BaseException | None = None
+        """What it crashed with, None while it works."""
+        self._make, self._query, self._cancel, self._check = make, query, cancel, check
+        self._inbox: Queue[Callable[[], object]] = Queue()
+        self._is_closed = self._is_querying = False
+        self._free = max_checks
+        self._runs: dict[str, Watched] = {}
+        self._waits: dict[Wait, None] = {}
+        self._changed: set[Wait] = set()
+        self._due: deque[Watched] = deque()
+        self._to_cancel: list[str] = []
+        self._told: dict[str, list[Tell]] = {}  # of runs that are being canceled
+        # Whether queries work, None as long as that is not known.
+        self._works: bool | None = None
+        self._query_failures = 0
+        now = time.monotonic()
+        self._turn_at = self._background_at = now
+        self._query_at = now + _GATHER
+        self._cancel_at = math.inf
+        self._held_until = self._outage_until = self._recheck_from = -math.inf
+
+    # What others want of it, in any thread
+
+    def add(self, wait: Wait) -> None:
+        """Poll for the runs of a wait until it is over."""
+        self._inbox.put(partial(self._add, wait))
+        if self.error is not None:
+            self._fail(wait, self.error)
+
+    def remove(self, wait: Wait) -> None:
+        """Poll no more for a wait."""
+        self._inbox.put(partial(self._remove, wait))
+
+    def cancel(self, run_ids: Iterable[str], tell: Tell) -> None:
+        """Cancel runs, together with those of others; ``tell`` is called with what became of each."""
+        self._inbox.put(partial(self._want_cancel, list(run_ids), tell))
+
+    def close(self) -> None:
+        """End the loop; requests in flight end by themselves."""
+        self._is_closed = True
+        self._inbox.put(lambda: None)
+
+    # The loop
+
+    def run(self, *, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        """Work until it is closed, or raise StoppedError."""
+        try:
+            while not self._is_closed:
+                pause(0, is_stopped=is_stopped)
+                self._proceed()
+                with suppress(Empty):
+                    self._inbox.get(timeout=_GATHER if self._to_cancel else _TURN)()
+        except BaseException as error:
+            self._crash(error)
+            raise
+
+    def _crash(self, error: BaseException) -> None:
+        self.error = error
+        while not self._inbox.empty():
+            with suppress(Exception):  # perhaps the same error
+                self._inbox.get()()
+        for wait in list(self._waits):
+            self._fail(wait, error)
+        for run_id, tells in self._told.items():
+            for tell in tells:
+                tell(run_id, not_canceled(run_id, f"the watch of its connection crashed: {error!r}"))
+
+    def _fail(self, wait: Wait, error: BaseException) -> None:
+        # A new one for each wait: a shared one's traceback would grow with each that raises it.
+        wait.end(RuntimeError(f"the status checks of its connection crashed: {error!r}"))
+
+    def _proceed(self) -> None:
+        """Take in what has come, request what is due, and let waits proceed."""
+        while not self._inbox.empty():
+            self._inbox.get()()
+        if (now := time.monotonic()) >= self._turn_at:
+            self._turn_at = now + _TURN
+            self._changed.update(wait for wait in self._waits if now >= wait.due)
+            self._begin_query(now)
+            self._due = deque(self._due_checks(now))
+        waits, self._changed = self._changed, set()
+        for wait in waits & self._waits.keys():
+            if not wait.is_over and (run_ids := wait.proceed(now)):
+                self._want_cancel(run_ids, partial(self._canceled, wait))
+            if wait.is_over:
+                self._remove(wait)
+        self._begin_checks(now)
+        if self._to_cancel and now >= self._cancel_at:
+            run_ids, self._to_cancel = self._to_cancel, []
+            self._begin(partial(self._cancel_all, run_ids), partial(self._cancel_ended, run_ids))
+
+    def _add(self, wait: Wait) -> None:
+        now = time.monotonic()
+        self._waits[wait] = None
+        self._changed.add(wait)
+        for run_id in wait.run_ids:
+            if (one := self._runs.get(run_id)) is None:
+                one = self._runs[run_id] = Watched(run_id, added_at=now, born_at=now)
+                one.is_listed = can_be_queried(run_id)
+            one.waits.append(wait)
+        wait.begin(self._runs, now=now, wall=time.time())
+        if len(self._waits) == 1:
+            self._turn_at = now
+
+    def _remove(self, wait: Wait) -> None:
+        self._waits.pop(wait, None)
+        for run_id in wait.run_ids:
+            one = self._runs.get(run_id)
+            if one is not None and wait in one.waits:
+                one.waits.remove(wait)
+                if not one.waits:
+                    del self._runs[run_id]
+
+    def _begin(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
+        """Do some work in a thread that does not hold up the end of the process; then call ``done`` here."""
+
+        def run() -> None:
+            try:
+                result = work()
+            except TriggerDevError as error:
+                result = error.with_traceback(None)
+            except BaseException as error:  # a bug of ours: no wait may hang because of it
+                self._inbox.put(partial(_raise, error))
+                return
+            self._inbox.put(partial(done, result))
+
+        try:
+            threading.Thread(target=run, name="trigger-dev-call", daemon=True).start()
+        except RuntimeError as error:
+            failure = NotSentError(f"no thread could be started: {error}", retryable=True)
+            self._inbox.put(partial(done, failure))
+
+    # Queries
+
+    def _begin_query(self, now: float) -> None:
+        if self._query is None or self._is_querying or now < self._query_at:
+            return
+        if run_ids := [run_id for run_id in self._runs if can_be_queried(run_id)]:
+            self._is_querying = True
+            self._begin(partial(_query_all, self._query, run_ids), partial(self._queried, run_ids, now))
+
+    def _queried(self, run_ids: Sequence[str], sent_at: float, reply: list[Run] | TriggerDevError) -> None:
+        self._is_querying, now = False, time.monotonic()
+        if isinstance(reply, TriggerDevError):
+            self._query_failed(reply, now)
+            return
+        if self._works is False:
+            self._recheck_from = now  # what ended while they failed may be missing permanently
+        self._works, self._query_failures = True, 0
+        took = min(now - sent_at, QUERY_TIMEOUT)  # the rest was spent waiting for a turn
+        self._query_at = sent_at + max(QUERY_INTERVAL, took / _SHARE_OF_TIME)
+        listed = {run.id: run for run in reply}
+        for run_id in run_ids:
+            one, run = self._runs.get(run_id), listed.get(run_id)
+            if one is None or one.added_at > sent_at:
+                continue
+            one.is_listed = run is not None
+            if run is not None:
+                one.listed_at = sent_at
+                if one.may_learn_from(run, sent_at, now) and one.saw(run, sent_at=sent_at, now=now):
+                    self._tell(one, now)
+
+    def _query_failed(self, error: TriggerDevError, now: float) -> None:
+        self._query_failures += 1
+        rounds = _BUSY_ROUNDS if isinstance(error, RateLimitError) else _FAILED_ROUNDS if self._works else 0
+        if self._query_failures <= rounds:
+            self._query_at = now + QUERY_INTERVAL
+        else:
+            self._works, self._query_at = False, now + _PAUSE
+
+    # Checks of single runs
+
+    def _due_checks(self, now: float) -> list[Watched]:
+        is_queried = self._query is not None and self._works is not False
+        idle = [one for one in self._runs.values() if not one.is_in_flight]
+        due = [
+            one
+            for one in idle
+            if one.unchecked_since < self._recheck_from or one.due(is_queried=is_queried) <= now
+        ]
+        if not due and self._works and idle and now >= self._background_at:
+            self._background_at = now + _BACKGROUND_INTERVAL
+            due = [one for one in [min(idle, key=_unchecked_since)] if one.is_unchecked(now)]
+        return sorted(due, key=lambda one: (not one.must_check, one.unchecked_since))
+
+    def _begin_checks(self, now: float) -> None:
+        while self._due and self._free and now >= self._held_until:
+            one = self._due.popleft()
+            if not one.is_in_flight and self._runs.get(one.run_id) is one:
+                self._free -= 1
+                is_wanted, one.must_check, one.is_in_flight = one.must_check, False, True
+                is_doubtful = one.is_doubtful(now) and now >= self._outage_until
+                call = self._check(one.run_id)
+                work = partial(_check_once, self._make, call, is_wanted=is_wanted, is_doubtful=is_doubtful)
+                self._begin(work, partial(self._checked, one.run_id, now, is_wanted))
+
+    def _checked(
+        self,
+        run_id: str,
+        sent_at: float,
+        is_wanted: bool,
+        result: tuple[Run | TriggerDevError, bool | None] | TriggerDevError,
+    ) -> None:
+        self._free += 1
+        if (one := self._runs.get(run_id)) is None:
+            return
+        reply, works = (result, None) if isinstance(result, TriggerDevError) else result
+        one.is_in_flight, now = False, time.monotonic()
+        if works is False:
+            self._outage_until = now + _OUTAGE_INTERVAL
+        if isinstance(reply, NotSentError) and reply.retryable:
+            self._held_until = now + _NOT_SENT_PAUSE  # it has shown nothing, and comes first again
+        else:
+            one.checked_at = sent_at
+            one.failing_since = math.inf if isinstance(reply, Run) else min(one.failing_since, now)
+        if isinstance(reply, Run):
+            if one.has_lost_end(reply, now) and now >= self._recheck_from + _ROUND:
+                self._recheck_from = now  # others may be lost, too
+            if one.saw(reply, sent_at=sent_at, now=now) or is_wanted:
+                self._tell(one, now, by_check=is_wanted)
+        elif is_wanted or not (self._works and one.is_listed) or one.is_broken(now):
+            one.failed(reply, now)
+            one.is_lost = works is True and is_answer(root_of(reply))
+            self._tell(one, now, by_check=is_wanted)
+
+    def _tell(self, one: Watched, now: float, *, by_check: bool = False) -> None:
+        for wait in one.waits:
+            self._changed.add(wait)
+            wait.heard(one, now, by_check=by_check)
+        if one.run is not None and one.run.is_final:
+            self._runs.pop(one.run_id)
+
+    # Cancels
+
+    def _want_cancel(self, run_ids: Iterable[str], tell: Tell) -> None:
+        if not self._to_cancel:
+            self._cancel_at = time.monotonic() + _GATHER
+        for run_id in run_ids:
+            if run_id not in self._told:
+                self._told[run_id] = []
+                self._to_cancel.append(run_id)
+            self._told[run_id].append(tell)
+
+    def _cancel_all(self, run_ids: Sequence[str]) -> None:
+        """Cancel runs, and again what may pass: where the server answers 500, a work ends early."""
+        until, left = time.monotonic() + TIME_LIMIT, list(run_ids)
+        while left:
+            try:
+                results = self._cancel(left, until - time.monotonic())
+            except Exception as error:  # a bug of ours, or that the event loop is gone
+                results = {run_id: not_canceled(run_id, repr(error)) for run_id in left}
+            is_over = time.monotonic() + _CANCEL_PAUSE >= until
+            left = [] if is_over else [run_id for run_id in left if results[run_id].retryable]
+            done = {run_id: result for run_id, result in results.items() if run_id not in left}
+            self._inbox.put(partial(self._tell_results, done))
+            if left:
+                time.sleep(_CANCEL_PAUSE)
+
+    def _cancel_ended(self, run_ids: list[str], reply: object) -> None:
+        if isinstance(reply, NotSentError):  # no thread could be started
+            self._to_cancel += run_ids
+            self._cancel_at = time.monotonic() + _CANCEL_PAUSE
+
+    def _tell_results(self, results: Mapping[str, CancelResult]) -> None:
+        for run_id, result in results.items():
+            for tell in self._told.pop(run_id, ()):
+                tell(run_id, result)
+
+    def _canceled(self, wait: Wait, run_id: str, result: CancelResult) -> None:
+        if wait in self._waits:
+            self._changed.add(wait)
+            wait.take_cancel(run_id, result, time.monotonic())
+
+
+def _query_all(query: Callable[..., Any], run_ids: Sequence[str]) -> list[Run]:
+    runs: list[Run] = []
+    for first in range(0, len(run_ids), MAX_QUERIED_RUNS):
+        runs += query(query_runs(run_ids[first : first + MAX_QUERIED_RUNS]), patience=0)
+    return runs
+
+
+def _check_once(
+    make: Callable[..., Any], call: Call[Run], *, is_wanted: bool, is_doubtful: bool
+) -> tuple[Run | TriggerDevError, bool | None]:
+    """Return how a run is seen, or why not, and whether the server works, None for not checked."""
+    reply = _reply(make, call, patience=_PATIENCE if is_wanted else 0)
+    if not (is_doubtful and isinstance(reply, TriggerDevError) and is_answer(root_of(reply))):
+        return reply, None
+    # With a deadline, a call has its turn although the checks have opened the circuit breaker.
+    deadline = Deadline.after(_PATIENCE, now=time.monotonic())
+    if shows_an_outage(_reply(make, call_of_others(root_of(reply)), deadline=deadline, patience=0)):
+        return reply, False
+    # Once more, as an outage may have ended in between.
+    return _reply(make, call, deadline=deadline, patience=0), True
+
+
+def _reply(make: Callable[..., Any], call: Call[Any], **how: Any) -> Any:
+    try:
+        return make(call, **how)
+    except TriggerDevError as error:
+        return error.with_traceback(None)
+
+
+def _unchecked_since(one: Watched) -> float:
+    return one.unchecked_since
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def wait_for_runs(
+    run_ids: Sequence[str],
+    settings: WaitSettings,
+    client: TriggerDevClient,
+    *,
+    log: Log,
+    is_stopped: Callable[[], bool] = lambda: False,
+    on_ended: Callable[[str], object] = lambda run_id: None,
+) -> dict[str, Waited]:
+    """
+    Wait in this thread; return what became of each run, by run id, or raise StoppedError.
+
+    ``on_ended`` is called with each run that has ended.
+    """
+
+    def cancel(some: Sequence[str], seconds: float) -> Mapping[str, CancelResult]:
+        return cancel_all(client, some, settings_of(seconds), is_stopped=is_stopped).results
+
+    def end(result: Result) -> None:
+        results.append(result)
+        watch.close()
+
+    results: list[Result] = []
+    watch = Watch(
+        client.call,
+        query=client.call if len(run_ids) > WATCHED_ALONE else None,
+        cancel=cancel,
+        # Who waits for several fetches their outputs later; together they can be too large to be kept.
+        check=retrieve_run if len(run_ids) == 1 else check_run,
+    )
+    watch.add(Wait(run_ids, settings, log, tell=end, on_ended=on_ended))
+    watch.run(is_stopped=is_stopped)
+    [result] = results
+    if isinstance(result, Exception):
+        raise result
+    return result

@@ -1,0 +1,47 @@
+"""Let a worker's watch go by a test's clock: requests are made at once, and pauses move the clock."""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fake_clock import Clock
+
+from airflow_provider_trigger.run import stop, watch
+
+
+class _Thread:
+    """Does its work when it is started."""
+
+    def __init__(self, *, target: Callable[[], object], **_: object) -> None:
+        self.start = target
+
+
+class _Queue:
+    """Whoever waits for something moves the clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._items: deque[Any] = deque()
+        self.put = self._items.append
+
+    def empty(self) -> bool:
+        return not self._items
+
+    def get(self, timeout: float = 0.0) -> Any:
+        if self._items:
+            return self._items.popleft()
+        self._clock.sleep(timeout)
+        raise queue.Empty
+
+
+def watch_by(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the watches that are made from now on go by a clock."""
+    for module in (stop, watch):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(watch, "threading", SimpleNamespace(Thread=_Thread))
+    monkeypatch.setattr(watch, "Queue", lambda: _Queue(clock))
