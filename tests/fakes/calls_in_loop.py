@@ -1,4 +1,4 @@
-"""Make the calls of a watch on its event loop, for virtual time: in threads they take real time."""
+"""Make the calls of a feed on its event loop, for virtual time: in threads they take real time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_trigger.api.http import Call
 
 
 def calls_in_loop(send: Callable[[Send], Awaitable[Reply]]) -> Callable[..., Awaitable[Any]]:
-    """Return what takes the place of ``WatchClients._call``, where a test sends the requests."""
+    """Return what takes the place of a method that makes a call, where a test sends the requests."""
 
     async def call(_: Any, __: str, client: TriggerDevClient, call: Call[Any]) -> Any:
         reply: Reply = None
