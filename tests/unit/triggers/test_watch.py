@@ -20,7 +20,7 @@ from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.api.runs import check_run
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers import background, watch
+from airflow_provider_trigger.triggers import watch
 from airflow_provider_trigger.triggers.background import in_thread
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 from airflow_provider_trigger.triggers.watch import Environment, environment_of
@@ -254,7 +254,6 @@ def test_each_line_carries_the_context_of_its_trigger_and_work_for_several_none_
 
     async def main() -> None:
         await asyncio.gather(*(asyncio.create_task(act(each.id)) for each in runs))
-        await until(lambda: not background._tasks)
 
     run(main())
     assert {each.status for each in runs} == {"CANCELED"}
