@@ -88,6 +88,18 @@ class Triggerer:
         self.loop.call_soon_threadsafe(cancel)
         self._thread.join()
 
+    def close(self) -> None:
+        """End with all that it does, so that nothing of it is left to other tests."""
+
+        def cancel() -> None:
+            for job in asyncio.all_tasks(self.loop):
+                job.cancel()
+            self.loop.call_later(1.0, self.loop.stop)
+
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(cancel)
+            self._thread.join()
+
     def run(self, deferral: Deferral) -> None:
         self.deferred.append(deferral)
         self._submit(deferral)

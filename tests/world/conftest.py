@@ -30,6 +30,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Any:
     def run() -> None:
         world.start()
         pyfuncitem.obj(**arguments)
+        world.triggerer.close()
 
     world.hub.run(run, limit=LIMIT)
     return True
