@@ -143,21 +143,27 @@ class Exchange:
         yield from self._turn(request, state)
         state.started_at += self.monotonic() - begun  # waiting for a turn uses up no patience
         version = self._key.version
-        reply = yield Send(request, min(self._timeout(state), call.timeout))
-        error, response, result = None, None, None
-        if isinstance(reply, Response):
-            response = self._key.hidden_in(reply)
+        error, reply, response, result = None, None, None, None
+        try:
+            reply = yield Send(request, min(self._timeout(state), call.timeout))
+        finally:
+            if isinstance(reply, Response):
+                response = self._key.hidden_in(reply)
+            if request.url is None:
+                with self._lock:
+                    self._rate_limit.ended(response, monotonic=self.monotonic(), now=self._wall())
+        if response is not None:
             try:
                 result = call.read(with_trusted_date(response, now=self._wall()))
                 self._key.note_shown(_ids_in(request, result), version=version)
             except TriggerDevError as raised:
                 error = self._doubted(raised.with_traceback(None), request, version)
-        elif reply is not None:
+        elif isinstance(reply, TriggerDevError):
             error = reply
         if error is not None:
             self._note_failure(request, state, error, response)
         if request.url is None:
-            self._note(state, error, response)
+            self._note(state, error)
         return result
 
     def _doubted(self, error: TriggerDevError, request: Request, version: int) -> TriggerDevError:
@@ -224,12 +230,10 @@ class Exchange:
         timeout = min(self.timeout, longest, max(remaining * SHARE_OF_ONE_STEP, _SHORTEST_TIMEOUT))
         return max(timeout, _LEAST_TIMEOUT)  # the deadline may have passed since the turn came
 
-    def _note(self, state: CallState, error: TriggerDevError | None, response: Response | None) -> None:
-        """Let other calls know what a request shows of the server, the rate limit and the key."""
+    def _note(self, state: CallState, error: TriggerDevError | None) -> None:
+        """Let other calls know what a request shows of the server and the key."""
         works = shows_that_server_works(error)
         with self._lock:
-            if response is not None:
-                self._rate_limit.answered(response, monotonic=self.monotonic(), now=self._wall())
             if works:
                 self.key_is_rejected = False
                 self.breaker.succeeded()

@@ -43,37 +43,46 @@ NEVER = Deadline()
 
 # The bucket is refilled in one step (measured); a little later no request is rejected because clocks differ.
 _MARGIN = 0.05
+# By how much it was refilled, the answers to so many requests show.
+_SENT_TO_LEARN = 10
 
 
 class RateLimit:
     """
     What the newest answer shows of the bucket that all users of the environment's rate limit share.
 
-    The caller says what time it is, calls :meth:`delay` before it sends, and reports each request and
-    response. Several clients can share one: hold its ``lock`` at each call, and from :meth:`delay` to
+    The caller says what time it is, calls :meth:`delay` before it sends, and reports each request and how it
+    ended. Several clients can share one: hold its ``lock`` at each call, and from :meth:`delay` to
     :meth:`sent`.
     """
 
     def __init__(self, *, reserve: float = defaults.RATE_LIMIT_RESERVE) -> None:
         self.lock = threading.Lock()
         self._reserve = reserve
-        self._limit, self._remaining = 0.0, math.inf
+        self._limit, self._remaining, self._in_flight = 0.0, math.inf, 0
         self._reset = 0.0  # the server's word for the current filling
         # When the next filling comes, and how long requests are rejected, on our monotonic clock.
         self._refilled_at = self._rejected_until = -math.inf
 
     def delay(self, *, monotonic: float) -> float:
         """Return how many seconds to wait before sending; 0 for now."""
-        is_low = self._remaining <= math.ceil(self._limit * self._reserve)
-        until = max(self._rejected_until, self._refilled_at if is_low else -math.inf)
+        until = self._rejected_until
+        # The newest answer shows some of those that are in flight, and not the others.
+        if self._remaining - self._in_flight <= math.ceil(self._limit * self._reserve):
+            until = max(until, self._refilled_at)
+            if monotonic >= self._refilled_at and self._in_flight >= _SENT_TO_LEARN:
+                until = max(until, monotonic + _MARGIN)
         return max(0.0, until - monotonic)
 
     def sent(self) -> None:
-        """Count a request that is sent now: an answer that is on its way does not show it."""
-        self._remaining -= 1
+        """Count a request that is sent now."""
+        self._in_flight += 1
 
-    def answered(self, response: Response, *, monotonic: float, now: float) -> None:
-        """Take in what a response shows."""
+    def ended(self, response: Response | None, *, monotonic: float, now: float) -> None:
+        """Take in that a request has ended, and what its response shows, if one came."""
+        self._in_flight -= 1
+        if response is None:
+            return
         self._read(response, monotonic=monotonic, now=now)
         if is_rejected_by_bucket(response):
             # It need not be the bucket's: a proxy may have its own limit.

@@ -109,7 +109,7 @@ def test_versions():
 
 def checks_of(seconds: float) -> int:
     """Return how often a run that takes so long is checked in a worker, beginning at its start."""
-    check_interval: Callable[[float], float] = value_of("run.wait_settings.check_interval")
+    check_interval: Callable[[float], float] = value_of("run.waited.check_interval")
     age, count = 0.0, 1
     while age < seconds:
         age += check_interval(age)

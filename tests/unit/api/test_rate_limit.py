@@ -33,7 +33,8 @@ def shown(
 
 
 def answered(rate_limit: RateLimit, response: Response, *, at: float = 0.0) -> None:
-    rate_limit.answered(response, monotonic=START + at, now=NOW + at)
+    rate_limit.sent()
+    rate_limit.ended(response, monotonic=START + at, now=NOW + at)
 
 
 def rejected(retry_after: int) -> Response:
@@ -99,10 +100,21 @@ def test_what_is_sent_counts_before_it_is_answered() -> None:
         rate_limit.sent()
         assert rate_limit.delay(monotonic=START) == pytest.approx(delay)
     answered(rate_limit, shown(60, resets_at=20), at=10)
-    for _ in range(55):
+    for _ in range(53):
         assert rate_limit.delay(monotonic=START + 10) == 0
         rate_limit.sent()
     assert rate_limit.delay(monotonic=START + 10) > 0
+
+
+def test_after_a_filling_a_few_requests_show_its_size_before_more_are_sent() -> None:
+    rate_limit = RateLimit()
+    answered(rate_limit, shown(5))
+    for _ in range(10):
+        assert rate_limit.delay(monotonic=START + 11) == 0
+        rate_limit.sent()
+    assert rate_limit.delay(monotonic=START + 11) > 0
+    rate_limit.ended(shown(50, resets_at=20), monotonic=START + 11, now=NOW + 11)
+    assert rate_limit.delay(monotonic=START + 11) == 0
 
 
 ANSWERS = st.builds(
@@ -124,7 +136,6 @@ def test_whatever_the_server_answers_a_request_may_go_out_within_a_minute_or_so(
 ) -> None:
     rate_limit = RateLimit()
     for answer in answers:
-        rate_limit.sent()
         answered(rate_limit, answer)
     assert 0 <= rate_limit.delay(monotonic=START) <= MAX_WAIT + 2 * MARGIN
     assert rate_limit.delay(monotonic=START + MAX_WAIT + 2 * MARGIN) == 0
