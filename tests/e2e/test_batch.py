@@ -15,12 +15,9 @@ from whole_airflow.versions import RETRIES_KILLED_TASKS
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
 
 DAG_ID = "batch_killed"
-# Three requests start them, the first one alone and the other two at a time.
-COUNT, IN_FIRST_REQUEST = 45, 20
+# Three requests start them, of 20, 20 and 5 items, all at a time.
+COUNT = 45
 START = "/api/v2/tasks/batch"
-# How long the first request takes, in seconds: meanwhile the test sees its runs, and does with the next two
-# what it wants.
-_LATE = 5.0
 
 
 def double(payload: int) -> int:
@@ -57,17 +54,18 @@ class Killed:
         requests = self.server.requests[self._earlier_requests :]
         return sum(request.path == START and request.status is None for request in requests)
 
-    def start(self) -> None:
-        """Start it, and wait until the runs of its first request exist."""
+    def start(self, *, unanswered: int) -> None:
+        """Start it, and wait until there are runs, and so many requests hang."""
         self.airflow.api.trigger(DAG_ID, self.run_id, {"payloads": list(range(COUNT))})
-        self.wait_for(lambda: len(self.runs) == IN_FIRST_REQUEST)
+        self.wait_for(lambda: self.runs and self.starts() == unanswered)
 
-    def wait_for(self, condition: Callable[[], bool]) -> None:
+    def wait_for(self, condition: Callable[[], object]) -> None:
         """Wait for something that becomes of its runs."""
         wait_until(condition, timeout=120, what=lambda: f"{self.run_id}, whose runs are {self.runs}")
 
     def kill(self) -> None:
         """Kill the process of the task."""
+        self._started = Counter(run.payload for run in self.runs)
         self.state.kill(self.run_id)
 
     def check_the_end(self, *, twice: set[int]) -> None:
@@ -90,7 +88,7 @@ class Killed:
             ids = self.airflow.api.xcom(DAG_ID, self.run_id, "work", "run_id")
             assert [self.server.runs[one].payload for one in ids] == list(range(COUNT))
         else:
-            assert Counter(run.payload for run in self.runs) == Counter(range(IN_FIRST_REQUEST))
+            assert Counter(run.payload for run in self.runs) == self._started
         assert not any(run.cancel_requests for run in self.runs)
 
 
@@ -106,31 +104,30 @@ def killed(
 def test_killed_between_two_requests_a_retry_starts_only_what_has_not_completed(
     killed: Killed, airflow: WholeAirflow, server: TriggerDevServer
 ) -> None:
-    server.on_task("part", times=10, start_after=0, after=0, output=double)
+    server.on_task("part", times=3, start_after=0, after=0, output=double)
     server.on_task("part", times=2, start_after=0, after=0, error="boom")
-    server.delay_next(1, _LATE, path=START)
-    killed.start()
     server.hang_next(2, path=START)
-    killed.wait_for(lambda: killed.starts() == 2)
-    assert len(killed.runs) == IN_FIRST_REQUEST
+    killed.start(unanswered=2)
     completed, failed = (
         [run for run in killed.runs if run.status == status] for status in ("COMPLETED", "FAILED")
     )
-    assert (len(completed), len(failed)) == (10, 2)
+    assert (len(completed), len(failed)) == (3, 2)
+    new = COUNT - len(killed.runs) + len(failed)
     killed.kill()
     killed.check_the_end(twice={run.payload for run in failed})
     if RETRIES_KILLED_TASKS:
         log = airflow.task_log(DAG_ID, killed.run_id, "work", attempt=2)
-        # Of the 18 that it finds, 8 complete as soon as the others exist.
-        found = r"45 items: 1[0-8] completed before and reused, [0-8] found alive and taken up, 27 started"
+        # Those that it finds alive complete as soon as the others exist.
+        found = rf"45 items: \d+ completed before and reused, \d+ found alive and taken up, {new} started"
         assert re.search(found, log)
 
 
 def test_killed_before_the_first_answer_there_is_one_run_for_each_item(
     killed: Killed, airflow: WholeAirflow, server: TriggerDevServer
 ) -> None:
-    server.hang_next(1, path=START, after_handling=True)
-    killed.start()
+    server.hang_next(3, path=START, after_handling=True)
+    killed.start(unanswered=3)
+    assert len(killed.runs) == COUNT
     assert airflow.api.xcom(DAG_ID, killed.run_id, "work", "run_id") is None
     killed.kill()
     killed.check_the_end(twice=set())
