@@ -16,7 +16,7 @@ from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 
 # What calls these has the key in a local variable: once as it is, once in the headers of a request.
 BUGS: dict[str, tuple[Any, str]] = {
-    "crashed": (client, "_new_session"),
+    "crashed": (client, "connection_options"),
     "crashedsending": (HTTPConnectionPool, "_make_request"),
 }
 
