@@ -22,6 +22,12 @@ class TriggerDevError(Exception):
     tries = 1
     """How often the request was sent."""
 
+    tries_allowed: float = 1
+    """How often a request is sent in all that fails like this each time."""
+
+    server_wait: float | None = None
+    """How long the server wants us to wait before the next try, in seconds; None if it does not say."""
+
     run_id: str | None = None
     """The run that the request was about, None where it was about none or several."""
 

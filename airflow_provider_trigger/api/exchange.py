@@ -130,7 +130,7 @@ class Exchange:
             error, pause = state.last.error, wait(state)
             if stop(state, pause):
                 break
-            self._log_retry(state, pause)
+            self.log_retry(state.attempt_number, pause, error)
             resume_at = self.monotonic() + pause
             yield Wait(pause, for_turn=False, error=error)
             state.started_at += max(0.0, self.monotonic() - resume_at)  # no thread was free
@@ -189,6 +189,7 @@ class Exchange:
             has_worked=self.breaker.has_worked and request.url is None,
             is_confirmed=self.key_is_rejected,
         )
+        error.tries_allowed, error.server_wait = tries_allowed(failure), failure.server_wait
         state.failures.append(failure)
         state.failed_at = self.monotonic()
 
@@ -244,12 +245,13 @@ class Exchange:
                 is_permanent = tries_allowed(state.last) <= 1
                 self.breaker.failed(error, is_permanent=is_permanent, monotonic=self.monotonic())
 
-    def _log_retry(self, state: CallState, pause: float) -> None:
+    def log_retry(self, attempt: int, pause: float, error: TriggerDevError | None) -> None:
+        """Log that a request is repeated: of many in a row, one at a level that is shown."""
         now, level = self.monotonic(), logging.DEBUG
         if now >= self._retry_logged_at + _RETRY_LOG_INTERVAL:
             self._retry_logged_at, level = now, logging.INFO
         text = "Attempt %d failed, the next one follows in %.1f s: %s"
-        log.log(level, text, state.attempt_number, pause, state.last.error)
+        log.log(level, text, attempt, pause, error)
 
 
 def _ids_in(request: Request, result: Any) -> Iterator[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 from tenacity import wait_exponential, wait_random_exponential
 
@@ -155,3 +157,9 @@ def wait(state: CallState) -> float:
     if seconds is None:
         seconds = min(_BACKOFF(state), state.remaining * SHARE_OF_ONE_STEP)  # type: ignore[arg-type]  # it reads the number only
     return min(seconds, LONGEST_DOUBT) if state.has_doubtful_key else seconds
+
+
+def backoff(failures: int) -> float:
+    """Return how long to wait after so many failures in a row, in seconds."""
+    state: Any = SimpleNamespace(attempt_number=failures)
+    return float(_BACKOFF(state))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from airflow_provider_trigger import defaults
@@ -23,9 +22,7 @@ class CancelSettings:
     poll_interval: float = defaults.POLL_INTERVAL
     """Between two status checks of a run while waiting."""
     bulk_from: int = defaults.BULK_FROM
-    """Of more runs than so many, a bulk action cancels most."""
-    confirm_from: float = math.inf
-    """Of more runs than so many, queries confirm which are canceled; infinite for a check of each."""
+    """Of more runs than so many, bulk actions cancel most."""
     follows: bool = True
     """Whether canceled runs are checked until it is certain what became of them; else each of a few once, and
     of many none: each gets a cancel of its own besides the bulk action."""
@@ -36,5 +33,4 @@ class CancelSettings:
 
 def settings_of(time_limit: float = TIME_LIMIT, *, follows: bool = True) -> CancelSettings:
     """Return how they are canceled."""
-    many = defaults.BULK_FROM_AT_A_STOP
-    return CancelSettings(time_limit=time_limit, bulk_from=many, confirm_from=many, follows=follows)
+    return CancelSettings(time_limit=time_limit, bulk_from=defaults.BULK_FROM_AT_A_STOP, follows=follows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.limits import Deadline
     from airflow_provider_trigger.cancel.outcome import CancelResult
-    from airflow_provider_trigger.cancel.search import Search
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 RULES = {
@@ -128,10 +126,9 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
                     from airflow_provider_trigger.sources.search import started
 
                     ids.rest = started(context, ids, client, deadline=deadline, log=self.log, origin=origin)
-                results, rejection, search = self._cancel_runs(ids, hook, deadline)
-            write(
-                self.log, of_work(results, search, hook.settings.run_url, on_not_found="fail"), origin=origin
-            )
+                results, rejection, unsearched = self._cancel_runs(ids, hook, deadline)
+            lines = of_work(results, unsearched, hook.settings.run_url, on_not_found="fail")
+            write(self.log, lines, origin=origin)
         report = make_report(
             results=results,
             ids=ids,
@@ -144,11 +141,11 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
 
     def _cancel_runs(
         self, ids: RunIds, hook: TriggerDevHook, deadline: Deadline
-    ) -> tuple[list[CancelResult], str | None, Search | None]:
+    ) -> tuple[list[CancelResult], str | None, Sequence[str]]:
         """
         Cancel the runs as they are read; those that are read late get half of the time, too.
 
-        Return what became of each, what to do about a rejected key, and the search of descendants.
+        Return what became of each, what to do about a rejected key, and whose descendants may be missing.
         """
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.api.limits import Deadline
@@ -159,8 +156,6 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         settings = CancelSettings(
             max_concurrency=self.max_concurrency,
             include_descendants=self.include_descendants,
-            # A check shows what a run has started, too.
-            confirm_from=math.inf if self.include_descendants else defaults.BULK_FROM,
         )
         results: dict[str, CancelResult] = {}
         read_at = dict.fromkeys(ids.found, time.monotonic())
@@ -187,7 +182,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         for _ in reading:
             pass  # what a rejected key has cut off
         unsent = (not_canceled(one, "the key was rejected") for one in read_at if one not in results)
-        return [*results.values(), *unsent], rejection, work.search
+        return [*results.values(), *unsent], rejection, work.unsearched
 
 
 def _noting_times(reading: Iterable[list[str]], read_at: dict[str, float]) -> Iterator[list[str]]:

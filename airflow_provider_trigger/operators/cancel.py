@@ -219,7 +219,8 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         from airflow_provider_trigger.report.cancels import NOTHING_CANCELED, of_work, summary, unterminated
 
         results = work.results
-        write(self.log, of_work(results, work.search, hook.settings.run_url, on_not_found=self.on_not_found))
+        lines = of_work(results, work.unsearched, hook.settings.run_url, on_not_found=self.on_not_found)
+        write(self.log, lines)
         self.log.info("%s", summary(results) if results else NOTHING_CANCELED)
         if self.wait_for_termination and work.finished:
             write(self.log, unterminated(results, self.termination_timeout))

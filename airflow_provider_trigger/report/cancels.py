@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Line
@@ -15,7 +17,6 @@ from airflow_provider_trigger.sources.run_ids import Reaction, hint, problems_of
 from airflow_provider_trigger.wording import MAX_LINES, MAX_NAMED, counted, enumeration
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.cancel.search import Search
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 NOTHING_CANCELED = "No run ids were found, so nothing was canceled"
@@ -117,34 +118,23 @@ def runs_left(results: Iterable[CancelResult], ids: RunIds) -> list[str]:
 
 def failures(results: Iterable[CancelResult], *, named: int = MAX_NAMED) -> str:
     """
-    Return why runs failed and which, grouped by reason, the most frequent first; each cause once.
+    Return why runs failed and which, grouped by reason, the most frequent first.
 
     :param named: how many runs of a group are named
     """
-    groups: dict[tuple[object, ...], list[CancelResult]] = {}
+    groups: dict[str, list[str]] = {}
     for result in results:
-        if result.request is not None:
-            reasons = tuple((reason.label, reason.general or reason.text) for reason in result.reasons)
-            groups.setdefault((result.request, reasons, result.action), []).append(result)
-    texts, known = [], set[str]()
-    for group in sorted(groups.values(), key=len, reverse=True):
-        why = _why(group[0], known)
-        texts.append(f"{_counted_ids([result.run_id for result in group], named)}: {why}")
-    return enumeration(texts, " | ")
+        if result.error is not None:
+            groups.setdefault(_shared_error(result), []).append(result.run_id)
+    ordered = sorted(groups.items(), key=lambda group: len(group[1]), reverse=True)
+    return enumeration((f"{_counted_ids(run_ids, named)}: {why}" for why, run_ids in ordered), " | ")
 
 
-def _why(result: CancelResult, named: set[str]) -> str:
-    """Return why a run failed, without the errors and actions that were named before; note those."""
-    text = str(result.request)
-    for reason in result.reasons:
-        is_named = reason.general in named
-        text += reason.label + ("the same error" if is_named else reason.general or reason.text)
-        if reason.general is not None:
-            named.add(reason.general)
-    if result.action and result.action not in named:
-        text += f"; {result.action}"
-        named.add(result.action)
-    return text
+def _shared_error(result: CancelResult) -> str:
+    """Return an error without the ids of its run and its request, so that several runs share it."""
+    text, segment = re.sub(r" \(request [^)]*\)", "", result.error or ""), quote(result.run_id, safe="")
+    # The server may repeat the path, as in the address of a redirect.
+    return text.replace(f"/runs/{segment}", "/runs/…").replace(f"runs%2F{segment}", "runs%2F…")
 
 
 def _counted_ids(run_ids: Sequence[str], named: int) -> str:
@@ -203,7 +193,7 @@ def none_found(what: str, conn_id: str) -> str:
 
 def of_work(
     results: Sequence[CancelResult],
-    search: Search | None,
+    unsearched: Sequence[str],
     run_url: Callable[[str], str],
     *,
     on_not_found: Reaction,
@@ -230,26 +220,8 @@ def of_work(
             "error" if is_problem else "info",
             f"{text}{f' - {note}' if note else ''} {run_url(result.run_id)}",
         )
-    if search is not None:
-        yield from _of_search(search)
-
-
-def _of_search(search: Search) -> Iterator[Line]:
-    if search.query_error is not None:
-        yield (
-            "info",
-            f"Descendants were searched with status checks, as the query failed: {search.query_error}",
-        )
-    reasons = []
-    if not search.is_over:
-        reasons.append("the search was not finished")
-    if search.query_error is not None and search.unreadable:
-        each = (f"{run_id} ({error})" for run_id, error in search.unreadable.items())
-        reasons.append(f"these runs could not be checked: {enumeration(each)}")
-    if search.is_cut_off:
-        reasons.append("the query shows no more than 10,000 runs")
-    if reasons:
-        yield "warning", f"Descendants may be missing, and still run: {'; '.join(reasons)}"
+    if unsearched:
+        yield "warning", f"Descendants may be missing, and still run: {'; '.join(unsearched)}"
 
 
 def of_callback(report: Report) -> Line:

@@ -1,26 +1,30 @@
 """
 Cancel many runs under a random mix of faults, in virtual time, and check what is reported against the truth.
 
-The client's retries, pacing and circuit breaker, the schedule and its accounting are the real ones, and so is
-the model of the server; only sockets and threads are replaced.
+The rounds, the client's retries, pacing and circuit breaker are the real ones, and so is the model of the
+server; only sockets and threads are replaced.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 from report import Report
 from virtual_clock import Clock
+from virtual_crew import virtual_crews
 from virtual_network import FAULTS, Network, Outage, draw_rates
-from virtual_workers import VirtualWorkers
 
+from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.exchange import Exchange
 from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.api.masking import SecretKey
-from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, End
-from airflow_provider_trigger.cancel.schedule import Schedule
+from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.testing.engine.engine import Engine
 
@@ -106,14 +110,17 @@ class CancelScenario:
             wall=self.clock.wall,
         )
         settings = CancelSettings(
-            time_limit=self.time_limit, termination_timeout=90.0 if self.waits else None, poll_interval=2.0
+            max_concurrency=self.concurrency,
+            time_limit=self.time_limit,
+            termination_timeout=90.0 if self.waits else None,
+            poll_interval=2.0,
         )
-        schedule = Schedule(exchange, settings)
-        schedule.add(self.ids)
-        kill_at = begun + self.kill_at
-        workers = VirtualWorkers(schedule, self.network, self.clock, count=self.concurrency, kill_at=kill_at)
-        ended = workers.run()
-        results = schedule.results()
+        kill_at, client = begun + self.kill_at, SimpleNamespace(exchange=exchange)
+        stopped: Any = {"is_stopped": lambda: self.clock.now >= kill_at}
+        work = Cancellation(client, self.ids, settings, **stopped)  # type: ignore[arg-type]
+        with virtual_crews(self.network, self.clock), suppress(AuthenticationError):
+            work.run()
+        ended, results = self.clock.now, work.results
         report = Report(
             self.seed,
             self._describe(),
@@ -124,7 +131,7 @@ class CancelScenario:
         report.violations += self._late(ended - begun)
         self._let_in_flight_arrive()
         for result in results:
-            if wrong := self._wrong(result, schedule.end):
+            if wrong := self._wrong(result, work.finished):
                 report.violations.append(f"{result.run_id}: {wrong} ({result})")
         return report
 
@@ -151,16 +158,16 @@ class CancelScenario:
         while self.clock.next(until=until):
             pass
 
-    def _wrong(self, result: CancelResult, end: End | None) -> str | None:
+    def _wrong(self, result: CancelResult, is_finished: bool) -> str | None:
         run = self.engine.runs.get(result.run_id)
         is_broken = result.run_id in self.network.broken_runs
         if (result.outcome is CancelOutcome.NOT_FOUND) != (run is None):
-            may_fail = result.outcome is CancelOutcome.FAILED and (is_broken or end is not End.FINISHED)
+            may_fail = result.outcome is CancelOutcome.FAILED and (is_broken or not is_finished)
             return None if may_fail and run is None else "exists and was not found, or the other way round"
         if run is None:
             return None
         if result.outcome is CancelOutcome.FAILED:
-            return self._wrong_failure(result, end)
+            return self._wrong_failure(result, is_finished)
         shown = run.status
         if result.outcome is CancelOutcome.CANCELED:
             completed_meanwhile = not result.terminated and shown == "COMPLETED"
@@ -172,11 +179,11 @@ class CancelScenario:
             return f"reported terminated, and its worker has not stopped ({shown})"
         return None
 
-    def _wrong_failure(self, result: CancelResult, end: End | None) -> str | None:
+    def _wrong_failure(self, result: CancelResult, is_finished: bool) -> str | None:
         run = self.engine.runs[result.run_id]
-        if result.request == "not sent" and self.network.requested[result.run_id]:
+        if str(result.error).startswith("not sent") and self.network.requested[result.run_id]:
             return "reported as not sent, and was sent"
         passing = result.run_id not in self.network.broken_runs
-        if end is End.FINISHED and passing and run.status not in ("CANCELED", "COMPLETED", "EXPIRED"):
+        if is_finished and passing and run.status not in ("CANCELED", "COMPLETED", "EXPIRED"):
             return f"left {run.status} though all its faults passed"
         return None

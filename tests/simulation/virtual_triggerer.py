@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,16 +15,14 @@ from typing import Any
 import green_threads
 import pytest
 from virtual_clock import Clock
+from virtual_crew import CrewInLoop, virtual_crews
 from virtual_network import Network
-from virtual_workers import VirtualWorkers
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
-from airflow_provider_trigger.cancel.cancellation import Canceled, Cancellation
-from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.defaults import CONN_ID
 from airflow_provider_trigger.hooks import fetching
-from airflow_provider_trigger.triggers import background, ends, watch
+from airflow_provider_trigger.triggers import background, ends
 from airflow_provider_trigger.triggers import run as run_module
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
@@ -155,20 +153,11 @@ def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
         network.send(step, lambda found: None if reply.done() else reply.set_result(found))
         return await reply
 
-    def cancel_in_loop(
-        client: TriggerDevClient, run_ids: Sequence[str], how: CancelSettings, **_: object
-    ) -> Canceled:
-        count = min(how.max_concurrency, len(run_ids))
-        schedule = Cancellation(client, run_ids, how).schedule
-        workers = VirtualWorkers(schedule, network, clock, count=count, kill_at=float("inf"))
-        green_threads.wait_for(workers.run_in_loop())
-        return Canceled(results={result.run_id: result for result in schedule.results()})
-
     async def answer(ask: Callable[[], bool]) -> bool:
         await asyncio.sleep(0.05)
         return ask()
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, virtual_crews(network, clock, CrewInLoop):
         green_threads.use_green_threads(clock, send, patch)
         patch.setattr(ends, "time", clock)
         of_exchange = Exchange.__init__.__kwdefaults__
@@ -177,7 +166,6 @@ def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
         patch.setitem(of_exchange, "wall", clock.wall)
         patch.setattr(ends, "in_thread", green_threads.in_thread)
         patch.setattr(fetching, "get_async_connection", get_connection)
-        patch.setattr(watch, "cancel_all", cancel_in_loop)
         patch.setattr(run_module, "triggers_have_on_kill", lambda: triggerer.has_on_kill)
         patch.setattr(run_module, "is_still_deferred", triggerer.is_still_deferred)
         patch.setattr(background, "sync_to_async", lambda ask: partial(answer, ask))

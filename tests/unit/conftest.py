@@ -144,7 +144,7 @@ def go_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Clock], None]:
 def clock(monkeypatch: pytest.MonkeyPatch, go_by: Callable[[Clock], None]) -> Clock:
     """The clock by which clients that are built after it go, and what they share with a cancellation."""
     clock = Clock()
-    for module in ("api.client", "cancel.workers", "run.search"):
+    for module in ("api.client", "run.search"):
         monkeypatch.setattr(f"airflow_provider_trigger.{module}.time", clock)
     go_by(clock)
     return clock

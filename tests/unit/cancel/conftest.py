@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,13 +11,13 @@ import pytest
 import requests
 import virtual_clock
 from in_process import Network, client, network, server
-from virtual_workers import VirtualWorkers
+from virtual_crew import virtual_crews
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import AnswerTimeoutError
 from airflow_provider_trigger.api.exchange import Reply, Send
-from airflow_provider_trigger.cancel import workers
 from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.outcome import no_action
 from airflow_provider_trigger.cancel.settings import CancelSettings
 
 __all__ = ["client", "network", "server"]
@@ -53,8 +53,7 @@ class Line:
         self.latency = 0.0
         self.sent: list[tuple[str, float]] = []
         self.timeouts: list[float] = []
-        self.queries: list[str] = []
-        self.threads = 0
+        self.counts: list[int] = []
         self._answer = answer
         self._client = client
         self._network = network
@@ -97,8 +96,6 @@ class Line:
     def send(self, step: Send, answer: Callable[[Reply], None]) -> None:
         self.sent.append((_name(step.request.method, step.request.path), self._clock.now - BEGIN))
         self.timeouts.append(step.timeout)
-        if self.names[-1] == "query":
-            self.queries.append((step.request.json or {})["query"])
         reply = self._client.send(step)
         took = step.timeout if isinstance(reply, AnswerTimeoutError) else self.latency
         self._clock.at(self._clock.now + took, lambda: answer(reply))
@@ -124,26 +121,24 @@ def clock(go_by, monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def line(client: TriggerDevClient, network: Network, clock: Clock, answer) -> Line:
-    return Line(client, network, clock, answer)
+def line(client: TriggerDevClient, network: Network, clock: Clock, answer) -> Iterator[Line]:
+    line = Line(client, network, clock, answer)
+    with virtual_crews(line, clock) as line.counts:
+        yield line
 
 
 @pytest.fixture
-def prepare(client: TriggerDevClient, line: Line, clock: Clock, monkeypatch: pytest.MonkeyPatch):
+def prepare(client: TriggerDevClient, line: Line, clock: Clock):
     """Prepare a cancellation that will run in virtual time, without threads; ``stop_at`` in seconds."""
 
-    def prepare(run_ids: Iterable[str], *, stop_at: float = math.inf, **options: Any) -> Cancellation:
-        def run(self: Any, count: int, further: Iterable[Any], _: None) -> None:
-            schedule = self._schedule
-            for more in further:
-                schedule.add(more)
-            schedule.awaits_more, line.threads = False, count
-            kill_at, count = BEGIN + stop_at, max(1, count)
-            VirtualWorkers(schedule, line, clock, count=count, kill_at=kill_at).run()  # type: ignore[arg-type]
+    def prepare(
+        run_ids: Iterable[str], *, stop_at: float = math.inf, action_for: Any = no_action, **options: Any
+    ) -> Cancellation:
+        def is_stopped() -> bool:
+            return clock.now >= BEGIN + stop_at
 
-        monkeypatch.setattr(workers.Workers, "run", run)
-        own = {name: options.pop(name) for name in ("action_for",) if name in options}
-        return Cancellation(client, run_ids, CancelSettings(**options), **own)
+        settings = CancelSettings(**options)
+        return Cancellation(client, run_ids, settings, is_stopped=is_stopped, action_for=action_for)
 
     return prepare
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.errors import AuthenticationError
-from airflow_provider_trigger.api.retry import LONGEST_DOUBT
 
 WAITING: dict[str, Any] = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
@@ -35,7 +34,6 @@ def test_a_request_that_is_repeated_is_put_aside_and_holds_nothing_up(add, cance
         ("cancel run_1", 0.5),
         ("check run_1", 0.5),
     ]
-    work.schedule.stop()
     assert work.finished
     assert not work.stopped
 
@@ -270,55 +268,24 @@ def test_a_single_401_ends_nothing_whatever_the_server_says_of_another_try(
     assert set(line.outcomes(work).values()) == {"canceled"}
 
 
-@pytest.mark.parametrize(
-    ("next_try", "resumed_at"),
-    [
-        (None, 1.5),
-        ("lost", 1.5),
-        (OSError("no CA file"), 1.5),
-        ("no answer", 1.0 + LONGEST_DOUBT),
-    ],
-    ids=["good", "lost", "not repeated", "no answer"],
-)
-def test_after_a_401_nothing_else_is_sent_until_its_next_try_is_answered_but_not_for_long(
-    add, cancel, line, next_try: Exception | None, resumed_at: float
-) -> None:
-    """The lost answer of another run, which shows nothing of the key, does not let the others go on."""
-    line.latency = 0.5
-    line.fault("cancel run_1", *REJECTED)
-    line.fault("cancel run_2", "lost")
-    if next_try:
-        line.fault("cancel run_1", next_try)
-    cancel(add("run_1", "run_2", "run_3"), max_concurrency=2)
-    assert line.at("cancel run_1")[:2] == [0.0, 1.0]
-    assert line.at("cancel run_3") == [resumed_at]
-
-
-def test_an_answer_that_shows_a_valid_key_lets_the_others_go_on(add, cancel, line) -> None:
-    line.latency = 1.0
-    line.fault("cancel run_1", *REJECTED)
-    cancel(add("run_1", "run_2", "run_3", "run_4"), max_concurrency=3)
-    assert line.at("cancel run_4") == [1.0]
-    assert line.names.index("cancel run_1", 3) < line.names.index("check run_4")
-
-
 # Progress, threads, and runs that are added
 
 
-def test_progress_counts_requests_and_checks_and_names_the_last_error(add, prepare, line, clock) -> None:
-    line.latency = 1.0
-    line.fault("cancel run_1", *BUSY)
-    work, shown = prepare(add("run_1", "run_2", "run_3"), max_concurrency=1), []
-    for seconds in (0.5, 1.5, 2.5, 5.5):
-        clock.after(seconds, lambda: shown.append(work.schedule.progress()))
-    work.run()
-    first, second, *others = shown
-    assert first == "1 of 3 cancel requests sent, 0 runs finished"
-    assert second.startswith("2 of 3 cancel requests sent, 0 runs finished; last error: POST ")
-    assert others == [
-        "3 of 3 cancel requests sent, 0 runs finished",
-        "3 of 3 cancel requests sent, 1 run finished",
-    ]
+def test_progress_is_logged_every_10_s(add, cancel, line, caplog) -> None:
+    caplog.set_level("INFO", logger="airflow_provider_trigger.cancel.rounds")
+    line.latency = 6.0
+    cancel(add("run_1", "run_2", "run_3"), max_concurrency=1)
+    first, *_, last = (one for one in caplog.messages if " cancel requests sent, " in one)
+    assert first == "2 of 3 cancel requests sent, 0 runs finished"
+    assert last == "3 of 3 cancel requests sent, 2 runs finished"
+
+
+def test_progress_names_the_last_error_while_the_server_does_not_respond(add, cancel, line, caplog) -> None:
+    caplog.set_level("INFO", logger="airflow_provider_trigger.cancel.rounds")
+    line.fault("any", *BUSY, times=1000)
+    cancel(add("run_1", "run_2"), time_limit=15)
+    [progress] = (one for one in caplog.messages if " cancel requests sent, " in one)
+    assert progress.startswith("2 of 2 cancel requests sent, 0 runs finished; last error: POST ")
 
 
 @pytest.mark.parametrize(
@@ -327,7 +294,7 @@ def test_progress_counts_requests_and_checks_and_names_the_last_error(add, prepa
         (100, {}, 32),
         (100, {"max_concurrency": 8}, 8),
         (3, {"max_concurrency": 8}, 3),
-        (0, {"max_concurrency": 8, "include_descendants": True}, 0),
+        (0, {"max_concurrency": 8}, 0),
         (1, {"max_concurrency": 8, "include_descendants": True}, 8),
     ],
 )
@@ -335,14 +302,14 @@ def test_there_are_no_more_threads_than_allowed_or_needed(
     cancel, line, count: int, options: dict[str, Any], threads: int
 ) -> None:
     cancel([f"run_{number}" for number in range(count)], **options)
-    assert line.threads == threads
+    assert line.counts == [threads]
 
 
 def test_further_runs_are_canceled_once_by_as_many_threads_as_allowed(add, prepare, line) -> None:
     work = prepare(add("run_1", "run_2", "run_3")[:1], max_concurrency=8)
     work.run(iter([["run_2"], [], ["run_1", "run_3"]]))
     assert line.outcomes(work) == {"run_1": "canceled", "run_2": "canceled", "run_3": "canceled"}
-    assert (len(line.of("cancel")), line.threads) == (3, 8)
+    assert (len(line.of("cancel")), line.counts) == (3, [8])
     assert work.finished
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.bulk_actions import BulkAction
 from airflow_provider_trigger.cancel.outcome import (
     CancelOutcome,
     CancelResult,
@@ -49,10 +48,8 @@ def failed(cancel: errors.TriggerDevError, check: errors.TriggerDevError | None 
     return record(cancels=1, cancel_error=cancel, check_error=check)
 
 
-def bulk(id_: str | None = "bulk_1", *, is_sent: bool = True, done: int | None = None) -> BulkPart:
-    """A bulk action, and how many runs it has handled before it stood still, None if it may still work."""
-    shown = None if done is None else BulkAction(status="PENDING", success=done, failure=0)
-    return BulkPart([RunRecord("run_1")], is_sent, id_, shown, is_stalled=shown is not None)
+def bulk(id_: str | None = "bulk_1", *, is_sent: bool = True) -> BulkPart:
+    return BulkPart([RunRecord("run_1")], is_sent=is_sent, id=id_)
 
 
 def test_the_words_for_outcomes() -> None:
@@ -94,7 +91,7 @@ def test_a_run_that_is_alive_has_failed_and_is_never_terminated() -> None:
         status="EXECUTING",
         task_identifier="t",
         parent_run_id="run_0",
-        request="still EXECUTING after 2 cancel requests",
+        error="still EXECUTING after 2 cancel requests",
         retryable=True,
     )
 
@@ -105,6 +102,7 @@ REASONS = {
     End.TIME_LIMIT: ": the time limit was reached",
     End.STOPPED: ": canceling was stopped",
     End.KEY_REJECTED: ": the secret key was rejected",
+    End.NO_ANSWER: ": the server stopped responding",
     End.FINISHED: "",  # what is left undone when all was done cannot be the reason
 }
 UNCHECKED = "but the status was not checked"
@@ -121,11 +119,6 @@ UNCHECKED = "but the status was not checked"
         (acknowledged(bulk=bulk()), f"cancel requested, {UNCHECKED}"),
         (record(bulk=bulk()), f"cancel requested by bulk action bulk_1, {UNCHECKED}"),
         (record(bulk=bulk(None)), f"cancel requested by a bulk action that was not answered, {UNCHECKED}"),
-        (
-            record(bulk=bulk(done=1)),
-            f"cancel requested by bulk action bulk_1 (1 of 1 runs canceled), {UNCHECKED}",
-        ),
-        (record(bulk=bulk(done=0)), "cancel requested only by bulk action bulk_1, which has handled no run"),
     ],
 )
 def test_what_was_left_undone_is_reported_with_its_end(state: RunRecord, request_: str, end: End) -> None:
@@ -138,10 +131,6 @@ def test_what_was_left_undone_is_reported_with_its_end(state: RunRecord, request
     ("state", "error"),
     [
         (record(cancel_error=STOPPED), f"not sent: the server stopped responding; last error: {REFUSED}"),
-        (
-            record(bulk=bulk(), cancel_error=errors.NotSentError("no time")),
-            f"cancel requested by bulk action bulk_1, {UNCHECKED}: no time",
-        ),
         (failed(LOST), "cancel failed: connection lost"),
         (record(cancels=1, cancel_error=LOST, bulk=bulk()), "cancel failed: connection lost"),
         (acknowledged(check_error=NO_RIGHT), "cancel requested; status check failed: no right"),
@@ -149,11 +138,6 @@ def test_what_was_left_undone_is_reported_with_its_end(state: RunRecord, request
         # A server that cannot be reached is named once.
         (failed(LOST, NO_RIGHT), "cancel failed: connection lost; status check failed: no right"),
         (failed(REFUSED, NO_ANSWER), f"cancel failed: {REFUSED}; status check failed: no answer"),
-        (
-            failed(REFUSED, STOPPED),
-            f"cancel failed: {REFUSED}; status check failed: the server stopped responding",
-        ),
-        (failed(STOPPED, NO_ANSWER), f"cancel failed: {STOPPED}; status check failed: no answer"),
         (failed(BROKEN, NO_ANSWER), f"cancel failed: {BROKEN}; status check failed: {NO_ANSWER}"),
         (acknowledged(check_error=NO_ANSWER), f"cancel requested; status check failed: {NO_ANSWER}"),
         (acknowledged(check_error=STOPPED), f"cancel requested; status check failed: {STOPPED}"),
@@ -163,7 +147,6 @@ def test_what_was_left_undone_is_reported_with_its_end(state: RunRecord, request
         (record(cancels=1, bulk=bulk(), seen=ALIVE), "still EXECUTING after 2 cancel requests"),
         (record(cancels=2, bulk=bulk(None), seen=ALIVE), "still EXECUTING after 3 cancel requests"),
         (record(cancels=2, bulk=bulk(is_sent=False), seen=ALIVE), "still EXECUTING after 2 cancel requests"),
-        (record(cancels=1, bulk=bulk(done=0), seen=ALIVE), "still EXECUTING after 1 cancel request"),
         (
             record(cancels=1, seen=ALIVE, cancel_error=LOST),
             "still EXECUTING after 1 cancel request; last error: connection lost",
@@ -177,7 +160,7 @@ def test_what_failed_is_reported_with_its_errors(state: RunRecord, error: str) -
 
 @pytest.mark.parametrize("end", End)
 def test_the_last_error_is_named_of_the_run_or_else_of_any_but_after_a_rejected_key(end: End) -> None:
-    last = f"; last error: {REFUSED}" if end in (End.TIME_LIMIT, End.STOPPED) else ""
+    last = f"; last error: {REFUSED}" if end in (End.TIME_LIMIT, End.STOPPED, End.NO_ANSWER) else ""
     assert result_of(record(), end, REFUSED).error == f"not sent{REASONS[end]}{last}"
     unanswered = result_of(record(cancels=1, last_error=REFUSED), end, NO_ANSWER)
     assert unanswered.error == f"cancel requested, but not acknowledged{REASONS[end]}{last}"
@@ -216,7 +199,6 @@ def test_another_try_may_help_unless_all_errors_are_permanent_or_the_key_was_rej
         (acknowledged(), True),
         (acknowledged(check_error=LOST), True),
         (record(bulk=bulk()), True),
-        (record(bulk=bulk(done=0)), False),
         (record(bulk=bulk(is_sent=False)), False),
         (record(cancels=1), False),
         (acknowledged(cancel_error=LOST), False),
@@ -240,7 +222,6 @@ def action_for(error: errors.TriggerDevError) -> str | None:
         (record(), "refused"),
         (record(bulk=bulk()), "refused"),
         (record(cancel_error=STOPPED), "the server stopped responding"),
-        (record(bulk=bulk(), cancel_error=STOPPED), "the server stopped responding"),
         (failed(REFUSED), "refused"),
         (record(cancels=1, seen=ALIVE, cancel_error=REFUSED), "refused"),
         (failed(REFUSED, NO_ANSWER), "no answer"),
@@ -265,7 +246,7 @@ def test_what_to_do_about_a_rejected_key_is_not_said_for_each_run() -> None:
     assert result.error == f"cancel failed: {REFUSED}"
 
 
-# The result as JSON, and the parts of its error
+# The result as JSON, and its error
 
 
 def test_a_result_is_plain_json_without_what_only_a_report_or_a_retry_needs() -> None:
@@ -280,7 +261,7 @@ def test_a_result_is_plain_json_without_what_only_a_report_or_a_retry_needs() ->
     shown = {"outcome": "canceled", "status": "CANCELED", "task_identifier": "t", "terminated": True}
     assert canceled.to_dict() == {"run_id": "run_1"} | shown
     assert type(canceled.to_dict()["outcome"]) is str
-    failed = CancelResult(run_id="run_1", outcome=CancelOutcome.FAILED, parent_run_id="run_0", request="why")
+    failed = CancelResult(run_id="run_1", outcome=CancelOutcome.FAILED, parent_run_id="run_0", error="why")
     assert failed.to_dict() == {
         "run_id": "run_1",
         "outcome": "failed",
@@ -290,48 +271,5 @@ def test_a_result_is_plain_json_without_what_only_a_report_or_a_retry_needs() ->
         "parent_run_id": "run_0",
         "error": "why",
     }
-    left_out = {"retryable", "is_unconfirmed", "request", "reasons", "action"}
+    left_out = {"retryable", "is_unconfirmed"}
     assert {field.name for field in fields(failed)} - set(failed.to_dict()) == left_out
-
-
-def of_run(error: errors.TriggerDevError, run_id: str | None = "run_1") -> errors.TriggerDevError:
-    error.run_id = run_id
-    return error
-
-
-LOGIN = "a redirect to /login?next=%2Fapi%2Fv3%2Fruns%2F{}, not followed"
-FORBIDDEN = response_error(errors.ResponseError, 403, path="/api/v3/runs/run_1", request_id="abc")
-FORBIDDEN_BULK = response_error(errors.ResponseError, 403, path="/api/v1/bulk-actions", request_id="abc")
-TO_LOGIN = response_error(errors.ResponseError, 302, path="/api/v3/runs/run_1", detail=LOGIN.format("run_1"))
-OF_RUN = errors.TransportError("POST /api/v2/runs/run_1/cancel to host: lost", reason="lost")
-
-
-@pytest.mark.parametrize(
-    ("error", "general"),
-    [
-        (of_run(OF_RUN), ["POST /api/v2/runs/…/cancel to host: lost"]),
-        (of_run(FORBIDDEN), ["GET /api/v3/runs/… answered 403: no"]),
-        (of_run(TO_LOGIN), [f"GET /api/v3/runs/… answered 302: {LOGIN.format('…')}"]),
-        (
-            of_run(errors.UnexpectedAnswerError("GET /api/v3/runs/a%2Fb answered HTML"), "a/b"),
-            ["GET /api/v3/runs/… answered HTML"],
-        ),
-        # A short id is not replaced where it is a part of a word.
-        (
-            of_run(errors.UnexpectedAnswerError("GET /api/v3/runs/t answered that"), "t"),
-            ["GET /api/v3/runs/… answered that"],
-        ),
-        (of_run(FORBIDDEN_BULK, None), ["GET /api/v1/bulk-actions answered 403: no"]),
-        (errors.NotSentError("no valid id"), [None]),
-        (
-            errors.NotSentError("stopped responding", last_error=OF_RUN),
-            [None, "POST /api/v2/runs/…/cancel to host: lost"],
-        ),
-    ],
-)
-def test_a_reason_has_a_text_that_is_the_same_for_all_runs(
-    error: errors.TriggerDevError, general: list[str | None]
-) -> None:
-    result = result_of(record(cancels=1, cancel_error=error), End.FINISHED)
-    assert [reason.general for reason in result.reasons] == general
-    assert result.reasons[0].text == (error.reason if isinstance(error, errors.NotSentError) else str(error))

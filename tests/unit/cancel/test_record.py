@@ -12,17 +12,20 @@ from airflow_provider_trigger.api.errors import NotSentError, TransportError, Tr
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.record import (
     FRESH_FOR,
+    LOOK_INTERVAL,
+    LOOKS_FOR,
     Action,
     BulkPart,
     RunRecord,
     Seen,
-    next_action,
+    next_step,
 )
 from airflow_provider_trigger.cancel.settings import CancelSettings
 
 NOW = 1000.0
 DEFAULT = CancelSettings()
 WAITING = CancelSettings(termination_timeout=90.0, poll_interval=2.0)
+TREE = CancelSettings(include_descendants=True)
 ALIVE = Seen("EXECUTING", is_final=False, is_canceled=False, is_terminated=False)
 COMPLETED = Seen("COMPLETED", is_final=True, is_canceled=False, is_terminated=True)
 CANCELED = Seen("CANCELED", is_final=True, is_canceled=True, is_terminated=False)
@@ -34,7 +37,8 @@ PASSING, PERMANENT = TransportError("connection lost"), TriggerDevError("no righ
 def bulk(*, success: int = 0, failure: int = 0) -> BulkPart:
     """A bulk action of 10 runs, as its last check has shown it."""
     shown = BulkAction(status="PENDING", success=success, failure=failure)
-    return BulkPart([RunRecord(f"run_{number}") for number in range(10)], True, "bulk_1", shown)
+    records = [RunRecord(f"run_{number}") for number in range(10)]
+    return BulkPart(records, is_sent=True, id="bulk_1", action=shown)
 
 
 def record(**state: Any) -> RunRecord:
@@ -44,6 +48,10 @@ def record(**state: Any) -> RunRecord:
 def canceled(**state: Any) -> RunRecord:
     """A run whose cancel was acknowledged just now, and which was checked once."""
     return record(**{"cancels": 1, "acknowledged_at": NOW, "checks": 1} | state)
+
+
+def old_parent(**state: Any) -> RunRecord:
+    return canceled(seen=CANCELED, shows_children=True, acknowledged_at=NOW - LOOKS_FOR, **state)
 
 
 def shown(status: str = "EXECUTING", **attributes: Any) -> Run:
@@ -87,10 +95,12 @@ def shown(status: str = "EXECUTING", **attributes: Any) -> Run:
 def test_a_check_shortly_before_the_cancel_can_show_that_it_terminated_the_run(
     before: dict[str, Any], acknowledged_after: float | None, after: dict[str, Any], is_terminated: bool
 ) -> None:
-    state = record(cancels=1)
-    state.note_check_before(shown(**{"attemptCount": 0} | before), sent_at=NOW)
+    state = record(action=Action.CHECK_BEFORE)
+    state.note_sent(NOW)
+    state.note(shown(**{"attemptCount": 0} | before), None, now=NOW + 0.1)
     assert state.seen is None
-    state.note_cancel(PASSING if acknowledged_after is None else None, now=NOW + (acknowledged_after or 1.0))
+    state.action, error = Action.CANCEL, PASSING if acknowledged_after is None else None
+    state.note(None, error, now=NOW + (acknowledged_after or 1.0))
     at_the_check: dict[str, Any] = {"attemptCount": 0} | before | {"status": "CANCELED"} | after
     state.note_check(shown(**at_the_check), now=NOW + 9)
     assert state.seen
@@ -103,7 +113,8 @@ def test_a_check_shortly_before_the_cancel_can_show_that_it_terminated_the_run(
 def test_what_was_checked_before_a_cancel_says_nothing_of_the_time_after_it() -> None:
     state = canceled(cancel_error=PASSING, checks=3, check_error=PASSING)
     state.note_check(shown(), now=NOW)
-    state.note_sent()
+    for _ in range(2):  # a repeated one counts once
+        state.note_sent(NOW)
     assert (state.cancels, state.checks, state.seen) == (2, 0, None)
     assert (state.cancel_error, state.check_error) == (None, None)
     assert state.task_identifier == "t"
@@ -111,9 +122,9 @@ def test_what_was_checked_before_a_cancel_says_nothing_of_the_time_after_it() ->
 
 def test_a_failed_cancel_takes_no_acknowledgment_back_and_the_next_one_no_error_over() -> None:
     state = canceled()
-    state.note_cancel(PASSING, now=NOW + 9)
+    state.note(None, PASSING, now=NOW + 9)
     assert (state.cancel_error, state.acknowledged_at, state.is_accepted) == (PASSING, NOW, False)
-    state.note_cancel(None, now=NOW + 10)
+    state.note(None, None, now=NOW + 10)
     assert (state.cancel_error, state.acknowledged_at, state.is_accepted) == (None, NOW + 10, True)
 
 
@@ -125,8 +136,8 @@ def test_a_check_shows_that_a_cancel_arrived_whose_answer_was_lost() -> None:
 
 
 def test_neither_a_failed_check_nor_an_outdated_one_takes_a_final_status_back() -> None:
-    state = canceled(seen=CANCELED)
-    state.note_failed_check(PASSING)
+    state = canceled(seen=CANCELED, action=Action.CHECK)
+    state.note(None, PASSING, now=NOW)
     assert (state.seen, state.check_error) == (CANCELED, PASSING)
     state.note_check(shown("EXECUTING"), now=NOW)
     assert (state.seen, state.checks) == (CANCELED, 3)
@@ -147,11 +158,9 @@ def test_neither_a_failed_check_nor_an_outdated_one_takes_a_final_status_back() 
         (record(bulk=bulk()), WAITING, (Action.CANCEL, 0)),
         # A bulk action that has handled any run may have canceled each; or one of them is left out.
         (record(bulk=bulk()), DEFAULT, (Action.CANCEL, 0)),
-        (record(bulk=bulk(success=1)), DEFAULT, (Action.CHECK_LEFT_OUT, 0)),
-        (record(bulk=bulk(failure=1)), DEFAULT, (Action.CHECK_LEFT_OUT, 0)),
-        (record(bulk=bulk(success=9)), DEFAULT, (Action.CHECK_LEFT_OUT, 0)),
-        (record(bulk=bulk(success=4, failure=6)), DEFAULT, (Action.CHECK, 0)),
-        (record(bulk=bulk(success=11)), DEFAULT, (Action.CHECK, 0)),
+        (record(bulk=bulk(success=1)), DEFAULT, (Action.CHECK, 0)),
+        (record(bulk=bulk(failure=1)), DEFAULT, (Action.CHECK, 0)),
+        (record(bulk=bulk(success=1), is_left_out=True), DEFAULT, (Action.CANCEL, 0)),
         # One that it left out, or that cannot be checked.
         (record(bulk=bulk(success=1), checks=1, seen=ALIVE), DEFAULT, (Action.CANCEL, 0)),
         (record(bulk=bulk(success=1), checks=1, check_error=PERMANENT), DEFAULT, (Action.CANCEL, 0)),
@@ -176,6 +185,14 @@ def test_neither_a_failed_check_nor_an_outdated_one_takes_a_final_status_back() 
         (canceled(check_error=PASSING), DEFAULT, None),
         (canceled(check_error=PASSING, seen=ALIVE), DEFAULT, None),
         (canceled(seen=ALIVE), CancelSettings(follows=False), None),
+        # Descendants: what had ended is checked once, what is canceled for a while.
+        (record(had_ended=True), TREE, (Action.CHECK, 0)),
+        (record(had_ended=True, shows_children=True), TREE, None),
+        (canceled(seen=CANCELED), TREE, (Action.CHECK, 0)),  # as a query has shown it
+        (canceled(seen=CANCELED, shows_children=True), TREE, (Action.CHECK_AGAIN, LOOK_INTERVAL)),
+        (canceled(seen=TERMINATED, shows_children=True), TREE, None),
+        (old_parent(), TREE, None),
+        (old_parent(found_at=NOW - 1), TREE, (Action.CHECK_AGAIN, LOOK_INTERVAL)),
         # Unknown, or not sent.
         (record(is_unknown=True), DEFAULT, None),
         (record(is_unknown=True), WAITING, None),
@@ -184,19 +201,19 @@ def test_neither_a_failed_check_nor_an_outdated_one_takes_a_final_status_back() 
         # It has ended. What a worker may still have is waited for, if at all.
         *[(canceled(seen=seen), DEFAULT, None) for seen in (COMPLETED, CANCELED, TERMINATED)],
         *[(canceled(seen=seen), WAITING, None) for seen in (COMPLETED, TERMINATED)],
-        (canceled(seen=CANCELED), WAITING, (Action.CHECK_TERMINATION, 2.0)),
-        (canceled(seen=CANCELED, checks=30), WAITING, (Action.CHECK_TERMINATION, 2.0)),
-        (canceled(seen=CANCELED, check_error=PASSING), WAITING, (Action.CHECK_TERMINATION, 2.0)),
+        (canceled(seen=CANCELED), WAITING, (Action.CHECK_AGAIN, 2.0)),
+        (canceled(seen=CANCELED, checks=30), WAITING, (Action.CHECK_AGAIN, 2.0)),
+        (canceled(seen=CANCELED, check_error=PASSING), WAITING, (Action.CHECK_AGAIN, 2.0)),
         # The last check is just before the end of the wait, and there is none after it.
-        (canceled(seen=CANCELED), replace(WAITING, poll_interval=1000.0), (Action.CHECK_TERMINATION, 89.0)),
-        (canceled(seen=CANCELED, acknowledged_at=NOW - 88), WAITING, (Action.CHECK_TERMINATION, 1.0)),
+        (canceled(seen=CANCELED), replace(WAITING, poll_interval=1000.0), (Action.CHECK_AGAIN, 89.0)),
+        (canceled(seen=CANCELED, acknowledged_at=NOW - 88), WAITING, (Action.CHECK_AGAIN, 1.0)),
         (canceled(seen=CANCELED, acknowledged_at=NOW - 89), WAITING, None),
-        (canceled(seen=CANCELED), replace(WAITING, termination_timeout=2.0), (Action.CHECK_TERMINATION, 1.8)),
+        (canceled(seen=CANCELED), replace(WAITING, termination_timeout=2.0), (Action.CHECK_AGAIN, 1.8)),
         (canceled(seen=CANCELED), replace(WAITING, termination_timeout=0.0), None),
     ],
 )
 def test_what_a_run_needs_next_and_when(
     state: RunRecord, settings: CancelSettings, expected: tuple[Action, float] | None
 ) -> None:
-    following: Any = next_action(state, settings, now=NOW)
-    assert following == (expected and (expected[0], pytest.approx(NOW + expected[1])))
+    following: Any = next_step(state, settings, now=NOW)
+    assert (following and following[:2]) == (expected and (expected[0], pytest.approx(NOW + expected[1])))

@@ -284,7 +284,12 @@ def test_where_the_key_is_rejected_runs_that_are_read_later_are_reported_too(
     pull, wire, answer, log: Log
 ) -> None:
     wire.script = lambda _: answer(401, {"error": "no"})
-    Notifier(xcom_task_ids=["start", "more"]).notify(pull(lambda _: join_threads()))
+
+    def before(task: str) -> None:
+        if task == "more":
+            until(lambda: len(wire.targets) >= 2, "the key is rejected")
+
+    Notifier(xcom_task_ids=["start", "more"]).notify(pull(before))
     assert "2 Trigger.dev runs: 2 failed" in log.leveled[-1][1]
     assert "run_2" in str(log.of("error"))
 

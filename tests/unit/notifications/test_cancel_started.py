@@ -13,7 +13,7 @@ from waiting import LONG, until
 
 from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.api.models import ListedRun
-from airflow_provider_trigger.cancel import search as descendants
+from airflow_provider_trigger.cancel import record
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
@@ -88,7 +88,7 @@ def test_in_a_tasks_callback_it_is_about_what_this_task_instance_has_started(
 def test_what_the_found_runs_have_started_is_canceled_on_request_only(
     include: bool, start, log, server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(descendants, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(record, "LOOK_INTERVAL", 0.05)
     mine, context = start("first")
     context["ti"].xcoms.clear()
     child = server.add_run("QUEUED", parent=server.add_run("COMPLETED", parent=mine))

@@ -182,7 +182,7 @@ def result(outcome: str, **fields: Any) -> CancelResult:
             f"failed: no time. {MANY_TO_DO}",
         ),
         (
-            result("failed", request="it is still EXECUTING", is_unconfirmed=True),
+            result("failed", error="it is still EXECUTING", is_unconfirmed=True),
             "warning",
             f"Run run_1 may still be running: it is still EXECUTING. {ONE_TO_DO}",
             f"{MANY} runs may still be running, as the cancel is not confirmed: {MANY} runs ({IDS}): it is "

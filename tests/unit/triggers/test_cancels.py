@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from event_loop import run, until
 from fake_log import Log
-from tenacity import wait_none
 
-from airflow_provider_trigger.api import exchange, limits
+from airflow_provider_trigger.api import limits
+from airflow_provider_trigger.cancel import rounds
 from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.testing import TriggerDevServer
@@ -154,7 +154,7 @@ def test_a_cancel_is_finished_although_airflow_cancels_the_trigger_again_and_aga
 
 
 def test_a_maintenance_page_does_not_end_it(server, kill, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "wait", wait_none())
+    monkeypatch.setattr(rounds, "backoff", lambda failures: 0.0)
     monkeypatch.setattr(limits, "PROBE_INTERVAL", 0.01)
     one = server.add_run("EXECUTING")
     server.malformed_next(15)

@@ -15,10 +15,10 @@ from waiting import LONG, limited, until
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.http import ServerSettings
-from airflow_provider_trigger.cancel import workers
+from airflow_provider_trigger.cancel import rounds
 from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.crew import Threads
 from airflow_provider_trigger.cancel.settings import CancelSettings
-from airflow_provider_trigger.cancel.workers import Threads
 
 
 @pytest.fixture
@@ -71,12 +71,6 @@ def outcomes(work: Cancellation) -> set[str]:
 RUN_IDS = [f"run_{number}" for number in range(10)]
 
 
-def test_the_times_that_users_feel() -> None:
-    assert workers._GRACE == 0.5
-    assert 2 * workers._CHECK_INTERVAL + workers._GRACE < 1, "a stop takes less than a second"
-    assert workers._PROGRESS_INTERVAL == 10.0
-
-
 # Threads
 
 
@@ -101,31 +95,6 @@ def test_as_many_requests_are_in_flight_as_allowed_and_no_more(make) -> None:
     # As daemons they do not hold up the end of the process.
     assert seen == {(f"trigger-dev-{number}", True) for number in range(5)}
     end_of_threads()
-
-
-def test_each_end_and_each_new_job_wakes_those_that_wait(make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_CHECK_INTERVAL", LONG)
-    work = make(RUN_IDS[:1], max_concurrency=3)
-
-    def further() -> Iterator[list[str]]:
-        until(lambda: len(work.schedule.accepted) == 1, "the first one is canceled")
-        yield RUN_IDS
-        ended = work.schedule.results
-        until(lambda: [one.outcome for one in ended()] == ["canceled"] * 10, "all are checked")
-
-    with limited(60):
-        work.run(further())
-    assert (outcomes(work), len(work.results), work.finished) == ({"canceled"}, 10, True)
-
-
-def test_a_request_that_fails_is_repeated_or_its_error_is_reported(connect, answer) -> None:
-    shown = answer(200, {"id": "run_1", "status": "CANCELED", "taskIdentifier": "t"})
-    forbidden = answer(403, {"error": "no"})
-    client, wire = connect(answer(503, {"error": "busy"}), shown, forbidden)
-    work = Cancellation(client, ["run_1"], CancelSettings())
-    [result] = work.run()
-    assert [target.partition(" ")[0] for target in wire.targets] == ["POST", "POST", "GET"]
-    assert str(result.error).startswith("cancel requested; status check failed: GET ")
 
 
 def test_a_call_that_waits_for_its_turn_does_not_keep_the_processor_busy(connect, answer) -> None:
@@ -233,7 +202,6 @@ def test_it_ends_although_a_request_is_not_answered_and_what_comes_later_changes
     ]
     release.set()
     end_of_threads()
-    assert work.schedule.results() == work.results
     assert len(wire.sent) == 1
 
 
@@ -248,12 +216,12 @@ def test_it_ends_although_a_request_is_not_answered_and_what_comes_later_changes
 def test_an_answer_that_comes_shortly_after_a_stop_still_counts_and_nothing_new_is_sent(
     make, wire, monkeypatch: pytest.MonkeyPatch, options: dict[str, int], expected: list[str]
 ) -> None:
-    monkeypatch.setattr(workers, "_GRACE", LONG)
+    monkeypatch.setattr(rounds, "_GRACE", LONG)
     begun = threading.Event()
 
     def answer_after_the_stop() -> None:
         begun.set()
-        until(lambda: work.schedule.end, "it is stopped")
+        until(lambda: work.stopped, "it is stopped")
 
     work = make(RUN_IDS, answer_after_the_stop, is_stopped=begun.is_set, max_concurrency=1, **options)
     with limited(60):

@@ -1,0 +1,162 @@
+"""Threads that only send; what follows from an answer is decided in the thread that waits for it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from queue import Empty, PriorityQueue, Queue, SimpleQueue
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
+from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.limits import Deadline
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+log = logging.getLogger(__name__)
+
+
+class Threads:
+    """
+    Do work in up to ``count`` threads, in fewer where the process cannot start as many.
+
+    In a signal handler none can be started: that takes locks which the interrupted code may hold. They are
+    daemons: one whose request is not answered does not hold up the end of the process.
+    """
+
+    def __init__(self, count: int, *, name: str) -> None:
+        self.count = 0
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        try:
+            while self.count < count:
+                thread = threading.Thread(target=self._run, name=f"{name}-{self.count}", daemon=True)
+                self.count += 1
+                thread.start()
+        except RuntimeError as error:
+            self.count -= 1
+            if not self.count:
+                raise
+            log.warning("Started %d of %d threads: %s", self.count, count, error)
+        except BaseException:  # a timeout that a signal raises
+            self.close()
+            raise
+
+    def begin(self, work: Callable[[], None]) -> None:
+        """Begin some work, which must not raise, as soon as a thread is free; safe in a signal handler."""
+        self._work.put(work)
+
+    def close(self) -> None:
+        """Let each thread end after what it does and what was begun before; do not wait for it."""
+        for _ in range(self.count):
+            self._work.put(None)
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+
+
+class Task(Protocol):
+    """What takes requests, one at a time."""
+
+    @property
+    def urgency(self) -> int:
+        """Of its next request; the lowest goes first."""
+
+    def until(self, now: float) -> float:
+        """Return until when its next request may take that begins now, on the monotonic clock."""
+
+    def call(self) -> Call[Any]:
+        """Return its next request; an id that cannot be sent raises here."""
+
+    def note_sent(self, now: float) -> None:
+        """Take in that it goes out now; called in the thread that sends it, perhaps twice."""
+
+
+class Answer(NamedTuple):
+    """What came of a task's request."""
+
+    task: Any
+    result: Any
+    error: TriggerDevError | None
+
+
+_LAST = -1  # more urgent than any task
+
+# With a deadline, even one that never comes, a call waits for its turn however long the server is silent.
+_FAR = 1e9
+
+
+class Crew:
+    """Send the requests of tasks, each once, up to ``count`` at a time; hand over the answers one by one."""
+
+    def __init__(self, client: TriggerDevClient, threads: Threads, count: int, deadline: Deadline) -> None:
+        self.in_flight = 0
+        self._deadline = deadline
+        self._client = client
+        self._count = min(count, threads.count)
+        self._tasks: PriorityQueue[tuple[int, int, Task | None]] = PriorityQueue()
+        self._numbers = itertools.count()
+        # A SimpleQueue would not time out where a signal handler takes longer (Python 3.11, measured).
+        self._answers: Queue[tuple[Task, Any, BaseException | None]] = Queue()
+        self._closed = threading.Event()
+        for _ in range(self._count):
+            threads.begin(self._work)
+
+    def begin(self, task: Task) -> None:
+        """Send the request of a task as soon as no more urgent one waits; nothing once it is closed."""
+        if self._closed.is_set():
+            return
+        self.in_flight += 1
+        self._tasks.put((task.urgency, next(self._numbers), task))
+
+    def answer(self, *, within: float) -> Answer | None:
+        """Return the next answer, None if none comes within so many seconds."""
+        try:
+            task, result, error = self._answers.get(timeout=max(within, 0.0))
+        except Empty:
+            return None
+        self.in_flight -= 1
+        if error is not None and not isinstance(error, TriggerDevError):
+            raise error  # a bug of ours
+        return Answer(task, result, error)
+
+    def close(self) -> None:
+        """Send nothing more; what is in flight is left to its timeout."""
+        self._closed.set()
+        while not self._tasks.empty():
+            try:
+                self.in_flight -= self._tasks.get_nowait()[2] is not None
+            except Empty:
+                break
+        for _ in range(self._count):
+            self._tasks.put((_LAST, next(self._numbers), None))
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()[2]) is not None:
+            result: Any = None
+            error: BaseException | None = None
+            try:
+                now = self._client.exchange.monotonic()
+                deadline = Deadline(min(self._deadline.at, task.until(now), now + _FAR))
+                sleep = partial(self._sleep, task)
+                result = self._client.call(task.call(), deadline=deadline, patience=0, sleep=sleep)
+            except BaseException as raised:
+                error = raised
+                if isinstance(raised, TriggerDevError):
+                    raised.with_traceback(None)
+                else:
+                    self._closed.set()
+            self._answers.put((task, result, error))
+
+    def _sleep(self, task: Task, seconds: float) -> None:
+        """Wait for a turn; 0 seconds say that the request goes out now."""
+        if self._closed.is_set():
+            raise NotSentError("the work has ended")
+        if seconds:
+            self._closed.wait(seconds)
+        else:
+            task.note_sent(self._client.exchange.monotonic())
