@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_trigger.api.errors import AuthenticationError
-from airflow_provider_trigger.cancel.crew import Threads
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action, result_of
 from airflow_provider_trigger.cancel.rounds import Rounds
 from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.cancel.workers import Threads
 from airflow_provider_trigger.wording import enumeration
 
 if TYPE_CHECKING:

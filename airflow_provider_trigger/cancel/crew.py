@@ -3,60 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
-from collections.abc import Callable
 from functools import partial
-from queue import Empty, PriorityQueue, Queue, SimpleQueue
+from queue import Empty, PriorityQueue, Queue
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.cancel.workers import Threads
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
-
-log = logging.getLogger(__name__)
-
-
-class Threads:
-    """
-    Do work in up to ``count`` threads, in fewer where the process cannot start as many.
-
-    In a signal handler none can be started: that takes locks which the interrupted code may hold. They are
-    daemons: one whose request is not answered does not hold up the end of the process.
-    """
-
-    def __init__(self, count: int, *, name: str) -> None:
-        self.count = 0
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        try:
-            while self.count < count:
-                thread = threading.Thread(target=self._run, name=f"{name}-{self.count}", daemon=True)
-                self.count += 1
-                thread.start()
-        except RuntimeError as error:
-            self.count -= 1
-            if not self.count:
-                raise
-            log.warning("Started %d of %d threads: %s", self.count, count, error)
-        except BaseException:  # a timeout that a signal raises
-            self.close()
-            raise
-
-    def begin(self, work: Callable[[], None]) -> None:
-        """Begin some work, which must not raise, as soon as a thread is free; safe in a signal handler."""
-        self._work.put(work)
-
-    def close(self) -> None:
-        """Let each thread end after what it does and what was begun before; do not wait for it."""
-        for _ in range(self.count):
-            self._work.put(None)
-
-    def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
 
 
 class Task(Protocol):
@@ -100,7 +58,7 @@ class Crew:
         self._count = min(count, threads.count)
         self._tasks: PriorityQueue[tuple[int, int, Task | None]] = PriorityQueue()
         self._numbers = itertools.count()
-        # A SimpleQueue would not time out where a signal handler takes longer (Python 3.11, measured).
+        # Another kind of queue does not time out where a signal handler takes longer (3.11, measured).
         self._answers: Queue[tuple[Task, Any, BaseException | None]] = Queue()
         self._closed = threading.Event()
         for _ in range(self._count):

@@ -24,10 +24,11 @@ from airflow_provider_trigger.api.limits import PROBE_INTERVAL, Deadline
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.retry import SHARE_OF_ONE_STEP, backoff
 from airflow_provider_trigger.cancel import bulk
-from airflow_provider_trigger.cancel.crew import Crew, Threads
+from airflow_provider_trigger.cancel.crew import Crew
 from airflow_provider_trigger.cancel.outcome import End
 from airflow_provider_trigger.cancel.record import Action, RunRecord, next_step
 from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.cancel.workers import Threads
 from airflow_provider_trigger.wording import counted
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from airflow_provider_trigger.api.bulk_actions import cancel_runs_in_bulk
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.cancel.cancellation import cancel_all
-from airflow_provider_trigger.cancel.crew import Threads
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
+from airflow_provider_trigger.cancel.workers import Threads
 from airflow_provider_trigger.defaults import BULK_ACTION_NAME, BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search
 from airflow_provider_trigger.run.sending import Sending, find_by_key

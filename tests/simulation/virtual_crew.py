@@ -19,7 +19,8 @@ from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.cancel import rounds
-from airflow_provider_trigger.cancel.crew import Answer, Task, Threads
+from airflow_provider_trigger.cancel.crew import Answer, Task
+from airflow_provider_trigger.cancel.workers import Threads
 
 
 class VirtualCrew:

@@ -17,8 +17,8 @@ from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.cancel import rounds
 from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.cancel.crew import Threads
 from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.cancel.workers import Threads
 
 
 @pytest.fixture
