@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_trigger.api.bulk_actions import BulkAction
 from airflow_provider_trigger.api.errors import NotFoundError, NotSentError, TriggerDevError
-from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models import ChildRun, Run
 from airflow_provider_trigger.api.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.cancel.settings import CancelSettings
@@ -55,6 +55,13 @@ class Seen(NamedTuple):
     is_final: bool
     is_canceled: bool
     is_terminated: bool
+
+
+class Shown(NamedTuple):
+    """What a check shows, without what can be large: many answers may wait until they are taken in."""
+
+    run: Run
+    children: list[ChildRun]
 
 
 class Before(NamedTuple):
@@ -175,7 +182,7 @@ class RunRecord:
 
     def call(self) -> Call[Any]:
         """Return its next request."""
-        return cancel_run(self.run_id) if self.action is Action.CANCEL else retrieve_run(self.run_id)
+        return cancel_run(self.run_id) if self.action is Action.CANCEL else _check(self.run_id)
 
     def note_sent(self, now: float) -> None:
         """Take in that a request goes out: what was checked before a cancel says nothing of later."""
@@ -194,12 +201,13 @@ class RunRecord:
             self._note_cancel(error, now)
         elif self.action is Action.CHECK_BEFORE:
             self.is_checked_before = True
-            if error is None and result.is_without_worker:
-                self.before = Before(self.sent_at or now, result.started_at, result.attempt_count)
+            if error is None and result.run.is_without_worker:
+                run = result.run
+                self.before = Before(self.sent_at or now, run.started_at, run.attempt_count)
         else:
             self.shows_children = True
             if error is None:
-                self.note_check(result, now=now)
+                self.note_check(result.run, now=now)
             elif self.action is Action.CHECK:
                 self.checks += 1
                 self.check_error = error
@@ -232,6 +240,16 @@ class RunRecord:
         if before is None or not run.is_canceled:
             return False
         return (before.attempt_count, before.started_at) == (run.attempt_count, run.started_at)
+
+
+def _check(run_id: str) -> Call[Shown]:
+    call = retrieve_run(run_id)
+
+    def read(response: Response) -> Shown:
+        run = call.read(response)
+        return Shown(run.without_contents(), run.children)
+
+    return Call(request=call.request, read=read)
 
 
 class Step(NamedTuple):

@@ -21,12 +21,11 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
 )
 from airflow_provider_trigger.api.limits import PROBE_INTERVAL, Deadline
-from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.retry import SHARE_OF_ONE_STEP, backoff
 from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.cancel.crew import Crew
 from airflow_provider_trigger.cancel.outcome import End
-from airflow_provider_trigger.cancel.record import Action, RunRecord, next_step
+from airflow_provider_trigger.cancel.record import Action, RunRecord, Shown, next_step
 from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.cancel.workers import Threads
 from airflow_provider_trigger.wording import counted
@@ -220,7 +219,7 @@ class Rounds:
         if error is not None and not is_final and self._is_repeated(record, error, now):
             return
         record.note(result, error, now=now)
-        if self._settings.include_descendants and isinstance(result, Run):
+        if self._settings.include_descendants and isinstance(result, Shown):
             has_news = self._add(map(RunRecord.of_child, result.children))
             record.found_at = now if has_news else record.found_at
         self._plan(record, now)

@@ -18,6 +18,7 @@ from airflow_provider_trigger.cancel.record import (
     BulkPart,
     RunRecord,
     Seen,
+    Shown,
     next_step,
 )
 from airflow_provider_trigger.cancel.settings import CancelSettings
@@ -97,7 +98,7 @@ def test_a_check_shortly_before_the_cancel_can_show_that_it_terminated_the_run(
 ) -> None:
     state = record(action=Action.CHECK_BEFORE)
     state.note_sent(NOW)
-    state.note(shown(**{"attemptCount": 0} | before), None, now=NOW + 0.1)
+    state.note(Shown(shown(**{"attemptCount": 0} | before), []), None, now=NOW + 0.1)
     assert state.seen is None
     state.action, error = Action.CANCEL, PASSING if acknowledged_after is None else None
     state.note(None, error, now=NOW + (acknowledged_after or 1.0))
