@@ -78,20 +78,11 @@ class ChildRun:
     id: str
     status: str
     parent_id: str
-    is_current: bool = False
-    """Whether the status is up to date, as in the answer to a check, unlike a query's."""
-    started_at: datetime | None = None
-    """When a worker first took it, where the status is up to date."""
 
     @property
     def may_need_cancel(self) -> bool:
         """Whether it is alive, or CANCELED, so that a worker may still have it."""
         return not meaning_of(self.status).is_final or self.status == RunStatus.CANCELED
-
-    @property
-    def is_suspended(self) -> bool:
-        """Whether it waits without a worker, as far as is known."""
-        return self.is_current and self.status == RunStatus.WAITING
 
 
 TERMINATES_WITHIN = 75.0
@@ -277,24 +268,13 @@ class Run(ListedRun):
     @property
     def children(self) -> list[ChildRun]:
         """The runs that it has started itself: one level only, with up-to-date statuses (measured)."""
-        found, children = [], self._related.get("children")
+        related, found = self.attributes.get("relatedRuns"), []
+        children = related.get("children") if isinstance(related, dict) else None
         for child in children if isinstance(children, list) else []:
             match child:
                 case {"id": str(child_id), "status": str(status)} if child_id and status:
-                    started_at = read_time(child.get("startedAt"))
-                    found.append(ChildRun(child_id, status, self.id, is_current=True, started_at=started_at))
+                    found.append(ChildRun(child_id, status, self.id))
         return found
-
-    @property
-    def root_id(self) -> str | None:
-        """The id of the run at the top of its tree, None if no other run has started it."""
-        root = self._related.get("root")
-        return read_text(root.get("id")) if isinstance(root, dict) else None
-
-    @property
-    def _related(self) -> Mapping[str, Any]:
-        related = self.attributes.get("relatedRuns")
-        return related if isinstance(related, dict) else {}
 
     @classmethod
     def from_answer(

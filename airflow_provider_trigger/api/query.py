@@ -1,5 +1,5 @@
 """
-The query, without I/O: checks many runs at once, and finds descendants.
+The query, without I/O: checks many runs at once.
 
 See :mod:`airflow_provider_trigger.api.runs`.
 """
@@ -12,15 +12,12 @@ from typing import Any
 
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response
-from airflow_provider_trigger.api.models import ChildRun, Run
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.responses import json_object, read_text
 from airflow_provider_trigger.api.statuses import todays_word
 
 MAX_QUERIED_RUNS = 5000
 """As many runs as one query names: 0.4 s and a body of 156 KB (measured)."""
-
-MAX_ROWS = 10_000
-"""As many runs as one query shows, as the server's code says."""
 
 QUERY_TIMEOUT = 5.0
 """How long the server may take for a query, in seconds."""
@@ -77,26 +74,6 @@ def query_where(condition: str, *, order: str, limit: int) -> Call[list[Run]]:
     def read(response: Response) -> list[Run]:
         rows = _read_rows(request, response)
         return [Run.from_answer(_answer(row) | {"tags": row.get("tags")}) for row in rows]
-
-    return Call(request=request, read=read, timeout=QUERY_TIMEOUT)
-
-
-def query_descendants(root_ids: Sequence[str]) -> Call[list[ChildRun]]:
-    """
-    Find all that runs have started, and what that has started, of any depth: ``POST /api/v1/query``.
-
-    A new run is missing for up to 1.7 s (measured), and one may be missing permanently. It costs one token.
-    Nothing is found of a run that another one has started. For its failures see :func:`query_runs`.
-    """
-    request = _request_of("SELECT run_id, status, parent_run_id FROM runs WHERE root_run_id", root_ids)
-
-    def read(response: Response) -> list[ChildRun]:
-        rows = _read_rows(request, response)
-        return [
-            ChildRun(row["run_id"], todays_word(row["status"]), row["parent_run_id"])
-            for row in rows
-            if read_text(row.get("parent_run_id"))
-        ]
 
     return Call(request=request, read=read, timeout=QUERY_TIMEOUT)
 

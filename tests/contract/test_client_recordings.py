@@ -23,7 +23,7 @@ from airflow_provider_trigger.api.bulk_actions import (
 from airflow_provider_trigger.api.events import RunEvent, list_events
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models import ListedRun, Run, RunPage, TriggeredRun
-from airflow_provider_trigger.api.query import query_descendants, query_runs
+from airflow_provider_trigger.api.query import query_runs
 from airflow_provider_trigger.api.runs import (
     cancel_run,
     list_runs_page,
@@ -370,14 +370,3 @@ def test_a_failure_becomes_its_own_kind_of_error(exchange: Exchange) -> None:
         assert re.match(r"\(text/(html|plain), ", error.detail)
     else:
         assert error.detail == " ".join(exchange.recorded["body"]["error"].split())[:300]
-
-
-def test_descendants_are_read() -> None:
-    recorded = [exchange for exchange in EXCHANGES if "root_run_id =" in str(exchange.recorded)]
-    (exchange,) = [one for one in recorded if one.name.startswith("query:")]
-    rows = exchange.recorded["body"]["results"]
-    found = query_descendants(["run_1"]).read(exchange.response)
-    assert [(child.id, child.parent_id) for child in found] == [
-        (row["run_id"], row["parent_run_id"]) for row in rows
-    ]
-    assert found

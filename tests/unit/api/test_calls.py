@@ -17,7 +17,7 @@ from airflow_provider_trigger.api.bulk_actions import (
 )
 from airflow_provider_trigger.api.events import RunEvent, list_events
 from airflow_provider_trigger.api.http import Call, Response
-from airflow_provider_trigger.api.query import query_descendants, query_runs
+from airflow_provider_trigger.api.query import query_runs
 from airflow_provider_trigger.api.runs import (
     cancel_run,
     list_newest_runs,
@@ -69,11 +69,6 @@ SENT = {
         query_runs(RUNS),
         "POST /api/v1/query",
         json=query(f"SELECT {COLUMNS} FROM runs WHERE run_id IN ('run_1','run_2')"),
-    ),
-    "query of descendants": Sent(
-        query_descendants(RUNS),
-        "POST /api/v1/query",
-        json=query("SELECT run_id, status, parent_run_id FROM runs WHERE root_run_id IN ('run_1','run_2')"),
     ),
     "batch, not all with keys": Sent(
         trigger_batch([ITEM, batch_item("t", options={})]),
@@ -163,7 +158,7 @@ UNEXPECTED: list[tuple[Call[Any], list[Any], str]] = [
         "a run without 'run_id' or 'status'",
     ),
     (query_runs(["run_1"]), [{"results": [{"run_id": "run_3", "status": "Queued"}]}], "other runs"),
-    (query_descendants(["run_1"]), [{"results": [None]}], "a run without 'run_id' or 'status'"),
+    (query_runs(["run_1"]), [{"results": [None]}], "a run without 'run_id' or 'status'"),
     (trigger_batch([ITEM]), NO_IDS, "a batch without an id"),
     (
         retrieve_batch("batch_1"),

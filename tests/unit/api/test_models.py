@@ -110,38 +110,28 @@ def test_what_is_read_of_a_field(field: str, name: str, values: list[tuple[Any, 
     assert run(output=None).has_output
 
 
-# Children, and the root
+# Children
 
 
-def test_children_are_shown_with_their_parent_and_the_root_by_its_id() -> None:
+def test_children_are_shown_with_their_parent() -> None:
     children = [{"id": "run_2", "status": "QUEUED"}, {"id": "run_3", "status": "COMPLETED"} | STARTED]
     odd = [None, "x", {}, {"id": "run_2"}, {"id": 2, "status": "QUEUED"}, {"status": "QUEUED"}]
-    shown = run(relatedRuns={"children": children + odd, "root": {"id": "run_0", "status": "EXECUTING"}})
-    started_at = datetime.fromisoformat(STARTED["startedAt"])
-    assert shown.children == [
-        ChildRun("run_2", "QUEUED", "run_1", is_current=True),
-        ChildRun("run_3", "COMPLETED", "run_1", is_current=True, started_at=started_at),
-    ]
-    assert shown.root_id == "run_0"
+    shown = run(relatedRuns={"children": children + odd})
+    assert shown.children == [ChildRun("run_2", "QUEUED", "run_1"), ChildRun("run_3", "COMPLETED", "run_1")]
     assert shown.without_contents().children == []
 
 
-@pytest.mark.parametrize(
-    "related", [None, [], "x", {}, {"children": "x", "root": []}, {"children": None, "root": {"id": 3}}]
-)
+@pytest.mark.parametrize("related", [None, [], "x", {}, {"children": "x"}, {"children": None}])
 def test_whatever_else_is_sent_shows_none(related: Any) -> None:
     assert run(relatedRuns=related).children == []
-    assert run(relatedRuns=related).root_id is None
 
 
 @pytest.mark.parametrize(
     ("status", "may_need_cancel"),
     [("QUEUED", True), ("WAITING", True), ("CANCELED", True), ("A_NEW_WORD", True), ("COMPLETED", False)],
 )
-def test_which_children_may_need_a_cancel_and_which_are_suspended(status: str, may_need_cancel: bool) -> None:
-    child = ChildRun("run_2", status, "run_1", is_current=True)
-    assert (child.may_need_cancel, child.is_suspended) == (may_need_cancel, status == "WAITING")
-    assert not ChildRun("run_2", "WAITING", "run_1").is_suspended  # as a query shows it
+def test_which_children_may_need_a_cancel(status: str, may_need_cancel: bool) -> None:
+    assert ChildRun("run_2", status, "run_1").may_need_cancel == may_need_cancel
 
 
 LONG = "m" * 90_000
