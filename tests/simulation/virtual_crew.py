@@ -114,7 +114,7 @@ class CrewInLoop(VirtualCrew):
 
     async def _changed_until(self, time: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), time - self._clock.now)
+            await asyncio.wait_for(self._changed.wait(), max(time - self._clock.now, 0.001))
 
 
 @contextmanager
