@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import queue
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -147,6 +148,18 @@ def clock(monkeypatch: pytest.MonkeyPatch, go_by: Callable[[Clock], None]) -> Cl
     for module in ("api.client", "run.search"):
         monkeypatch.setattr(f"airflow_provider_trigger.{module}.time", clock)
     go_by(clock)
+
+    class Answers(queue.Queue[Any]):
+        """Whoever waits in vain moves the clock."""
+
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
+            try:
+                return super().get(timeout=0.02)
+            except queue.Empty:
+                clock.sleep(timeout or 0.0)
+                raise
+
+    monkeypatch.setattr("airflow_provider_trigger.cancel.crew.Queue", Answers)
     return clock
 
 
