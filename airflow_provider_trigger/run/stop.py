@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 CHECK_INTERVAL = 0.2
 """How often a pause is interrupted to check whether the work was stopped, in seconds."""
@@ -12,15 +11,6 @@ CHECK_INTERVAL = 0.2
 
 class StoppedError(Exception):
     """The work was stopped from outside."""
-
-
-class Stoppable(Protocol):
-    """What works for a task that may be stopped."""
-
-    is_stopped: bool
-
-    def sleep(self, seconds: float) -> None:
-        """Wait; a ``StoppedError`` ends the work of a task that was stopped."""
 
 
 def pause(seconds: float, *, is_stopped: Callable[[], bool]) -> None:
