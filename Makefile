@@ -4,7 +4,7 @@ NEWEST := 3.4
 AIRFLOWS := $(patsubst constraints/airflow-%.txt,%,$(wildcard constraints/airflow-*.txt))
 AIRFLOW ?= $(NEWEST)
 PYTHON ?=
-TESTS := tests/integration tests/simulation tests/contract tests/unit
+TESTS := tests/integration tests/world tests/simulation tests/contract tests/unit
 # What does not depend on the version of Airflow: `make matrix` runs it once on each Python.
 WITHOUT_AIRFLOW := $(addprefix tests/unit/,api cancel run testing) tests/contract tests/simulation
 WITHOUT_AIRFLOW += $(wildcard $(addprefix tests/integration/test_,batch_random_faults.py bulk.py \

@@ -154,7 +154,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, go_by: Callable[[Clock], None]) -> Cl
 
         def get(self, block: bool = True, timeout: float | None = None) -> Any:
             try:
-                return super().get(timeout=0.02)
+                return super().get(timeout=0.3)  # a busy machine answers within this
             except queue.Empty:
                 clock.sleep(timeout or 0.0)
                 raise

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import greenlet
 from fake_airflow import TaskInstance, dag_run
@@ -173,6 +173,8 @@ class Task:
     """
 
     _numbers = iter(range(1, 10**9))
+    newest: ClassVar[dict[str, Task]] = {}
+    """The newest one of each task id."""
 
     def __init__(
         self,
@@ -201,7 +203,7 @@ class Task:
         self._deferral: Deferral | None = None
         self._end_with: str | None = None
         """The state that was given from outside, as for ``mark failed``; the task ends with it."""
-        self._waker = HUB.current
+        self.newest[self.ti.task_id] = self
 
     @property
     def pushed(self) -> dict[str, Any]:
@@ -378,6 +380,11 @@ class Task:
     def is_running(self) -> bool:
         """Whether a process of it runs."""
         return self._worker is not None
+
+
+def first_poke(*, task_id: str, **_: Any) -> datetime | None:
+    """Answer what a sensor asks Airflow 2 that is rescheduled."""
+    return Task.newest[task_id]._first_poke
 
 
 def is_still_deferred(ti: Any, trigger_id: Any, run_ids: Any) -> bool:

@@ -84,6 +84,9 @@ class Thread:
             for one in self._joining:
                 HUB.current.wake(one)
 
+    def getName(self) -> str:  # what Airflow 2 imports late refers to it
+        return self.name
+
     def is_alive(self) -> bool:
         return self.ident is not None and not self._ended
 

@@ -57,7 +57,7 @@ def test_a_wait_ends_as_its_run_does(
 ) -> None:
     world.server.on_task("resize", after=60, **task)
     outcome = world.task(WAITS[wait](world)).run()
-    assert outcome.state == state
+    assert outcome.state == state, outcome.error
     assert world.network.statuses() == [status]
     assert state == "success" or status in str(outcome.error)
 
