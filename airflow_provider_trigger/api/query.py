@@ -7,7 +7,7 @@ See :mod:`airflow_provider_trigger.api.runs`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
@@ -35,6 +35,12 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 def can_be_queried(run_id: str) -> bool:
     """Return whether an id can stand in the text of a query as it is."""
     return _PLAIN.fullmatch(run_id) is not None
+
+
+def parts_of(run_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield runs in parts, each for one query."""
+    for first in range(0, len(run_ids), MAX_QUERIED_RUNS):
+        yield run_ids[first : first + MAX_QUERIED_RUNS]
 
 
 def query_runs(run_ids: Sequence[str]) -> Call[list[Run]]:

@@ -121,7 +121,7 @@ class CallState:
 
     @property
     def attempt_number(self) -> int:
-        """How often it was sent; tenacity's strategies for waits read it."""
+        """How often it was sent."""
         return len(self.failures)
 
     @property
@@ -153,13 +153,13 @@ def stop(state: CallState, pause: float) -> bool:
 
 def wait(state: CallState) -> float:
     """Return how long to wait before the next try, in seconds: as the server says, else longer each time."""
-    seconds = state.last.server_wait
-    if seconds is None:
-        seconds = min(_BACKOFF(state), state.remaining * SHARE_OF_ONE_STEP)  # type: ignore[arg-type]  # it reads the number only
+    seconds = pause_after(state.attempt_number, state.last.server_wait, remaining=state.remaining)
     return min(seconds, LONGEST_DOUBT) if state.has_doubtful_key else seconds
 
 
-def backoff(failures: int) -> float:
-    """Return how long to wait after so many failures in a row, in seconds."""
-    state: Any = SimpleNamespace(attempt_number=failures)
-    return float(_BACKOFF(state))
+def pause_after(failures: int, server_wait: float | None, *, remaining: float) -> float:
+    """Return how long to wait after so many failures in a row, of what is left; all times in seconds."""
+    if server_wait is not None:
+        return server_wait
+    state: Any = SimpleNamespace(attempt_number=failures)  # a strategy of tenacity's reads nothing else
+    return min(float(_BACKOFF(state)), remaining * SHARE_OF_ONE_STEP)

@@ -24,7 +24,7 @@ from airflow_provider_trigger.api.errors import AnswerTimeoutError, ResponseErro
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.query import MAX_QUERIED_RUNS, can_be_queried, query_runs
+from airflow_provider_trigger.api.query import can_be_queried, parts_of, query_runs
 from airflow_provider_trigger.api.runs import retrieve_run
 from airflow_provider_trigger.cancel.record import BulkPart, RunRecord
 from airflow_provider_trigger.cancel.settings import CancelSettings
@@ -182,9 +182,8 @@ class BulkActions:
         ]
         if self._may_query:
             ids = [run_id for run_id in self._waiting if can_be_queried(run_id)]
-            for start in range(0, len(ids), MAX_QUERIED_RUNS):
-                call = partial(query_runs, ids[start : start + MAX_QUERIED_RUNS])
-                requests.append(Request(call, self._take_query, ends_at))
+            for part in parts_of(ids):
+                requests.append(Request(partial(query_runs, part), self._take_query, ends_at))
         for waiting in map(self._waiting_of, parts if self._quiet_for(now) >= NO_PROGRESS_AFTER else ()):
             ends = dict.fromkeys((waiting[0].run_id, waiting[-1].run_id))
             requests += [Request(partial(retrieve_run, one), self._take_check, ends_at) for one in ends]

@@ -21,7 +21,7 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
 )
 from airflow_provider_trigger.api.limits import PROBE_INTERVAL, Deadline
-from airflow_provider_trigger.api.retry import SHARE_OF_ONE_STEP, backoff
+from airflow_provider_trigger.api.retry import pause_after
 from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.cancel.crew import Crew
 from airflow_provider_trigger.cancel.outcome import End
@@ -229,9 +229,8 @@ class Rounds:
         # Failures of another kind do not use up the tries of this one.
         is_same = record.last_error is not None and record.last_error.tries_allowed == error.tries_allowed
         record.failures, record.last_error = record.failures + 1 if is_same else 1, error
-        pause = error.server_wait
-        if pause is None:
-            pause = min(backoff(record.failures), self._deadline.remaining(now) * SHARE_OF_ONE_STEP)
+        remaining = self._deadline.remaining(now)
+        pause = pause_after(record.failures, error.server_wait, remaining=remaining)
         until = self._cancels_until if record.action is Action.CANCEL else self._deadline.at
         if math.isinf(until):
             until = (record.sent_at or now) + self._exchange.retry_for

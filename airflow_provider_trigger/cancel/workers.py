@@ -7,7 +7,21 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from airflow_provider_trigger.api.errors import NotSentError
+
 log = logging.getLogger(__name__)
+
+
+def begin_thread(work: Callable[[], object]) -> None:
+    """
+    Do some work in a thread that does not hold up the end of the process.
+
+    :raises NotSentError: the process can start no more threads
+    """
+    try:
+        threading.Thread(target=work, name="trigger-dev-call", daemon=True).start()
+    except RuntimeError as error:
+        raise NotSentError(f"no thread could be started: {error}", retryable=True) from None
 
 
 class Threads:

@@ -22,7 +22,7 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import TERMINATES_WITHIN, Run
-from airflow_provider_trigger.api.query import MAX_QUERIED_RUNS, can_be_queried, query_runs
+from airflow_provider_trigger.api.query import can_be_queried, parts_of, query_runs
 from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run, list_newest_runs
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
@@ -137,9 +137,9 @@ def query_many(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Ru
     if are_few(run_ids) or not all(map(can_be_queried, run_ids)):
         return None
     shown: dict[str, Run] = {}
-    for first in range(0, len(run_ids), MAX_QUERIED_RUNS):
+    for part in parts_of(run_ids):
         try:
-            runs = client.call(query_runs(run_ids[first : first + MAX_QUERIED_RUNS]), patience=0)
+            runs = client.call(query_runs(part), patience=0)
         except TriggerDevError:
             return None
         shown |= {run.id: run for run in runs}

@@ -136,7 +136,7 @@ class Wait:
     The wait of one task for its runs; a watch calls it, always in the same thread.
 
     It ends when the wait for each run has ended, or for one without success by the settings: then the others
-    are missing. ``tell`` is called once, with its result; ``on_ended`` with each run that has ended.
+    are missing. ``report`` is called once, with its result; ``on_ended`` with each run that has ended.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Wait:
         settings: WaitSettings,
         log: Log,
         *,
-        tell: Callable[[Result], object],
+        report: Callable[[Result], object],
         on_ended: Callable[[str], object] = lambda run_id: None,
     ) -> None:
         self.run_ids: Sequence[str] = list(dict.fromkeys(run_ids))
@@ -153,7 +153,7 @@ class Wait:
         self.is_over = False
         self.due = -math.inf
         """When it is to proceed, although nothing is new."""
-        self._tell, self._on_ended = tell, on_ended
+        self._report, self._on_ended = report, on_ended
         self._log = WaitLog(log, settings, len(self.run_ids))
         self._begun_at, self._deadline = -math.inf, math.inf
         self._left: dict[str, Watched] = {}
@@ -306,4 +306,4 @@ class Wait:
         """End the wait, once."""
         if not self.is_over:
             self.is_over = True
-            self._tell(result)
+            self._report(result)

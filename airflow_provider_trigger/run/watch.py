@@ -10,7 +10,6 @@ round in the background, and take its place where the server does not answer it.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,11 +22,12 @@ from airflow_provider_trigger.api.errors import NotSentError, RateLimitError, Tr
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.query import MAX_QUERIED_RUNS, QUERY_TIMEOUT, can_be_queried, query_runs
+from airflow_provider_trigger.api.query import QUERY_TIMEOUT, can_be_queried, parts_of, query_runs
 from airflow_provider_trigger.api.runs import check_run, retrieve_run
 from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
+from airflow_provider_trigger.cancel.workers import begin_thread
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import CONCURRENCY, call_of_others, is_answer, shows_an_outage
 from airflow_provider_trigger.run.stop import pause
@@ -66,7 +66,7 @@ _OUTAGE_INTERVAL = 30.0
 # Before cancels that failed are repeated, in seconds.
 _CANCEL_PAUSE = 2.0
 
-Tell = Callable[[str, CancelResult], object]
+Report = Callable[[str, CancelResult], object]
 """What is called with what became of a run that was canceled."""
 
 
@@ -101,7 +101,7 @@ class Watch:
         self._changed: set[Wait] = set()
         self._due: deque[Watched] = deque()
         self._to_cancel: list[str] = []
-        self._told: dict[str, list[Tell]] = {}  # of runs that are being canceled
+        self._reports: dict[str, list[Report]] = {}  # of runs that are being canceled
         # Whether queries work, None as long as that is not known.
         self._works: bool | None = None
         self._query_failures = 0
@@ -123,9 +123,9 @@ class Watch:
         """Poll no more for a wait."""
         self._inbox.put(partial(self._remove, wait))
 
-    def cancel(self, run_ids: Iterable[str], tell: Tell) -> None:
-        """Cancel runs, together with those of others; ``tell`` is called with what became of each."""
-        self._inbox.put(partial(self._want_cancel, list(run_ids), tell))
+    def cancel(self, run_ids: Iterable[str], report: Report) -> None:
+        """Cancel runs, together with those of others; ``report`` is called with what became of each."""
+        self._inbox.put(partial(self._want_cancel, list(run_ids), report))
 
     def close(self) -> None:
         """End the loop; requests in flight end by themselves."""
@@ -153,9 +153,9 @@ class Watch:
                 self._inbox.get()()
         for wait in list(self._waits):
             self._fail(wait, error)
-        for run_id, tells in self._told.items():
-            for tell in tells:
-                tell(run_id, not_canceled(run_id, f"the watch of its connection crashed: {error!r}"))
+        for run_id, reports in self._reports.items():
+            for report in reports:
+                report(run_id, not_canceled(run_id, f"the watch of its connection crashed: {error!r}"))
 
     def _fail(self, wait: Wait, error: BaseException) -> None:
         # A new one for each wait: a shared one's traceback would grow with each that raises it.
@@ -217,10 +217,9 @@ class Watch:
             self._inbox.put(partial(done, result))
 
         try:
-            threading.Thread(target=run, name="trigger-dev-call", daemon=True).start()
-        except RuntimeError as error:
-            failure = NotSentError(f"no thread could be started: {error}", retryable=True)
-            self._inbox.put(partial(done, failure))
+            begin_thread(run)
+        except NotSentError as error:
+            self._inbox.put(partial(done, error))
 
     # Queries
 
@@ -250,7 +249,7 @@ class Watch:
             if run is not None:
                 one.listed_at = sent_at
                 if one.may_learn_from(run, sent_at, now) and one.saw(run, sent_at=sent_at, now=now):
-                    self._tell(one, now)
+                    self._notify(one, now)
 
     def _query_failed(self, error: TriggerDevError, now: float) -> None:
         self._query_failures += 1
@@ -309,13 +308,13 @@ class Watch:
             if one.has_lost_end(reply, now) and now >= self._recheck_from + _ROUND:
                 self._recheck_from = now  # others may be lost, too
             if one.saw(reply, sent_at=sent_at, now=now) or is_wanted:
-                self._tell(one, now, by_check=is_wanted)
+                self._notify(one, now, by_check=is_wanted)
         elif is_wanted or not (self._works and one.is_listed) or one.is_broken(now):
             one.failed(reply, now)
             one.is_lost = works is True and is_answer(root_of(reply))
-            self._tell(one, now, by_check=is_wanted)
+            self._notify(one, now, by_check=is_wanted)
 
-    def _tell(self, one: Watched, now: float, *, by_check: bool = False) -> None:
+    def _notify(self, one: Watched, now: float, *, by_check: bool = False) -> None:
         for wait in one.waits:
             self._changed.add(wait)
             wait.heard(one, now, by_check=by_check)
@@ -324,14 +323,14 @@ class Watch:
 
     # Cancels
 
-    def _want_cancel(self, run_ids: Iterable[str], tell: Tell) -> None:
+    def _want_cancel(self, run_ids: Iterable[str], report: Report) -> None:
         if not self._to_cancel:
             self._cancel_at = time.monotonic() + _GATHER
         for run_id in run_ids:
-            if run_id not in self._told:
-                self._told[run_id] = []
+            if run_id not in self._reports:
+                self._reports[run_id] = []
                 self._to_cancel.append(run_id)
-            self._told[run_id].append(tell)
+            self._reports[run_id].append(report)
 
     def _cancel_all(self, run_ids: Sequence[str]) -> None:
         """Cancel runs, and again what may pass: where the server answers 500, a work ends early."""
@@ -344,7 +343,7 @@ class Watch:
             is_over = time.monotonic() + _CANCEL_PAUSE >= until
             left = [] if is_over else [run_id for run_id in left if results[run_id].retryable]
             done = {run_id: result for run_id, result in results.items() if run_id not in left}
-            self._inbox.put(partial(self._tell_results, done))
+            self._inbox.put(partial(self._report_results, done))
             if left:
                 time.sleep(_CANCEL_PAUSE)
 
@@ -353,10 +352,10 @@ class Watch:
             self._to_cancel += run_ids
             self._cancel_at = time.monotonic() + _CANCEL_PAUSE
 
-    def _tell_results(self, results: Mapping[str, CancelResult]) -> None:
+    def _report_results(self, results: Mapping[str, CancelResult]) -> None:
         for run_id, result in results.items():
-            for tell in self._told.pop(run_id, ()):
-                tell(run_id, result)
+            for report in self._reports.pop(run_id, ()):
+                report(run_id, result)
 
     def _canceled(self, wait: Wait, run_id: str, result: CancelResult) -> None:
         if wait in self._waits:
@@ -366,8 +365,8 @@ class Watch:
 
 def _query_all(query: Callable[..., Any], run_ids: Sequence[str]) -> list[Run]:
     runs: list[Run] = []
-    for first in range(0, len(run_ids), MAX_QUERIED_RUNS):
-        runs += query(query_runs(run_ids[first : first + MAX_QUERIED_RUNS]), patience=0)
+    for part in parts_of(run_ids):
+        runs += query(query_runs(part), patience=0)
     return runs
 
 
@@ -431,7 +430,7 @@ def wait_for_runs(
         # Who waits for several fetches their outputs later; together they can be too large to be kept.
         check=retrieve_run if len(run_ids) == 1 else check_run,
     )
-    watch.add(Wait(run_ids, settings, log, tell=end, on_ended=on_ended))
+    watch.add(Wait(run_ids, settings, log, report=end, on_ended=on_ended))
     watch.run(is_stopped=is_stopped)
     [result] = results
     if isinstance(result, Exception):

@@ -1,19 +1,19 @@
-"""What goes on beside triggers: asyncio tasks, threads, their log; and what Airflow's cancel of one means."""
+"""What works beside triggers: asyncio tasks, threads, their log; and what Airflow's cancel of one means."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
-from functools import partialmethod
+from functools import partial, partialmethod
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
 from airflow_provider_trigger.api.errors import NotSentError
+from airflow_provider_trigger.cancel.workers import begin_thread
 from airflow_provider_trigger.log import Log
 
 T = TypeVar("T")
@@ -45,40 +45,38 @@ async def in_thread(work: Callable[[], T], *, at_end: Callable[[], object] = lam
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def end(complete: Callable[[Any], None], what: Any) -> None:
-        at_end()
-        if not done.done():  # otherwise its caller is gone
-            complete(what)
-
     def run() -> None:
-        complete: Callable[[Any], None]
-        what: Any
+        result: Any
         try:
-            complete, what = done.set_result, work()
+            result = work()
         except BaseException as error:  # handed to the caller
-            complete, what = done.set_exception, error
-        with suppress(RuntimeError):  # the event loop is closed
-            loop.call_soon_threadsafe(end, complete, what)
+            result = error
+        complete(loop, done, result, at_end=at_end)
 
-    context = copy_context()
-    thread = threading.Thread(target=lambda: context.run(run), name="trigger-dev-call", daemon=True)
     try:
-        thread.start()
-    except RuntimeError as error:
+        begin_thread(partial(copy_context().run, run))
+    except NotSentError:
         at_end()
-        raise NotSentError(f"no thread could be started: {error}", retryable=True) from None
+        raise
     return await done
 
 
-def complete(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], result: Any) -> None:
-    """Complete a future of an event loop with a result, or an error, from any thread."""
+def complete(
+    loop: asyncio.AbstractEventLoop,
+    done: asyncio.Future[Any],
+    result: Any,
+    *,
+    at_end: Callable[[], object] = lambda: None,
+) -> None:
+    """Complete a future of an event loop with a result, or an error, from any thread; ``at_end`` first."""
 
-    def set_result() -> None:
+    def end() -> None:
+        at_end()
         if not done.done():  # otherwise its caller is gone
-            (done.set_exception if isinstance(result, Exception) else done.set_result)(result)
+            (done.set_exception if isinstance(result, BaseException) else done.set_result)(result)
 
     with suppress(RuntimeError):  # the event loop is closed
-        loop.call_soon_threadsafe(set_result)
+        loop.call_soon_threadsafe(end)
 
 
 class LoopLog:

@@ -212,7 +212,7 @@ async def wait_for_runs(
     loop = asyncio.get_running_loop()
     done: asyncio.Future[dict[str, Waited]] = loop.create_future()
     with environment_of(hook) as shared:
-        wait = Wait(run_ids, settings, LoopLog(log), tell=partial(complete, loop, done))
+        wait = Wait(run_ids, settings, LoopLog(log), report=partial(complete, loop, done))
         shared.watch.add(wait)
         try:
             return await done
@@ -226,13 +226,13 @@ async def cancel_runs(run_ids: Iterable[str], hook: TriggerDevHook) -> dict[str,
     results: dict[str, CancelResult] = {}
     done: asyncio.Future[None] = loop.create_future()
 
-    def tell(run_id: str, result: CancelResult) -> None:
+    def report(run_id: str, result: CancelResult) -> None:
         results[run_id] = result
         if len(results) == len(wanted):
             complete(loop, done, None)
 
     with environment_of(hook) as shared:
-        shared.watch.cancel(wanted, tell)
+        shared.watch.cancel(wanted, report)
         await done
     return {run_id: results[run_id] for run_id in wanted}
 

@@ -132,8 +132,8 @@ def use_green_threads(
     time = SimpleNamespace(monotonic=clock.monotonic, time=clock.time, sleep=sleep)
     for module in (watch, run_watch, client):
         patch.setattr(module, "time", time)
-    for threads in (watch, run_watch):
-        patch.setattr(threads, "threading", SimpleNamespace(Thread=Thread, Lock=Lock))
+    patch.setattr(watch, "threading", SimpleNamespace(Thread=Thread, Lock=Lock))
+    patch.setattr(run_watch, "begin_thread", lambda work: Thread(target=work).start())
     patch.setattr(run_watch, "Queue", Queue)
     patch.setattr(watch, "in_thread", in_thread)
     patch.setattr(TriggerDevClient, "send", lambda self, step: wait_for(send(self, step)))

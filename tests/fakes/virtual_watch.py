@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,15 +12,8 @@ from fake_clock import Clock
 from airflow_provider_trigger.run import stop, watch
 
 
-class _Thread:
-    """Does its work when it is started."""
-
-    def __init__(self, *, target: Callable[[], object], **_: object) -> None:
-        self.start = target
-
-
 class _Queue:
-    """Whoever waits for something moves the clock."""
+    """A wait moves the clock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -43,5 +34,5 @@ def watch_by(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the watches that are made from now on go by a clock."""
     for module in (stop, watch):
         monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(watch, "threading", SimpleNamespace(Thread=_Thread))
+    monkeypatch.setattr(watch, "begin_thread", lambda work: work())
     monkeypatch.setattr(watch, "Queue", lambda: _Queue(clock))

@@ -150,7 +150,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, go_by: Callable[[Clock], None]) -> Cl
     go_by(clock)
 
     class Answers(queue.Queue[Any]):
-        """Whoever waits in vain moves the clock."""
+        """A wait without an answer moves the clock."""
 
         def get(self, block: bool = True, timeout: float | None = None) -> Any:
             try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -77,28 +77,21 @@ class Triggerer:
 
     def stop(self) -> None:
         """End as with SIGTERM: every trigger is canceled, and none of their tasks was ended."""
-        waiting = [one for one in self.deferred if one.job is not None]
+        self._end(lambda: [one.job for one in self.deferred if one.job is not None])
 
+    def close(self) -> None:
+        """End with all that it does, so that nothing of it is left to other tests."""
+        if self._thread.is_alive():
+            self._end(lambda: asyncio.all_tasks(self.loop))
+
+    def _end(self, jobs: Callable[[], Iterable[asyncio.Task[Any]]]) -> None:
         def cancel() -> None:
-            for one in waiting:
-                assert one.job is not None
-                one.job.cancel()
+            for job in jobs():
+                job.cancel()
             self.loop.call_later(1.0, self.loop.stop)
 
         self.loop.call_soon_threadsafe(cancel)
         self._thread.join()
-
-    def close(self) -> None:
-        """End with all that it does, so that nothing of it is left to other tests."""
-
-        def cancel() -> None:
-            for job in asyncio.all_tasks(self.loop):
-                job.cancel()
-            self.loop.call_later(1.0, self.loop.stop)
-
-        if self._thread.is_alive():
-            self.loop.call_soon_threadsafe(cancel)
-            self._thread.join()
 
     def run(self, deferral: Deferral) -> None:
         self.deferred.append(deferral)

@@ -218,7 +218,7 @@ class Hub:
         self.threads: dict[greenlet.greenlet, Thread] = {}
         self.main = Thread(name="MainThread")
         self.handlers: dict[greenlet.greenlet, deque[Callable[[], object]]] = {}
-        """What a thread does as a signal handler, as soon as it waits or goes on."""
+        """What a thread does as a signal handler, as soon as it waits or continues."""
         self._ready: deque[greenlet.greenlet] = deque()
         self._timers: list[tuple[float, int, greenlet.greenlet]] = []
         self._order = itertools.count()
@@ -345,7 +345,7 @@ class Hub:
         return one.dead or one in self._killed
 
 
-# Of a greenlet that nobody knows any more, Python would run the ``finally`` blocks.
+# Of a greenlet without a reference, Python would run the ``finally`` blocks.
 _KEPT: list[greenlet.greenlet] = []
 
 
@@ -414,7 +414,7 @@ def virtual_time(*packages: str) -> Iterator[Hub]:
     """
     Let all threads and clocks be virtual, of the standard library and of what packages have imported by name.
 
-    What was made before (Airflow's own locks, the logging module's) stays real; nobody waits for it.
+    What was made before (Airflow's own locks, the logging module's) stays real: nothing waits for it.
     """
     hub = Hub()
     HUB.current = hub

@@ -22,7 +22,7 @@ from airflow_provider_trigger.testing.app import App
 from airflow_provider_trigger.testing.routes.router import Router
 
 KINDS = ("refused", "lost", "hang", "500", "503", "401", "403", "429", "page", "stale")
-"""What may become of a request. With ``after``, all but the last seven arrive at the server all the same."""
+"""What may become of a request."""
 
 PAGE = b"<!doctype html><title>Maintenance</title>"
 

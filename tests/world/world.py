@@ -7,6 +7,7 @@ import logging
 import random
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import import_module
@@ -69,7 +70,7 @@ class World:
         self.hub.sleep(seconds)
 
     def until(self, condition: Callable[[], object], *, within: float = 600.0) -> None:
-        """Let time pass until a condition holds, which is looked at ten times a second."""
+        """Let time pass until a condition holds, which is checked ten times a second."""
         end = self.hub.now + within
         while not condition():
             assert self.hub.now < end, f"not within {within:.0f} s: {condition}"
@@ -94,7 +95,7 @@ def new_world(*, seed: int = 0) -> Iterator[World]:
         world = World(hub, patch, seed=seed)
         random.seed(seed)
         patch.setattr(HTTPAdapter, "send", _send_by(world.network))
-        patch.setattr(SyncToAsync, "single_thread_executor", _executor())
+        patch.setattr(SyncToAsync, "single_thread_executor", ThreadPoolExecutor(max_workers=1))
         replace_names({id(task_instances.is_still_deferred): is_still_deferred}, (PACKAGE,), patch)
         patch.setattr(timezone, "utcnow", lambda: datetime.fromtimestamp(hub.time(), UTC))
         if IS_AIRFLOW_2:
@@ -108,12 +109,6 @@ def _send_by(network: TriggerDev) -> Callable[..., Any]:
         return network.send(adapter, request, options["timeout"])
 
     return send
-
-
-def _executor() -> Any:
-    from concurrent.futures import ThreadPoolExecutor
-
-    return ThreadPoolExecutor(max_workers=1)
 
 
 def _keep_logs(log: Log, patch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_more_runs_than_a_query_can_name_are_in_several_queries(
 ) -> None:
     assert [are_few(["run_1"] * count) for count in (QUERY_ABOVE, QUERY_ABOVE + 1)] == [True, False]
     monkeypatch.setattr(checks, "QUERY_ABOVE", 0)
-    monkeypatch.setattr(checks, "MAX_QUERIED_RUNS", 2)
+    monkeypatch.setattr("airflow_provider_trigger.api.query.MAX_QUERIED_RUNS", 2)
     run_ids = ids_of(add(server, 5))
     assert list(query_many(client, run_ids) or ()) == run_ids
     assert network.requests == [QUERY] * 3

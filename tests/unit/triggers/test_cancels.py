@@ -154,7 +154,7 @@ def test_a_cancel_is_finished_although_airflow_cancels_the_trigger_again_and_aga
 
 
 def test_a_maintenance_page_does_not_end_it(server, kill, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds, "backoff", lambda failures: 0.0)
+    monkeypatch.setattr(rounds, "pause_after", lambda failures, server_wait, **_: server_wait or 0.0)
     monkeypatch.setattr(limits, "PROBE_INTERVAL", 0.01)
     one = server.add_run("EXECUTING")
     server.malformed_next(15)

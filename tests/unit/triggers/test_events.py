@@ -384,9 +384,9 @@ async def test_while_the_query_fails_this_is_logged_once_a_minute_and_nothing_is
     await asyncio.sleep(30)
     assert list(one.events) == ["run_a"]
     *lines, last = (record.getMessage() for record in caplog.records if record.name == ends.__name__)
-    told = "Connection 'trigger_dev_default': ends of runs cannot be read"
-    assert [line.startswith(f"{told} for ") and reason in line for line in lines] == [True] * 3
-    assert last.startswith(f"{told}: over after 1")
+    text = "Connection 'trigger_dev_default': ends of runs cannot be read"
+    assert [line.startswith(f"{text} for ") and reason in line for line in lines] == [True] * 3
+    assert last.startswith(f"{text}: over after 1")
 
 
 @pytest.mark.parametrize("begins", ["before", "after"])
@@ -468,9 +468,9 @@ async def test_whatever_fails_at_first_is_tried_again_and_said_once_a_minute(
     await asyncio.sleep(10)
     assert list(one.events) == wanted
     reason = "Connection 'trigger_dev_default' " if what == "connection" else "AirflowRuntimeError"
-    told = "Watcher 'orders' does not work for "
+    text = "Watcher 'orders' does not work for "
     *failures, begins, over = one.log.lines
-    assert [line.startswith(told) and reason in line for line in failures] == [True] * 3
+    assert [line.startswith(text) and reason in line for line in failures] == [True] * 3
     assert all("continues where it was, or begins then if it is new" in line for line in failures)
     assert begins.startswith("Watcher 'orders' begins at 20")
     assert over.startswith("Watcher 'orders' does not work: over after 15")
