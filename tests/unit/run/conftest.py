@@ -73,6 +73,8 @@ def passing_time(virtual_time, monkeypatch: pytest.MonkeyPatch) -> PassingClock:
     """Let the guard go by the clock, too, which continues while its threads work."""
     passing = PassingClock(virtual_time)
     monkeypatch.setattr("airflow_provider_trigger.run.guard.time", passing)
+    # The pause before a 401 is confirmed is a real one, which a tenth of the time limit can be too short for.
+    monkeypatch.setattr("airflow_provider_trigger.api.retry.LONGEST_DOUBT", 0.0)
     return passing
 
 
