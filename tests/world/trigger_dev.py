@@ -14,7 +14,7 @@ import requests
 import urllib3
 from hub import Hub
 from requests.adapters import HTTPAdapter
-from starlette.requests import Request
+from server_request import served
 
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES
 from airflow_provider_trigger.testing import TriggerDevServer
@@ -134,7 +134,7 @@ class TriggerDev:
         if latency > read and kind != "hang":
             kind = "hang"  # too slow
         self._hub.sleep(min(latency / 2, read))
-        answer = self._handle(request, url, is_stale=kind == "stale") if arrives else None
+        answer = self._handle(request, is_stale=kind == "stale") if arrives else None
         if kind == "hang":
             self._note(at, shown, request, None)
             self._hub.sleep(read - latency / 2)
@@ -151,8 +151,7 @@ class TriggerDev:
         return adapter.build_response(request, raw)
 
     def _note(self, at: float, shown: str, request: requests.PreparedRequest, status: int | None) -> None:
-        body = request.body or b""
-        body = body if isinstance(body, bytes) else body.encode()
+        body = served(request)[2]
         self.sent.append(Sent(at=at, request=shown, body=body, status=status))
 
     def _find(self, shown: str) -> Fault | None:
@@ -163,22 +162,10 @@ class TriggerDev:
                 return fault
         return None
 
-    def _handle(self, request: requests.PreparedRequest, url: Any, *, is_stale: bool) -> Any:
-        self.before(f"{request.method} {url.path}")
-        headers = [(name.lower().encode(), value.encode()) for name, value in request.headers.items()]
-        scope = {
-            "type": "http",
-            "method": request.method,
-            "scheme": "https",
-            "server": ("trigger.test", 443),
-            "path": url.path,
-            "raw_path": url.path.encode(),
-            "query_string": url.query.encode(),
-            "headers": headers,
-        }
-        body = request.body or b""
-        body = body if isinstance(body, bytes) else body.encode()
-        answer = self._app._handle(Request(scope), body, stale=is_stale)
+    def _handle(self, request: requests.PreparedRequest, *, is_stale: bool) -> Any:
+        routed_request, path, body = served(request)
+        self.before(f"{request.method} {path}")
+        answer = self._app._handle(routed_request, body, stale=is_stale)
         self._app._in_progress.clear()  # an answer is sent at once
         return answer
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import requests
 from fake_log import Log
+from server_request import served
 from starlette.requests import Request
 
 from airflow_provider_trigger.api.client import TriggerDevClient
@@ -82,8 +82,8 @@ class Network:
         return [request for request in self.requests if part in request]
 
     def __call__(self, request: requests.PreparedRequest) -> Any:
-        url = urlsplit(str(request.url))
-        shown = f"{request.method} {url.path}"
+        routed_request, path, body = served(request)
+        shown = f"{request.method} {path}"
         self.requests.append(shown)
         self.before(shown)
         fault = next((one for one in self._faults if one.part in shown and one.times > 0), None)
@@ -91,20 +91,7 @@ class Network:
             fault.times -= 1
             if not fault.arrives:
                 return fault.reply
-        body = request.body or b""
-        scope = {
-            "type": "http",
-            "method": request.method,
-            "scheme": "https",
-            "server": ("trigger.test", 443),
-            "path": url.path,
-            "raw_path": url.path.encode(),
-            "query_string": url.query.encode(),
-            "headers": [(name.lower().encode(), value.encode()) for name, value in request.headers.items()],
-        }
-        made = self._router.answer(
-            Request(scope), url.path, body=body if isinstance(body, bytes) else body.encode()
-        )
+        made = self._router.answer(routed_request, path, body=body)
         date = formatdate(self.server.clock(), usegmt=True)
         headers = {name.lower(): value for name, value in made.headers.items()} | {"date": date}
         answer = self._answer(made.status_code, bytes(made.body), headers)
