@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import greenlet
 import pytest
@@ -435,6 +436,8 @@ def virtual_time(*packages: str) -> Iterator[Hub]:
         patch.setattr(queue, "time", hub.monotonic)
         patch.setattr(queue, "SimpleQueue", queue._PySimpleQueue)  # type: ignore[attr-defined]
         patch.setattr(concurrent.futures.thread, "_global_shutdown_lock", Lock())
+        # Python would join their threads as it ends.
+        patch.setattr(concurrent.futures.thread, "_threads_queues", WeakKeyDictionary())
         patch.setattr(asyncio, "new_event_loop", EventLoop)
         yield hub
     assert not hub.errors, "a thread failed:\n" + "\n".join(hub.errors)

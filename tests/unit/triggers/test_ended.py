@@ -51,6 +51,12 @@ class Airflow:
         return answer
 
 
+@pytest.fixture(autouse=True)
+def _nothing_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin without what tests before have left, as a triggerer that was killed leaves its tasks."""
+    monkeypatch.setattr(background, "_tasks", set())
+
+
 @pytest.fixture
 def stop(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let Airflow cancel the triggers of runs again and again, once they wait, until all is settled."""
