@@ -12,11 +12,7 @@ from airflow_provider_trigger.api.responses import json_object, read_id
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BulkAction:
-    """
-    What ``GET /api/v1/bulk-actions/{id}`` shows.
-
-    The total is left out: it can be below ``success`` (measured).
-    """
+    """What ``GET /api/v1/bulk-actions/{id}`` shows; its total can be below ``success`` (measured)."""
 
     status: str
     success: int
@@ -37,18 +33,14 @@ def cancel_runs_in_bulk(run_ids: Sequence[str] = (), *, tag: str | None = None, 
     Request the cancel of many runs at once: ``POST /api/v1/bulk-actions``; returns the bulk action's id.
 
     Unknown ids are dropped silently, and so are runs younger than about 2 s (measured). A tag, without a
-    comma, takes the place of ids: of all runs that have it, and are not older than 7 days. Not repeated after
-    a failure: it only comes before :func:`~airflow_provider_trigger.api.runs.cancel_run`, and an
-    older server does not know it.
+    comma, takes the place of ids: of all runs that have it, and are not older than 7 days. An older server
+    does not know it. Not repeatable, as it only comes before cancels of single runs.
     """
     selection = {"filter": {"tag": tag}} if tag else {"runIds": list(run_ids)}
     body = {"action": "cancel", **selection, "name": name}
     request = Request(method="POST", path="/api/v1/bulk-actions", json=body, repeatable=False)
-
-    def read(response: Response) -> str:
-        return read_id(request, json_object(request, response), what="a bulk action")
-
-    return Call(request=request, read=read)
+    what = "a bulk action"
+    return Call(request=request, read=lambda it: read_id(request, json_object(request, it), what=what))
 
 
 def retrieve_bulk_action(bulk_id: str) -> Call[BulkAction]:

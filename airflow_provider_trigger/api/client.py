@@ -6,8 +6,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -15,25 +15,20 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from tenacity import Retrying, retry_if_exception
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api.errors import (
-    AnswerTimeoutError,
-    AuthenticationError,
-    NotSentError,
-    PlainHttpError,
-    TLSError,
-    TransportError,
-    TriggerDevError,
-)
+from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
 from airflow_provider_trigger.api.http import API_VERSION, Call, Request, Response, ServerSettings
 from airflow_provider_trigger.api.limits import NEVER, Deadline, RateLimit
 from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.api.responses import read_body
+from airflow_provider_trigger.api.retry import Tries, error_of, is_failure
 
 T = TypeVar("T")
+Sleep = Callable[[float], None]
 
 CONNECT_TIMEOUT = 10.0
 """How long to wait for a connection at most, in seconds."""
@@ -81,7 +76,7 @@ class TriggerDevClient:
 
     may_fetch_key = True
     """Whether the key may be fetched again after it was rejected; not in a signal handler."""
-    sleep: Callable[[float], None] | None = None
+    sleep: Sleep | None = None
     """What waits for calls that do not say it; see :meth:`call`."""
 
     def __init__(
@@ -120,9 +115,6 @@ class TriggerDevClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"<TriggerDevClient {self.settings.base_url}>"
-
     def close(self) -> None:
         """Close the connections; a call that another thread is making sends nothing more."""
         self._is_closed = True
@@ -152,45 +144,59 @@ class TriggerDevClient:
             anything more is sent; None for the client's own, or waits that nothing ends
         :raises TriggerDevError: the last error
         """
-        version, how = self.key_version, {"deadline": deadline, "patience": patience}
+        version, sleep = self._key.version, sleep or self.sleep
         try:
-            return self._call(call, sleep or self.sleep, how)
-        except AuthenticationError:
-            if not self.renew_key(version):
+            return self._repeat(call, deadline, patience, sleep)
+        except errors.AuthenticationError:
+            if not self._key.renew(version, may_fetch=self.may_fetch_key, now=self.exchange.monotonic()):
                 raise
-        return self._call(call, sleep or self.sleep, how)
-
-    @property
-    def key_version(self) -> int:
-        """How often the key was changed."""
-        return self._key.version
-
-    def renew_key(self, rejected: int) -> bool:
-        """Return whether there is another key than the one of a rejected version; from now on it is used."""
-        if not self._key.renew(rejected, may_fetch=self.may_fetch_key, now=self.exchange.monotonic()):
-            return False
         self.exchange.key_is_rejected = False
-        return True
+        return self._repeat(call, deadline, patience, sleep)
 
-    def _call(self, call: Call[T], sleep: Callable[[float], None] | None, how: Mapping[str, Any]) -> T:
-        reply: Reply = None
-        with closing(self.exchange.steps(call, **how)) as steps:
-            while True:
-                try:
-                    step = steps.send(reply)
-                except StopIteration as end:
-                    result: T = end.value
-                    return result
-                finally:
-                    reply = None  # the key is not masked in it, and an error's traceback leads to this frame
-                if not isinstance(step, Send):
-                    (sleep or time.sleep)(step.seconds)
-                    continue
-                if sleep:
-                    sleep(0)
-                if self._is_closed:
-                    raise NotSentError("the client was closed")
-                reply = self.send(step)
+    def _repeat(self, call: Call[T], deadline: Deadline, patience: float | None, sleep: Sleep | None) -> T:
+        exchange = self.exchange
+        if denial := self._key.denials.find(call.request, now=exchange.monotonic()):
+            return call.read(denial)  # raises what it did before
+        patience = exchange.retry_for if patience is None else patience
+        tries = Tries(exchange.monotonic(), deadline, patience)
+        retrying = Retrying(
+            sleep=sleep or time.sleep,
+            stop=tries.stop,
+            wait=tries.wait,
+            retry=retry_if_exception(is_failure),
+            before_sleep=lambda it: exchange.log_retry(it.attempt_number, it.upcoming_sleep, error_of(it)),
+            reraise=True,
+        )
+        try:
+            result: T = retrying(self._try, call, tries, sleep)
+        except errors.TriggerDevError as raised:
+            error = (tries.last_error or raised).with_traceback(None)
+        else:
+            return result
+        del retrying, tries  # the error's traceback leads to this frame
+        raise error
+
+    def _try(self, call: Call[T], tries: Tries, sleep: Sleep | None) -> T:
+        """Make a call once; no frame that an error's traceback leads to has an answer that shows the key."""
+        return self.exchange.read(call, self._send_in_turn(call, tries, sleep), tries)
+
+    def _send_in_turn(self, call: Call[Any], tries: Tries, sleep: Sleep | None) -> Reply:
+        exchange, begun, response = self.exchange, self.exchange.monotonic(), None
+        while pause := exchange.turn(call.request, tries):
+            (sleep or time.sleep)(pause)
+        tries.started_at += exchange.monotonic() - begun  # waiting for a turn uses up no patience
+        tries.key_version = self._key.version
+        try:
+            if sleep:
+                sleep(0)
+            if self._is_closed:
+                raise errors.NotSentError("the client was closed")
+            reply = self.send(Send(call.request, exchange.timeout_of(call, tries)))
+            if isinstance(reply, Response):
+                reply = response = self._key.hidden_in(reply)
+            return reply
+        finally:
+            exchange.ended(call.request, response)
 
     def send(self, step: Send) -> Reply:
         """Send one request, once; return the response, or the error that came instead."""
@@ -198,8 +204,8 @@ class TriggerDevClient:
             return self._send(step)
         except (OSError, HTTPError) as error:  # requests lets some of urllib3's through
             where = step.request.target(self.settings.base_url)
-            failure: TriggerDevError = transport_error(error, where, step.timeout)
-        except TriggerDevError as error:  # of the body
+            failure: errors.TriggerDevError = transport_error(error, where, step.timeout)
+        except errors.TriggerDevError as error:  # of the body
             failure = error.with_traceback(None)
         finally:
             self._sockets.pop(threading.get_ident(), None)
@@ -264,71 +270,65 @@ def connection_options(url: str, settings: ServerSettings) -> dict[str, Any]:
         return {**session.merge_environment_settings(url, proxies, True, verify, None)}
 
 
-# OpenSSL's reasons where what answered the handshake was no TLS at all.
-_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+_NO_CONNECTION = "no connection within"
 
 
-def transport_error(error: Exception, where: str, timeout: float) -> TransportError:
+def transport_error(error: Exception, where: str, timeout: float) -> errors.TransportError:
     """Return what requests and urllib3 raise when no answer comes, in our words: theirs repeat URLs."""
-    kind, reason, retryable = _describe(error, timeout)
-    # Not the error's context, which may be an earlier request's.
-    parts = [error, *error.args]
-    parts += [getattr(part, "reason", None) for part in parts]
-    unconnected = (requests.ConnectTimeout, urllib3.exceptions.NewConnectionError)
+    causes = _causes(error)
+    kind, reason, retryable = _describe(error, causes, timeout)
+    is_connected = not any(isinstance(one, urllib3.exceptions.NewConnectionError) for one in causes)
     # All that no other try can change is found before anything is sent.
-    was_sent = retryable and not any(isinstance(part, unconnected) for part in parts)
-    was_sent = was_sent and not _hangs_in_handshake(error)
+    was_sent = retryable and is_connected and not reason.startswith(_NO_CONNECTION)
     return kind(f"{where}: {reason}", reason=reason, retryable=retryable, was_sent=was_sent)
 
 
-def _hangs_in_handshake(error: Exception) -> bool:
-    """Return whether TLS took too long, which urllib3 reports as an answer that does."""
-    return any("handshake operation timed out" in str(getattr(part, "__cause__", "")) for part in error.args)
-
-
-def _describe(error: Exception, timeout: float) -> tuple[type[TransportError], str, bool]:
+def _describe(
+    error: Exception, causes: Sequence[BaseException], timeout: float
+) -> tuple[type[errors.TransportError], str, bool]:
     """Return the kind of the error to raise, its reason, and whether trying again may succeed."""
     # Just before a deadline a request has only milliseconds.
-    shown, connecting = (
-        f"{max(0.1, round(limit, 1)):g}" for limit in (timeout, min(CONNECT_TIMEOUT, timeout))
-    )
-    if isinstance(error, requests.ConnectTimeout) or _hangs_in_handshake(error):
-        return TransportError, f"no connection within {connecting} s", True
+    shown, connecting = (f"{max(0.1, round(it, 1)):g} s" for it in (timeout, min(CONNECT_TIMEOUT, timeout)))
+    # TLS that takes too long is reported by urllib3 as an answer that does.
+    is_late_tls = any("handshake operation timed out" in str(one) for one in causes)
+    if isinstance(error, requests.ConnectTimeout) or is_late_tls:
+        return errors.TransportError, f"{_NO_CONNECTION} {connecting}", True
     if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
-        return AnswerTimeoutError, f"no answer within {shown} s", True
+        return errors.AnswerTimeoutError, f"no answer within {shown}", True
     if isinstance(error, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)):
-        return _describe_tls(error)
+        return _describe_tls(error, causes)
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-        return TLSError, str(error)[:200], False  # so requests reports that the CA file is gone
+        return errors.TLSError, str(error)[:200], False  # so requests reports that the CA file is gone
     if isinstance(error, ValueError):  # so both libraries mark it
-        return TransportError, f"the URL or the proxy's URL is not valid ({type(error).__name__})", False
+        reason = f"the URL or the proxy's URL is not valid ({type(error).__name__})"
+        return errors.TransportError, reason, False
     if isinstance(error, requests.exceptions.ProxyError):
-        return TransportError, "the proxy rejected the connection, or cannot be reached", True
+        return errors.TransportError, "the proxy rejected the connection, or cannot be reached", True
     if isinstance(error, urllib3.exceptions.ProtocolError):
-        return TransportError, "the connection was lost before the whole answer arrived", True
+        return errors.TransportError, "the connection was lost before the whole answer arrived", True
     # What the operating system said, without the request that a library repeats around it.
-    causes = (one for one in _causes(error) if not isinstance(one, requests.RequestException))
-    said = (str(one.strerror or one)[:200] for one in causes if isinstance(one, OSError))
-    return TransportError, next(said, type(error).__name__), True
+    said = (
+        one for one in causes if isinstance(one, OSError) and not isinstance(one, requests.RequestException)
+    )
+    reasons = (str(one.strerror or one)[:200] for one in said)
+    return errors.TransportError, next(reasons, type(error).__name__), True
 
 
-def _describe_tls(error: Exception) -> tuple[type[TransportError], str, bool]:
-    cause = next((one for one in _causes(error) if isinstance(one, ssl.SSLError)), None)
+def _describe_tls(
+    error: Exception, causes: Sequence[BaseException]
+) -> tuple[type[errors.TransportError], str, bool]:
+    cause = next((one for one in causes if isinstance(one, ssl.SSLError)), None)
     if "certificate" in str(error).lower():
         reason = getattr(cause, "verify_message", "") or "reason unknown"
-        return TLSError, f"the server's certificate is not accepted: {reason}", False
-    if cause is not None and cause.reason in _NOT_TLS:
-        return PlainHttpError, "the server speaks http, not https, on this port", False
-    return TransportError, "the TLS connection failed", True
+        return errors.TLSError, f"the server's certificate is not accepted: {reason}", False
+    # OpenSSL's reasons where what answered the handshake was no TLS at all.
+    if cause is not None and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
+        return errors.PlainHttpError, "the server speaks http, not https, on this port", False
+    return errors.TransportError, "the TLS connection failed", True
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Return the errors within an error, the innermost first."""
-    found: list[BaseException] = []
-    open_ones: list[object] = [error]
-    while open_ones:
-        one = open_ones.pop()
-        if isinstance(one, BaseException) and one not in found:
-            found.insert(0, one)
-            open_ones += [*one.args, one.__cause__, one.__context__, getattr(one, "reason", None)]
-    return found
+    """Return an error and what caused it, the innermost first; a context may be an earlier request's."""
+    inner = [*error.args, error.__cause__, getattr(error, "reason", None)]
+    found = [cause for one in inner if isinstance(one, BaseException) for cause in _causes(one)]
+    return [*found, error]

@@ -38,11 +38,7 @@ class TriggerDevError(Exception):
         self.retryable = retryable
 
     def reword(self, message: str) -> None:
-        """
-        Replace the text, where a caller knows more.
-
-        :param message: what failed, why and what to do, in one line
-        """
+        """Replace the text, where a caller knows more."""
         self.message = message
         self.args = (message,)
 

@@ -7,14 +7,10 @@ import threading
 from dataclasses import dataclass
 
 from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api import responses
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.api.responses import (
-    MAX_WAIT,
-    is_rejected_by_bucket,
-    seconds_until_reset,
-    server_wait,
-)
+from airflow_provider_trigger.api.responses import MAX_WAIT
 from airflow_provider_trigger.durations import read_number
 
 
@@ -51,9 +47,7 @@ class RateLimit:
     """
     What the newest answer shows of the bucket that all users of the environment's rate limit share.
 
-    The caller says what time it is, calls :meth:`delay` before it sends, and reports each request and how it
-    ended. Several clients can share one: hold its ``lock`` at each call, and from :meth:`delay` to
-    :meth:`sent`.
+    Several clients can share one: hold its ``lock`` at each call, and from :meth:`delay` to :meth:`sent`.
     """
 
     def __init__(self, *, reserve: float = defaults.RATE_LIMIT_RESERVE) -> None:
@@ -84,22 +78,21 @@ class RateLimit:
         if response is None:
             return
         self._read(response, monotonic=monotonic, now=now)
-        if is_rejected_by_bucket(response):
+        if responses.is_rejected_by_bucket(response):
             # It need not be the bucket's: a proxy may have its own limit.
-            wait = server_wait(response, now=now) or 0.0
+            wait = responses.server_wait(response, now=now) or 0.0
             self._rejected_until = max(self._rejected_until, monotonic + wait + _MARGIN)
 
     def _read(self, response: Response, *, monotonic: float, now: float) -> None:
-        shown = [read_number(response.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining")]
-        reset = read_number(response.headers.get("x-ratelimit-reset"))
-        limit, remaining = shown
+        names = ("limit", "remaining", "reset")
+        limit, remaining, reset = (read_number(response.headers.get(f"x-ratelimit-{it}")) for it in names)
         if limit is None or remaining is None or reset is None or reset < self._reset:
             return  # the last is a late answer, from the filling before
         self._limit = limit
         # Answers overtake each other: within one filling, the lowest is the latest.
         self._remaining = min(self._remaining, remaining) if reset == self._reset else remaining
         self._reset = reset
-        wait = seconds_until_reset(response, now=now) or 0.0
+        wait = responses.seconds_until_reset(response, now=now) or 0.0
         self._refilled_at = monotonic + min(wait, MAX_WAIT) + _MARGIN
 
 
@@ -114,12 +107,13 @@ class CircuitBreaker:
     """
     Count failures in a row, of all calls of one client.
 
-    Closed, it holds nothing up. After :data:`FAILURES_TO_OPEN` failures it opens: one probe goes out every
-    :data:`PROBE_INTERVAL` seconds, and the first answer of Trigger.dev's closes it.
+    After :data:`FAILURES_TO_OPEN` it is open until the first answer of Trigger.dev's: one request goes out
+    every :data:`PROBE_INTERVAL` seconds.
     """
 
     def __init__(self) -> None:
         self.has_worked = False
+        """Whether the server has answered this client, or another one, as Trigger.dev does."""
         self.last_error: TriggerDevError | None = None
         self._failures = 0
         self._failing_since = math.inf
@@ -142,9 +136,7 @@ class CircuitBreaker:
 
     def has_failed_too_long(self, patience: float, *, monotonic: float) -> bool:
         """Return whether a call must not wait for the server any longer."""
-        if not self.is_open:
-            return False
-        return self.is_permanent or monotonic - self._failing_since >= patience
+        return self.is_open and (self.is_permanent or monotonic - self._failing_since >= patience)
 
     def sent(self, *, monotonic: float) -> None:
         """Count a request that is sent now."""
@@ -162,4 +154,4 @@ class CircuitBreaker:
             self._failing_since = monotonic
         self._failures += 1
         self.last_error = error
-        self._all_permanent = self._all_permanent and is_permanent
+        self._all_permanent &= is_permanent

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from urllib.parse import quote
 
-from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.http import Response
+from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.http import Request, Response
+from airflow_provider_trigger.api.responses import error_of
 from airflow_provider_trigger.api.rights import Denials
 
 log = logging.getLogger(__name__)
@@ -62,8 +63,7 @@ class SecretKey:
 
     def _use(self, value: str) -> None:
         self._values.append(value)
-        if len(value) >= SHORTEST:
-            # A new set, as other threads may be reading this one.
+        if len(value) >= SHORTEST:  # a new set, as other threads may be reading this one
             self._spellings = {*self._spellings, value, quote(value), quote(value, safe="")}
 
     def hidden_in(self, response: Response) -> Response:
@@ -73,7 +73,7 @@ class SecretKey:
             body = body.replace(spelling.encode(), b"***")
         return replace(response, headers={name: self._hide(headers[name]) for name in headers}, body=body)
 
-    def hide_in(self, error: TriggerDevError) -> None:
+    def hide_in(self, error: errors.TriggerDevError) -> None:
         """Hide the key in the texts of an error, in place."""
         for name, value in vars(error).items():
             if isinstance(value, str):
@@ -101,18 +101,26 @@ class SecretKey:
                 self._shown_by.clear()
             self._shown_by.update(dict.fromkeys(ids, version))
 
-    def is_elsewhere(self, version: int, path: str, *, now: float) -> bool:
+    def doubted(
+        self, error: errors.TriggerDevError, request: Request, version: int, *, now: float
+    ) -> errors.TriggerDevError:
         """
-        Return whether a key is another environment's: an older one has shown what is not found with it.
+        Return the error of a request, an AuthenticationError where its key is of another environment.
 
-        Then the older one is used again, so that its 401 fetches the connection again.
+        So it is where an older key has shown what is not found with it. Then the older one is used again, so
+        that its 401 fetches the connection again.
         """
-        shown_by = next((self._shown_by[part] for part in path.split("/") if part in self._shown_by), version)
+        if not isinstance(error, (errors.NotFoundError, errors.UnknownTokenError)):
+            return error
+        parts = [part for part in request.path.split("/") if part in self._shown_by]
+        shown_by = self._shown_by[parts[0]] if parts else version
         if self._values[shown_by] == self._values[version]:
-            return False
+            return error
         with self._lock:
             if version == self.version:
-                log.warning("The new secret key is of another environment, as it lacks %s: not used", path)
+                text = "The new secret key is of another environment, as it lacks %s: not used"
+                log.warning(text, request.path)
                 self.replace(self._values[shown_by])
                 self._fetch_at = now + _FETCH_INTERVAL
-        return True
+        detail = "the new secret key is of another environment"
+        return error_of(errors.AuthenticationError, request, 401, detail, retryable=False)

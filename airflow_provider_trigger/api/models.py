@@ -11,7 +11,13 @@ from functools import lru_cache
 from typing import Any
 
 from airflow_provider_trigger.api.responses import read_text, read_time
-from airflow_provider_trigger.api.statuses import MEANINGS, RunStatus, meaning_of
+from airflow_provider_trigger.api.statuses import (
+    FINAL_STATUSES,
+    SUCCESS_STATUSES,
+    VERSION_STATUSES,
+    WORKERLESS_STATUSES,
+    RunStatus,
+)
 
 log = logging.getLogger(__name__)
 
@@ -82,15 +88,11 @@ class ChildRun:
     @property
     def may_need_cancel(self) -> bool:
         """Whether it is alive, or CANCELED, so that a worker may still have it."""
-        return not meaning_of(self.status).is_final or self.status == RunStatus.CANCELED
+        return self.status not in FINAL_STATUSES or self.status == RunStatus.CANCELED
 
 
 TERMINATES_WITHIN = 75.0
 """Seconds after which a canceled run cannot change: a worker is forced after 60 (measured), plus a margin."""
-
-# Both go into logs and results, whatever the server sends.
-_MAX_STATUS_LENGTH = 50
-_MAX_TASK_LENGTH = 256
 
 # What waits, their log, XCom and searches use of the attributes.
 _USED_BY_WAITS = {"version", "attemptCount", "createdAt", "error", "batchId", "idempotencyKey"}
@@ -122,18 +124,14 @@ class ListedRun:
 
     @property
     def is_final(self) -> bool:
-        """
-        Whether the run has ended.
-
-        Decided from ``status`` alone: the server's own booleans are false for EXPIRED and TIMED_OUT
-        (measured). An unknown word counts as alive.
-        """
-        return meaning_of(self.status).is_final
+        """Whether the run has ended, decided from ``status`` alone: an unknown word counts as alive."""
+        # The server's own booleans are false for EXPIRED and TIMED_OUT (measured).
+        return self.status in FINAL_STATUSES
 
     @property
     def is_success(self) -> bool:
         """Whether the run has ended well."""
-        return meaning_of(self.status).is_success
+        return self.status in SUCCESS_STATUSES
 
     @property
     def is_canceled(self) -> bool:
@@ -142,11 +140,7 @@ class ListedRun:
 
     @property
     def may_have_worker(self) -> bool:
-        """
-        Whether its worker may still execute although the run is CANCELED.
-
-        A list does not show more: it has an end for every run that has ended (measured).
-        """
+        """Whether a worker may still execute the CANCELED run, which a list shows as ended (measured)."""
         return self.is_canceled and self.started_at is not None and not self._is_forced
 
     @property
@@ -180,9 +174,7 @@ class ListedRun:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run(ListedRun):
     """
-    One run as ``GET /api/v3/runs/{runId}`` shows it.
-
-    What it shares with :class:`ListedRun` means the same.
+    One run as ``GET /api/v3/runs/{runId}`` shows it; see also :class:`ListedRun`.
 
     :param attributes: the whole answer as the server sent it: ``payload``, ``output``, ``error``,
         ``tags``, ``relatedRuns`` …; little of it after :meth:`without_contents`
@@ -198,12 +190,12 @@ class Run(ListedRun):
     @property
     def is_without_worker(self) -> bool:
         """Whether no worker has the run, so that a cancel terminates it at once."""
-        return not self.is_final and not meaning_of(self.status).has_worker
+        return self.status in WORKERLESS_STATUSES
 
     @property
     def waits_for_version(self) -> bool:
         """Whether no deployed version has the run's task or its queue."""
-        return meaning_of(self.status).waits_for_version
+        return self.status in VERSION_STATUSES
 
     @property
     def is_terminated(self) -> bool:
@@ -231,8 +223,8 @@ class Run(ListedRun):
         """
         Whether the answer shows what the run returned, which may be None.
 
-        A run that returned nothing has no output, nor has one whose output is behind :attr:`output_url`, or
-        was large on a server without an object store (measured).
+        It does not where that was nothing, is behind :attr:`output_url`, or was large on a server without an
+        object store (measured).
         """
         return "output" in self.attributes
 
@@ -243,11 +235,7 @@ class Run(ListedRun):
 
     @property
     def output_url(self) -> str | None:
-        """
-        Where a large output is; a new URL with every check, valid for 300 s (measured).
-
-        See :func:`airflow_provider_trigger.api.outputs.fetch_output`.
-        """
+        """Where a large output is; a new URL with every check, valid for 300 s (measured)."""
         return read_text(self.attributes.get("outputPresignedUrl"))
 
     @property
@@ -290,13 +278,25 @@ class Run(ListedRun):
         )
 
     def without_contents(self) -> Run:
-        """
-        Return the same run without what can be large: payload, output, metadata, tags, related runs.
-
-        Its error remains whole; only a run that has ended has one (measured).
-        """
+        """Return the same run without what can be large, except its error."""
         kept = {name: value for name, value in self.attributes.items() if name in _USED_BY_WAITS}
         return replace(self, attributes=kept, has_contents=False)
+
+
+def _read_basics(answer: Mapping[str, Any], seen_at: datetime | None) -> dict[str, Any]:
+    """Return the arguments that both kinds of runs take; the texts, which are logged, of a limited length."""
+    status = answer["status"][:50]
+    if status not in RunStatus.__members__:
+        _warn_of_unknown_status(status)
+    return {
+        "id": answer["id"],
+        "status": status,
+        "task_identifier": str(answer.get("taskIdentifier") or "")[:256],
+        "attributes": answer,
+        "updated_at": read_time(answer.get("updatedAt")),
+        "started_at": read_time(answer.get("startedAt")),
+        "seen_at": seen_at,
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -305,11 +305,7 @@ class TriggeredRun:
 
     id: str
     is_cached: bool
-    """
-    Whether the run existed before and has the same idempotency key.
-
-    It says nothing of the run's state, which may be CANCELED or COMPLETED (measured).
-    """
+    """Whether the run existed, with the same idempotency key; it may be CANCELED or COMPLETED (measured)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -320,22 +316,6 @@ class RunPage:
     """Newest first; few or none do not mean that it is the last page (measured)."""
     next: str | None
     """Where the next page begins, None on the last one."""
-
-
-def _read_basics(answer: Mapping[str, Any], seen_at: datetime | None) -> dict[str, Any]:
-    """Return the arguments that both kinds of runs take."""
-    status = answer["status"][:_MAX_STATUS_LENGTH]
-    if status not in MEANINGS:
-        _warn_of_unknown_status(status)
-    return {
-        "id": answer["id"],
-        "status": status,
-        "task_identifier": str(answer.get("taskIdentifier") or "")[:_MAX_TASK_LENGTH],
-        "attributes": answer,
-        "updated_at": read_time(answer.get("updatedAt")),
-        "started_at": read_time(answer.get("startedAt")),
-        "seen_at": seen_at,
-    }
 
 
 @lru_cache  # once in a process: many runs may have it, and each is checked several times

@@ -6,15 +6,9 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_provider_trigger.api.errors import (
-    NotSentError,
-    RateLimitError,
-    ResponseError,
-    ServerError,
-    UnreadableAnswerError,
-)
+from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Call, Request, Response
-from airflow_provider_trigger.api.responses import SUPERJSON, from_superjson, may_pass
+from airflow_provider_trigger.api.responses import SUPERJSON, error_of, from_superjson, may_pass
 
 _JSON = "application/json"
 _TEXT = "text/plain"
@@ -40,10 +34,12 @@ def fetch_output(url: str, *, limit: int = MAX_BODY_BYTES) -> Call[Any]:
         if kind == _TEXT or (kind not in (_JSON, SUPERJSON, _PAGE) and path.endswith(".txt")):
             with suppress(UnicodeDecodeError):
                 return response.body.decode("utf-8")
-            raise UnreadableAnswerError(f"{request} answered a text that is not UTF-8", retryable=False)
+            raise errors.UnreadableAnswerError(
+                f"{request} answered a text that is not UTF-8", retryable=False
+            )
         value = response.json()
         if value is None and response.body.strip() != b"null":
-            raise UnreadableAnswerError(f"{request} answered an output that is not JSON")
+            raise errors.UnreadableAnswerError(f"{request} answered an output that is not JSON")
         return value if kind == _JSON else from_superjson(value)
 
     return Call(request=request, read=read)
@@ -57,7 +53,7 @@ def _split(url: str) -> tuple[str, str]:
     except ValueError:
         host = None
     if not host or parts.scheme not in ("http", "https"):
-        raise NotSentError("the server sent a URL for the run's output that is not valid")
+        raise errors.NotSentError("the server sent a URL for the run's output that is not valid")
     return host, parts.path or "/"
 
 
@@ -65,13 +61,7 @@ def _raise_unless_success(request: Request, response: Response, host: str) -> No
     status, passes = response.status, may_pass(response.status)
     if 200 <= status < 300:
         return
-    kind = RateLimitError if status == 429 else ServerError if status >= 500 else ResponseError
+    kind = errors.ServerError if status >= 500 else errors.ResponseError
+    kind = errors.RateLimitError if status == 429 else kind
     detail = f"the object store {host} failed" if passes else f"{_REJECTED} ({host})"
-    raise kind(
-        method=request.method,
-        path=request.path[:200],
-        status=status,
-        detail=detail,
-        request_id=None,
-        retryable=passes,
-    )
+    raise error_of(kind, request, status, detail, retryable=passes)

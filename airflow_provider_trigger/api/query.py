@@ -1,8 +1,4 @@
-"""
-The query, without I/O: checks many runs at once.
-
-See :mod:`airflow_provider_trigger.api.runs`.
-"""
+"""The query, without I/O: checks many runs at once; see :mod:`airflow_provider_trigger.api.runs`."""
 
 from __future__ import annotations
 
@@ -54,8 +50,10 @@ def query_runs(run_ids: Sequence[str]) -> Call[list[Run]]:
     The runs are :meth:`~airflow_provider_trigger.api.models.Run.without_contents`, and have no
     ``updated_at``.
     """
-    request = _request_of(f"SELECT {_COLUMNS} FROM runs WHERE run_id", run_ids)
-    queried = frozenset(run_ids)
+    if not run_ids or not all(map(can_be_queried, run_ids)):
+        raise ValueError("only runs whose ids consist of letters, digits, '_' and '-' can be queried")
+    listed, queried = ",".join(f"'{run_id}'" for run_id in run_ids), frozenset(run_ids)
+    request = _request(f"SELECT {_COLUMNS} FROM runs WHERE run_id IN ({listed})")
 
     def read(response: Response) -> list[Run]:
         rows = _read_rows(request, response)
@@ -74,21 +72,13 @@ def query_where(condition: str, *, order: str, limit: int) -> Call[list[Run]]:
     A run that was canceled while no worker had it has no ``completed_at`` (measured). NULLs are ordered last.
     For its failures see :func:`query_runs`.
     """
-    columns = f"{_COLUMNS}, tags"
-    request = _request(f"SELECT {columns} FROM runs WHERE {condition} ORDER BY {order} LIMIT {limit}")
+    request = _request(f"SELECT {_COLUMNS}, tags FROM runs WHERE {condition} ORDER BY {order} LIMIT {limit}")
 
     def read(response: Response) -> list[Run]:
         rows = _read_rows(request, response)
         return [Run.from_answer(_answer(row) | {"tags": row.get("tags")}) for row in rows]
 
     return Call(request=request, read=read, timeout=QUERY_TIMEOUT)
-
-
-def _request_of(before_ids: str, ids: Sequence[str]) -> Request:
-    if not ids or not all(map(can_be_queried, ids)):
-        raise ValueError("only runs whose ids consist of letters, digits, '_' and '-' can be queried")
-    listed = ",".join(f"'{run_id}'" for run_id in ids)  # plain ids
-    return _request(f"{before_ids} IN ({listed})")
 
 
 def _request(query: str) -> Request:

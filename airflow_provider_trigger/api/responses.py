@@ -1,8 +1,4 @@
-"""
-Read responses: an error status becomes an error, a body of a limited size becomes JSON and its values.
-
-And what they say of another try: whether to make one, and when; and whether the server's clock is right.
-"""
+"""Read responses: their values, their errors, what they say of another try, and their clock."""
 
 from __future__ import annotations
 
@@ -11,26 +7,16 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from airflow_provider_trigger.api.errors import (
-    AuthenticationError,
-    NotFoundError,
-    NotTriggerDevError,
-    OversizeError,
-    PermissionDeniedError,
-    RateLimitError,
-    RedirectError,
-    ResponseError,
-    ServerError,
-    UnexpectedAnswerError,
-    UnknownTokenError,
-)
+from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Request, Response, read_http_date
 from airflow_provider_trigger.api.rights import RIGHTS, kind_of
 from airflow_provider_trigger.durations import read_number
 
 log = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=errors.ResponseError)
 
 
 def well_formed(text: str) -> str:
@@ -53,8 +39,7 @@ def read_time(value: object) -> datetime | None:
     return time.replace(tzinfo=UTC) if time and not time.tzinfo else time
 
 
-SUPERJSON = "application/super+json"
-"""The type of a document that holds a value of JavaScript, see :func:`from_superjson`."""
+SUPERJSON = "application/super+json"  # see from_superjson
 
 
 def from_superjson(value: Any) -> Any:
@@ -74,36 +59,33 @@ _MESSAGE_KEYS = ("error", "detail", "message")
 _OF_GATEWAYS = frozenset({401, 408, 413, 425, 429, 500, *range(502, 600)})
 _NOT_TRIGGER_DEV = "this is not a Trigger.dev server, or a proxy stands in front of it"
 
-_ERRORS_BY_STATUS: dict[int, type[ResponseError]] = {
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    429: RateLimitError,
+_ERRORS_BY_STATUS: dict[int, type[errors.ResponseError]] = {
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    429: errors.RateLimitError,
 }
 
 
 def json_object(request: Request, response: Response) -> dict[str, Any]:
-    """
-    Return the JSON object of a successful response.
-
-    :raises ResponseError: it has an error status
-    :raises UnexpectedAnswerError: its body is not a JSON object
-    """
+    """Return the JSON object of a successful response, or raise what the response is instead."""
     raise_unless_success(request, response)
     answer = response.json()
     if answer is None:
         kind = response.headers.get("content-type", "no content type")[:100]
         what = f"{response.status} without valid JSON ({kind}, {len(response.body)} bytes)"
-        raise UnexpectedAnswerError(f"{request} answered {what}: {_NOT_TRIGGER_DEV}")
+        raise errors.UnexpectedAnswerError(f"{request} answered {what}: {_NOT_TRIGGER_DEV}")
     if not isinstance(answer, dict):
-        raise UnexpectedAnswerError(f"{request} answered JSON that is not an object: {_NOT_TRIGGER_DEV}")
+        raise errors.UnexpectedAnswerError(
+            f"{request} answered JSON that is not an object: {_NOT_TRIGGER_DEV}"
+        )
     return answer
 
 
 def read_id(request: Request, answer: Mapping[str, Any], *, what: str) -> str:
-    """Return the id that an answer has; UnexpectedAnswerError if it has none, which names it as ``what``."""
+    """Return the id of an answer; an UnexpectedAnswerError names what has none as ``what``."""
     if (found := read_text(answer.get("id"))) is None:
-        raise UnexpectedAnswerError(f"{request} answered {what} without an id")
+        raise errors.UnexpectedAnswerError(f"{request} answered {what} without an id")
     return found
 
 
@@ -113,24 +95,33 @@ def raise_unless_success(request: Request, response: Response) -> None:
     if 200 <= status < 300:
         return
     kind, detail = _error_class(request, response), server_message(response)
-    is_denied = kind is PermissionDeniedError
+    is_denied = kind is errors.PermissionDeniedError
     hint = f": the key may lack the right {RIGHTS[kind_of(request)]}" if is_denied else ""
     if 300 <= status < 400:
         location = response.headers.get("location", "nowhere")[:200]
         detail = f"a redirect to {location}, not followed"
-    elif kind is NotTriggerDevError:
+    elif kind is errors.NotTriggerDevError:
         detail = f"{detail}: {_NOT_TRIGGER_DEV}"
-    error = kind(
-        method=request.method,
-        path=request.path[:200],
-        status=status,
-        detail=detail + hint,
-        request_id=response.headers.get("x-request-id", "")[:100] or None,
-        # A GET's 404 says "x-should-retry: true" every time (measured): it means now, not later.
-        retryable=should_retry(response) is not False and may_pass(status),
-    )
+    # A GET's 404 says "x-should-retry: true" every time (measured): it means now, not later.
+    retryable = should_retry(response) is not False and may_pass(status)
+    error = error_of(kind, request, status, detail + hint, retryable=retryable, response=response)
     error.detail = detail
     raise error
+
+
+def error_of(
+    kind: type[E],
+    request: Request,
+    status: int,
+    detail: str,
+    *,
+    retryable: bool,
+    response: Response | None = None,
+) -> E:
+    """Return an error of a kind about a request; with the id that a response of Trigger.dev has."""
+    request_id = response.headers.get("x-request-id", "")[:100] if response else None
+    about: Any = {"method": request.method, "path": request.path[:200], "request_id": request_id or None}
+    return kind(**about, status=status, detail=detail, retryable=retryable)
 
 
 def server_message(response: Response) -> str:
@@ -143,31 +134,28 @@ def server_message(response: Response) -> str:
     return f"({kind[:100]}, {len(response.body)} bytes)"
 
 
-def _error_class(request: Request, response: Response) -> type[ResponseError]:
+def _error_class(request: Request, response: Response) -> type[errors.ResponseError]:
     status = response.status
     if 300 <= status < 400:
-        return RedirectError
+        return errors.RedirectError
     answer = response.json_object()
     if status == 404 and answer.get("error") not in _NOT_FOUND:
         # A page, or another product's JSON. The path is unknown there, not the run (measured).
-        return NotTriggerDevError
+        return errors.NotTriggerDevError
     if status not in _OF_GATEWAYS and not any(isinstance(answer.get(key), str) for key in _MESSAGE_KEYS):
-        return NotTriggerDevError
+        return errors.NotTriggerDevError
     if status == 500 and f"{request.method} {request.path}".startswith("GET /api/v1/waitpoints/tokens/"):
-        return UnknownTokenError
-    return _ERRORS_BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)
+        return errors.UnknownTokenError
+    return _ERRORS_BY_STATUS.get(status, errors.ServerError if status >= 500 else errors.ResponseError)
 
 
 def read_body(request: Request, pieces: Iterable[bytes], *, length: int | None) -> bytes:
     """Return a body that arrives in pieces, or raise OversizeError; ``length`` is the announced one."""
-    limit = min(request.limit, MAX_BODY_BYTES)
-    body = bytearray()
-    if (length or 0) > limit:
-        raise OversizeError(str(request), limit=limit, size=length)
-    for piece in pieces:
+    limit, body = min(request.limit, MAX_BODY_BYTES), bytearray()
+    for piece in itertools.chain([b""], pieces):
         body += piece
-        if len(body) > limit:
-            raise OversizeError(str(request), limit=limit, size=length)
+        if max(len(body), length or 0) > limit:
+            raise errors.OversizeError(str(request), limit=limit, size=length)
     return bytes(body)
 
 
@@ -194,11 +182,7 @@ def should_retry(response: Response | None) -> bool | None:
 
 
 def is_rejected_by_bucket(response: Response) -> bool:
-    """
-    Return whether a 429 may be the rate limit's.
-
-    One of another limit, as for queries at once, shows tokens that are left (measured).
-    """
+    """Return whether a 429 may be the rate limit's; that of queries at once shows tokens left (measured)."""
     left = read_number(response.headers.get("x-ratelimit-remaining"))
     return response.status == 429 and not (left or 0.0) > 0
 
@@ -207,8 +191,7 @@ def server_wait(response: Response, *, now: float) -> float | None:
     """
     Return how many seconds the server wants us to wait, None if it does not say.
 
-    The first that applies: ``Retry-After`` in seconds or as a date (proxies send it); in a 429,
-    ``x-ratelimit-reset``.
+    ``Retry-After`` in seconds or as a date (proxies send it), else in a 429 ``x-ratelimit-reset``.
     """
     value = response.headers.get("retry-after", "")
     wait, date = read_number(value), read_http_date(value)

@@ -1,8 +1,7 @@
 """
 Calls on runs, without I/O: what to send, and how to read what comes back.
 
-Each function returns a :class:`~airflow_provider_trigger.api.http.Call`; a driver sends its request and hands
-the response to ``read``.
+:meth:`airflow_provider_trigger.api.client.TriggerDevClient.call` makes them.
 """
 
 from __future__ import annotations
@@ -35,9 +34,8 @@ def cancel_run(run_id: str) -> Call[None]:
     what became of the run: only :func:`retrieve_run` does. Any other 2xx is not Trigger.dev's answer. A 400
     or 409 that says "already" is what other versions answer for a finished run, and counts as acknowledged.
     """
-    request = Request(
-        method="POST", path=f"/api/v2/runs/{segment(run_id)}/cancel", repeatable=True, run_id=run_id
-    )
+    path = f"/api/v2/runs/{segment(run_id)}/cancel"
+    request = Request(method="POST", path=path, repeatable=True, run_id=run_id)
 
     def read(response: Response) -> None:
         if response.status in (400, 409) and "already" in server_message(response).lower():
@@ -51,7 +49,6 @@ def cancel_run(run_id: str) -> Call[None]:
 def retrieve_run(run_id: str) -> Call[Run]:
     """Check a run: ``GET /api/v3/runs/{runId}``."""
     request = Request(method="GET", path=f"/api/v3/runs/{segment(run_id)}", repeatable=True, run_id=run_id)
-
     return Call(request=request, read=lambda response: _read_run(request, response, run_id))
 
 
@@ -62,11 +59,7 @@ def check_run(run_id: str) -> Call[Run]:
 
 
 def ended_run(call: Call[Run]) -> Call[Run]:
-    """
-    Return the same call for a run that was seen to have ended: an older answer counts as a failure.
-
-    A replica of the server's database can show what was before (measured).
-    """
+    """Return the same call for a run that was seen to have ended: an answer of a replica that lags fails."""
 
     def read(response: Response) -> Run:
         run = call.read(response)
@@ -85,22 +78,16 @@ def replay_run(run_id: str) -> Call[str]:
     payload, tags, metadata, queue and machine, but without an idempotency key, delay or ttl (measured). It
     cannot be made idempotent (measured), so it is not repeatable.
     """
-    request = Request(
-        method="POST", path=f"/api/v1/runs/{segment(run_id)}/replay", repeatable=False, run_id=run_id
-    )
-
-    def read(response: Response) -> str:
-        return read_id(request, json_object(request, response), what="a run")
-
-    return Call(request=request, read=read)
+    path = f"/api/v1/runs/{segment(run_id)}/replay"
+    request = Request(method="POST", path=path, repeatable=False, run_id=run_id)
+    return Call(request=request, read=lambda it: read_id(request, json_object(request, it), what="a run"))
 
 
 def reschedule_run(run_id: str, *, delay: str) -> Call[Run]:
     """
     Change when a DELAYED run starts: ``POST /api/v1/runs/{runId}/reschedule``; returns the run.
 
-    For a run in any other state, and for a delay that is malformed or past, the server answers 400
-    (measured).
+    For another state, and a delay that is malformed or past, the server answers 400 (measured).
     """
     path = f"/api/v1/runs/{segment(run_id)}/reschedule"
     request = Request(method="POST", path=path, json={"delay": delay}, repeatable=True, run_id=run_id)

@@ -11,10 +11,6 @@ from airflow_provider_trigger.api.http import Call, Request, Response, segment
 from airflow_provider_trigger.api.models import TriggeredRun
 from airflow_provider_trigger.api.responses import json_object, read_id, read_text
 
-# What the API's 404 says of a key that no run has (measured); anything else is another 404.
-_UNKNOWN_KEY = "No runs found with idempotency key"
-
-
 NO_PAYLOAD: Final = object()
 """A trigger without a payload: the run then has none, while None is sent as JSON's null (measured)."""
 
@@ -29,24 +25,16 @@ def trigger_task(
     """
     Start a run: ``POST /api/v1/tasks/{taskIdentifier}/trigger``.
 
-    A task that no deployed version has is a success, too: its run becomes PENDING_VERSION (measured). What
-    the server does not understand in the options it mostly ignores (measured). With an ``idempotencyKey`` it
-    answers with the run that has the key already, if there is one; then payload and options have no effect
-    (measured). Only such a request is repeatable.
-
-    ``trace`` has the headers ``traceparent`` and ``tracestate``, which the server keeps as the run's external
-    trace (measured).
+    Measured: a task that no deployed version has is a success, too, and its run becomes PENDING_VERSION; what
+    the server does not understand in the options it mostly ignores; where a run has the ``idempotencyKey``
+    already, it answers with that run, and payload and options have no effect. Only with such a key the
+    request is repeatable. ``trace`` has the headers ``traceparent`` and ``tracestate``, kept by the server as
+    the run's external trace.
     """
-    body: dict[str, Any] = {"options": dict(options)}
-    if payload is not NO_PAYLOAD:
-        body = {"payload": payload} | body
-    request = Request(
-        method="POST",
-        path=f"/api/v1/tasks/{segment(task_identifier, what='the id of a task')}/trigger",
-        json=body,
-        headers=trace or {},
-        repeatable=bool(options.get("idempotencyKey")),  # an empty one is none (measured)
-    )
+    path = f"/api/v1/tasks/{segment(task_identifier, what='the id of a task')}/trigger"
+    body = _body(payload, options)
+    has_key = bool(options.get("idempotencyKey"))  # an empty one is none (measured)
+    request = Request(method="POST", path=path, json=body, headers=trace or {}, repeatable=has_key)
 
     def read(response: Response) -> TriggeredRun:
         answer = json_object(request, response)
@@ -56,22 +44,23 @@ def trigger_task(
     return Call(request=request, read=read)
 
 
+def _body(payload: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"options": dict(options)} | ({} if payload is NO_PAYLOAD else {"payload": payload})
+
+
 def reset_idempotency_key(key: str, *, task_identifier: str) -> Call[None]:
     """
     Take a key of a task off its run: ``POST /api/v1/idempotencyKeys/{key}/reset``.
 
-    The run itself continues (measured). The server answers 404 where no run has the key, as when the reset is
-    repeated after its answer was lost (measured): that is a success, too.
+    The run itself continues (measured). A success is also the 404 with which the server says that no run has
+    the key, as when the reset is repeated after its answer was lost (measured).
     """
-    request = Request(
-        method="POST",
-        path=f"/api/v1/idempotencyKeys/{segment(key, what='an idempotency key')}/reset",
-        json={"taskIdentifier": task_identifier},
-        repeatable=True,
-    )
+    path = f"/api/v1/idempotencyKeys/{segment(key, what='an idempotency key')}/reset"
+    request = Request(method="POST", path=path, json={"taskIdentifier": task_identifier}, repeatable=True)
 
     def read(response: Response) -> None:
-        if response.status == 404 and str(response.json_object().get("error")).startswith(_UNKNOWN_KEY):
+        said = str(response.json_object().get("error"))
+        if response.status == 404 and said.startswith("No runs found with idempotency key"):
             return
         if json_object(request, response).get("id") != key:
             raise UnexpectedAnswerError(f"{request} answered {response.status} without the idempotency key")
@@ -92,11 +81,7 @@ class Batch:
 
 
 MAX_ITEMS_AT_ONCE = 20
-"""
-So many runs of a batch are created before the server answers.
-
-Those of a larger batch are created afterwards, also when they are to be canceled meanwhile (measured).
-"""
+"""So many runs of a batch are created before the server answers, the others later, in any case (measured)."""
 
 MAX_BATCH_SIZE = 500 * 1000
 """The items of one request, in bytes of JSON; over 512 KB the server needs an object store (measured)."""
@@ -104,27 +89,21 @@ MAX_BATCH_SIZE = 500 * 1000
 
 def batch_item(task_identifier: str, *, payload: Any = NO_PAYLOAD, options: Mapping[str, Any]) -> Any:
     """Return an item of a batch, as JSON."""
-    item: dict[str, Any] = {"task": task_identifier}
-    if payload is not NO_PAYLOAD:
-        item["payload"] = payload
-    return item | {"options": dict(options)}
+    return {"task": task_identifier} | _body(payload, options)
 
 
 def trigger_batch(items: Sequence[Mapping[str, Any]], *, trace: Mapping[str, str] | None = None) -> Call[str]:
     """
     Start a run for each item: ``POST /api/v2/tasks/batch``; returns the batch's id.
 
-    The answer does not have the runs' ids: :func:`retrieve_batch` does. An item whose ``idempotencyKey`` has
-    a run already gets that one, as with :func:`~airflow_provider_trigger.api.tasks.trigger_task`;
-    a repeated request makes another batch of the same runs (measured). So it is repeatable if each item has a
-    key. An older server does not know it: 404. An item that cannot be triggered becomes a run that has
-    failed, SYSTEM_FAILURE (measured). ``trace`` has the same headers (read).
+    The answer does not have the runs' ids: :func:`retrieve_batch` does. Keys and ``trace`` are as with
+    :func:`trigger_task`. A repeated request makes another batch of the same runs (measured), so it is
+    repeatable if each item has a key. An older server does not know it: 404. An item that cannot be triggered
+    becomes a run that has failed, SYSTEM_FAILURE (measured).
     """
+    path, body = "/api/v2/tasks/batch", {"items": list(items)}
     has_keys = all(item.get("options", {}).get("idempotencyKey") for item in items)
-    body = {"items": list(items)}
-    request = Request(
-        method="POST", path="/api/v2/tasks/batch", json=body, headers=trace or {}, repeatable=has_keys
-    )
+    request = Request(method="POST", path=path, json=body, headers=trace or {}, repeatable=has_keys)
 
     def read(response: Response) -> str:
         return read_id(request, json_object(request, response), what="a batch")
@@ -136,8 +115,7 @@ def retrieve_batch(batch_id: str) -> Call[Batch]:
     """
     Return a batch with the ids of its runs: ``GET /api/v2/batches/{batchId}``.
 
-    A run that an earlier request has started is in it, too, although that run belongs to another batch
-    (measured).
+    Those that items got by their keys are in it, too, although they belong to another batch (measured).
     """
     path = f"/api/v2/batches/{segment(batch_id, what='the id of a batch')}"
     request = Request(method="GET", path=path, repeatable=True)

@@ -8,16 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from airflow_provider_trigger.api import responses
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response, segment
-from airflow_provider_trigger.api.responses import (
-    SUPERJSON,
-    from_superjson,
-    json_object,
-    read_id,
-    read_text,
-    read_time,
-)
+from airflow_provider_trigger.api.responses import json_object, read_id, read_text, read_time
 
 WAITING, COMPLETED, TIMED_OUT = "WAITING", "COMPLETED", "TIMED_OUT"
 """All statuses (measured)."""
@@ -90,7 +84,7 @@ class WaitpointToken:
 def _read_output(answer: Mapping[str, Any]) -> tuple[Any, str | None]:
     """Return the data, or an error: a text as it is, anything else is a superjson document (measured)."""
     output, kind = answer.get("output"), answer.get("outputType")
-    if output is not None and kind not in (None, "text/plain", "application/json", SUPERJSON):
+    if output is not None and kind not in (None, "text/plain", "application/json", responses.SUPERJSON):
         return None, f"its output is of the type {str(kind)[:100]!r}, which this provider does not read"
     if not isinstance(output, str) or kind == "text/plain":
         return output, None
@@ -98,7 +92,7 @@ def _read_output(answer: Mapping[str, Any]) -> tuple[Any, str | None]:
         value = json.loads(output)
     except (ValueError, RecursionError):
         return output, None
-    return (from_superjson(value) if kind == SUPERJSON else value), None
+    return (responses.from_superjson(value) if kind == responses.SUPERJSON else value), None
 
 
 _PATH = "/api/v1/waitpoints/tokens"
@@ -118,12 +112,8 @@ def create_token(
     one that was reached long ago, without a word (measured). With an ``idempotency_key`` that made a token
     already, that one is returned, also if it was completed (measured); only such a request is repeatable.
     """
-    given = {
-        "timeout": timeout,
-        "tags": list(tags) or None,
-        "idempotencyKey": idempotency_key,
-        "idempotencyKeyTTL": idempotency_key_ttl,
-    }
+    given = {"timeout": timeout, "tags": list(tags) or None}
+    given |= {"idempotencyKey": idempotency_key, "idempotencyKeyTTL": idempotency_key_ttl}
     body = {name: value for name, value in given.items() if value is not None}
     request = Request(method="POST", path=_PATH, json=body, repeatable=idempotency_key is not None)
 
@@ -141,8 +131,7 @@ def retrieve_token(token_id: str) -> Call[WaitpointToken]:
     """
     Return a waitpoint token: ``GET /api/v1/waitpoints/tokens/{tokenId}``.
 
-    For a token that the key's environment does not have the server answers 500, each time (measured): an
-    UnknownTokenError.
+    500, each time: the key's environment has no such token (measured), an UnknownTokenError.
     """
     request = Request(method="GET", path=_path_of(token_id), repeatable=True)
 
@@ -160,9 +149,9 @@ def complete_token(token_id: str, data: Any) -> Call[None]:
     """
     Complete a waitpoint token: ``POST /api/v1/waitpoints/tokens/{tokenId}/complete``.
 
-    It is a success whatever became of the token: if it was completed before, or has timed out, nothing
-    changes (measured). 404: the key's environment has no such token. Above some 500 KB of data the server
-    answers 500, and the token still waits (measured).
+    Measured: it is a success, and changes nothing, if the token was completed before or has timed out. 404:
+    the key's environment has no such token. Above some 500 KB of data the server answers 500, and the token
+    still waits.
     """
     path = f"{_path_of(token_id)}/complete"
     request = Request(method="POST", path=path, json={"data": data}, repeatable=True)

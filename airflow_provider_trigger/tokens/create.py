@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, Rule, checked_given, duration
 from airflow_provider_trigger.run.request import KEY_OPTIONS, OPTIONS, check_json
 
@@ -42,6 +41,8 @@ def token_options(options: Mapping[str, Any], when: Circumstances = AS_GIVEN) ->
 
 def check_data(name: str, value: Any, when: Circumstances = AS_GIVEN) -> None:
     """Check that a value is JSON that Trigger.dev keeps as it is; an error says what is not."""
+    from airflow_provider_trigger.api.http import encode_json
+
     if check_json(name, value, when) and (size := len(encode_json(value))) > MAX_DATA_SIZE:
         raise ValueError(f"{name} must have {MAX_DATA_SIZE:,} bytes or less as JSON, not {size:,}")
     _check_integers(name, value)

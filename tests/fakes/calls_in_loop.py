@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import closing
+import copy
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
+
+from green_threads import in_thread, sleep, wait_for
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.api.http import Call
 
 
-def calls_in_loop(send: Callable[[Send], Awaitable[Reply]]) -> Callable[..., Awaitable[Any]]:
+def calls_in_loop(send: Callable[[Send], Coroutine[Any, Any, Reply]]) -> Callable[..., Any]:
     """Return what takes the place of a method that makes a call, where a test sends the requests."""
 
     async def call(_: Any, __: str, client: TriggerDevClient, call: Call[Any]) -> Any:
-        reply: Reply = None
-        with closing(client.exchange.steps(call, patience=0)) as steps:
-            while True:
-                try:
-                    step = steps.send(reply)
-                except StopIteration as end:
-                    return end.value
-                reply = None
-                if isinstance(step, Send):
-                    reply = await send(step)
-                else:
-                    await asyncio.sleep(step.seconds)
+        client = copy.copy(client)
+        client.send = lambda step: wait_for(send(step))  # type: ignore[method-assign]
+        return await in_thread(partial(client.call, call, patience=0, sleep=_sleep))
 
     return call
+
+
+def _sleep(seconds: float) -> None:
+    if seconds:
+        sleep(seconds)

@@ -11,7 +11,6 @@ import random
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 from report import Report
@@ -19,10 +18,9 @@ from virtual_clock import Clock
 from virtual_crew import virtual_crews
 from virtual_network import FAULTS, Network, Outage, draw_rates
 
+from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import AuthenticationError
-from airflow_provider_trigger.api.exchange import Exchange
-from airflow_provider_trigger.api.limits import RateLimit
-from airflow_provider_trigger.api.masking import SecretKey
+from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.cancel.settings import CancelSettings
@@ -101,23 +99,24 @@ class CancelScenario:
         """Cancel the runs, and compare."""
         random.seed(self.seed)  # for the jitter of the backoff
         begun = self.clock.now
-        exchange = Exchange(
-            key=SecretKey(self.engine.secret_key),
-            rate_limit=RateLimit(),
+        server = ServerSettings(
+            base_url="https://trigger.test",
+            secret_key=self.engine.secret_key,
+            user_agent="simulation/1",
             timeout=30.0,
             retry_for=120.0,
-            monotonic=self.clock.monotonic,
-            wall=self.clock.wall,
         )
+        client = TriggerDevClient(server)
+        client.exchange.monotonic, client.exchange.wall = self.clock.monotonic, self.clock.wall
         settings = CancelSettings(
             max_concurrency=self.concurrency,
             time_limit=self.time_limit,
             termination_timeout=90.0 if self.waits else None,
             poll_interval=2.0,
         )
-        kill_at, client = begun + self.kill_at, SimpleNamespace(exchange=exchange)
+        kill_at = begun + self.kill_at
         stopped: Any = {"is_stopped": lambda: self.clock.now >= kill_at}
-        work = Cancellation(client, self.ids, settings, **stopped)  # type: ignore[arg-type]
+        work = Cancellation(client, self.ids, settings, **stopped)
         with virtual_crews(self.network, self.clock), suppress(AuthenticationError):
             work.run()
         ended, results = self.clock.now, work.results

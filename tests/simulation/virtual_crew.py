@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import heapq
 import itertools
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import green_threads
+import greenlet  # type: ignore[import-untyped]
 import pytest
 from virtual_clock import Clock
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
-from airflow_provider_trigger.api.exchange import Reply, Send
+from airflow_provider_trigger.api.exchange import Send
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.cancel import rounds
 from airflow_provider_trigger.cancel.crew import Answer, Task
 from airflow_provider_trigger.cancel.workers import Threads
+
+
+def _resume(work: greenlet.greenlet, value: Any = None) -> None:
+    """Continue some work until it waits for an event."""
+    work.parent = greenlet.getcurrent()
+    work.switch(value)
 
 
 class VirtualCrew:
@@ -34,7 +43,8 @@ class VirtualCrew:
         self, client: TriggerDevClient, count: int, deadline: Deadline, *, network: Any, clock: Clock
     ) -> None:
         self.in_flight = 0
-        self._exchange = client.exchange
+        self._client = copy.copy(client)
+        self._client.send = self._send  # type: ignore[method-assign]
         self._deadline = deadline
         self._network = network
         self._clock = clock
@@ -55,28 +65,28 @@ class VirtualCrew:
     def _fill(self) -> None:
         while self._idle and self._tasks:
             self._idle -= 1
-            task, now = heapq.heappop(self._tasks)[2], self._clock.now
-            until = Deadline(min(self._deadline.at, task.until(now), now + 1e9))
-            try:
-                steps = self._exchange.steps(task.call(), deadline=until, patience=0)
-            except TriggerDevError as error:
-                self._finish(task, None, error)
-            else:
-                self._drive(task, steps, None)
+            _resume(greenlet.greenlet(self._work), heapq.heappop(self._tasks)[2])
 
-    def _drive(self, task: Task, steps: Any, reply: Reply) -> None:
+    def _work(self, task: Task) -> None:
+        until = min(self._deadline.at, task.until(self._clock.now), self._clock.now + 1e9)
+        how: Any = {"deadline": Deadline(until), "patience": 0, "sleep": partial(self._sleep, task)}
         try:
-            step = steps.send(reply)
-        except StopIteration as end:
-            return self._finish(task, end.value, None)
+            self._finish(task, self._client.call(task.call(), **how), None)
         except TriggerDevError as error:
-            return self._finish(task, None, error)
+            self._finish(task, None, error)
+
+    def _sleep(self, task: Task, seconds: float) -> None:
         if self._closed:
-            return self._finish(task, None, NotSentError("the work has ended"))
-        if isinstance(step, Send):
+            raise NotSentError("the work has ended")
+        if seconds:
+            self._clock.at(self._clock.now + seconds, partial(_resume, greenlet.getcurrent()))
+            greenlet.getcurrent().parent.switch()
+        else:
             task.note_sent(self._clock.now)
-            return self._network.send(step, lambda reply: self._drive(task, steps, reply))
-        return self._clock.at(self._clock.now + step.seconds, lambda: self._drive(task, steps, None))
+
+    def _send(self, step: Send) -> Any:
+        self._network.send(step, partial(_resume, greenlet.getcurrent()))
+        return greenlet.getcurrent().parent.switch()
 
     def _finish(self, task: Task, result: object, error: TriggerDevError | None) -> None:
         self._answers.append(Answer(task, result, error))

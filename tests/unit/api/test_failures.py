@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import Request, Response
 from airflow_provider_trigger.api.responses import should_retry
-from airflow_provider_trigger.api.retry import Failure, shows_that_server_works, tries_allowed
+from airflow_provider_trigger.api.retry import shows_that_server_works, tries_allowed
 from airflow_provider_trigger.api.runs import retrieve_run
 
 GET = retrieve_run("run_1").request
@@ -25,7 +25,7 @@ def error_of(answered: Response) -> errors.TriggerDevError:
 
 def tries(answered: Response, *, request: Request = GET, has_worked: bool = False) -> float:
     error = error_of(answered)
-    return tries_allowed(Failure(request, error, should_retry=should_retry(answered), has_worked=has_worked))
+    return tries_allowed(request, error, should_retry=should_retry(answered), has_worked=has_worked)
 
 
 # How often a call is sent that gets this answer; the same once the server has worked, as a page is one of a
@@ -76,13 +76,13 @@ def test_how_often_a_request_without_an_answer_is_tried(
     error: errors.TriggerDevError, allowed: float, works: bool
 ) -> None:
     for has_worked in (True, False):
-        assert tries_allowed(Failure(GET, error, has_worked=has_worked)) == allowed
-        assert tries_allowed(Failure(ONCE, error, has_worked=has_worked)) == 1
+        assert tries_allowed(GET, error, has_worked=has_worked) == allowed
+        assert tries_allowed(ONCE, error, has_worked=has_worked) == 1
     assert shows_that_server_works(error) is works
 
 
 def test_a_401_that_another_call_has_confirmed_is_not_tried_again(response) -> None:
-    assert tries_allowed(Failure(GET, error_of(response(401, ANSWERED)), is_confirmed=True)) == 1
+    assert tries_allowed(GET, error_of(response(401, ANSWERED)), is_confirmed=True) == 1
 
 
 def test_what_was_not_sent_names_the_last_error_and_keeps_it() -> None:

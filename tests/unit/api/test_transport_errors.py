@@ -107,10 +107,8 @@ def test_without_a_connection_nothing_was_sent() -> None:
     assert transport_error(of_an_earlier_request, "POST /x", 7).was_sent
 
 
-def test_of_several_causes_the_innermost_is_the_reason_and_a_circle_of_them_has_an_end() -> None:
-    outer = with_context(OSError("outer"), OSError(113, "No route to host"))
+def test_of_several_causes_the_innermost_is_the_reason() -> None:
+    outer = OSError("outer")
+    outer.__cause__ = OSError(113, "No route to host")
     error = transport_error(known.ConnectionError(max_retries(outer)), "GET /x", 7)
     assert str(error) == "GET /x: No route to host"
-    first, second = known.ConnectionError("first"), known.ConnectionError("second")
-    first.__context__, second.__context__ = second, first
-    assert str(transport_error(first, "GET /x", 7)) == "GET /x: ConnectionError"
