@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from tenacity import Retrying, retry_if_exception
+from tenacity import Retrying
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_trigger import defaults
@@ -25,7 +25,7 @@ from airflow_provider_trigger.api.http import API_VERSION, Call, Request, Respon
 from airflow_provider_trigger.api.limits import NEVER, Deadline, RateLimit
 from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.api.responses import read_body
-from airflow_provider_trigger.api.retry import Tries, error_of, is_failure
+from airflow_provider_trigger.api.retry import Tries
 
 T = TypeVar("T")
 Sleep = Callable[[float], None]
@@ -163,18 +163,20 @@ class TriggerDevClient:
             sleep=sleep or time.sleep,
             stop=tries.stop,
             wait=tries.wait,
-            retry=retry_if_exception(is_failure),
-            before_sleep=lambda it: exchange.log_retry(it.attempt_number, it.upcoming_sleep, error_of(it)),
+            retry=tries.failed,
+            before_sleep=lambda it: exchange.log_retry(
+                it.attempt_number, it.upcoming_sleep, tries.last_error
+            ),
             reraise=True,
         )
         try:
             result: T = retrying(self._try, call, tries, sleep)
         except errors.TriggerDevError as raised:
-            error = (tries.last_error or raised).with_traceback(None)
+            # The error's traceback leads to this frame, so that is not to lead to the error.
+            error, tries.last_error = tries.last_error or raised, None
         else:
             return result
-        del retrying, tries  # the error's traceback leads to this frame
-        raise error
+        raise error.with_traceback(None)
 
     def _try(self, call: Call[T], tries: Tries, sleep: Sleep | None) -> T:
         """Make a call once; no frame that an error's traceback leads to has an answer that shows the key."""

@@ -170,7 +170,7 @@ class Exchange:
                 is_permanent = error.tries_allowed <= 1
                 self.breaker.failed(error, is_permanent=is_permanent, monotonic=self.monotonic())
 
-    def log_retry(self, attempt: int, pause: float, error: BaseException | None) -> None:
+    def log_retry(self, attempt: int, pause: float, error: TriggerDevError | None) -> None:
         """Log that a request is repeated: of many in a row, one at a level that is shown."""
         now, level = self.monotonic(), logging.DEBUG
         if now >= self._retry_logged_at + _RETRY_LOG_INTERVAL:

@@ -81,16 +81,6 @@ def shows_that_server_works(error: errors.TriggerDevError | None) -> bool | None
     return error.status < 500 and error.status not in (408, 425)
 
 
-def is_failure(error: BaseException) -> bool:
-    """Return whether a try has failed with this, so that another one may follow."""
-    return isinstance(error, errors.TriggerDevError) and not isinstance(error, errors.NotSentError)
-
-
-def error_of(state: RetryCallState) -> BaseException | None:
-    """Return what the last try failed with."""
-    return state.outcome.exception() if state.outcome else None
-
-
 SHARE_OF_ONE_STEP = 1 / 3
 """The part of the remaining time that one request, or one wait of our own choice, may take."""
 
@@ -115,7 +105,7 @@ def pause_after(failures: int, server_wait: float | None, *, remaining: float) -
 @dataclass(eq=False)
 class Tries:
     """
-    The tries of one call, and tenacity's ``stop`` and ``wait`` for it; times are on the clock of its client.
+    The tries of one call, and what tenacity asks of them; times are in seconds, on the clock of the client.
 
     :param started_at: when it began, later by the time spent waiting for a turn
     :param patience: how long a failed request is repeated after the first one, in seconds
@@ -144,6 +134,11 @@ class Tries:
         return (
             isinstance(self.last_error, errors.AuthenticationError) and self.last_error.tries_allowed > _FINAL
         )
+
+    def failed(self, state: RetryCallState) -> bool:
+        """Return whether the last try has failed: not where nothing was sent, which ends the call."""
+        error = state.outcome.exception() if state.outcome else None
+        return error is not None and error is self.last_error
 
     def stop(self, state: RetryCallState) -> bool:
         """Return whether the call ends with its last failure."""

@@ -16,7 +16,6 @@ import requests
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api import responses as body_module
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.exchange import Send
 from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.api.outputs import fetch_output
 from airflow_provider_trigger.api.runs import (
@@ -29,7 +28,6 @@ from airflow_provider_trigger.api.runs import (
 RUN = {"id": "run_1", "status": "QUEUED"}
 KEY = "tr_prod_marker/of+the=test"
 SIGNED = "https://store.test:9000/packets/a%20b/1.json?X-Amz-Credential=t%2F20261125&X-Amz-Signature=0bb7"
-CHECK = Send(retrieve_run("run_1").request, timeout=7.0)
 
 
 def new_client(base_url: str, **settings: Any) -> TriggerDevClient:
@@ -119,15 +117,12 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(
     assert wire.raw[0].tell() < 2 * 1024 * 1024
 
 
-@pytest.mark.parametrize("times", [1, 2])
 def test_a_small_answer_that_decompresses_to_a_large_one_takes_little_memory(
-    connect, answer, monkeypatch: pytest.MonkeyPatch, times: int
+    connect, answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(body_module, "MAX_BODY_BYTES", 100_000)
-    bomb = bytes(128 * 1024 * 1024)
-    for _ in range(times):
-        bomb = gzip.compress(bomb)
-    client, _ = connect(answer(200, bomb, {"content-encoding": ", ".join(["gzip"] * times)}), retry_for=0.0)
+    bomb = gzip.compress(bytes(128 * 1024 * 1024))
+    client, _ = connect(answer(200, bomb, {"content-encoding": "gzip"}), retry_for=0.0)
     tracemalloc.start()
     try:
         with pytest.raises(errors.UnexpectedAnswerError):
@@ -161,15 +156,10 @@ def listener() -> Iterator[Callable[[Callable[[socket.socket], None]], str]]:
         listening.shutdown(socket.SHUT_RDWR)
 
 
-FRAMINGS = {
-    "length": b"Content-Length: 1000",
-    "chunks": b"Transfer-Encoding: chunked",
-    "the end": b"Connection: close",
-}
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 TRICKLES = {
-    **{framing: (OK + header + b"\r\n\r\n", b" ") for framing, header in FRAMINGS.items()},
+    "length": (OK + b"Content-Length: 1000\r\n\r\n", b" "),
     "chunks": (CHUNKED, b"1\r\n \r\n"),
     "nothing more": (OK + b"Content-Length: 1000\r\n\r\n{", b""),
 }
@@ -208,48 +198,6 @@ def test_an_answer_that_ends_badly_is_none(listener, spoken: bytes, reason: str)
     with new_client(url) as client, pytest.raises(errors.TransportError, match=reason) as raised:
         client.call(retrieve_run("run_1"))
     assert raised.value.retryable
-
-
-@pytest.mark.parametrize("framing", FRAMINGS)
-@pytest.mark.parametrize("is_compressed", [False, True])
-def test_an_answer_is_read_whole_however_it_is_framed(listener, framing: str, is_compressed: bool) -> None:
-    body = json.dumps(RUN | {"output": "x" * 100_000}).encode()
-    sent = gzip.compress(body) if is_compressed else body
-    half = len(sent) // 2
-    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (sent[:half], sent[half:], b""))
-    header = FRAMINGS[framing].replace(b"1000", str(len(sent)).encode())
-
-    def speak(connection: socket.socket) -> None:
-        encoding = b"Content-Encoding: gzip\r\n" if is_compressed else b""
-        connection.sendall(b"HTTP/1.1 200 OK\r\n" + encoding + header + b"\r\n\r\n")
-        connection.sendall(chunks if framing == "chunks" else sent)
-
-    with new_client(listener(speak)) as client:
-        assert client.call(retrieve_run("run_1")).attributes == RUN | {"output": "x" * 100_000}
-
-
-@pytest.mark.parametrize(
-    ("settings", "kind", "reason"),
-    [
-        ({"base_url": "https://api..trigger.test"}, errors.TransportError, "URL is not valid"),
-        ({"proxy": "ftp://u:hunter2@p.test:1"}, errors.TransportError, "the proxy's URL is not valid"),
-        ({"proxy": "socks5://u:hunter2@p.test:1"}, errors.TransportError, "the proxy's URL is not valid"),
-        ({"verify": "/gone.pem"}, errors.TLSError, "/gone.pem"),
-        ({"verify": __file__}, errors.TLSError, "certificate is not accepted"),
-    ],
-    ids=str,
-)
-def test_what_no_connection_can_be_made_with_is_an_error_that_is_not_repeated(
-    listener, settings: dict[str, str], kind: type[errors.TransportError], reason: str
-) -> None:
-    url = listener(lambda _: None).replace("http:", "https:")
-    with (
-        new_client(**{"base_url": url, "retry_for": 60.0} | settings) as client,
-        pytest.raises(kind, match=reason) as raised,
-    ):
-        client.call(cancel_run("run_1"))
-    assert not raised.value.retryable
-    assert "hunter2" not in str(raised.value)
 
 
 def test_a_handshake_that_hangs_is_no_connection(listener, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,12 +259,3 @@ def test_a_store_elsewhere_is_checked_against_the_cas_of_all_and_then_the_privat
         assert [options["verify"] for options in wire.options] == verified
         client, wire = connect(*[unknown] * (len(verified) - 1), answer(body={"json": 1}), verify=verify)
         assert client.call(fetch_output(url)) == 1
-
-
-# The secret key
-
-
-def test_a_key_in_the_place_of_a_run_id_is_masked_in_the_error(connect, answer) -> None:
-    client, _ = connect(answer(404, {"error": "Not found"}))
-    with pytest.raises(errors.NotFoundError, match=r"^GET /api/v3/runs/\*\*\* answered 404: Not found$"):
-        client.call(retrieve_run(KEY))

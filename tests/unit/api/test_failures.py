@@ -83,15 +83,3 @@ def test_how_often_a_request_without_an_answer_is_tried(
 
 def test_a_401_that_another_call_has_confirmed_is_not_tried_again(response) -> None:
     assert tries_allowed(GET, error_of(response(401, ANSWERED)), is_confirmed=True) == 1
-
-
-def test_what_was_not_sent_names_the_last_error_and_keeps_it() -> None:
-    last = errors.TransportError("GET /x to trigger.test: refused", reason="refused")
-    error = errors.NotSentError("the server stopped responding", last_error=last)
-    assert str(error) == "the server stopped responding; last error: GET /x to trigger.test: refused"
-    assert (error.message, error.reason) == (str(error), "the server stopped responding")
-    assert error.last_error is last
-    assert errors.root_of(error) is last
-    assert errors.root_of(last) is last
-    assert errors.root_of(errors.NotSentError("stopped")).message == "stopped"
-    assert (str(last), last.message, last.reason) == (last.message, str(last), "refused")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -12,45 +11,7 @@ from hypothesis import strategies as st
 from urllib3.util import parse_url
 
 from airflow_provider_trigger.api.errors import InvalidIdError, NotSentError
-from airflow_provider_trigger.api.http import Request, encode_json, read_http_date, segment
-
-BASE_URL = "https://trigger.test/a/prefix"
-
-
-@pytest.mark.parametrize(
-    ("params", "query"),
-    [
-        ({}, ""),
-        ({"page[size]": "10"}, "?page%5Bsize%5D=10"),
-        ({"filter[tag]": "a b,c:/%+é&=#"}, "?filter%5Btag%5D=a%20b%2Cc%3A%2F%25%2B%C3%A9%26%3D%23"),
-        ({"a": "1", "b": ""}, "?a=1&b="),
-    ],
-)
-def test_a_requests_address_is_below_the_base_url(params: dict[str, str], query: str) -> None:
-    request = Request(method="GET", path="/api/v1/runs", params=params, repeatable=True)
-    assert request.address(BASE_URL) == f"{BASE_URL}/api/v1/runs{query}"
-    assert request.target(BASE_URL) == "GET /api/v1/runs to trigger.test"
-
-
-@pytest.mark.parametrize(
-    ("value", "encoded"),
-    [
-        ({"a": [1, 2.5, None, True]}, b'{"a":[1,2.5,null,true]}'),
-        ("é日\n", '"é日\\n"'.encode()),
-        # Half of a pair of surrogates has no UTF-8, but an escape.
-        ("\ud83d", b'"\\ud83d"'),
-        (12345678901234567890, b"12345678901234567890"),
-    ],
-)
-def test_json_is_encoded_compactly_in_utf_8(value, encoded: bytes) -> None:
-    assert encode_json(value) == encoded
-    assert json.loads(encoded) == value
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1}, object()])
-def test_what_is_not_json_is_not_encoded(value) -> None:
-    with pytest.raises((ValueError, TypeError)):
-        encode_json([value])
+from airflow_provider_trigger.api.http import read_http_date, segment
 
 
 @pytest.mark.parametrize(

@@ -76,14 +76,6 @@ def test_a_canceled_run_is_terminated_when_the_engine_must_have_forced_it(
 # Reading. The recordings show what is read of whole answers.
 
 
-def test_what_the_answer_lacks_is_empty() -> None:
-    read = run()
-    assert (read.created_at, read.updated_at, read.started_at, read.finished_at, read.seen_at) == (None,) * 5
-    assert (read.task_identifier, read.attempt_count, read.tags) == ("", 0, [])
-    assert (read.output_url, read.idempotency_key, read.batch_id, read.error) == (None,) * 4
-    assert (read.has_output, read.output) == (False, None)
-
-
 T0932 = datetime(2026, 11, 25, 9, 32, 29, 682000, tzinfo=UTC)
 
 
@@ -119,19 +111,6 @@ def test_children_are_shown_with_their_parent() -> None:
     shown = run(relatedRuns={"children": children + odd})
     assert shown.children == [ChildRun("run_2", "QUEUED", "run_1"), ChildRun("run_3", "COMPLETED", "run_1")]
     assert shown.without_contents().children == []
-
-
-@pytest.mark.parametrize("related", [None, [], "x", {}, {"children": "x"}, {"children": None}])
-def test_whatever_else_is_sent_shows_none(related: Any) -> None:
-    assert run(relatedRuns=related).children == []
-
-
-@pytest.mark.parametrize(
-    ("status", "may_need_cancel"),
-    [("QUEUED", True), ("WAITING", True), ("CANCELED", True), ("A_NEW_WORD", True), ("COMPLETED", False)],
-)
-def test_which_children_may_need_a_cancel(status: str, may_need_cancel: bool) -> None:
-    assert ChildRun("run_2", status, "run_1").may_need_cancel == may_need_cancel
 
 
 LONG = "m" * 90_000

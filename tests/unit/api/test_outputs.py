@@ -91,14 +91,6 @@ def test_a_text_stays_text(response, url: str, kind: str) -> None:
     assert fetch_output(TEXT_URL).read(response(200, {"json": 1}, superjson)) == 1
 
 
-def test_a_text_that_is_not_utf_8_is_unexpected(response) -> None:
-    error = failure(response(200, b"\xff\xfe", {"content-type": "text/plain"}))
-    assert type(error) is errors.UnreadableAnswerError
-    assert str(error) == "GET /packets/p/prod/run_1/output.json answered a text that is not UTF-8"
-    assert not error.retryable
-    assert error.__context__ is None
-
-
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff"])
 @pytest.mark.parametrize("kind", ["application/super+json", "application/json", ""])
 def test_what_is_not_json_is_unexpected(response, body: bytes, kind: str) -> None:

@@ -42,40 +42,20 @@ def test_each_status_is_its_own_kind_of_error(response, status: int) -> None:
     assert str(error).startswith(f"GET /api/v3/runs/run_1 answered {status}: ")
 
 
-@pytest.mark.parametrize("advice", ["true", "False"])
-@pytest.mark.parametrize("status", [400, 404, 408, 429, 500, 503])
-def test_a_server_that_forbids_another_try_is_believed_and_advice_to_retry_means_now(
-    response, status: int, advice: str
-) -> None:
-    error = failure(response(status, {"error": "Not found"}, {"x-should-retry": advice}))
-    assert error.retryable is (advice == "true" and status not in (400, 404))
-
-
 # What is not Trigger.dev's
 
 
-PAGE = "(text/html, %d bytes)"
-
-
 @pytest.mark.parametrize(
-    ("body", "detail"),
-    [
-        (b'{"error": "Not Found"}', "Not Found"),
-        (b'{"timestamp": 1, "status": 404, "error": "Not Found", "path": "/x"}', "Not Found"),
-        (b'{"error": "Unknown project"}', "Unknown project"),
-        (b'{"message": "Not found"}', "Not found"),
-        *((body, PAGE % len(body)) for body in (b"<html>", b"", b'{"error": "Not fo', b"[]", b"{}")),
-        (b'{"error": {"code": 404}}', PAGE % 24),
-    ],
+    "body", [{"error": "Not Found"}, {"error": "Unknown project"}, {"message": "Not found"}, b"<html>", b"{}"]
 )
-def test_another_404_is_not_taken_for_an_unknown_run(response, body: bytes, detail: str) -> None:
+def test_another_404_is_not_taken_for_an_unknown_run(response, body) -> None:
     error = failure(response(404, body, {"content-type": "text/html; x=y"}))
     assert type(error) is errors.NotTriggerDevError
-    assert error.detail == f"{detail}: {FOREIGN}"
+    assert error.detail.endswith(f": {FOREIGN}")
 
 
 @pytest.mark.parametrize("status", [400, 403, 405, 409, 422, 499, 501])
-@pytest.mark.parametrize("body", [b"<html>", b"", b"[]", b"{}", b'{"error": {"code": 1}}'])
+@pytest.mark.parametrize("body", [b"<html>", b'{"error": {"code": 1}}'])
 def test_an_error_without_a_message_in_json_is_not_trigger_devs(response, status: int, body: bytes) -> None:
     error = failure(response(status, body, {"content-type": "text/html"}))
     assert type(error) is errors.NotTriggerDevError

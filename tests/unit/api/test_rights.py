@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from in_process import Network
 
-from airflow_provider_trigger.api import bulk_actions, events, query, rights, runs, tasks
+from airflow_provider_trigger.api import bulk_actions, events, query, runs, tasks
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import PermissionDeniedError, ResponseError
 from airflow_provider_trigger.api.http import Call
@@ -93,9 +93,3 @@ def test_after_a_403_no_call_is_made_for_10_minutes_whose_absence_costs_only_spe
     server.add_run("EXECUTING", run_id="run_1")
     key.replace(server.secret_key)
     client(key).call(call)
-
-
-def test_without_a_403_no_kind_of_call_is_looked_for(client, server, network, monkeypatch) -> None:
-    server.add_run("EXECUTING", run_id="run_1")
-    monkeypatch.setattr(rights, "kind_of", lambda request: pytest.fail("not needed"))
-    assert client(SecretKey(server.secret_key)).call(runs.retrieve_run("run_1")).id == "run_1"

@@ -8,8 +8,6 @@ from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.statuses import (
     ALIVE_STATUSES,
     FINAL_STATUSES,
-    RETRY_STATUSES,
-    SUCCESS_STATUSES,
     RunStatus,
     todays_word,
 )
@@ -41,12 +39,6 @@ def test_the_alive_words_for_a_filter_are_todays() -> None:
     # A list with PENDING is rejected, and older words are the same as some of these.
     todays = ["PENDING_VERSION", "QUEUED", "DEQUEUED", "EXECUTING", "WAITING", "DELAYED"]
     assert sorted(ALIVE_STATUSES) == sorted(todays)
-
-
-def test_the_defaults_of_operators_and_sensors_are_plain_words_of_today() -> None:
-    assert SUCCESS_STATUSES == ("COMPLETED",)
-    assert RETRY_STATUSES == ("FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE")
-    assert {type(status) for status in SUCCESS_STATUSES + RETRY_STATUSES} == {str}
 
 
 # The query's words; the recordings show others.
