@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from many_waits import connected_server
 from measures import CONCURRENCY, Row
 
-from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 RUNS = 40

@@ -1,29 +1,57 @@
 """
-Cancel many runs at once: one result a run, and no run's failure stops another.
+Cancel many runs: send what is due, take in the answers, and pause until more is due.
 
-A check decides the outcome, never the cancel's 200, which says nothing (measured).
+All is decided in the calling thread. Each request is sent once; what fails is due again later, so that it
+holds up no other run. A check decides the outcome, never the cancel's 200, which says nothing (measured).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import heapq
+import itertools
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_trigger.api.errors import AuthenticationError
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    InvalidIdError,
+    NotSentError,
+    TriggerDevError,
+)
+from airflow_provider_trigger.api.limits import PROBE_INTERVAL, Deadline
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.retry import pause_after
+from airflow_provider_trigger.cancel.bulk import BulkActions
+from airflow_provider_trigger.cancel.crew import Crew, Threads
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action, result_of
-from airflow_provider_trigger.cancel.rounds import Rounds
-from airflow_provider_trigger.cancel.settings import CancelSettings
-from airflow_provider_trigger.cancel.workers import Threads
-from airflow_provider_trigger.wording import enumeration
+from airflow_provider_trigger.cancel.record import Action, CancelSettings, RunRecord, next_step
+from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP, MAX_CONCURRENCY
+from airflow_provider_trigger.wording import counted, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
+log = logging.getLogger(__name__)
+
+TIME_LIMIT = 120.0
+"""How long the cancel of runs is repeated that are no longer waited for, in seconds."""
+
+# The part of the time limit in which failed cancels are repeated; the rest shows whether one arrived.
+_SHARE_FOR_CANCELS = 0.8
+# How often a stop is noticed while nothing is answered, and further runs are read, in seconds.
+_INTERVAL = 0.1
+# How long requests in flight may still take once the work has ended, in seconds.
+_GRACE = 0.5
+_PROGRESS_INTERVAL = 10.0
+
 
 class Cancellation:
     """
-    Cancel many runs; :attr:`results` can be read at any time, also when it was cut short.
+    Cancel many runs, one result each; :attr:`results` can be read at any time, also when it was cut short.
 
     ``is_stopped`` is called several times a second, in the thread that calls :meth:`run`; ``action_for`` says
     what to do about an error, for the results; ``threads`` exist already, None for its own.
@@ -40,19 +68,37 @@ class Cancellation:
         threads: Threads | None = None,
     ) -> None:
         self.client = client
+        self.end: End | None = None  # why it ended, None before
+        self.rejection: AuthenticationError | None = None
+        self._exchange = client.exchange
         self._settings = settings
-        self._rounds = Rounds(client, run_ids, settings, is_stopped=is_stopped, threads=threads)
+        self._is_stopped = is_stopped
         self._action_for = action_for
+        self._threads = threads
         self._results: list[CancelResult] | None = None
+        now = self._now()
+        self._deadline = Deadline.after(settings.time_limit, now=now)
+        self._cancels_until = self._deadline.before(_SHARE_FOR_CANCELS, now=now).at
+        self.bulk = BulkActions(settings, self._deadline)
+        self._further: Iterator[Iterable[str]] | None = None
+        self._read_at = self._logged_at = now
+        self.records: dict[str, RunRecord] = {}
+        self._new: list[RunRecord] = []
+        self._unfinished = 0
+        self._later: list[tuple[float, int, RunRecord]] = []  # a heap
+        self._numbers = itertools.count()
+        self._add(map(RunRecord, run_ids))
+
+    # What is known at any time
 
     @property
     def results(self) -> list[CancelResult]:
         """In the ids' order, and then of descendants; a run that was not reached is ``failed``."""
         if self._results is not None:
             return self._results
-        breaker, end = self.client.exchange.breaker, self._rounds.end or End.STOPPED
+        breaker, end = self._exchange.breaker, self.end or End.STOPPED
         last_error = breaker.last_error if breaker.is_open else None
-        records = [record for record in self._rounds.records.values() if not record.had_ended]
+        records = [record for record in self.records.values() if not record.had_ended]
         records.sort(key=lambda record: record.parent_run_id is not None)
         return [result_of(record, end, last_error, action_for=self._action_for) for record in records]
 
@@ -62,29 +108,20 @@ class Cancellation:
         if not self._settings.include_descendants:
             return []
         reasons = [] if self.finished else ["the search was not finished"]
-        failed = ((one.run_id, one.check_error) for one in self._rounds.records.values())
-        each = [f"{run_id} ({error})" for run_id, error in failed if error]
+        each = [f"{one.run_id} ({one.check_error})" for one in self.records.values() if one.check_error]
         return reasons + ([f"these runs could not be checked: {enumeration(each)}"] if each else [])
-
-    @property
-    def accepted(self) -> set[str]:
-        """The runs of which a cancel of their own was accepted."""
-        return {record.run_id for record in self._rounds.records.values() if record.is_accepted}
-
-    @property
-    def bulk_ids(self) -> list[str]:
-        """The bulk actions that were accepted."""
-        return self._rounds.bulk.accepted_ids
 
     @property
     def finished(self) -> bool:
         """Whether it came to its end: not stopped, no time limit reached, no key rejected."""
-        return self._rounds.end in (End.FINISHED, End.NO_ANSWER)
+        return self.end in (End.FINISHED, End.NO_ANSWER)
 
     @property
     def stopped(self) -> bool:
         """Whether it was stopped from outside before its end."""
-        return self._rounds.end is End.STOPPED
+        return self.end is End.STOPPED
+
+    # The work
 
     def run(self, further: Iterable[Iterable[str]] | None = None) -> list[CancelResult]:
         """
@@ -92,49 +129,202 @@ class Cancellation:
 
         :raises AuthenticationError: the key was rejected twice, which ends the work
         """
+        self._further = None if further is None else iter(further)
         try:
-            self._rounds.run(further)
+            self._work()
         finally:
+            self.end = self.end or End.STOPPED  # by an error, such as a timeout that a signal raises
             self._results = self.results
-        if self._rounds.rejection:
-            raise self._rounds.rejection
+        if self.rejection:
+            raise self.rejection
         return self.results
+
+    def _work(self) -> None:
+        count = self._settings.max_concurrency
+        if self._further is None and not self._settings.include_descendants:
+            count = min(count, len(self.records))
+        threads = self._threads or Threads(count, name="trigger-dev")
+        self._crew = Crew(self.client, threads, count, self._deadline)
+        if self._threads is None:
+            threads.close()  # each ends after its work
+        try:
+            while self._continues():
+                self._take_answer(until=self._begin_due())
+                self._read_further()
+            self._crew.close()
+            until = self._now() + _GRACE
+            while self._crew.in_flight and self._now() < until:
+                self._take_answer(until)
+        finally:
+            self._crew.close()
+
+    def _now(self) -> float:
+        return self._exchange.monotonic()
+
+    def _continues(self) -> bool:
+        """Return whether the work has not ended."""
+        # Where the work has a deadline, that decides how long to wait for the server.
+        now, patience = self._now(), self._exchange.retry_for if math.isinf(self._deadline.at) else math.inf
+        if self.end is not None:
+            return False
+        if not self._unfinished and self._further is None:
+            self.end = End.FINISHED
+        elif self._is_stopped():
+            self.end = End.STOPPED
+        elif not self._deadline.remaining(now):
+            self.end = End.TIME_LIMIT
+        elif self._exchange.breaker.has_failed_too_long(patience, monotonic=now):
+            self.end = End.NO_ANSWER
+        elif now - self._logged_at > _PROGRESS_INTERVAL:
+            self._logged_at = now
+            self._log_progress()
+        return self.end is None
+
+    def _read_further(self) -> None:
+        """Read further runs, where it is time."""
+        if self._further is None or self._now() < self._read_at:
+            return
+        run_ids = next(self._further, None)
+        if run_ids is None:
+            self._further = None
+        elif not self._add(map(RunRecord, run_ids)):
+            self._read_at = self._now() + _INTERVAL
+
+    def _add(self, records: Iterable[RunRecord]) -> bool:
+        """Add runs, also while others are being canceled; those that it has already count once."""
+        new = {one.run_id: one for one in records if one.run_id not in self.records}
+        self.records |= new
+        self._new += new.values()
+        self._unfinished += len(new)
+        return bool(new)
+
+    # What is sent
+
+    def _begin_due(self) -> float:
+        """Begin what is due, and return when to look again."""
+        new, self._new = self._new, []
+        if len(self.records) > self._settings.bulk_from and not self._settings.include_descendants:
+            self.bulk.add(new, self._now())
+        for record in new:
+            if record.bulk is None:
+                self._plan(record)
+        now = self._now()
+        for request in self.bulk.due(now):
+            self._crew.begin(request)
+        while self._later and self._later[0][0] <= now:
+            self._crew.begin(heapq.heappop(self._later)[2])
+        later_at = self._later[0][0] if self._later else math.inf
+        return min(later_at, self.bulk.next_at, now + _INTERVAL)
+
+    def _plan(self, record: RunRecord, *, earliest: float = 0.0) -> None:
+        """Decide what a run needs next."""
+        step = next_step(record, self._settings, now=self._now())
+        if step is None:
+            self._unfinished -= 1
+            return
+        record.action, at, record.ends_at = step
+        record.sent_at, record.failures = None, 0
+        self._put(record, max(at, earliest))
+
+    def _put(self, record: RunRecord, at: float) -> None:
+        heapq.heappush(self._later, (at, next(self._numbers), record))
+
+    # What follows from an answer
+
+    def _take_answer(self, until: float) -> None:
+        answer = self._crew.answer(within=until - self._now())
+        if answer is None:
+            return
+        task, result, error = answer
+        now = self._now()
+        if isinstance(error, AuthenticationError) and self._exchange.key_is_rejected and self.end is None:
+            self.end, self.rejection = End.KEY_REJECTED, error
+        if isinstance(task, RunRecord):
+            self._take(task, result, error, now)
+        else:
+            for record in self.bulk.take(task, result, error, now):
+                self._plan(record)
+
+    def _take(self, record: RunRecord, result: Any, error: TriggerDevError | None, now: float) -> None:
+        if isinstance(error, NotSentError) and not isinstance(error, InvalidIdError):
+            self._plan(record, earliest=now + PROBE_INTERVAL)
+            return
+        if error is not None and error is not self.rejection and self._is_repeated(record, error, now):
+            return
+        record.note(result, error, now=now)
+        if self._settings.include_descendants and isinstance(result, Run):
+            found = (RunRecord(one.id, record.run_id, not one.may_need_cancel) for one in result.children)
+            record.found_at = now if self._add(found) else record.found_at
+        self._plan(record)
+
+    def _is_repeated(self, record: RunRecord, error: TriggerDevError, now: float) -> bool:
+        """Put the same request off where another try may help; return whether that is so."""
+        if record.action is Action.CHECK_AGAIN or (
+            record.action is Action.CHECK and not self._settings.follows
+        ):
+            return False
+        # Failures of another kind do not use up the tries of this one.
+        is_same = record.last_error is not None and record.last_error.tries_allowed == error.tries_allowed
+        record.failures, record.last_error = record.failures + 1 if is_same else 1, error
+        remaining = self._deadline.remaining(now)
+        pause = pause_after(record.failures, error.server_wait, remaining=remaining)
+        until = self._cancels_until if record.action is Action.CANCEL else self._deadline.at
+        if math.isinf(until):
+            until = (record.sent_at or now) + self._exchange.retry_for
+        if record.failures >= error.tries_allowed or now + pause > until:
+            return False
+        self._exchange.log_retry(record.failures, pause, error)
+        self._put(record, now + pause)
+        return True
+
+    def _log_progress(self) -> None:
+        """Log how far it is, and the last error while the server does not respond."""
+        records, last_error = self.records.values(), self._exchange.breaker.last_error
+        requested = sum(one.cancels > 0 or one.is_in_bulk for one in records)
+        finished = counted(len(records) - self._unfinished, "run")
+        last = f"; last error: {last_error}" if last_error else ""
+        log.info("%d of %d cancel requests sent, %s finished%s", requested, len(records), finished, last)
 
 
 class Canceled(NamedTuple):
-    """What came of a cancel."""
+    """What became of each run, of which a cancel of its own was accepted, and which bulk actions were."""
 
     results: dict[str, CancelResult]
-    """Of each run, by its id."""
     accepted: set[str]
-    """The runs of which a cancel of their own was accepted."""
     bulk_ids: list[str]
 
 
 def cancel_all(
     client: TriggerDevClient,
     run_ids: Iterable[str],
-    settings: CancelSettings,
+    time_limit: float,
     *,
+    follows: bool = True,
+    max_concurrency: int = MAX_CONCURRENCY,
     is_stopped: Callable[[], bool] = lambda: False,
     action_for: ActionFor = no_action,
     threads: Threads | None = None,
 ) -> Canceled:
     """
-    Cancel runs; each request continues with a key that was changed meanwhile.
+    Cancel the runs of tasks that have ended; each request continues with a key that was changed meanwhile.
 
     A key that stays rejected is no error: the results say so, and what to do about it.
     """
+    settings = CancelSettings(
+        max_concurrency=max_concurrency,
+        time_limit=time_limit,
+        bulk_from=BULK_FROM_AT_A_STOP,
+        follows=follows,
+    )
     work = Cancellation(
         client, run_ids, settings, is_stopped=is_stopped, action_for=action_for, threads=threads
     )
-    advice = None
-    try:
+    with suppress(AuthenticationError):
         work.run()
-    except AuthenticationError as error:
-        advice = action_for(error)
+    advice = action_for(work.rejection) if work.rejection else None
     results = {result.run_id: result for result in work.results}
     for run_id, result in results.items():
         if advice is not None and result.error is not None:
             results[run_id] = replace(result, error=f"{result.error}; {advice}")
-    return Canceled(results, work.accepted, work.bulk_ids)
+    accepted = {record.run_id for record in work.records.values() if record.is_accepted}
+    return Canceled(results, accepted, work.bulk.accepted_ids)

@@ -3,49 +3,78 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from queue import Empty, PriorityQueue, Queue
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from queue import Empty, PriorityQueue, Queue, SimpleQueue
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
-from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import Deadline
-from airflow_provider_trigger.cancel.workers import Threads
+from airflow_provider_trigger.cancel.record import ForMany, RunRecord
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-
-class Task(Protocol):
-    """What takes requests, one at a time."""
-
-    @property
-    def urgency(self) -> int:
-        """Of its next request; the lowest goes first."""
-
-    def until(self, now: float) -> float:
-        """Return until when its next request may take that begins now, on the monotonic clock."""
-
-    def call(self) -> Call[Any]:
-        """Return its next request; an id that cannot be sent raises here."""
-
-    def note_sent(self, now: float) -> None:
-        """Take in that it goes out now; called in the thread that sends it, perhaps twice."""
-
-
-class Answer(NamedTuple):
-    """What came of a task's request."""
-
-    task: Any
-    result: Any
-    error: TriggerDevError | None
-
+log = logging.getLogger(__name__)
 
 _LAST = -1  # more urgent than any task
 
 # With a deadline, even one that never comes, a call waits for its turn however long the server is silent.
 _FAR = 1e9
+
+
+def begin_thread(work: Callable[[], object]) -> None:
+    """
+    Do some work in a thread that does not hold up the end of the process.
+
+    :raises NotSentError: the process can start no more threads
+    """
+    try:
+        threading.Thread(target=work, name="trigger-dev-call", daemon=True).start()
+    except RuntimeError as error:
+        raise NotSentError(f"no thread could be started: {error}", retryable=True) from None
+
+
+class Threads:
+    """
+    Do work in up to ``count`` threads, in fewer where the process cannot start as many.
+
+    In a signal handler none can be started: that takes locks which the interrupted code may hold. They are
+    daemons: one whose request is not answered does not hold up the end of the process.
+    """
+
+    def __init__(self, count: int, *, name: str) -> None:
+        self.count = 0
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        try:
+            while self.count < count:
+                threading.Thread(target=self._run, name=f"{name}-{self.count}", daemon=True).start()
+                self.count += 1
+        except RuntimeError as error:
+            if not self.count:
+                raise
+            log.warning("Started %d of %d threads: %s", self.count, count, error)
+
+    def begin(self, work: Callable[[], None]) -> None:
+        """Begin some work, which must not raise, as soon as a thread is free; safe in a signal handler."""
+        self._work.put(work)
+
+    def close(self) -> None:
+        """Let each thread end after what it does and what was begun before; do not wait for it."""
+        for _ in range(self.count):
+            self._work.put(None)
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+
+
+Task = RunRecord | ForMany
+Answer = tuple[Task, Any, TriggerDevError | None]
+"""A task, and what came of its request: the result, or an error."""
 
 
 class Crew:
@@ -66,10 +95,9 @@ class Crew:
 
     def begin(self, task: Task) -> None:
         """Send the request of a task as soon as no more urgent one waits; nothing once it is closed."""
-        if self._closed.is_set():
-            return
-        self.in_flight += 1
-        self._tasks.put((task.urgency, next(self._numbers), task))
+        if not self._closed.is_set():
+            self.in_flight += 1
+            self._tasks.put((task.action, next(self._numbers), task))
 
     def answer(self, *, within: float) -> Answer | None:
         """Return the next answer, None if none comes within so many seconds."""
@@ -80,16 +108,14 @@ class Crew:
         self.in_flight -= 1
         if error is not None and not isinstance(error, TriggerDevError):
             raise error  # a bug of ours
-        return Answer(task, result, error)
+        return task, result, error
 
     def close(self) -> None:
         """Send nothing more; what is in flight is left to its timeout."""
         self._closed.set()
-        while not self._tasks.empty():
-            try:
+        with suppress(Empty):
+            while True:
                 self.in_flight -= self._tasks.get_nowait()[2] is not None
-            except Empty:
-                break
         for _ in range(self._count):
             self._tasks.put((_LAST, next(self._numbers), None))
 
@@ -98,16 +124,14 @@ class Crew:
             result: Any = None
             error: BaseException | None = None
             try:
-                now = self._client.exchange.monotonic()
-                deadline = Deadline(min(self._deadline.at, task.until(now), now + _FAR))
+                until = min(self._deadline.at, task.ends_at, self._client.exchange.monotonic() + _FAR)
                 sleep = partial(self._sleep, task)
-                result = self._client.call(task.call(), deadline=deadline, patience=0, sleep=sleep)
+                result = self._client.call(task.call(), deadline=Deadline(until), patience=0, sleep=sleep)
+            except TriggerDevError as raised:
+                error = raised.with_traceback(None)
             except BaseException as raised:
                 error = raised
-                if isinstance(raised, TriggerDevError):
-                    raised.with_traceback(None)
-                else:
-                    self._closed.set()
+                self._closed.set()
             self._answers.put((task, result, error))
 
     def _sleep(self, task: Task, seconds: float) -> None:

@@ -147,13 +147,10 @@ def _why_failed(
 
 def _request(record: RunRecord) -> str:
     """Return what became of the cancel of a run that no check has shown since."""
-    if record.cancels and record.acknowledged_at is None:
-        return "cancel requested, but not acknowledged"
-    if record.cancels:
-        return "cancel requested, but the status was not checked"
-    if record.is_in_bulk:
-        return f"cancel requested by {record.bulk}, but the status was not checked"
-    return "not sent"
+    if not (record.cancels or record.is_in_bulk):
+        return "not sent"
+    is_accepted = record.acknowledged_at is not None or (record.bulk and record.bulk.id)
+    return f"cancel requested, but {'the status was not checked' if is_accepted else 'not acknowledged'}"
 
 
 def _is_retryable(record: RunRecord, end: End, last_error: TriggerDevError | None) -> bool:

@@ -14,7 +14,7 @@ from airflow_provider_trigger._compat import AirflowFailException, BaseHook
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.masking import SecretKey
-from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.defaults import CONN_ID, MAX_CONCURRENCY, MAX_RUNS, PENDING_VERSION_TIMEOUT
 from airflow_provider_trigger.durations import Duration, read_duration
 from airflow_provider_trigger.get_provider_info import (

@@ -150,7 +150,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.api.limits import Deadline
         from airflow_provider_trigger.cancel.outcome import not_canceled
-        from airflow_provider_trigger.cancel.settings import CancelSettings
+        from airflow_provider_trigger.cancel.record import CancelSettings
         from airflow_provider_trigger.hooks.diagnosis import action_for
 
         settings = CancelSettings(

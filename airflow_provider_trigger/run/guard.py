@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow_provider_trigger.api.bulk_actions import cancel_runs_in_bulk
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.limits import Deadline
-from airflow_provider_trigger.cancel.cancellation import cancel_all
+from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, cancel_all
+from airflow_provider_trigger.cancel.crew import Threads
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
-from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
-from airflow_provider_trigger.cancel.workers import Threads
 from airflow_provider_trigger.defaults import BULK_ACTION_NAME, BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search
 from airflow_provider_trigger.run.sending import Sending, find_by_key
@@ -324,12 +323,13 @@ class Guard:
 
     def _cancel(self, stop: Stop, run_ids: Sequence[str], deadline: Deadline) -> None:
         is_killed, seconds = self._is_killed, deadline.remaining(time.monotonic())
-        settings = settings_of(seconds, follows=not is_killed)
         canceled = cancel_all(
             self._client,
             # Ids sort by time (measured). A bulk action misses new runs, which so come first after a signal.
             sorted(run_ids, reverse=is_killed),
-            replace(settings, max_concurrency=self._at_once),
+            seconds,
+            follows=not is_killed,
+            max_concurrency=self._at_once,
             is_stopped=lambda: self._is_killed and not is_killed,
             threads=self.threads if is_killed else None,
         )

@@ -24,10 +24,9 @@ from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.query import QUERY_TIMEOUT, can_be_queried, parts_of, query_runs
 from airflow_provider_trigger.api.runs import check_run, retrieve_run
-from airflow_provider_trigger.cancel.cancellation import cancel_all
+from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, cancel_all
+from airflow_provider_trigger.cancel.crew import begin_thread
 from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
-from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
-from airflow_provider_trigger.cancel.workers import begin_thread
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import CONCURRENCY, call_of_others, is_answer, shows_an_outage
 from airflow_provider_trigger.run.stop import pause
@@ -416,7 +415,7 @@ def wait_for_runs(
     """
 
     def cancel(some: Sequence[str], seconds: float) -> Mapping[str, CancelResult]:
-        return cancel_all(client, some, settings_of(seconds), is_stopped=is_stopped).results
+        return cancel_all(client, some, seconds, is_stopped=is_stopped).results
 
     def end(result: Result) -> None:
         results.append(result)

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import sync_to_async
 
 from airflow_provider_trigger.api.errors import NotSentError
-from airflow_provider_trigger.cancel.workers import begin_thread
+from airflow_provider_trigger.cancel.crew import begin_thread
 from airflow_provider_trigger.log import Log
 
 T = TypeVar("T")

@@ -20,7 +20,6 @@ from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult
-from airflow_provider_trigger.cancel.settings import settings_of
 from airflow_provider_trigger.hooks.diagnosis import action_for
 from airflow_provider_trigger.hooks.fetching import fetch_again, fetch_patiently, fetch_shielded
 from airflow_provider_trigger.run.wait import Wait
@@ -153,18 +152,18 @@ class Environment:
 
     def _cancel(self, run_ids: Sequence[str], seconds: float) -> Mapping[str, CancelResult]:
         """Cancel runs by a client of its own, which does not wait behind status checks."""
-        how, settings = settings_of(seconds), self.settings
+        settings = self.settings
         # Kept for its 403s, but not once it was fetched again: the next one may be of another environment.
         if self._cancel_key is None or self._cancel_key.version:
             self._cancel_key = SecretKey(settings.secret_key, fetch=self._fetch_key)
         with TriggerDevClient(
             settings,
-            max_connections=min(how.max_concurrency, len(run_ids)),
             rate_limit=self._cancel_pace,
             secret_key=self._cancel_key,
         ) as client:
             client.exchange.breaker.has_worked = True
-            return cancel_all(client, run_ids, how, action_for=partial(action_for, settings=settings)).results
+            action = partial(action_for, settings=settings)
+            return cancel_all(client, run_ids, seconds, action_for=action).results
 
 
 def _new_clients(settings: Settings) -> dict[Use, TriggerDevClient]:

@@ -23,7 +23,7 @@ from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.testing.engine.engine import Engine
 
 SLACK = 2.0

@@ -21,9 +21,8 @@ from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Send
 from airflow_provider_trigger.api.limits import Deadline
-from airflow_provider_trigger.cancel import rounds
-from airflow_provider_trigger.cancel.crew import Answer, Task
-from airflow_provider_trigger.cancel.workers import Threads
+from airflow_provider_trigger.cancel import cancellation
+from airflow_provider_trigger.cancel.crew import Answer, Task, Threads
 
 
 def _resume(work: greenlet.greenlet, value: Any = None) -> None:
@@ -59,7 +58,7 @@ class VirtualCrew:
         if self._closed:
             return
         self.in_flight += 1
-        heapq.heappush(self._tasks, (task.urgency, next(self._numbers), task))
+        heapq.heappush(self._tasks, (task.action, next(self._numbers), task))
         self._clock.at(self._clock.now, self._fill)
 
     def _fill(self) -> None:
@@ -68,7 +67,7 @@ class VirtualCrew:
             _resume(greenlet.greenlet(self._work), heapq.heappop(self._tasks)[2])
 
     def _work(self, task: Task) -> None:
-        until = min(self._deadline.at, task.until(self._clock.now), self._clock.now + 1e9)
+        until = min(self._deadline.at, task.ends_at, self._clock.now + 1e9)
         how: Any = {"deadline": Deadline(until), "patience": 0, "sleep": partial(self._sleep, task)}
         try:
             self._finish(task, self._client.call(task.call(), **how), None)
@@ -89,7 +88,7 @@ class VirtualCrew:
         return greenlet.getcurrent().parent.switch()
 
     def _finish(self, task: Task, result: object, error: TriggerDevError | None) -> None:
-        self._answers.append(Answer(task, result, error))
+        self._answers.append((task, result, error))
         self._changed.set()
         self._idle += 1
         self._clock.at(self._clock.now, self._fill)
@@ -137,6 +136,6 @@ def virtual_crews(network: Any, clock: Clock, kind: type[VirtualCrew] = VirtualC
         return kind(client, count, deadline, network=network, clock=clock)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rounds, "Threads", lambda count, name: Threads(0, name=name))
-        patch.setattr(rounds, "Crew", make)
+        patch.setattr(cancellation, "Threads", lambda count, name: Threads(0, name=name))
+        patch.setattr(cancellation, "Crew", make)
         yield counts

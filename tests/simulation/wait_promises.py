@@ -8,7 +8,7 @@ from virtual_clock import EPOCH
 from virtual_network import Network
 from virtual_triggerer import Deferred
 
-from airflow_provider_trigger.cancel.settings import TIME_LIMIT
+from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT
 from airflow_provider_trigger.run.waited import WaitSettings
 
 LATEST = 60.0

@@ -18,7 +18,7 @@ from virtual_network import FAULTS, QUERY_PATH, Network, Outage, draw_rates
 from virtual_triggerer import Deferred, Triggerer, virtual_triggers
 from wait_promises import LATEST_IF_LOST, Planned, Promises
 
-from airflow_provider_trigger.cancel.settings import TIME_LIMIT
+from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT
 from airflow_provider_trigger.run.waited import WaitSettings
 from airflow_provider_trigger.testing.engine.engine import Engine
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger

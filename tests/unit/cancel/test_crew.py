@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -15,10 +13,9 @@ from waiting import LONG, limited, until
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.http import ServerSettings
-from airflow_provider_trigger.cancel import rounds
+from airflow_provider_trigger.cancel import cancellation
 from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.cancel.settings import CancelSettings
-from airflow_provider_trigger.cancel.workers import Threads
+from airflow_provider_trigger.cancel.record import CancelSettings
 
 
 @pytest.fixture
@@ -97,19 +94,6 @@ def test_as_many_requests_are_in_flight_as_allowed_and_no_more(make) -> None:
     end_of_threads()
 
 
-def test_a_call_that_waits_for_its_turn_does_not_keep_the_processor_busy(connect, answer) -> None:
-    limits = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "1"}
-    limits["x-ratelimit-reset"] = str(round((time.time() + 1.5) * 1000))
-    shown = {"id": "run_1", "status": "CANCELED", "taskIdentifier": "t"}
-    client, _ = connect(answer(200, shown, limits), answer(200, shown))
-    reads = itertools.count()
-    client.exchange.monotonic = lambda: (next(reads), time.monotonic())[1]
-    work = Cancellation(client, ["run_1"], CancelSettings())
-    work.run()
-    assert outcomes(work) == {"canceled"}
-    assert next(reads) < 1000
-
-
 @pytest.fixture
 def limit_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let the process start only so many of the threads."""
@@ -136,27 +120,6 @@ def test_the_threads_that_could_be_started_do_all(make, limit_threads, caplog) -
     work.run()
     assert outcomes(work) == {"canceled"}
     assert caplog.messages == ["Started 2 of 5 threads: can't start new thread"]
-
-
-def test_no_thread_that_can_be_started_is_an_error(make, limit_threads) -> None:
-    limit_threads(0)
-    work = make(RUN_IDS)
-    with pytest.raises(RuntimeError, match="can't start new thread"):
-        work.run()
-    assert work.stopped
-
-
-def test_threads_end_after_what_was_begun_before() -> None:
-    pool = Threads(2, name="of-a-test")
-    mine = [one for one in threading.enumerate() if one.name.startswith("of-a-test-")]
-    done: SimpleQueue[int] = SimpleQueue()
-    for number in range(10):
-        pool.begin(lambda number=number: done.put(number))  # type: ignore[misc]
-    pool.close()
-    for one in mine:
-        one.join(timeout=30)
-    assert [(one.daemon, one.is_alive()) for one in mine] == [(True, False)] * 2
-    assert sorted(done.get(timeout=30) for _ in range(10)) == list(range(10))
 
 
 # An early end
@@ -210,13 +173,13 @@ def test_it_ends_although_a_request_is_not_answered_and_what_comes_later_changes
     [
         ({}, ["cancel requested, but the status was not checked", "not sent"]),
         # A bulk action, which was to be checked next.
-        ({"bulk_from": 1}, ["cancel requested by bulk action bulk_1, but the status was not checked"]),
+        ({"bulk_from": 1}, ["cancel requested, but the status was not checked"]),
     ],
 )
 def test_an_answer_that_comes_shortly_after_a_stop_still_counts_and_nothing_new_is_sent(
     make, wire, monkeypatch: pytest.MonkeyPatch, options: dict[str, int], expected: list[str]
 ) -> None:
-    monkeypatch.setattr(rounds, "_GRACE", LONG)
+    monkeypatch.setattr(cancellation, "_GRACE", LONG)
     begun = threading.Event()
 
     def answer_after_the_stop() -> None:
@@ -229,23 +192,6 @@ def test_an_answer_that_comes_shortly_after_a_stop_still_counts_and_nothing_new_
     reasons = dict.fromkeys(str(result.error).partition(": ") for result in work.results)
     assert list(reasons) == [(request, ": ", "canceling was stopped") for request in expected]
     assert len(wire.sent) == 1
-
-
-@pytest.mark.parametrize("how", ["stop", "time limit"])
-def test_an_early_end_ends_the_search_for_further_runs(make, how: str) -> None:
-    read: list[int] = []
-    work = make([], is_stopped=lambda: how == "stop" and len(read) > 2, time_limit=LONG / 2)
-
-    def further() -> Iterator[list[str]]:
-        for number in range(100):
-            read.append(number)
-            if number == 2 and how == "time limit":
-                reach_time_limit(work)
-            yield []
-
-    work.run(further())
-    assert read == [0, 1, 2]
-    assert work.stopped is (how == "stop")
 
 
 @pytest.mark.parametrize("raised", [ZeroDivisionError, SystemExit])

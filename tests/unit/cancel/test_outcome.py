@@ -8,17 +8,23 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.runs import cancel_run
 from airflow_provider_trigger.cancel.outcome import (
     CancelOutcome,
     CancelResult,
     End,
     result_of,
 )
-from airflow_provider_trigger.cancel.record import BulkPart, RunRecord, Seen
+from airflow_provider_trigger.cancel.record import ForMany, RunRecord
 
-ALIVE = Seen("EXECUTING", is_final=False, is_canceled=False, is_terminated=False)
-CANCELED = Seen("CANCELED", is_final=True, is_canceled=True, is_terminated=True)
-CRASHED = Seen("CRASHED", is_final=True, is_canceled=False, is_terminated=True)
+
+def seen(status: str, **attributes: Any) -> Run:
+    return Run.from_answer({"id": "run_1", "status": status, "taskIdentifier": "t"} | attributes)
+
+
+ALIVE, CANCELED, CRASHED = seen("EXECUTING"), seen("CANCELED"), seen("CRASHED")
+WITH_WORKER = seen("CANCELED", startedAt="2026-11-25T09:00:00Z")
 
 LOST = errors.TransportError("connection lost")
 NO_RIGHT = errors.TriggerDevError("no right")
@@ -48,8 +54,8 @@ def failed(cancel: errors.TriggerDevError, check: errors.TriggerDevError | None 
     return record(cancels=1, cancel_error=cancel, check_error=check)
 
 
-def bulk(id_: str | None = "bulk_1", *, is_sent: bool = True) -> BulkPart:
-    return BulkPart([RunRecord("run_1")], is_sent=is_sent, id=id_)
+def bulk(id_: str | None = "bulk_1", *, is_sent: bool = True) -> ForMany:
+    return ForMany(lambda: cancel_run("run_1"), ["run_1"], is_sent=is_sent, id=id_)
 
 
 def test_the_words_for_outcomes() -> None:
@@ -65,7 +71,7 @@ def test_the_words_for_outcomes() -> None:
             {"seen": CANCELED, "cancel_error": LOST, "check_error": BROKEN, "task_identifier": "t"},
             {"outcome": "canceled", "status": "CANCELED", "task_identifier": "t", "terminated": True},
         ),
-        ({"seen": CANCELED._replace(is_terminated=False)}, {"outcome": "canceled", "status": "CANCELED"}),
+        ({"seen": WITH_WORKER}, {"outcome": "canceled", "status": "CANCELED"}),
         ({"seen": CRASHED}, {"outcome": "already_completed", "status": "CRASHED", "terminated": True}),
     ],
     ids=["unknown", "canceled", "canceled, with a worker", "ended otherwise"],
@@ -83,8 +89,7 @@ def test_a_run_that_has_ended_or_is_unknown_did_not_fail_whatever_failed_on_the_
 
 
 def test_a_run_that_is_alive_has_failed_and_is_never_terminated() -> None:
-    seen = ALIVE._replace(is_terminated=True)
-    state = record(cancels=2, seen=seen, task_identifier="t", parent_run_id="run_0")
+    state = record(cancels=2, seen=ALIVE, task_identifier="t", parent_run_id="run_0")
     assert result_of(state, End.FINISHED) == CancelResult(
         run_id="run_1",
         outcome=CancelOutcome.FAILED,
@@ -117,8 +122,8 @@ UNCHECKED = "but the status was not checked"
         (record(cancels=1), "cancel requested, but not acknowledged"),
         (acknowledged(), f"cancel requested, {UNCHECKED}"),
         (acknowledged(bulk=bulk()), f"cancel requested, {UNCHECKED}"),
-        (record(bulk=bulk()), f"cancel requested by bulk action bulk_1, {UNCHECKED}"),
-        (record(bulk=bulk(None)), f"cancel requested by a bulk action that was not answered, {UNCHECKED}"),
+        (record(bulk=bulk()), f"cancel requested, {UNCHECKED}"),
+        (record(bulk=bulk(None)), "cancel requested, but not acknowledged"),
     ],
 )
 def test_what_was_left_undone_is_reported_with_its_end(state: RunRecord, request_: str, end: End) -> None:

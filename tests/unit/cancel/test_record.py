@@ -7,39 +7,36 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.bulk_actions import BulkAction
 from airflow_provider_trigger.api.errors import NotSentError, TransportError, TriggerDevError
 from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.runs import cancel_run
 from airflow_provider_trigger.cancel.record import (
-    FRESH_FOR,
     LOOK_INTERVAL,
     LOOKS_FOR,
     Action,
-    BulkPart,
+    CancelSettings,
+    ForMany,
     RunRecord,
-    Seen,
-    Shown,
     next_step,
 )
-from airflow_provider_trigger.cancel.settings import CancelSettings
 
 NOW = 1000.0
 DEFAULT = CancelSettings()
 WAITING = CancelSettings(termination_timeout=90.0, poll_interval=2.0)
 TREE = CancelSettings(include_descendants=True)
-ALIVE = Seen("EXECUTING", is_final=False, is_canceled=False, is_terminated=False)
-COMPLETED = Seen("COMPLETED", is_final=True, is_canceled=False, is_terminated=True)
-CANCELED = Seen("CANCELED", is_final=True, is_canceled=True, is_terminated=False)
-TERMINATED = CANCELED._replace(is_terminated=True)
+UNFOLLOWED = CancelSettings(follows=False)
 STARTED = "2026-11-25T09:00:00Z"
 PASSING, PERMANENT = TransportError("connection lost"), TriggerDevError("no right")
 
 
-def bulk(*, success: int = 0, failure: int = 0) -> BulkPart:
-    """A bulk action of 10 runs, as its last check has shown it."""
-    shown = BulkAction(status="PENDING", success=success, failure=failure)
-    records = [RunRecord(f"run_{number}") for number in range(10)]
-    return BulkPart(records, is_sent=True, id="bulk_1", action=shown)
+def shown(status: str = "EXECUTING", **attributes: Any) -> Run:
+    answer = {"id": "run_1", "status": status, "taskIdentifier": "t"} | attributes
+    return Run.from_answer(answer).without_contents()
+
+
+ALIVE, COMPLETED, TERMINATED = shown(), shown("COMPLETED"), shown("CANCELED")
+CANCELED = shown("CANCELED", startedAt=STARTED)
+BULK = ForMany(lambda: cancel_run("run_1"), ["run_1"], is_sent=True, id="bulk_1")
 
 
 def record(**state: Any) -> RunRecord:
@@ -52,60 +49,7 @@ def canceled(**state: Any) -> RunRecord:
 
 
 def old_parent(**state: Any) -> RunRecord:
-    return canceled(seen=CANCELED, shows_children=True, acknowledged_at=NOW - LOOKS_FOR, **state)
-
-
-def shown(status: str = "EXECUTING", **attributes: Any) -> Run:
-    return Run.from_answer({"id": "run_1", "status": status, "taskIdentifier": "t"} | attributes)
-
-
-# A check before the cancel
-
-
-@pytest.mark.parametrize(
-    ("before", "acknowledged_after", "after", "is_terminated"),
-    [
-        # No worker had it just before its cancel, and none since.
-        ({"status": "QUEUED"}, 1.0, {}, True),
-        ({"status": "DELAYED"}, 1.0, {}, True),
-        ({"status": "PENDING_VERSION"}, 1.0, {}, True),
-        ({"status": "WAITING", "startedAt": STARTED}, 1.0, {"startedAt": STARTED}, True),
-        ({"status": "WAITING", "startedAt": STARTED}, FRESH_FOR, {"startedAt": STARTED}, True),
-        # A check that is older when the cancel is acknowledged, or one of a run that a worker had.
-        ({"status": "WAITING", "startedAt": STARTED}, FRESH_FOR + 0.01, {"startedAt": STARTED}, False),
-        ({"status": "EXECUTING", "startedAt": STARTED}, 1.0, {"startedAt": STARTED}, False),
-        ({"status": "DEQUEUED", "startedAt": STARTED}, 1.0, {"startedAt": STARTED}, False),
-        # A start or an attempt since then.
-        ({"status": "QUEUED"}, 1.0, {"startedAt": STARTED}, False),
-        (
-            {"status": "WAITING", "startedAt": STARTED, "attemptCount": 1},
-            1.0,
-            {"startedAt": STARTED, "attemptCount": 2},
-            False,
-        ),
-        # The cancel failed, or the run is not canceled.
-        ({"status": "WAITING", "startedAt": STARTED}, None, {"startedAt": STARTED}, False),
-        (
-            {"status": "WAITING", "startedAt": STARTED},
-            1.0,
-            {"status": "WAITING", "startedAt": STARTED},
-            False,
-        ),
-    ],
-)
-def test_a_check_shortly_before_the_cancel_can_show_that_it_terminated_the_run(
-    before: dict[str, Any], acknowledged_after: float | None, after: dict[str, Any], is_terminated: bool
-) -> None:
-    state = record(action=Action.CHECK_BEFORE)
-    state.note_sent(NOW)
-    state.note(Shown(shown(**{"attemptCount": 0} | before), []), None, now=NOW + 0.1)
-    assert state.seen is None
-    state.action, error = Action.CANCEL, PASSING if acknowledged_after is None else None
-    state.note(None, error, now=NOW + (acknowledged_after or 1.0))
-    at_the_check: dict[str, Any] = {"attemptCount": 0} | before | {"status": "CANCELED"} | after
-    state.note_check(shown(**at_the_check), now=NOW + 9)
-    assert state.seen
-    assert state.seen.is_terminated is is_terminated
+    return canceled(seen=CANCELED, acknowledged_at=NOW - LOOKS_FOR, **state)
 
 
 # What is noted
@@ -152,22 +96,13 @@ def test_neither_a_failed_check_nor_an_outdated_one_takes_a_final_status_back() 
 @pytest.mark.parametrize(
     ("state", "settings", "expected"),
     [
-        # A new run. Where termination is waited for, it is checked once before, but not after a bulk action.
+        # A new run, or one that a bulk action has left out.
         (record(), DEFAULT, (Action.CANCEL, 0)),
-        (record(), WAITING, (Action.CHECK_BEFORE, 0)),
-        (record(is_checked_before=True), WAITING, (Action.CANCEL, 0)),
-        (record(bulk=bulk()), WAITING, (Action.CANCEL, 0)),
-        # A bulk action that has handled any run may have canceled each; or one of them is left out.
-        (record(bulk=bulk()), DEFAULT, (Action.CANCEL, 0)),
-        (record(bulk=bulk(success=1)), DEFAULT, (Action.CHECK, 0)),
-        (record(bulk=bulk(failure=1)), DEFAULT, (Action.CHECK, 0)),
-        (record(bulk=bulk(success=1), is_left_out=True), DEFAULT, (Action.CANCEL, 0)),
-        # One that it left out, or that cannot be checked.
-        (record(bulk=bulk(success=1), checks=1, seen=ALIVE), DEFAULT, (Action.CANCEL, 0)),
-        (record(bulk=bulk(success=1), checks=1, check_error=PERMANENT), DEFAULT, (Action.CANCEL, 0)),
+        (record(), WAITING, (Action.CANCEL, 0)),
+        (record(bulk=BULK), DEFAULT, (Action.CANCEL, 0)),
         # Each cancel of its own is followed by a check.
         (canceled(checks=0), DEFAULT, (Action.CHECK, 0)),
-        (canceled(checks=0, bulk=bulk(success=1)), DEFAULT, (Action.CHECK, 0)),
+        (canceled(checks=0, bulk=BULK), DEFAULT, (Action.CHECK, 0)),
         (canceled(checks=0, cancels=2, seen=ALIVE), DEFAULT, (Action.CHECK, 0)),
         (record(cancels=1, cancel_error=PERMANENT), DEFAULT, (Action.CHECK, 0)),
         # Alive after an acknowledged cancel: outdated checks are waited out, then there is one more cancel.
@@ -185,13 +120,14 @@ def test_neither_a_failed_check_nor_an_outdated_one_takes_a_final_status_back() 
         # A check that failed in spite of its retries, or that is the only one, is the last.
         (canceled(check_error=PASSING), DEFAULT, None),
         (canceled(check_error=PASSING, seen=ALIVE), DEFAULT, None),
-        (canceled(seen=ALIVE), CancelSettings(follows=False), None),
+        (canceled(checks=0), UNFOLLOWED, (Action.CHECK, 0)),
+        (canceled(seen=ALIVE), UNFOLLOWED, None),
+        (canceled(checks=0, bulk=BULK), UNFOLLOWED, None),
         # Descendants: what had ended is checked once, what is canceled for a while.
         (record(had_ended=True), TREE, (Action.CHECK, 0)),
-        (record(had_ended=True, shows_children=True), TREE, None),
-        (canceled(seen=CANCELED), TREE, (Action.CHECK, 0)),  # as a query has shown it
-        (canceled(seen=CANCELED, shows_children=True), TREE, (Action.CHECK_AGAIN, LOOK_INTERVAL)),
-        (canceled(seen=TERMINATED, shows_children=True), TREE, None),
+        (record(had_ended=True, checks=1), TREE, None),
+        (canceled(seen=CANCELED), TREE, (Action.CHECK_AGAIN, LOOK_INTERVAL)),
+        (canceled(seen=TERMINATED), TREE, None),
         (old_parent(), TREE, None),
         (old_parent(found_at=NOW - 1), TREE, (Action.CHECK_AGAIN, LOOK_INTERVAL)),
         # Unknown, or not sent.
