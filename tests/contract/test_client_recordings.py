@@ -15,11 +15,7 @@ import pytest
 from shortened import as_sent, body_as_sent
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.bulk_actions import (
-    BulkAction,
-    cancel_runs_in_bulk,
-    retrieve_bulk_action,
-)
+from airflow_provider_trigger.api.bulk_actions import cancel_runs_in_bulk
 from airflow_provider_trigger.api.events import RunEvent, list_events
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models import ListedRun, Run, RunPage, TriggeredRun
@@ -59,7 +55,6 @@ RESET = re.compile(r"POST /api/v1/idempotencyKeys/([^/?…]+)(?:/reset|…<2078 
 QUERY = re.compile(r"POST /api/v1/query$")
 BATCH = re.compile(r"POST /api/v2/tasks/batch$")
 BULK = re.compile(r"POST /api/v1/bulk-actions$")
-RETRIEVE_BULK = re.compile(r"GET /api/v1/bulk-actions/([^/?]+)$")
 EVENTS = re.compile(r"GET /api/v1/runs/([^/?]+)/events$")
 CREATE_TOKEN = re.compile(r"POST /api/v1/waitpoints/tokens$")
 COMPLETE_TOKEN = re.compile(r"POST /api/v1/waitpoints/tokens/([^/]+)/complete$")
@@ -72,7 +67,6 @@ BY_ID: dict[re.Pattern[str], Callable[[str], Call[Any]]] = {
     REPLAY: replay_run,
     EVENTS: list_events,
     RETRIEVE_BATCH: retrieve_batch,
-    RETRIEVE_BULK: retrieve_bulk_action,
     RETRIEVE_TOKEN: retrieve_token,
 }
 WITH_BODY = (RESCHEDULE, RESET, BATCH, BULK, COMPLETE_TOKEN, CREATE_TOKEN, TRIGGER)
@@ -228,8 +222,8 @@ def test_a_success_is_read(exchange: Exchange) -> None:
         assert result == TriggeredRun(id=body["id"], is_cached=body["isCached"])
     elif BATCH.match(target) or REPLAY.match(target) or BULK.match(target):
         assert result == body["id"]
-    elif RETRIEVE_BATCH.match(target) or RETRIEVE_BULK.match(target):
-        check_group(result, body)
+    elif RETRIEVE_BATCH.match(target):
+        check_batch(result, body)
     elif QUERY.match(target):
         check_query(result, body["results"])
     elif EVENTS.match(target):
@@ -261,14 +255,9 @@ def check_run(run: Run, body: dict[str, Any]) -> None:
         assert run.error.code == (internal[1] if internal else None)
 
 
-def check_group(group: Batch | BulkAction, body: dict[str, Any]) -> None:
-    if isinstance(group, BulkAction):
-        counts = body["counts"]
-        read = (body["status"], counts["success"], counts["failure"])
-        assert (group.status, group.success, group.failure) == read
-        return
-    assert (group.id, group.status, group.run_count) == (body["id"], body["status"], body["runCount"])
-    assert list(group.run_ids) == body["runs"]
+def check_batch(batch: Batch, body: dict[str, Any]) -> None:
+    assert (batch.id, batch.status, batch.run_count) == (body["id"], body["status"], body["runCount"])
+    assert list(batch.run_ids) == body["runs"]
 
 
 def check_query(runs: list[Run], rows: list[dict[str, Any]]) -> None:

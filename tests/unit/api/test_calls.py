@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.bulk_actions import (
     cancel_runs_in_bulk,
-    retrieve_bulk_action,
 )
 from airflow_provider_trigger.api.events import RunEvent, list_events
 from airflow_provider_trigger.api.http import Call, Response
@@ -37,7 +36,6 @@ from airflow_provider_trigger.api.tokens import complete_token, create_token, re
 
 RUN = {"id": "run_1", "status": "QUEUED"}
 BATCH: dict[str, Any] = {"id": "batch_1", "status": "PENDING", "runCount": 3, "runs": ["run_1", "run_2"]}
-BULK = {"id": "bulk_1", "status": "PENDING", "counts": {"total": 10, "success": 4, "failure": 3}}
 KEY = {"idempotencyKey": "k"}
 ITEM = batch_item("resize", payload=1, options=KEY)
 COLUMNS = (
@@ -139,11 +137,6 @@ UNEXPECTED: list[tuple[Call[Any], list[Any], str]] = [
         "something that is not this batch",
     ),
     (cancel_runs_in_bulk(["run_1"], name="n"), NO_IDS, "a bulk action without an id"),
-    (
-        retrieve_bulk_action("bulk_1"),
-        [{}, BULK | {"status": None}, *(BULK | {"counts": it} for it in (None, [1], {"success": 4}))],
-        "something that is not a bulk action",
-    ),
 ]
 
 
