@@ -1,4 +1,4 @@
-"""The default value of each public argument, once. Imports nothing: a Dag's parse pays nothing for it."""
+"""The default value of each public argument, and the keys of XComs, once. Imports nothing."""
 
 from __future__ import annotations
 
@@ -57,3 +57,18 @@ LONGEST_EVENT_HOLD = 30.0
 
 PACKED_ABOVE = 1000
 """Above so many run ids a trigger's arguments are compressed: 1,473 exceed the 64 KB of MySQL (measured)."""
+
+RETURN_VALUE_KEY = "return_value"
+"""What a task returns."""
+
+RUN_ID_KEY = "run_id"
+"""The run that a task has started; a list of those of a batch, with None for one that is not known yet."""
+
+RUN_URL_KEY = "run_url"
+"""That run's page in the dashboard, or the first one's."""
+
+RUN_KEY = "run"
+"""What is known of that run at its end: status, times, cost and more."""
+
+RESULTS_KEY = "results"
+"""What became of each run of a batch."""

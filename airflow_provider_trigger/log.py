@@ -1,4 +1,4 @@
-"""What Airflow's versions give a task to log with, for annotations, and how lines are written to it."""
+"""What a task logs with, how lines are written to it, and texts that several messages are made of."""
 
 from __future__ import annotations
 
@@ -24,3 +24,30 @@ def write(log: Log, lines: Iterable[Line], *, origin: str = "") -> None:
     """Write lines, each after where it comes from, in a log that is not the task's own."""
     for level, text in lines:
         getattr(log, level)("%s%s", origin, text)
+
+
+MAX_NAMED = 10
+"""So many are each named, in a text or in lines of their own; more are counted."""
+
+MAX_LINES = 100
+"""How many lines of one kind a log gets."""
+
+MAY_RUN = "may still be running"
+"""What ``docs/outcomes.md`` says what to do about."""
+
+
+def counted(count: int, name: str) -> str:
+    """Return a number with the name of what is counted, such as ``1 run`` and ``2 runs``."""
+    return f"{count} {name}{'s' * (count != 1)}"
+
+
+def capitalized(text: str) -> str:
+    """Return a text as the begin of a sentence; the rest, such as the id of a run, stays as it is."""
+    return text[0].upper() + text[1:]
+
+
+def enumeration(items: Iterable[object], separator: str = ", ", *, named: int = MAX_NAMED) -> str:
+    """Return the first few items, and how many more there are."""
+    texts = [str(item) for item in items]
+    more = f" … and {len(texts) - named} more" if len(texts) > named else ""
+    return separator.join(texts[:named]) + more

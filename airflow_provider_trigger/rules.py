@@ -6,15 +6,22 @@ A class has one table of them, by the names of its arguments; so has a run, for 
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from airflow_provider_trigger.durations import read_duration, read_number
-
 _MAX_SHOWN_LENGTH = 100
+
+SEQUENCE_TEXT = re.compile(r"Lazy\w{0,30}Sequence\((?:\[\d+ items?\]|<unevaluated length>)\)")
+"""
+What Jinja makes of the outputs of a mapped task, where it does not render natively.
+
+Its word has a limit, else a search would take the square of a text's length.
+"""
 
 Skip = Callable[[object], bool]
 
@@ -163,3 +170,35 @@ connection_id = text("the id of a connection")
 def is_encodable(text: str) -> bool:
     """Return whether a text has no lone surrogate, which cannot be encoded."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+Duration = float | str | timedelta
+"""Seconds, a timedelta, or a text such as ``"5m"``."""
+
+_UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_TEXT = re.compile("".join(rf"(?:(\d{{1,9}}){unit})?" for unit in _UNITS), re.ASCII)
+_NUMBER = re.compile(r"\d{1,300}(?:\.\d{1,300})?", re.ASCII)
+
+
+def read_duration(value: object) -> float | None:
+    """Return a duration in seconds, None if the value is none."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    seconds = read_number(value)
+    return read_duration_text(value) if seconds is None and isinstance(value, str) else seconds
+
+
+def read_duration_text(text: str) -> float | None:
+    """Return the seconds of a text such as ``1h30m``, None if it is none; the units are w, d, h, m and s."""
+    match = _TEXT.fullmatch(text.strip())
+    if match is None or not any(match.groups()):
+        return None
+    return sum(int(part or 0) * unit for part, unit in zip(match.groups(), _UNITS.values(), strict=True))
+
+
+def read_number(value: object) -> float | None:
+    """Return a finite number that fits a float, also of a text without a sign; None if the value is none."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value) if "." in value else int(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if is_number and abs(value) <= sys.float_info.max else None  # type: ignore[arg-type,return-value]

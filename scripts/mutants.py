@@ -42,7 +42,7 @@ MUTATED = tuple(
         "cancel/bulk",
         "cancel/record",
         "cancel/rounds",
-        "durations",
+        "rules",
         "run/identity",
         "sources/run_ids",
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from airflow_provider_trigger import _compat
-from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
+from airflow_provider_trigger.defaults import RUN_ID_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -11,7 +11,7 @@ from airflow_provider_trigger.api import responses
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.responses import MAX_WAIT
-from airflow_provider_trigger.durations import read_number
+from airflow_provider_trigger.rules import read_number
 
 
 @dataclass(frozen=True, slots=True)

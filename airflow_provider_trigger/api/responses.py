@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Request, Response, read_http_date
 from airflow_provider_trigger.api.rights import RIGHTS, kind_of
-from airflow_provider_trigger.durations import read_number
+from airflow_provider_trigger.rules import read_number
 
 log = logging.getLogger(__name__)
 

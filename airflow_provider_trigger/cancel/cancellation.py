@@ -30,7 +30,7 @@ from airflow_provider_trigger.cancel.crew import Crew, Threads
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action, result_of
 from airflow_provider_trigger.cancel.record import Action, CancelSettings, RunRecord, next_step
 from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP, MAX_CONCURRENCY
-from airflow_provider_trigger.wording import counted, enumeration
+from airflow_provider_trigger.log import counted, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

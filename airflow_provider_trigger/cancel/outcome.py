@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_trigger.api.errors import NotFoundError, TransportError, TriggerDevError
 from airflow_provider_trigger.cancel.record import RunRecord
-from airflow_provider_trigger.wording import counted
+from airflow_provider_trigger.log import counted
 
 
 class CancelOutcome(StrEnum):

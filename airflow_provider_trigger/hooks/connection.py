@@ -20,8 +20,8 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.defaults import API_URL, DASHBOARD_URL, REQUEST_TIMEOUT, RETRY_FOR
-from airflow_provider_trigger.durations import read_number
 from airflow_provider_trigger.get_provider_info import CONNECTION_TYPE
+from airflow_provider_trigger.rules import read_number
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,11 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowFailException, BaseHook
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.http import segment
 from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.masking import SecretKey
+from airflow_provider_trigger.api.statuses import TODAYS_STATUSES
 from airflow_provider_trigger.cancel.record import CancelSettings
-from airflow_provider_trigger.defaults import CONN_ID, MAX_CONCURRENCY, MAX_RUNS, PENDING_VERSION_TIMEOUT
-from airflow_provider_trigger.durations import Duration, read_duration
+from airflow_provider_trigger.defaults import (
+    AUTOMATIC_KEY,
+    CONN_ID,
+    MAX_CONCURRENCY,
+    MAX_RUNS,
+    PENDING_VERSION_TIMEOUT,
+)
 from airflow_provider_trigger.get_provider_info import (
     CONNECTION_NAME,
     CONNECTION_TYPE,
@@ -26,10 +34,23 @@ from airflow_provider_trigger.get_provider_info import (
 )
 from airflow_provider_trigger.hooks.connection import Settings, read_settings
 from airflow_provider_trigger.hooks.fetching import fetch_connection, fetch_key
-from airflow_provider_trigger.rules import naming
+from airflow_provider_trigger.log import enumeration
+from airflow_provider_trigger.rules import (
+    Duration,
+    checked,
+    checked_given,
+    duration,
+    naming,
+    number,
+    optional,
+    read_duration,
+)
+from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
+from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
+from airflow_provider_trigger.run.waited import WaitSettings
+from airflow_provider_trigger.sources.arguments import BATCH_ID, SELECTING, Selection, terms
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, RunIds, all_valid, exactly_one
 from airflow_provider_trigger.tokens.create import check_data, send_token, token_options
-from airflow_provider_trigger.wording import enumeration
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -39,6 +60,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.tokens import CreatedToken, WaitpointToken
     from airflow_provider_trigger.cancel.cancellation import Cancellation
     from airflow_provider_trigger.cancel.outcome import CancelResult
+    from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.tokens.complete import Completion, CompletionResult
 
 
@@ -151,7 +173,6 @@ class TriggerDevHook(BaseHook):
             run's id is returned. There is none by default
         :raises TriggerDevError: it could not be started; the error says whether a run may exist
         """
-        from airflow_provider_trigger.hooks.run_arguments import task_request
         from airflow_provider_trigger.run.sending import start_run
 
         request = task_request(task_identifier, payload, options)
@@ -181,7 +202,6 @@ class TriggerDevHook(BaseHook):
         :raises TriggerDevError: the server answered the checks without the run for longer than ``retry_for``,
             and for 30 s at least: a shorter ``timeout`` comes first, also where there is no such run
         """
-        from airflow_provider_trigger.hooks.run_arguments import wait_settings
         from airflow_provider_trigger.report.ends import why_no_output, why_not_completed
         from airflow_provider_trigger.run.waited import WaitEnd
         from airflow_provider_trigger.run.watch import wait_for_runs
@@ -235,8 +255,6 @@ class TriggerDevHook(BaseHook):
         :param created_after: since when they exist, with a time zone; None for all times
         :param limit: how many at most; None for all
         """
-        from airflow_provider_trigger.hooks.run_arguments import run_filter
-
         which = {"tags": tags, "statuses": statuses, "task_identifiers": task_identifiers}
         found = run_filter(**which, batch_id=batch_id, created_after=created_after, limit=limit)
 
@@ -287,7 +305,6 @@ class TriggerDevHook(BaseHook):
         :raises TriggerDevError: it could not be changed, as the run is not DELAYED, for example
         """
         from airflow_provider_trigger.api.runs import reschedule_run
-        from airflow_provider_trigger.hooks.run_arguments import new_delay
 
         sent = new_delay(delay)
         with self.client() as client:
@@ -328,7 +345,6 @@ class TriggerDevHook(BaseHook):
         :raises AuthenticationError: the server rejected the secret key; some runs may be canceled by then
         :raises TriggerDevError: the runs could not be searched for; only those of ``run_ids`` are canceled
         """
-        from airflow_provider_trigger.hooks.run_arguments import selection_of
         from airflow_provider_trigger.sources.search import SelectedRuns
 
         selection = selection_of(tags=tags, batch_ids=batch_ids, max_runs=max_runs)
@@ -433,3 +449,70 @@ class TriggerDevHook(BaseHook):
         action = partial(action_for, settings=self.settings)
         with self.client() as client:
             yield Completion(client, data, deadline=deadline, action_for=action, is_stopped=is_stopped)
+
+
+FILTER_RULES = {
+    "tags": SELECTING["tags"],
+    "statuses": terms("status", TODAYS_STATUSES),
+    "task_identifiers": terms("task identifier"),
+    "batch_id": terms(BATCH_ID, several=False),
+    "limit": number("runs", least=1, whole=True),
+}
+
+WAIT_RULES = {
+    "timeout": optional(duration(least=0)),
+    "poll_interval": optional(duration(least=0.01)),
+    "pending_version_timeout": optional(duration(least=0)),
+}
+
+
+def task_request(task_identifier: str, payload: Any, options: Mapping[str, Any] | None) -> TaskRequest:
+    """Return what to start; the options are named as the operator's arguments."""
+    options = options or {}
+    with naming("trigger_task"):
+        if options.get("idempotency_key") == AUTOMATIC_KEY:  # would give all calls the same run
+            what = f"one of your own, not {AUTOMATIC_KEY!r}: only an operator knows its task instance"
+            raise ValueError(f"idempotency_key must be {what}")
+        checked({"payload": PAYLOAD}, {"payload": payload})
+        return TaskRequest(task_identifier=task_identifier, payload=payload, options=to_api(options))
+
+
+def new_delay(delay: Any) -> str:
+    """Return another delay as it is sent."""
+    with naming("reschedule_run"):
+        if delay is None:  # would be no option at all
+            raise ValueError("delay must be given, not None")
+        return str(to_api({"delay": delay})["delay"])
+
+
+def wait_settings(run_id: str, connection: Settings, **durations: Duration | None) -> WaitSettings:
+    """Return how to wait for a run, from now on."""
+    segment(run_id)
+    with naming("wait_for_run"):
+        seconds = checked(WAIT_RULES, durations)
+    limit = seconds.pop("timeout")
+    return WaitSettings(
+        **seconds,
+        run_url=connection.run_url(run_id),
+        deadline=None if limit is None else time.time() + limit,
+        patience=connection.retry_for,
+        cancels=False,
+    )
+
+
+def run_filter(*, created_after: datetime | None, **given: Any) -> RunFilter:
+    """Return which runs to list, by ``FILTER_RULES``; ``limit`` is only checked."""
+    with naming("list_runs"):
+        if created_after is not None and getattr(created_after, "tzinfo", None) is None:
+            raise ValueError(f"created_after must be a datetime with a zone, not {created_after!r}")
+        found = checked_given(FILTER_RULES, given)
+    found.pop("limit", None)
+    [batch] = found.pop("batch_id", [None])
+    return RunFilter(**found, batch_id=batch, created_from=created_after or ALL_TIMES)
+
+
+def selection_of(*, tags: Any, batch_ids: Any, max_runs: int) -> Selection:
+    """Return which runs to search for, in order to cancel them."""
+    with naming("cancel_runs"):
+        rules = {**SELECTING, "max_runs": FILTER_RULES["limit"]}
+        return Selection(**checked_given(rules, {"tags": tags, "batch_ids": batch_ids, "max_runs": max_runs}))

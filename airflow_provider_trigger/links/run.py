@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import BaseOperatorLink, link_key
 from airflow_provider_trigger._compat.task_instances import may_have_pushed, xcom_of
-from airflow_provider_trigger.xcom_keys import RUN_URL_KEY
+from airflow_provider_trigger.defaults import RUN_URL_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context

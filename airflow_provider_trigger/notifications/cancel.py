@@ -9,10 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.log import write
 from airflow_provider_trigger.notifications.base import IdsNotifier
-from airflow_provider_trigger.rules import boolean, connection_id, duration, number
+from airflow_provider_trigger.rules import Duration, boolean, connection_id, duration, number
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.sources.context import starter_of
 from airflow_provider_trigger.sources.run_ids import RunIds

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.statuses import RETRY_STATUSES, SUCCESS_STATUSES
-from airflow_provider_trigger.durations import Duration, read_number
+from airflow_provider_trigger.defaults import RESULTS_KEY
+from airflow_provider_trigger.log import counted
 from airflow_provider_trigger.operators.base import (
     OPTION_ATTRIBUTES,
     RunsOperator,
@@ -21,13 +22,11 @@ from airflow_provider_trigger.operators.base import (
     push,
     tag_of,
 )
-from airflow_provider_trigger.rules import Circumstances, boolean, invalid
+from airflow_provider_trigger.rules import Circumstances, Duration, boolean, invalid, read_number
 from airflow_provider_trigger.run.identity import KEY_PREFIX, RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.run.request import TaskRequest, check_items, read_items
 from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import arguments_of, check_arguments
-from airflow_provider_trigger.wording import counted
-from airflow_provider_trigger.xcom_keys import RESULTS_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

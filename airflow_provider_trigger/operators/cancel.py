@@ -13,13 +13,12 @@ from airflow_provider_trigger._compat import (
     BaseOperator,
     is_mapped_instance,
 )
-from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
+from airflow_provider_trigger.log import counted
 from airflow_provider_trigger.operators.base import push_results
-from airflow_provider_trigger.sources.arguments import TakesRunIds
-from airflow_provider_trigger.sources.search_terms import SELECTING, Selection
+from airflow_provider_trigger.rules import Duration
+from airflow_provider_trigger.sources.arguments import SELECTING, Selection, TakesRunIds
 from airflow_provider_trigger.validation import arguments_of, check_arguments, is_templated
-from airflow_provider_trigger.wording import counted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

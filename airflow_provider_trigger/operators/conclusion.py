@@ -13,7 +13,7 @@ from airflow_provider_trigger.exceptions import (
     TriggerRunFailedError,
     TriggerRunNotRetriedError,
 )
-from airflow_provider_trigger.log import write
+from airflow_provider_trigger.log import MAX_NAMED, counted, write
 from airflow_provider_trigger.report.ends import (
     error_of,
     missing_outputs,
@@ -23,7 +23,6 @@ from airflow_provider_trigger.report.ends import (
 )
 from airflow_provider_trigger.run.facts import failure_facts, usage_facts
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
-from airflow_provider_trigger.wording import MAX_NAMED, counted
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.models import Run

@@ -11,8 +11,7 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger._compat.assets import add_to_asset_events
 from airflow_provider_trigger.api.statuses import RETRY_STATUSES
-from airflow_provider_trigger.defaults import AUTOMATIC_KEY
-from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.defaults import AUTOMATIC_KEY, RUN_KEY
 from airflow_provider_trigger.operators.base import (
     OPTION_ATTRIBUTES,
     RunsOperator,
@@ -20,10 +19,9 @@ from airflow_provider_trigger.operators.base import (
     Work,
     push,
 )
-from airflow_provider_trigger.rules import Circumstances
+from airflow_provider_trigger.rules import Circumstances, Duration
 from airflow_provider_trigger.run.identity import RunKey, content_of
 from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
-from airflow_provider_trigger.xcom_keys import RUN_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

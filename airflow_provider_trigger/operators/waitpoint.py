@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
-from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.log import counted
 from airflow_provider_trigger.operators.base import push_results
-from airflow_provider_trigger.operators.rendering import ChecksRendered
-from airflow_provider_trigger.rules import Circumstances, choice, connection_id
+from airflow_provider_trigger.rules import Circumstances, Duration, choice, connection_id
 from airflow_provider_trigger.run.identity import content_of
 from airflow_provider_trigger.sources.arguments import TakesTokenIds
 from airflow_provider_trigger.sources.context import key_of_execution
 from airflow_provider_trigger.tokens.create import check_data, token_options
-from airflow_provider_trigger.validation import check_arguments
-from airflow_provider_trigger.wording import counted
+from airflow_provider_trigger.validation import ChecksRendered, check_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.log import Line
+from airflow_provider_trigger.log import MAX_LINES, MAX_NAMED, Line, counted, enumeration
 from airflow_provider_trigger.sources.run_ids import Reaction, hint, problems_of_sources
-from airflow_provider_trigger.wording import MAX_LINES, MAX_NAMED, counted, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.sources.run_ids import RunIds

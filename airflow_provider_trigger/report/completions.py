@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.log import Line
+from airflow_provider_trigger.log import MAX_LINES, Line, counted, enumeration
 from airflow_provider_trigger.report.cancels import Report, none_found, outcomes, words
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, hint, problems_of_sources
 from airflow_provider_trigger.tokens.complete import CompletionOutcome, CompletionResult
-from airflow_provider_trigger.wording import MAX_LINES, counted, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.sources.run_ids import Reaction, RunIds

@@ -7,12 +7,21 @@ from typing import assert_never
 
 from airflow_provider_trigger.api.models import Run, advice
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.log import Line, Log, write
+from airflow_provider_trigger.log import (
+    MAX_LINES,
+    MAX_NAMED,
+    MAY_RUN,
+    Line,
+    Log,
+    capitalized,
+    counted,
+    enumeration,
+    write,
+)
 from airflow_provider_trigger.report.cancels import failures
 from airflow_provider_trigger.run.facts import describe, missing_version
 from airflow_provider_trigger.run.guard import Stop
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
-from airflow_provider_trigger.wording import MAX_LINES, MAX_NAMED, MAY_RUN, capitalized, counted, enumeration
 
 
 def log_stop(log: Log, conn_id: str, stop: Stop) -> None:

@@ -11,9 +11,9 @@ from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.runs import check_run, ended_run, retrieve_run
 from airflow_provider_trigger.api.statuses import RunStatus
+from airflow_provider_trigger.log import MAX_NAMED
 from airflow_provider_trigger.run.checks import call_each, call_once, query_many
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
-from airflow_provider_trigger.wording import MAX_NAMED
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

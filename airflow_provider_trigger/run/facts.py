@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.responses import read_text
-from airflow_provider_trigger.durations import read_number
+from airflow_provider_trigger.rules import read_number
 
 
 def run_facts(run: Run | None, *, run_id: str, run_url: str) -> dict[str, Any]:

@@ -16,10 +16,9 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, encode_json
 from airflow_provider_trigger.api.outputs import fetch_output
 from airflow_provider_trigger.api.runs import ended_run, retrieve_run
-from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run.checks import in_threads
 from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
-from airflow_provider_trigger.wording import counted, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_provider_trigger.durations import read_duration_text, read_number
+from airflow_provider_trigger.log import MAX_NAMED
 from airflow_provider_trigger.rules import (
     AS_GIVEN,
     Circumstances,
@@ -28,10 +28,11 @@ from airflow_provider_trigger.rules import (
     invalid,
     naming,
     number,
+    read_duration_text,
+    read_number,
     shown,
     text,
 )
-from airflow_provider_trigger.wording import MAX_NAMED
 
 
 def check_json(name: str, value: Any, when: Circumstances = AS_GIVEN) -> bool:

@@ -14,7 +14,7 @@ from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.runs import cancel_run
 from airflow_provider_trigger.api.tasks import reset_idempotency_key
-from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run.checks import (
     are_few,
     call_all,
@@ -35,7 +35,6 @@ from airflow_provider_trigger.run.sending import (
     start_run,
 )
 from airflow_provider_trigger.run.stop import StoppedError
-from airflow_provider_trigger.wording import counted, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

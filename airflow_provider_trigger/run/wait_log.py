@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.log import MAX_NAMED, Log, counted, enumeration
 from airflow_provider_trigger.run.facts import missing_version, state_of
 from airflow_provider_trigger.run.waited import Waited, WaitEnd, WaitSettings
-from airflow_provider_trigger.wording import MAX_NAMED, counted, enumeration
 
 LOG_INTERVAL = 300.0
 """Between two lines of which nothing is new, in seconds."""

@@ -15,8 +15,16 @@ from airflow_provider_trigger._compat import (
     default_deferrable,
 )
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES
-from airflow_provider_trigger.durations import Duration
-from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
+from airflow_provider_trigger.rules import (
+    Duration,
+    boolean,
+    choice,
+    connection_id,
+    duration,
+    list_of,
+    number,
+    optional,
+)
 from airflow_provider_trigger.sensors.base import TriggerDevSensor
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy

@@ -9,15 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from airflow_provider_trigger.log import Line, Log, write
-from airflow_provider_trigger.wording import MAX_LINES, enumeration
-
-SEQUENCE_TEXT = re.compile(r"Lazy\w{0,30}Sequence\((?:\[\d+ items?\]|<unevaluated length>)\)")
-"""
-What Jinja makes of the outputs of a mapped task, where it does not render natively.
-
-Its word has a limit, else a search would take the square of a text's length.
-"""
+from airflow_provider_trigger.log import MAX_LINES, Line, Log, enumeration, write
+from airflow_provider_trigger.rules import SEQUENCE_TEXT
 
 MAX_SHOWN = 80
 """How many characters of an invalid value a message shows."""

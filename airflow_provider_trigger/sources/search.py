@@ -11,14 +11,13 @@ from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundErr
 from airflow_provider_trigger.api.models import ListedRun
 from airflow_provider_trigger.api.runs import check_run
 from airflow_provider_trigger.api.tasks import Batch, retrieve_batch
-from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run.checks import call_each
 from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search, in_threads
+from airflow_provider_trigger.sources.arguments import BATCH_ID, Selection
 from airflow_provider_trigger.sources.context import starter_of
 from airflow_provider_trigger.sources.run_ids import Reaction, RunIds, invalid_value, log_sources
-from airflow_provider_trigger.sources.search_terms import BATCH_ID, Selection
 from airflow_provider_trigger.sources.xcom import started_by_xcom, why_no_xcom
-from airflow_provider_trigger.wording import counted, enumeration
 
 if TYPE_CHECKING:
     from datetime import datetime

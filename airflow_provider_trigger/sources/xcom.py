@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat.task_instances import has_no_supervisor, xcom_is_out_of_reach
+from airflow_provider_trigger.defaults import RETURN_VALUE_KEY, RUN_ID_KEY
 from airflow_provider_trigger.sources.context import map_index_of, own_ti_of
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,
@@ -16,13 +17,15 @@ from airflow_provider_trigger.sources.run_ids import (
     invalid_value,
     read_literal,
 )
-from airflow_provider_trigger.xcom_keys import RETURN_VALUE_KEY, RUN_ID_KEY, STARTS_RUNS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 MAX_ERROR_LENGTH = 300
 """How many characters of an error a message shows."""
+
+STARTS_RUNS = frozenset({"RunTriggerTaskOperator", "RunTriggerTaskBatchOperator", "ReplayTriggerRunOperator"})
+"""The operators whose tasks push the keys ``run_id`` and ``run_url``."""
 
 _WHY_MISSING = {
     RETURN_VALUE_KEY: ": it returned None, was skipped, or did not finish",

@@ -19,8 +19,7 @@ from airflow_provider_trigger.api.http import Call, Response, read_http_date
 from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.responses import UNTRUSTED_DATE
-from airflow_provider_trigger.ends.position import EndFilter, Position
-from airflow_provider_trigger.ends.reader import Answer, Follower, next_poll
+from airflow_provider_trigger.ends import Answer, EndFilter, Follower, Position, next_poll
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.run.wait_log import Outage
 from airflow_provider_trigger.triggers.background import in_thread, keep

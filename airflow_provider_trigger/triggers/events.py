@@ -15,7 +15,7 @@ from airflow_provider_trigger._compat import TriggerEvent
 from airflow_provider_trigger._compat.assets import BaseEventTrigger, store_of
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES, TODAYS_STATUSES
 from airflow_provider_trigger.rules import Rule, checked, connection_id, naming, optional, text
-from airflow_provider_trigger.sources.search_terms import terms
+from airflow_provider_trigger.sources.arguments import terms
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Environment
@@ -87,7 +87,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Send the events. It ends when Airflow cancels it: one that fails is started again each second."""
-        from airflow_provider_trigger.ends.position import EndFilter, event_payload
+        from airflow_provider_trigger.ends import EndFilter, event_payload
         from airflow_provider_trigger.hooks.diagnosis import safe_text
         from airflow_provider_trigger.hooks.fetching import fetch_shielded
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook

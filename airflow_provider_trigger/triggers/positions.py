@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from airflow_provider_trigger._compat.assets import Store
-from airflow_provider_trigger.ends.position import Position
+from airflow_provider_trigger.ends import Position
 from airflow_provider_trigger.hooks.connection import Environment
 from airflow_provider_trigger.hooks.diagnosis import safe_text
 from airflow_provider_trigger.log import Log

@@ -25,7 +25,7 @@ from virtual_triggerer import Triggerer, virtual_triggers
 
 from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.defaults import CONN_ID
-from airflow_provider_trigger.ends.position import EndFilter, Position, time_text
+from airflow_provider_trigger.ends import EndFilter, Position, time_text
 from airflow_provider_trigger.testing.engine.engine import Engine
 from airflow_provider_trigger.testing.engine.runs import ServerRun
 from airflow_provider_trigger.triggers.ends import follow_ends

@@ -41,7 +41,6 @@ WITHOUT_AIRFLOW = (
     "sources.run_ids",
     "testing",
     "tokens",
-    "wording",
 )
 
 
@@ -107,10 +106,7 @@ ORDER = (
     "get_provider_info",
     "rules",
     "defaults",
-    "durations",
     "log",
-    "wording",
-    "xcom_keys",
     "testing",
 )
 

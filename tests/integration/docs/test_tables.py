@@ -141,7 +141,7 @@ NUMBERS: list[tuple[str, str, str, float]] = [
     ("limits.md", "After {} requests in a row", "api.limits.FAILURES_TO_OPEN", 1),
     ("limits.md", "An answer may have {} MB", "api.http.MAX_BODY_BYTES", MB),
     ("outcomes.md", "{} s after the cancel", "api.models.TERMINATES_WITHIN", 1),
-    ("outcomes.md", "up to {} runs have a line each", "wording.MAX_LINES", 1),
+    ("outcomes.md", "up to {} runs have a line each", "log.MAX_LINES", 1),
     ("outcomes.md", "a line every {} minutes without a change", "run.wait_log.LOG_INTERVAL", 60),
     ("security.md", "answer over {} MB", "api.http.MAX_BODY_BYTES", MB),
     ("security.md", "a key of less than {} characters", "api.masking.SHORTEST", 1),

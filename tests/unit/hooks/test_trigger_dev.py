@@ -28,7 +28,7 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.models import ListedRun
 from airflow_provider_trigger.api.runs import list_newest_runs
-from airflow_provider_trigger.hooks import run_arguments
+from airflow_provider_trigger.hooks import trigger_dev
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.run import sending
@@ -57,7 +57,7 @@ def hook(
 ) -> TriggerDevHook:
     """A hook that goes by the test's clock."""
     watch_by(clock, monkeypatch)
-    monkeypatch.setattr(run_arguments, "time", clock)
+    monkeypatch.setattr(trigger_dev, "time", clock)
     monkeypatch.setattr(sending, "start_run", partial(sending.start_run, sleep=clock.sleep))
     made: TriggerDevHook = connect_as(password=server.secret_key)
     return made

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.log import MAX_LINES
 from airflow_provider_trigger.report.cancels import (
     Report,
     adding_runs_left,
@@ -14,7 +15,6 @@ from airflow_provider_trigger.report.cancels import (
     of_work,
 )
 from airflow_provider_trigger.sources.run_ids import RunIds
-from airflow_provider_trigger.wording import MAX_LINES
 
 ENVIRONMENT = (
     "None of the runs was found: does the secret key of connection 'x' belong to another environment?"

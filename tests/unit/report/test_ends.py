@@ -8,6 +8,7 @@ import pytest
 
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
+from airflow_provider_trigger.log import MAX_NAMED
 from airflow_provider_trigger.report.ends import (
     of_cancels,
     stack_trace,
@@ -16,7 +17,6 @@ from airflow_provider_trigger.report.ends import (
     why_not_completed,
 )
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
-from airflow_provider_trigger.wording import MAX_NAMED
 
 URL = "https://trigger.test/runs/run_1"
 

@@ -14,8 +14,8 @@ from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
+from airflow_provider_trigger.sources.arguments import Selection
 from airflow_provider_trigger.sources.run_ids import RUN_IDS, RunIds, problems_of_sources
-from airflow_provider_trigger.sources.search_terms import Selection
 
 TASKS: list[Any] = [CancelTriggerRunOperator, TriggerRunSensor]
 KINDS: list[Any] = [*TASKS, CancelTriggerRunNotifier]

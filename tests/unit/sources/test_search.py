@@ -10,9 +10,9 @@ import pytest
 
 from airflow_provider_trigger.api.errors import AuthenticationError, ServerError
 from airflow_provider_trigger.api.tasks import batch_item, trigger_batch
+from airflow_provider_trigger.sources.arguments import Selection
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.search import SelectedRuns
-from airflow_provider_trigger.sources.search_terms import Selection
 
 
 @pytest.fixture

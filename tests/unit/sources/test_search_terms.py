@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from airflow_sequences import Outputs
 
-from airflow_provider_trigger.hooks.run_arguments import FILTER_RULES
+from airflow_provider_trigger.hooks.trigger_dev import FILTER_RULES
 from airflow_provider_trigger.rules import Circumstances, checked, checked_given
-from airflow_provider_trigger.sources.search_terms import SELECTING
+from airflow_provider_trigger.sources.arguments import SELECTING
 
 RULES = SELECTING | FILTER_RULES
 

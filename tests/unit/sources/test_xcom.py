@@ -180,7 +180,7 @@ def test_a_serialized_task_has_only_the_name_of_its_class() -> None:
 def test_what_is_named_here_are_the_operators_that_start_runs() -> None:
     from airflow_provider_trigger.operators.batch import ManyRunsOperator
     from airflow_provider_trigger.operators.run import OneRunOperator
-    from airflow_provider_trigger.xcom_keys import STARTS_RUNS
+    from airflow_provider_trigger.sources.xcom import STARTS_RUNS
 
     import_module("airflow_provider_trigger.operators.batch")  # no other test may have done so before
     kinds = [*OneRunOperator.__subclasses__(), *ManyRunsOperator.__subclasses__()]

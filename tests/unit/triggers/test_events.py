@@ -21,9 +21,9 @@ from calls_in_loop import calls_in_loop
 from in_process import Network, client, lost, network, server
 from virtual_loop import run_in_virtual_time
 
+import airflow_provider_trigger.ends as reader
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.exchange import Reply, Send
-from airflow_provider_trigger.ends import reader
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.hooks.connection import connection_not_found
 from airflow_provider_trigger.testing import TriggerDevServer
