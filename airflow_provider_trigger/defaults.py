@@ -43,6 +43,9 @@ MAX_OUTPUT_SIZE = 1024 * 1024
 AUTOMATIC_KEY = "auto"
 """The idempotency key of a run is made of what identifies its task instance."""
 
+TAGS_OF_OURS = 3
+"""How many tags the provider adds to those of a run: its Dag, its Dag run and its task."""
+
 BULK_FROM = 300
 """From more runs on, a cancel and a check for each would use up the default rate limit's burst of 750."""
 

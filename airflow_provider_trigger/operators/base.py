@@ -19,11 +19,10 @@ from airflow_provider_trigger._compat import (
     is_mapped_instance,
 )
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES
-from airflow_provider_trigger.defaults import RETURN_VALUE_KEY, RUN_ID_KEY
+from airflow_provider_trigger.defaults import RETURN_VALUE_KEY, RUN_ID_KEY, TAGS_OF_OURS
 from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.log import enumeration
-from airflow_provider_trigger.run.identity import KEY_PREFIX, TAGS_OF_OURS
 from airflow_provider_trigger.run.request import OPTIONS, to_api
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy, task_instance_of
 from airflow_provider_trigger.validation import ChecksRendered, TakesArguments, check_arguments, is_templated
@@ -418,6 +417,7 @@ def _cancel_pushed(operator: RunsOperator, context: Context) -> None:
     from airflow_provider_trigger.hooks.diagnosis import safe_text
     from airflow_provider_trigger.log import write
     from airflow_provider_trigger.report.ends import of_cancels
+    from airflow_provider_trigger.run.identity import KEY_PREFIX
 
     identity, pushed, tag = task_instance_of(context), None, tag_of(context)
     try:

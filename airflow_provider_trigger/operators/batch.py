@@ -23,7 +23,6 @@ from airflow_provider_trigger.operators.base import (
     tag_of,
 )
 from airflow_provider_trigger.rules import Circumstances, Duration, boolean, invalid, read_number
-from airflow_provider_trigger.run.identity import KEY_PREFIX, RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.run.request import TaskRequest, check_items, read_items
 from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import arguments_of, check_arguments
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.operators.conclusion import RunEnd
     from airflow_provider_trigger.run.guard import Guard
+    from airflow_provider_trigger.run.identity import RunKey, TaskInstanceIdentity
     from airflow_provider_trigger.run.output import Outputs
     from airflow_provider_trigger.run.waited import Waited, WaitSettings
 
@@ -314,6 +314,8 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     def _requests(
         self, key: RunKey | None, identity: TaskInstanceIdentity | None, when: Circumstances
     ) -> list[TaskRequest]:
+        from airflow_provider_trigger.run.identity import KEY_PREFIX
+
         # Executed by hand it has none, but a request whose answer is lost must start nothing twice.
         once = f"{KEY_PREFIX}-{uuid.uuid4().hex}"
         task = self.task_identifier

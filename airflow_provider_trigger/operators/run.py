@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import AirflowException
-from airflow_provider_trigger._compat.assets import add_to_asset_events
 from airflow_provider_trigger.api.statuses import RETRY_STATUSES
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY, RUN_KEY
 from airflow_provider_trigger.operators.base import (
@@ -20,7 +19,6 @@ from airflow_provider_trigger.operators.base import (
     push,
 )
 from airflow_provider_trigger.rules import Circumstances, Duration
-from airflow_provider_trigger.run.identity import RunKey, content_of
 from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
 
 if TYPE_CHECKING:
@@ -96,6 +94,7 @@ class OneRunOperator(RunsOperator):
 
     def _keep_facts(self, run: Run | None, context: Context, *, run_id: str, run_url: str) -> None:
         """Push what is known of a run, and add it to the events of the assets that the task updates."""
+        from airflow_provider_trigger._compat.assets import add_to_asset_events
         from airflow_provider_trigger.run.facts import run_facts
         from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
 
@@ -189,6 +188,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             to_api({"idempotency_key": key}, when)
 
     def _start(self, work: Work, guard: Guard, *, on_ids: Callable[[], object]) -> Mapping[str, Run]:
+        from airflow_provider_trigger.run.identity import RunKey, content_of
         from airflow_provider_trigger.run.starts import Earlier, Starts
         from airflow_provider_trigger.sources.context import is_repeated, key_of_execution, task_instance_of
 

@@ -10,9 +10,7 @@ from airflow_provider_trigger._compat import AirflowException, AirflowFailExcept
 from airflow_provider_trigger.log import counted
 from airflow_provider_trigger.operators.base import push_results
 from airflow_provider_trigger.rules import Circumstances, Duration, choice, connection_id
-from airflow_provider_trigger.run.identity import content_of
 from airflow_provider_trigger.sources.arguments import TakesTokenIds
-from airflow_provider_trigger.sources.context import key_of_execution
 from airflow_provider_trigger.tokens.create import check_data, token_options
 from airflow_provider_trigger.validation import ChecksRendered, check_arguments
 
@@ -79,6 +77,8 @@ class CreateWaitpointTokenOperator(ChecksRendered, BaseOperator):
     def execute(self, context: Context) -> dict[str, str]:
         """Create the token; see the class."""
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+        from airflow_provider_trigger.run.identity import content_of
+        from airflow_provider_trigger.sources.context import key_of_execution
         from airflow_provider_trigger.tokens.create import send_token
 
         when = self._check_rendered()

@@ -189,10 +189,6 @@ class RunKey:
         return item if is_older else None
 
 
-TAGS_OF_OURS = 3
-"""How many tags :attr:`TaskInstanceIdentity.tags` has."""
-
-
 def content_of(task_identifier: str, payload: Any) -> str:
     """Return the hash of what is started."""
     return _hash([task_identifier, payload])

@@ -20,7 +20,6 @@ from airflow_provider_trigger.sources.run_ids import (
     log_sources,
     read_literal,
 )
-from airflow_provider_trigger.sources.xcom import add_xcoms, noting_failure
 from airflow_provider_trigger.validation import TakesArguments, arguments_of, check_sources
 
 if TYPE_CHECKING:
@@ -83,6 +82,8 @@ class TakesIds(TakesArguments):
         self, ids: RunIds, context: Context, *, on_empty: Reaction, origin: str
     ) -> Iterator[list[str]]:
         """Add the ids, and yield all so far after each source; at last, log what else these held."""
+        from airflow_provider_trigger.sources.xcom import add_xcoms, noting_failure
+
         argument = self._id_kind.argument
         value = getattr(self, argument)
         # What was given when the Dag was parsed counts also where it has rendered to nothing.

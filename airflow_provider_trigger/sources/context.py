@@ -10,14 +10,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat.task_instances import iteration_of
-from airflow_provider_trigger.run.identity import DagRunIdentity, RunKey, TaskInstanceIdentity
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_trigger.run.identity import DagRunIdentity, RunKey, TaskInstanceIdentity
+
 
 def dag_run_of(context: Context) -> DagRunIdentity | None:
     """Return what identifies a context's Dag run, None where the context does not say when it started."""
+    from airflow_provider_trigger.run.identity import DagRunIdentity
+
     dag_run: Any = context.get("dag_run")
     if isinstance(dag_run, Mapping):  # of a deadline alert
         start_date = _read_date(dag_run.get("start_date"))
@@ -59,6 +62,8 @@ def map_index_of(ti: Any) -> int:
 
 def task_instance_of(context: Context) -> TaskInstanceIdentity | None:
     """Return what identifies the task instance that a context is about, None where it is about none."""
+    from airflow_provider_trigger.run.identity import TaskInstanceIdentity
+
     dag_run, ti = dag_run_of(context), own_ti_of(context)
     if dag_run is None or ti is None:
         return None
@@ -123,6 +128,8 @@ class _Executions:
 
     def key(self, ti: Any, identity: TaskInstanceIdentity, **fields: Any) -> RunKey:
         """Return the idempotency key of an operator's execution, which is counted."""
+        from airflow_provider_trigger.run.identity import RunKey
+
         with self._lock:
             self._begin(ti, identity)
             key = RunKey(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat.task_instances import has_no_supervisor, xcom_is_out_of_reach
@@ -123,6 +122,8 @@ def _task_ids(ids: RunIds, context: Context, given: object) -> Iterator[str]:
             continue
         reason = f"it must be a string, not {type(task_id).__name__}"
         if isinstance(task_id, str):
+            from difflib import get_close_matches
+
             similar = get_close_matches(task_id, dag.task_ids)
             reason = "the Dag has no such task" + (f"; did you mean {similar[0]!r}?" if similar else "")
         invalid = invalid_value(task_id, source="xcom_task_ids", kind="task id", reason=reason)
