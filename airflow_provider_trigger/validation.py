@@ -42,46 +42,31 @@ def owner_of(taker: Any) -> str:
     return type(taker).__name__ if task_id is None else f"{type(taker).__name__} {task_id!r}"
 
 
-def check_sources(
-    argument: str,
-    ids: object,
-    *,
-    xcom_task_ids: object,
-    takes_outputs: bool = True,
-    required: bool = True,
-    others: Sequence[str] = (),
-) -> tuple[Any, Any]:
-    """
-    Check where the ids of an argument come from, and return both arguments as they are to be kept.
-
-    A callback cannot resolve the output of a task. ``others`` are arguments that could be given instead.
-    """
-    ids, xcom_task_ids = _read_once(ids), _read_once(xcom_task_ids)
-    if required and ids is None and not xcom_task_ids:
-        raise ValueError(f"give one or more of {', '.join((argument, 'xcom_task_ids', *others))}")
+def check_outputs(argument: str, value: object, *, takes_outputs: bool = True) -> None:
+    """Check that a value has no task in place of its output; a callback resolves no output either."""
     try:
-        parts = list(contents(ids))
+        parts = list(contents(value))
     except RecursionError:
         raise ValueError(f"{argument} must not be nested so deeply") from None
-    for value in parts:
-        if (task_id := _task_id(value)) and not (takes_outputs and isinstance(value, XComArg)):
-            reason = (
-                f"{argument} takes the output of task {task_id!r}, not the task: call it, or give .output"
-            )
-            if not takes_outputs:
-                reason = (
-                    f"a callback cannot resolve a task's output in {argument}; use xcom_task_ids={task_id!r}"
-                )
-            raise ValueError(reason)
-    given = xcom_task_ids if isinstance(xcom_task_ids, (list, tuple)) else [xcom_task_ids]
-    for value in given if xcom_task_ids is not None else ():
-        if not isinstance(value, str) or not value.strip():
-            what = f"a string that is not empty, not {value!r}"
-            if task_id := _task_id(value):
+    for part in parts:
+        if not (task_id := _task_id(part)) or (takes_outputs and isinstance(part, XComArg)):
+            continue
+        if takes_outputs:
+            what = f"takes the output of task {task_id!r}, not the task: call it, or give .output"
+            raise ValueError(f"{argument} {what}")
+        what = f"a task's output in {argument}; use xcom_task_ids={task_id!r}"
+        raise ValueError(f"a callback cannot resolve {what}")
+
+
+def check_task_ids(value: object, *, outputs_go_into: str | None) -> None:
+    """Check ``xcom_task_ids``, one or several; a callback has no argument that takes outputs."""
+    for part in value if isinstance(value, (list, tuple)) else [value]:
+        if not isinstance(part, str) or not part.strip():
+            what = f"a string that is not empty, not {part!r}"
+            if task_id := _task_id(part):
                 what = f"not the task {task_id!r} itself, nor its output: give its id, {task_id!r}"
-                what += f"; a task's output goes into {argument}" if takes_outputs else ""
+                what += f"; a task's output goes into {outputs_go_into}" if outputs_go_into else ""
             raise ValueError(f"xcom_task_ids must be a task's id, {what}")
-    return ids, xcom_task_ids
 
 
 def check_positional_arguments(
@@ -117,6 +102,8 @@ class TakesArguments:
     The docstring of each class explains all arguments, those of its bases too.
 
     A native Dag would make a number of the text '2.10'. To compile 100,000 run ids takes half a minute.
+
+    :param trigger_dev_conn_id: the connection; templated
     """
 
     if TYPE_CHECKING:
@@ -149,7 +136,7 @@ def holds_templated(value: object) -> bool:
     return any(map(is_templated, contents(value)))
 
 
-def _read_once(value: Any) -> Any:
+def read_once(value: Any) -> Any:
     """Return a list of what could be read for the first Dag run only, or has no order."""
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)

@@ -43,7 +43,6 @@ from airflow_provider_trigger.rules import (
     naming,
     number,
     optional,
-    read_duration,
 )
 from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
 from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
@@ -62,6 +61,21 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.tokens.complete import Completion, CompletionResult
+
+
+FILTER_RULES = {
+    "tags": SELECTING["tags"],
+    "statuses": terms("status", TODAYS_STATUSES),
+    "task_identifiers": terms("task identifier"),
+    "batch_id": terms(BATCH_ID, several=False),
+    "limit": number("runs", least=1, whole=True),
+}
+
+WAIT_RULES = {
+    "timeout": optional(duration(least=0)),
+    "poll_interval": optional(duration(least=0.01)),
+    "pending_version_timeout": optional(duration(least=0)),
+}
 
 
 class TriggerDevHook(BaseHook):
@@ -175,7 +189,13 @@ class TriggerDevHook(BaseHook):
         """
         from airflow_provider_trigger.run.sending import start_run
 
-        request = task_request(task_identifier, payload, options)
+        options = options or {}
+        with naming("trigger_task"):
+            if options.get("idempotency_key") == AUTOMATIC_KEY:  # would give all calls the same run
+                what = f"one of your own, not {AUTOMATIC_KEY!r}: only an operator knows its task instance"
+                raise ValueError(f"idempotency_key must be {what}")
+            checked({"payload": PAYLOAD}, {"payload": payload})
+            request = TaskRequest(task_identifier=task_identifier, payload=payload, options=to_api(options))
         with self.client() as client:
             return start_run(client, request, log=self.log).run_id
 
@@ -206,17 +226,26 @@ class TriggerDevHook(BaseHook):
         from airflow_provider_trigger.run.waited import WaitEnd
         from airflow_provider_trigger.run.watch import wait_for_runs
 
+        segment(run_id)
         durations = {"poll_interval": poll_interval, "pending_version_timeout": pending_version_timeout}
-        settings = wait_settings(run_id, self.settings, timeout=timeout, **durations)
+        with naming("wait_for_run"):
+            seconds = checked(WAIT_RULES, {"timeout": timeout, **durations})
+        limit = seconds.pop("timeout")
+        settings = WaitSettings(
+            **seconds,
+            run_url=self.settings.run_url(run_id),
+            deadline=None if limit is None else time.time() + limit,
+            patience=self.settings.retry_for,
+            cancels=False,
+        )
         with self.client(has_worked=True) as client:
             waited = wait_for_runs([run_id], settings, client, log=self.log)[run_id]
             if reason := why_no_output(waited, run_url=settings.run_url):
                 raise TriggerDevError(reason)
             if waited.end is WaitEnd.FINAL and waited.run:
                 return waited.run
-            limits = {"timeout": read_duration(timeout)}
             where = {"run_url": settings.run_url, "conn_id": self.trigger_dev_conn_id}
-            reason = why_not_completed(waited, run_id, **where, timeouts=limits)
+            reason = why_not_completed(waited, run_id, **where, timeouts={"timeout": limit})
             raise (TriggerDevError if waited.end is WaitEnd.REJECTED else TimeoutError)(reason)
 
     def get_run(self, run_id: str) -> Run:
@@ -255,12 +284,18 @@ class TriggerDevHook(BaseHook):
         :param created_after: since when they exist, with a time zone; None for all times
         :param limit: how many at most; None for all
         """
-        which = {"tags": tags, "statuses": statuses, "task_identifiers": task_identifiers}
-        found = run_filter(**which, batch_id=batch_id, created_after=created_after, limit=limit)
+        given: dict[str, Any] = {"tags": tags, "statuses": statuses, "task_identifiers": task_identifiers}
+        with naming("list_runs"):
+            if created_after is not None and getattr(created_after, "tzinfo", None) is None:
+                raise ValueError(f"created_after must be a datetime with a zone, not {created_after!r}")
+            found = checked_given(FILTER_RULES, {**given, "batch_id": batch_id, "limit": limit})
+        found.pop("limit", None)
+        [batch] = found.pop("batch_id", [None])
+        which = RunFilter(**found, batch_id=batch, created_from=created_after or ALL_TIMES)
 
         def listed() -> Iterator[ListedRun]:
             with self.client() as client:
-                yield from islice((run for page in found.pages(client) for run in page), limit)
+                yield from islice((run for page in which.pages(client) for run in page), limit)
 
         return listed()
 
@@ -288,8 +323,6 @@ class TriggerDevHook(BaseHook):
         :param run_id: the run id
         :raises TriggerDevError: it could not be started; the error says whether a run may exist
         """
-        from airflow_provider_trigger.api.http import segment
-        from airflow_provider_trigger.run.request import TaskRequest
         from airflow_provider_trigger.run.sending import start_run
 
         segment(run_id)
@@ -306,9 +339,12 @@ class TriggerDevHook(BaseHook):
         """
         from airflow_provider_trigger.api.runs import reschedule_run
 
-        sent = new_delay(delay)
+        with naming("reschedule_run"):
+            if delay is None:  # would be no option at all
+                raise ValueError("delay must be given, not None")
+            options = to_api({"delay": delay})
         with self.client() as client:
-            return client.call(reschedule_run(run_id, delay=sent))
+            return client.call(reschedule_run(run_id, **options))
 
     def cancel_run(self, run_id: Any) -> CancelResult:
         """
@@ -347,7 +383,10 @@ class TriggerDevHook(BaseHook):
         """
         from airflow_provider_trigger.sources.search import SelectedRuns
 
-        selection = selection_of(tags=tags, batch_ids=batch_ids, max_runs=max_runs)
+        given = {"tags": tags, "batch_ids": batch_ids, "max_runs": max_runs}
+        with naming("cancel_runs"):
+            rules = {**SELECTING, "max_runs": FILTER_RULES["limit"]}
+            selection = Selection(**checked_given(rules, given))
         ids = RunIds(found=[] if selection and run_ids is None else all_valid(run_ids))
         selected = SelectedRuns(selection, ids, log=self.log)
         with self.cancellation(ids.found, CancelSettings()) as work:
@@ -449,70 +488,3 @@ class TriggerDevHook(BaseHook):
         action = partial(action_for, settings=self.settings)
         with self.client() as client:
             yield Completion(client, data, deadline=deadline, action_for=action, is_stopped=is_stopped)
-
-
-FILTER_RULES = {
-    "tags": SELECTING["tags"],
-    "statuses": terms("status", TODAYS_STATUSES),
-    "task_identifiers": terms("task identifier"),
-    "batch_id": terms(BATCH_ID, several=False),
-    "limit": number("runs", least=1, whole=True),
-}
-
-WAIT_RULES = {
-    "timeout": optional(duration(least=0)),
-    "poll_interval": optional(duration(least=0.01)),
-    "pending_version_timeout": optional(duration(least=0)),
-}
-
-
-def task_request(task_identifier: str, payload: Any, options: Mapping[str, Any] | None) -> TaskRequest:
-    """Return what to start; the options are named as the operator's arguments."""
-    options = options or {}
-    with naming("trigger_task"):
-        if options.get("idempotency_key") == AUTOMATIC_KEY:  # would give all calls the same run
-            what = f"one of your own, not {AUTOMATIC_KEY!r}: only an operator knows its task instance"
-            raise ValueError(f"idempotency_key must be {what}")
-        checked({"payload": PAYLOAD}, {"payload": payload})
-        return TaskRequest(task_identifier=task_identifier, payload=payload, options=to_api(options))
-
-
-def new_delay(delay: Any) -> str:
-    """Return another delay as it is sent."""
-    with naming("reschedule_run"):
-        if delay is None:  # would be no option at all
-            raise ValueError("delay must be given, not None")
-        return str(to_api({"delay": delay})["delay"])
-
-
-def wait_settings(run_id: str, connection: Settings, **durations: Duration | None) -> WaitSettings:
-    """Return how to wait for a run, from now on."""
-    segment(run_id)
-    with naming("wait_for_run"):
-        seconds = checked(WAIT_RULES, durations)
-    limit = seconds.pop("timeout")
-    return WaitSettings(
-        **seconds,
-        run_url=connection.run_url(run_id),
-        deadline=None if limit is None else time.time() + limit,
-        patience=connection.retry_for,
-        cancels=False,
-    )
-
-
-def run_filter(*, created_after: datetime | None, **given: Any) -> RunFilter:
-    """Return which runs to list, by ``FILTER_RULES``; ``limit`` is only checked."""
-    with naming("list_runs"):
-        if created_after is not None and getattr(created_after, "tzinfo", None) is None:
-            raise ValueError(f"created_after must be a datetime with a zone, not {created_after!r}")
-        found = checked_given(FILTER_RULES, given)
-    found.pop("limit", None)
-    [batch] = found.pop("batch_id", [None])
-    return RunFilter(**found, batch_id=batch, created_from=created_after or ALL_TIMES)
-
-
-def selection_of(*, tags: Any, batch_ids: Any, max_runs: int) -> Selection:
-    """Return which runs to search for, in order to cancel them."""
-    with naming("cancel_runs"):
-        rules = {**SELECTING, "max_runs": FILTER_RULES["limit"]}
-        return Selection(**checked_given(rules, {"tags": tags, "batch_ids": batch_ids, "max_runs": max_runs}))

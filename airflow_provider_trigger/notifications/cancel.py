@@ -43,11 +43,6 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
     harm.
 
     :param run_ids: a list or a text; templated. Not the output of a task: for that there is ``xcom_task_ids``
-    :param xcom_task_ids: the tasks whose XCom holds ids, of a mapped one all instances', but in its own
-        callback and within a mapped task group its own instance's; in addition to ``run_ids``; templated
-    :param xcom_key: the key of that XCom; None for the runs that a task of this provider's operators has
-        started, and the return value of any other task; templated
-    :param trigger_dev_conn_id: the connection; templated
     :param include_descendants: whether to cancel all that the runs have started, too, and what that has
         started, at once
     :param timeout: for the whole call: seconds, a timedelta, or a text such as ``"5m"``; the cancels of all
@@ -157,35 +152,30 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
             include_descendants=self.include_descendants,
         )
         results: dict[str, CancelResult] = {}
-        read_at = dict.fromkeys(ids.found, time.monotonic())
-        reading, rejection = _noting_times(ids.rest, read_at), None
-
-        def left() -> list[str]:
-            return [one for one in read_at if one not in results or results[one].error]
-
-        def remaining() -> float:
-            ends = [deadline, *(Deadline(read_at[one] + self.timeout / 2) for one in left())]
-            return max(end.remaining(time.monotonic()) for end in ends)
-
+        read, rejection = dict.fromkeys(ids.found), None
+        reading, end = _new_ones(ids.rest, read), deadline
         while True:
-            with hook.cancellation(left(), replace(settings, time_limit=remaining())) as work:
+            left = [one for one in read if one not in results or results[one].error]
+            count, limit = len(read), end.remaining(time.monotonic())
+            with hook.cancellation(left, replace(settings, time_limit=limit)) as work:
                 try:
                     work.run(reading)
                 except AuthenticationError as error:
                     rejection = action_for(error, hook.settings)
             results |= {result.run_id: result for result in work.results}
-            while not remaining() and next(reading, None) is not None:
-                pass  # until one more is read, whose time begins then
-            if work.finished or rejection or not remaining():
-                break
+            was_late = len(read) > count and not work.finished
+            if rejection or not (was_late or any(reading)):
+                break  # or one more is read, whose time begins then
+            end = Deadline.after(self.timeout / 2, now=time.monotonic())
         for _ in reading:
             pass  # what a rejected key has cut off
-        unsent = (not_canceled(one, "the key was rejected") for one in read_at if one not in results)
+        unsent = (not_canceled(one, "the key was rejected") for one in read if one not in results)
         return [*results.values(), *unsent], rejection, work.unsearched
 
 
-def _noting_times(reading: Iterable[list[str]], read_at: dict[str, float]) -> Iterator[list[str]]:
-    """Note of each id when it was read first."""
+def _new_ones(reading: Iterable[list[str]], read: dict[str, None]) -> Iterator[list[str]]:
+    """Yield the ids that were not read before, which are added to those."""
     for found in reading:
-        read_at.update(dict.fromkeys((one for one in found if one not in read_at), time.monotonic()))
-        yield found
+        new = [one for one in found if one not in read]
+        read.update(dict.fromkeys(new))
+        yield new

@@ -44,12 +44,8 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
 
     :param token_ids: a list or a text, also ``{"id", "url"}`` and the addresses of tokens; templated. Not the
         output of a task: for that there is ``xcom_task_ids``
-    :param xcom_task_ids: the tasks whose XCom holds ids, of a mapped one all instances', but in its own
-        callback and within a mapped task group its own instance's; in addition to ``token_ids``; templated
-    :param xcom_key: the key of that XCom; None for the return value; templated
     :param data: what the tokens are completed with: any JSON, up to 512 KB, with integers up to 2^53;
         templated at any depth
-    :param trigger_dev_conn_id: the connection; templated
     :param timeout: for the whole call: seconds, a timedelta, or a text such as ``"5m"``
     :param context: given by Airflow where the notifier is awaited
     :raises ValueError: when the Dag is parsed: neither ``token_ids`` nor ``xcom_task_ids``, a task's output

@@ -74,7 +74,6 @@ class RunsOperator(TakesArguments, BaseOperator):
 
     A duration is given in seconds, as a timedelta, or as a text such as ``"5m"``.
 
-    :param trigger_dev_conn_id: the connection; templated
     :param wait_for_completion: whether to wait until the run has ended
     :param deferrable: whether to wait in the triggerer, without a worker slot; None for Airflow's setting
         ``[operators] default_deferrable``. An operator that another task executes by hand waits in the worker

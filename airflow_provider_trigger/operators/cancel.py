@@ -54,11 +54,6 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
 
     The task is not retried where that cannot help: a rejected key, an unknown run, an invalid value.
 
-    :param run_ids: a list, a text, the output of tasks, mapped ones too; templated
-    :param xcom_task_ids: the tasks whose XCom holds ids, of a mapped one all instances', but within a mapped
-        task group its own instance's; in addition to ``run_ids``; templated
-    :param xcom_key: the key of that XCom; None for the runs that a task of this provider's operators has
-        started, and the return value of any other task; templated
     :param tags: cancels the runs that are alive and have all of these, too; they are searched for twice,
         2.5 s apart, as the server shows a new run with a delay, while those of ``run_ids`` are canceled;
         templated
@@ -66,7 +61,6 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         being created, the task fails after that, and a retry cancels them; templated
     :param max_runs: if ``tags`` and ``batch_ids`` find more runs, the task fails, and cancels none of these;
         if only the second search finds more, it fails after it has canceled as many
-    :param trigger_dev_conn_id: the connection; templated
     :param on_not_found: ``"fail"``: a run that this key's environment does not have fails the task;
         ``"ignore"``: it does not
     :param on_empty: ``"fail"``: a source without run ids, or tags or a batch without runs that are alive,

@@ -45,7 +45,6 @@ class CreateWaitpointTokenOperator(ChecksRendered, BaseOperator):
         more, rounded up to seconds; then it is TIMED_OUT, and what waits for it continues. It counts from the
         token's creation. None for no limit; templated
     :param tags: up to 10, of up to 128 characters, without a comma; templated
-    :param trigger_dev_conn_id: the connection; templated
     :raises ValueError: when the Dag is parsed: an argument is invalid; where it is templated, or in a mapped
         task, when it runs: then it fails without retries, before anything is sent
     """
@@ -107,14 +106,8 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
     The task is not retried where that cannot help: a rejected key, an unknown token, one that has timed out,
     an invalid value.
 
-    :param token_ids: a list, a text, the output of tasks, mapped ones too, also ``{"id", "url"}`` and the
-        addresses of tokens; templated
-    :param xcom_task_ids: the tasks whose XCom holds ids, of a mapped one all instances', but within a mapped
-        task group its own instance's; in addition to ``token_ids``; templated
-    :param xcom_key: the key of that XCom; None for the return value; templated
     :param data: what the tokens are completed with: any JSON, up to 512 KB, with integers up to 2^53;
         templated at any depth, and the outputs of tasks may be in it
-    :param trigger_dev_conn_id: the connection; templated
     :param on_empty: ``"fail"``: a source without token ids fails the task; ``"ignore"``: it is a warning in
         the log
     :param on_timed_out: ``"fail"``: a token that has timed out fails the task, as what waited for it went on

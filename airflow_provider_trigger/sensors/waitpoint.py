@@ -24,7 +24,7 @@ from airflow_provider_trigger.validation import (
     TakesArguments,
     arguments_of,
     check_arguments,
-    check_sources,
+    check_outputs,
     holds_templated,
     owner_of,
 )
@@ -75,7 +75,7 @@ class WaitpointTokenSensor(TakesArguments, TriggerDevSensor):
         self._wait: TokenWait | None = None
         check_arguments(self, RULES)
         with arguments_of(self):
-            check_sources("token_id", token_id, xcom_task_ids=None, required=False)
+            check_outputs("token_id", token_id)
             if not holds_templated(token_id):
                 exactly_one(token_id, _TOKEN_ID)
 

@@ -18,9 +18,15 @@ from airflow_provider_trigger.sources.run_ids import (
     RunIds,
     invalid_value,
     log_sources,
-    read_literal,
+    read_list,
 )
-from airflow_provider_trigger.validation import TakesArguments, arguments_of, check_sources
+from airflow_provider_trigger.validation import (
+    TakesArguments,
+    arguments_of,
+    check_outputs,
+    check_task_ids,
+    read_once,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,6 +38,9 @@ class TakesIds(TakesArguments):
 
     Airflow reads the names of an operator's arguments in its ``__init__``. So each class that takes them
     names the three there, and hands them to :meth:`_take_ids`.
+
+    :param xcom_task_ids: the tasks whose XCom holds ids, of a mapped one all instances', but in its own
+        callback and within a mapped task group its own instance's; in addition to those given; templated
     """
 
     _id_kind: ClassVar[IdKind]
@@ -54,17 +63,15 @@ class TakesIds(TakesArguments):
         """Check the arguments, and keep them; ``others`` can be given instead."""
         has_others = any(value is not None for value in others.values())
         argument = self._id_kind.argument
-        # One of the values of a mapped task may be None: that instance has no runs.
-        if value is not None or xcom_task_ids or not is_mapped_instance(self):
-            with arguments_of(self):
-                value, xcom_task_ids = check_sources(
-                    argument,
-                    value,
-                    xcom_task_ids=xcom_task_ids,
-                    takes_outputs=not is_callback,
-                    required=required and not has_others,
-                    others=list(others),
-                )
+        value, xcom_task_ids = read_once(value), read_once(xcom_task_ids)
+        with arguments_of(self):
+            # One of the values of a mapped task may be None: that instance has no runs.
+            has_any = value is not None or xcom_task_ids or has_others or is_mapped_instance(self)
+            if required and not has_any:
+                raise ValueError(f"give one or more of {', '.join((argument, 'xcom_task_ids', *others))}")
+            check_outputs(argument, value, takes_outputs=not is_callback)
+            if xcom_task_ids is not None:
+                check_task_ids(xcom_task_ids, outputs_go_into=None if is_callback else argument)
         setattr(self, argument, value)
         self.xcom_task_ids = xcom_task_ids
         self.xcom_key = xcom_key
@@ -98,7 +105,13 @@ class TakesIds(TakesArguments):
 
 
 class TakesRunIds(TakesIds):
-    """Take ``run_ids``, and the tasks that have pushed some."""
+    """
+    Take ``run_ids``, and the tasks that have pushed some.
+
+    :param run_ids: a list, a text, the output of tasks, mapped ones too; templated
+    :param xcom_key: the key of that XCom; None for the runs that a task of this provider's operators has
+        started, and the return value of any other task; templated
+    """
 
     template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key")
     _id_kind = RUN_IDS
@@ -112,6 +125,10 @@ class TakesTokenIds(TakesIds):
     Take ``token_ids``, and the tasks that have pushed some.
 
     Airflow shows ``***`` for them as rendered, as it does for each argument with "token" in its name.
+
+    :param token_ids: a list, a text, the output of tasks, mapped ones too, also ``{"id", "url"}`` and the
+        addresses of tokens; templated
+    :param xcom_key: the key of that XCom; None for the return value; templated
     """
 
     template_fields: Sequence[str] = ("token_ids", "xcom_task_ids", "xcom_key")
@@ -130,7 +147,7 @@ def terms(kind: str, known: Collection[str] = (), *, several: bool = True) -> Ru
     """
 
     def check(name: str, value: Any, when: Circumstances) -> tuple[str, ...]:
-        given = _listed(value) if several else [value]
+        given = read_list(read_sequence(value)) if several else [value]
         if not isinstance(given, (list, tuple)) or not given:
             what = f"it must be a string, or a list of at least one {kind}"
             raise invalid_value(given, source=name, kind=kind, reason=what)
@@ -164,19 +181,6 @@ class Selection:
     def __str__(self) -> str:
         parts = {"tags": list(self.tags), "batch_ids": list(self.batch_ids)}
         return " and ".join(f"{name}={terms!r}" for name, terms in parts.items() if terms)
-
-
-def _listed(value: Any) -> Any:
-    if isinstance(value, str):
-        if not value.strip().startswith("["):
-            return [value]
-        try:
-            return read_literal(value)
-        except ValueError:
-            return [value]  # a tag may begin with a bracket
-    if isinstance(value, (set, frozenset)):
-        return sorted(value, key=str)
-    return read_sequence(value)
 
 
 def _why_invalid(text: object, known: Collection[str]) -> str | None:

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -129,6 +130,17 @@ def read_literal(text: str) -> object:
             continue
         return value
     raise ValueError("neither JSON nor a Python literal")
+
+
+def read_list(value: object) -> object:
+    """Return the list that a text or a set stands for, any other value as it is."""
+    if isinstance(value, str):
+        with suppress(ValueError):  # a tag may begin with a bracket
+            found = read_literal(value) if value.strip().startswith(("[", "(")) else value
+            if isinstance(found, (list, tuple)):
+                return found
+        return [value]
+    return sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
 
 
 def show(value: object) -> str:

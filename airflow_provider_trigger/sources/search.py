@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat.task_instances import may_pull_in_thread
@@ -13,7 +14,7 @@ from airflow_provider_trigger.api.runs import check_run
 from airflow_provider_trigger.api.tasks import Batch, retrieve_batch
 from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run.checks import call_each
-from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search, in_threads
+from airflow_provider_trigger.run.search import RunFilter, Search, in_threads
 from airflow_provider_trigger.sources.arguments import BATCH_ID, Selection
 from airflow_provider_trigger.sources.context import starter_of
 from airflow_provider_trigger.sources.run_ids import Reaction, RunIds, invalid_value, log_sources
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 _LOOKS = 2
 # The part of the time limit that the search by tag may take; reading XCom needs the rest.
 _SHARE_OF_SEARCH = 1 / 2
-# How long the search may give no answer until XCom is read, too, in seconds.
-_ANSWER_WITHIN = 2.0
 # A selection that finds too many runs is counted up to so many times as many as are allowed.
 _COUNTED = 10
 _IDS_IN_A_LINE = 50
@@ -237,7 +236,7 @@ def started(
     context: Context, ids: RunIds, client: TriggerDevClient, *, deadline: Deadline, log: Log, origin: str
 ) -> Iterator[list[str]]:
     """
-    Yield the ids of runs that a Dag run or task instance has started: those alive by its tag, then by XCom.
+    Yield the ids of runs that a Dag run or task instance has started: those alive by its tag, and by XCom.
 
     ``ids`` gets those in XCom, and why the search fails; ``log`` names runs that carry the tag only, and are
     not canceled. XCom is read in threads, as no read can be ended: after the deadline only where it is all
@@ -260,7 +259,19 @@ def started(
     )
     if may_pull_in_thread():
         reading = in_threads(reading)
-    yield from _side_by_side(search, reading, ids, deadline)
+        sources = [_look_twice(search, ids), reading]
+    else:
+        sources = [chain(_look_twice(search, ids), reading)]
+    while sources:
+        for source in list(sources):
+            found = next(source, None)
+            if found is None:
+                sources.remove(source)
+            else:
+                yield found
+        if sources == [reading] and not search.error and not deadline.remaining(time.monotonic()):
+            ids.failed.append("XCom was not read to its end: the time limit was reached")
+            break
     others = [run_id for run_id in search.others if run_id not in ids.found]
     if others:
         log.warning(
@@ -271,41 +282,11 @@ def started(
         )
 
 
-def _side_by_side(
-    search: Search, reading: Iterator[list[str]], ids: RunIds, deadline: Deadline
-) -> Iterator[list[str]]:
-    """Yield what the search finds, then what reading XCom does: meanwhile, where there is no answer."""
-    answer_until = time.monotonic() + _ANSWER_WITHIN
-
-    def answered(pause: float) -> None:
-        nonlocal answer_until
-        answer_until = time.monotonic() + pause + _ANSWER_WITHIN
-
-    sources, is_reading = [_look_twice(search, ids, answered)], False
-    while sources:
-        for source in list(sources):
-            found = next(source, None)
-            if found is None:
-                sources.remove(source)
-            else:
-                yield found
-        now = time.monotonic()
-        if not is_reading and (not sources or now >= answer_until):
-            sources.append(reading)
-            is_reading = True
-        elif sources == [reading] and not search.error and not deadline.remaining(now):
-            ids.failed.append("XCom was not read to its end: the time limit was reached")
-            return
-
-
-def _look_twice(search: Search, ids: RunIds, answered: Callable[[float], None]) -> Iterator[list[str]]:
-    """Yield the ids of runs that carry the tag; ``answered`` gets the seconds until the next request."""
+def _look_twice(search: Search, ids: RunIds) -> Iterator[list[str]]:
+    """Yield the ids of runs that carry the tag."""
     for _ in range(_LOOKS):
         for page in search.gathered():
-            if page:
-                answered(0.0)
             yield [run.id for run in page]
         if search.error:
             ids.failed.append(f"the runs of this Dag run could not be listed: {search.error}")
             return
-        answered(LIST_LAG)

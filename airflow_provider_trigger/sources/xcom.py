@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from airflow_provider_trigger.sources.run_ids import (
     IdKind,
     RunIds,
     invalid_value,
-    read_literal,
+    read_list,
 )
 
 if TYPE_CHECKING:
@@ -113,7 +113,9 @@ def why_no_xcom(context: Context) -> str | None:
 def _task_ids(ids: RunIds, context: Context, given: object) -> Iterator[str]:
     """Yield the tasks' ids; one that the Dag does not have is invalid, so that no typo is overlooked."""
     dag: Any = context.get("dag")  # None where an operator is executed by hand
-    listed = _listed(given)
+    listed = read_list(given)
+    if not isinstance(listed, (list, tuple)):
+        listed = [given]
     if not listed:
         ids.empty.append("xcom_task_ids is an empty list")
     for task_id in listed:
@@ -128,15 +130,6 @@ def _task_ids(ids: RunIds, context: Context, given: object) -> Iterator[str]:
             reason = "the Dag has no such task" + (f"; did you mean {similar[0]!r}?" if similar else "")
         invalid = invalid_value(task_id, source="xcom_task_ids", kind="task id", reason=reason)
         ids.invalid.append(str(invalid))
-
-
-def _listed(given: object) -> Sequence[object]:
-    if isinstance(given, str) and given.startswith(("[", "(")):
-        try:
-            given = read_literal(given)  # what Jinja makes of a list
-        except ValueError:
-            return [given]
-    return given if isinstance(given, (list, tuple)) else [given]
 
 
 def _own_map_index(context: Context, task_id: str) -> int | None:
