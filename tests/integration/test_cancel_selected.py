@@ -44,25 +44,6 @@ def test_of_many_runs_exactly_those_of_all_tags_are_canceled_also_those_that_the
         assert said.lines("Found 400 runs alive by tags=['nightly', 'etl']")
 
 
-def test_runs_of_tags_and_batches_are_canceled_in_addition_to_those_that_are_named(
-    server, start_batch, cancel
-):
-    named, pushed, tagged, both = (server.add_run("EXECUTING", tags=tags) for tags in ([], [], ["a"], ["a"]))
-    result = cancel(named, both, tags="a", xcom_task_ids="start", xcoms={"start": pushed.id})
-    assert [one["run_id"] for one in result.results] == [named.id, both.id, pushed.id, tagged.id]
-    before = canceled(server)
-    batches = [start_batch(3), start_batch(1, idempotencyKey="order-17")]
-    shared = list(server.runs.values())[-1]
-    batches.append(start_batch(1, idempotencyKey="order-17"))
-    members = set(server.runs) - before
-    start_batch(2)
-    server.add_run("EXECUTING")
-    result = cancel(batch_ids=batches)
-    assert (result.error, len(members)) == (None, 4)
-    assert {one["run_id"] for one in result.results} == canceled(server) - before == members
-    assert shared.id in members
-
-
 def test_given_runs_are_canceled_before_a_search_that_is_not_answered_and_a_stop_ends_it(
     server, make_operator, execute, meanwhile
 ):

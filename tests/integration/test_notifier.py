@@ -8,7 +8,6 @@ import pytest
 
 from airflow_provider_trigger._compat import BaseNotifier
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
-from airflow_provider_trigger.testing import TriggerDevServer
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -96,20 +95,6 @@ def test_callbacks_of_a_dag_say_what_to_use_where_there_is_no_xcom(server, run_t
     assert len(summaries) == (3 if has_params else 1)
     assert not [line for line in summaries if "task '" in line.split(" Trigger.dev run")[0]]
     assert not said.lines("nothing was canceled")
-
-
-def test_what_could_not_be_canceled_in_time_is_named(connect, make_context, said):
-    with TriggerDevServer(rate_limit=20, refill=10, refill_interval=60) as server:
-        connect(host=server.url, retry_for=60)
-        runs = [server.add_run() for _ in range(30)]
-        CancelTriggerRunNotifier(run_ids=[run.id for run in runs], timeout=4)(make_context())
-        alive = [run for run in runs if run.status == "EXECUTING"]
-        assert 0 < len(alive) < len(runs)
-        assert all(
-            said.lines(f"{run.id} (Trigger.dev task unknown): failed, status unknown - ") for run in alive
-        )
-        assert said.lines("the time limit was reached")
-        assert said.lines("30 Trigger.dev runs: ", " runs may still run (status unknown); not canceled: ")
 
 
 async def awaited(notifier, context):

@@ -130,21 +130,6 @@ def started(run_try, server):
     return start
 
 
-def alert(started_at="2026-01-01T06:00:02Z"):
-    """The context of a deadline alert."""
-    dag_run = {
-        "dag_id": "a_dag",
-        "dag_run_id": "manual_1",
-        "start_date": started_at,
-        "logical_date": "2026-01-01T06:00:00Z",
-    }
-    return {"dag_run": dag_run, "deadline": {"id": "1"}}
-
-
-def notify(context, **arguments):
-    asyncio.run(CancelTriggerRunNotifier(**arguments).async_notify(context))
-
-
 def test_a_deadline_alert_cancels_exactly_this_dag_runs_runs_also_those_that_the_list_shows_late(
     server, started, said
 ):

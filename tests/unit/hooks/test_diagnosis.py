@@ -9,7 +9,6 @@ import requests
 
 from airflow_provider_trigger.api.errors import (
     NotSentError,
-    OversizeError,
     PermissionDeniedError,
     PlainHttpError,
     ResponseError,
@@ -167,7 +166,6 @@ STOPPED = "the server stopped responding"
     ("error", "action"),
     [
         (response_error(403, "no"), "check the permissions of the key in the password of the connection"),
-        (response_error(500, "Failed to upload large payload to object store"), None),
         (
             TLSError("GET /p to trigger.test: bad certificate"),
             "check the host of the connection, and for a private CA set 'verify' in its extra",
@@ -176,11 +174,9 @@ STOPPED = "the server stopped responding"
             PlainHttpError("GET /p to trigger.test: no TLS"),
             "write http:// in the host of the connection, or give the port for https",
         ),
-        (OversizeError("GET /p", limit=16 * 1024 * 1024, size=None), None),
         (UnexpectedAnswerError("GET /p answered HTML"), "check the host of the connection"),
         (refused(), DOWN),
         (NotSentError(STOPPED, last_error=refused()), DOWN),
-        (NotSentError(STOPPED, last_error=response_error(500, "oops")), None),
         (NotSentError("the time limit was reached"), None),
     ],
 )

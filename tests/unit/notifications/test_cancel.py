@@ -198,13 +198,6 @@ def test_without_ids_the_connection_is_not_fetched(run, log: Log) -> None:
 # From XCom
 
 
-def test_run_ids_that_became_none_are_named_also_next_to_the_xcom_of_tasks(log: Log) -> None:
-    notifier = Notifier(run_ids="{{ x }}", xcom_task_ids="start")
-    notifier.run_ids = None  # as rendered natively
-    notifier.notify(with_xcom(start="run_1"))
-    assert [text.partition(": a task")[0] for text in log.of("warning")] == ["Dag 'd': run_ids is None"]
-
-
 LEFT = "runs whose ids could not be read may still run; "
 ONE, NONE = f"1 Trigger.dev run: 1 canceled - {LEFT}", f"0 Trigger.dev runs - {LEFT}"
 

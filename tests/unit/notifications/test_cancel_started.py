@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance, context_of
-from waiting import LONG, until
+from waiting import until
 
 from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.api.models import ListedRun
@@ -226,33 +226,6 @@ def test_an_empty_list_cancels_nothing_and_is_a_warning(start, log, server, argu
     assert is_canceled(mine) == [False]
     assert len(server.requests) == before
     assert [text for text in log.of("warning") if f"{argument} is an empty list" in text]
-
-
-def test_the_runs_of_the_first_page_are_canceled_before_the_next_page_is_read(
-    start, log, server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, context = start("first")
-    other, _ = start("first", try_number=2, max_tries=1)
-    context["ti"].xcoms.clear()
-    canceled = threading.Event()
-    cancel = run.cancel
-
-    def note_cancel(*given: Any) -> Any:
-        canceled.set()
-        return cancel(*given)
-
-    monkeypatch.setattr(run, "cancel", note_cancel)
-
-    def pages(*_: Any, **__: Any) -> Iterator[list[ListedRun]]:
-        for one in (run, other):
-            listed = {"id": one.id, "status": one.status, "idempotencyKey": one.idempotency_key}
-            yield [ListedRun.from_answer(listed)]
-            assert canceled.wait(LONG)
-
-    monkeypatch.setattr(search.RunFilter, "pages", pages)
-    CancelTriggerRunNotifier()(context)
-    assert is_canceled(run, other) == [True, True]
-    assert log.of("error") == []
 
 
 def test_a_search_without_an_answer_holds_up_no_run_that_xcom_names(

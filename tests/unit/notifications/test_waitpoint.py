@@ -12,7 +12,7 @@ from fake_clock import Clock
 from fake_log import Log
 from in_process import Network
 from requests import ConnectionError as Lost
-from token_server import TOKENS, UNKNOWN, secret_of
+from token_server import TOKENS, UNKNOWN
 
 from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
@@ -106,25 +106,6 @@ def test_without_ids_it_is_an_error_and_the_connection_is_not_fetched(run, log: 
         ("error", f"{WHERE}{empty}"),
         ("error", f"{WHERE}No token ids were found, so nothing was completed - {empty}"),
     ]
-
-
-NO_XCOM = (
-    "XCom is not available in this callback: its context has no task instance; give token_ids, or add a "
-    "CompleteWaitpointTokenOperator with trigger_rule='one_failed', which works everywhere"
-)
-
-
-@BOTH_WAYS
-def test_ids_that_cannot_be_read_keep_no_other_token_waiting(run, tokens, log: Log) -> None:
-    token = tokens["completed"]
-    wrong = token.path.replace("waitpoint_", "")
-    run(Notifier(token_ids=[wrong, token.id], xcom_task_ids="make"), context())
-    level, text = log.leveled[-1]
-    left = "1 completed - tokens whose ids could not be read may still be waiting; "
-    assert (level, token.status) == ("error", "COMPLETED")
-    assert text.startswith(f"{WHERE}1 waitpoint token: {left}")
-    assert NO_XCOM in text
-    assert secret_of(token) not in str(log.leveled)
 
 
 @BOTH_WAYS

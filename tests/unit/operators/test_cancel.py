@@ -11,8 +11,6 @@ from fake_airflow import TaskInstance
 from in_process import Network
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
-from airflow_provider_trigger.cancel.record import CancelSettings
-from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.run import search
 from airflow_provider_trigger.testing import TriggerDevServer
@@ -256,30 +254,6 @@ def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary_and_the_li
     ]
     pushed = given["ti"].pushed
     assert made.run_url == pushed["run_url"] == pushed["_link_TriggerRunLink"] == first
-
-
-@pytest.mark.parametrize(
-    ("arguments", "settings"),
-    [
-        ({"termination_timeout": 7}, {"termination_timeout": None}),
-        (
-            {"wait_for_termination": True, "include_descendants": True},
-            {"termination_timeout": 90, "include_descendants": True},
-        ),
-        ({"poll_interval": 3, "max_concurrency": 5}, {"poll_interval": 3, "max_concurrency": 5}),
-    ],
-)
-def test_its_arguments_reach_the_cancellation(
-    arguments, settings, runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def check(_: TriggerDevHook, run_ids: list[str], given: CancelSettings, **others: Any) -> None:
-        defaults = {"max_concurrency": 32, "poll_interval": 2, "termination_timeout": None}
-        assert (run_ids, given) == (["run_1"], CancelSettings(**defaults | settings))
-        raise RuntimeError("it has all")
-
-    monkeypatch.setattr(TriggerDevHook, "cancellation", check)
-    with pytest.raises(RuntimeError, match="it has all"):
-        operator(**arguments).execute(context())
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from airflow_provider_trigger.log import MAX_LINES
 from airflow_provider_trigger.report.cancels import (
     Report,
     adding_runs_left,
+    failures,
     make_report,
     of_work,
 )
@@ -149,6 +151,39 @@ def test_another_try_is_worth_it_if_it_may_cure_one_of_the_problems(
     results: list[CancelResult], options: dict[str, Any], retryable: bool
 ) -> None:
     assert report(*results, **options).retryable is retryable
+
+
+# Failures of many in one text
+
+
+MANY = [f"run_{number}" for number in range(290)]
+FIRST = ", ".join(MANY[:10])
+
+
+@pytest.mark.parametrize(
+    ("results", "text"),
+    [
+        ([result(), UNKNOWN], ""),
+        # Those with the same reason are grouped, and the reason that most runs share comes first.
+        (
+            [failed("run_0", error="alone"), failed(), result(), failed("run_3")],
+            "run_1, run_3: busy | run_0: alone",
+        ),
+        (map(failed, MANY), f"290 runs ({FIRST} … and 280 more): busy"),
+        # What differs from run to run does not make another reason.
+        (
+            [failed(run_id, error=f"no: GET /runs/{run_id} (request {run_id})") for run_id in MANY[:2]],
+            "run_0, run_1: no: GET /runs/…",
+        ),
+        (
+            [failed("a/b", error="GET /v3/runs/a%2Fb answered 403 (request abc)")],
+            "a/b: GET /v3/runs/… answered 403",
+        ),
+        ([failed("t", error="GET /runs/t answered that")], "t: GET /runs/… answered that"),
+    ],
+)
+def test_failures_are_grouped_by_their_reasons(results: Iterable[CancelResult], text: str) -> None:
+    assert failures(results) == text
 
 
 # The log

@@ -8,14 +8,13 @@ from typing import Any
 
 import jinja2
 import pytest
-from fake_airflow import TaskInstance
 
 from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.sources.arguments import Selection
-from airflow_provider_trigger.sources.run_ids import RUN_IDS, RunIds, problems_of_sources
+from airflow_provider_trigger.sources.run_ids import RunIds
 
 TASKS: list[Any] = [CancelTriggerRunOperator, TriggerRunSensor]
 KINDS: list[Any] = [*TASKS, CancelTriggerRunNotifier]
@@ -81,25 +80,6 @@ def test_what_can_be_read_once_becomes_a_list_and_the_copy_has_the_same(
     given = made(kind, run_ids=make(), xcom_task_ids=make())
     for one in (given, copy.deepcopy(given)):
         assert (one.run_ids, one.xcom_task_ids) == (expected, expected)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("on_empty", "level"), [("ignore", "warning"), ("fail", "error")])
-def test_what_was_given_is_read_and_what_else_it_held_is_logged(kind, on_empty, level: str, keep_log) -> None:
-    log = keep_log(kind)
-    ti = TaskInstance(xcoms={"start": "run_2", "broken": OSError("down")}, key="ids")
-    run_ids = ["run_1", None, 7, None]
-    given = made(kind, run_ids=run_ids, xcom_task_ids=["start", "other", "broken"], xcom_key="ids")
-    ids = given._gather_ids({"ti": ti}, on_empty=on_empty, origin="Dag 'd': ")
-    assert ids.found == ["run_1", "run_2"]
-    assert log.leveled == [
-        ("info", "Dag 'd': Skipped 2 values that are None from run_ids"),
-        (level, "Dag 'd': task 'other' pushed no XCom with the key 'ids'"),
-        ("error", f"Dag 'd': 7 from run_ids is not a valid run id: {RUN_IDS.valid}"),
-        ("error", "Dag 'd': the XCom 'ids' of task 'broken' cannot be read: OSError: down"),
-    ]
-    problems = [*ids.invalid, *ids.failed, *(ids.empty if on_empty == "fail" else [])]
-    assert problems_of_sources(ids, on_empty) == problems
 
 
 # Arguments that are checked

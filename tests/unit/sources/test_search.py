@@ -105,13 +105,6 @@ def test_more_runs_than_allowed_are_an_error(server, select, ids, log, network, 
     assert len(network.sent("GET /api/v1/runs")) == 1  # it does not read all pages to count them
 
 
-def test_as_many_runs_as_allowed_are_no_failure(server, select, ids) -> None:
-    for _ in range(3):
-        server.add_run("EXECUTING", tags=["a"])
-    found = select(tags=("a",), max_runs=3)
-    assert (len(found.first), found.error, found.later(), ids.failed) == (3, None, [], [])
-
-
 @pytest.mark.parametrize(("limit", "count"), [(1, 2), (105, 250)])
 def test_runs_that_appear_later_and_are_too_many_are_left_alone_and_are_a_failure(
     server, select, ids, log, clock, limit: int, count: int

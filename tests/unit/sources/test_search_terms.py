@@ -8,7 +8,7 @@ import pytest
 from airflow_sequences import Outputs
 
 from airflow_provider_trigger.hooks.trigger_dev import FILTER_RULES
-from airflow_provider_trigger.rules import Circumstances, checked, checked_given
+from airflow_provider_trigger.rules import checked
 from airflow_provider_trigger.sources.arguments import SELECTING
 
 RULES = SELECTING | FILTER_RULES
@@ -71,18 +71,3 @@ _NO_LIST = "it must be a string, or a list of at least one tag"
 )
 def test_a_tag_that_is_not_valid_is_named_with_its_argument(value: Any, shown: str, reason: str) -> None:
     assert invalid("tags", value) == f"{shown} from tags is not a valid tag: {reason}"
-
-
-def test_what_is_not_known_yet_is_left_out() -> None:
-    output = object()
-
-    def is_unknown(value: object) -> bool:
-        return value is output or (isinstance(value, str) and "{{" in value)
-
-    def given(tags: Any) -> dict[str, Any]:
-        return checked_given(SELECTING, {"tags": tags, "batch_ids": None}, Circumstances(skip=is_unknown))
-
-    assert given(output) == given("{{ a, b }}") == given(None) == {}
-    assert given([output, "a"]) == given(["a", "{{ a, b }}"]) == {"tags": ("a",)}
-    with pytest.raises(ValueError, match="'' from tags"):
-        given(["{{ a }}", ""])
