@@ -1,11 +1,9 @@
-"""Make a call for each of several runs; check them once, or repeatedly until an error or their end."""
+"""Make a call for each of several runs, and what the error of a check means."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger.api.errors import (
@@ -16,7 +14,6 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
     TriggerDevError,
     is_internal_error,
-    is_rejection,
     root_of,
 )
 from airflow_provider_trigger.api.http import Call
@@ -26,7 +23,6 @@ from airflow_provider_trigger.api.query import can_be_queried, parts_of, query_r
 from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run, list_newest_runs
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.wait_log import CHECK_FAILED
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -45,9 +41,6 @@ How long the checks of a run may be answered without the run at least, in second
 
 A replica of the database lags behind (measured), and a gateway may reject a few requests.
 """
-
-# How long one check is repeated, in seconds; then the wait continues with the next ones.
-_PATIENCE = 10.0
 
 
 def call_each(
@@ -136,77 +129,15 @@ def query_many(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Ru
     """Return the runs that queries show; None for few runs, or if one fails, as on a server that has none."""
     if are_few(run_ids) or not all(map(can_be_queried, run_ids)):
         return None
-    shown: dict[str, Run] = {}
-    for part in parts_of(run_ids):
-        try:
-            runs = client.call(query_runs(part), patience=0)
-        except TriggerDevError:
-            return None
-        shown |= {run.id: run for run in runs}
-    return shown
+    try:
+        return {run.id: run for run in query_all(client.call, run_ids)}
+    except TriggerDevError:
+        return None
 
 
-class RunChecks:
-    """The checks of one wait."""
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._has_succeeded = False
-        self._was_rejected = False
-        self._answered_since: dict[str, float] = {}  # of runs whose checks are answered without them
-
-    def make(self, client: TriggerDevClient, run_ids: list[str]) -> list[Run]:
-        """
-        Check the runs once; return those that could be checked, without what can be large.
-
-        :raises TriggerDevError: it is useless to check again: there is no such run, the key was rejected two
-        times in a row, what cannot pass by itself came before any check has succeeded, or a run is not
-        shown for ``retry_for``, and 30 s at least, although the server works otherwise
-        """
-        shown = query_many(client, run_ids)
-        checked = run_ids if shown is None else _checked_by_themselves(run_ids, shown)
-        replies = call_each(client, check_run, checked, patience=_PATIENCE)
-        errors = {one: reply for one, reply in replies.items() if isinstance(reply, TriggerDevError)}
-        runs = dict(shown or {})
-        for run_id, reply in replies.items():
-            # A check can show what was before a query: an end stays an end.
-            if isinstance(reply, Run) and (run_id not in runs or reply.is_final or not runs[run_id].is_final):
-                runs[run_id] = reply
-        self._has_succeeded = self._has_succeeded or bool(runs)
-        for run_id, error in errors.items():
-            if self._ends_the_wait(error):
-                raise error
-            self._log.warning(CHECK_FAILED, run_id, error)
-        self._was_rejected = any(map(is_rejection, errors.values()))
-        self._raise_if_unseen(client, errors)
-        return list(runs.values())
-
-    def _raise_if_unseen(self, client: TriggerDevClient, errors: Mapping[str, TriggerDevError]) -> None:
-        now, before = client.exchange.monotonic(), self._answered_since
-        self._answered_since = {
-            run_id: before.get(run_id, now) for run_id, error in errors.items() if is_answer(root_of(error))
-        }
-        run_id, since = min(self._answered_since.items(), key=lambda one: one[1], default=("", now))
-        if now - since < max(client.exchange.retry_for, UNKNOWN_AFTER):
-            return
-        if not shows_an_outage(call_once(client, call_of_others(root_of(errors[run_id])), patience=0)):
-            # Once more, as an outage may have ended in between.
-            client.call(check_run(run_id), patience=0)
-
-    def _ends_the_wait(self, error: TriggerDevError) -> bool:
-        if isinstance(error, NotFoundError) or not (self._has_succeeded or error.retryable):
-            return True
-        # A gateway may send a single one for a key that has worked.
-        return self._was_rejected and is_rejection(error)
-
-
-def _checked_by_themselves(run_ids: Sequence[str], shown: Mapping[str, Run]) -> list[str]:
-    """Return which of many are checked: a query lacks errors and new runs, and loses ends (measured)."""
-    failed = [one for one, run in shown.items() if run.is_final and not run.is_success]
-    missing = [one for one in run_ids if one not in shown]
-    alive = [one for one, run in shown.items() if not run.is_final]
-    shuffled = (random.sample(one, len(one)) for one in (missing, alive))
-    return [*failed, *chain.from_iterable(shuffled)][:CONCURRENCY]
+def query_all(make: Callable[..., Any], run_ids: Sequence[str]) -> list[Run]:
+    """Return the runs that queries show, each made once."""
+    return [run for part in parts_of(run_ids) for run in make(query_runs(part), patience=0)]
 
 
 def is_answer(error: TriggerDevError) -> bool:

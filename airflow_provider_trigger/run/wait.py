@@ -164,6 +164,23 @@ class Wait:
         self._wanted: set[str] = set()  # checks that are under way
         self._confirmed: set[str] = set()  # just checked, before they are no longer waited for
         self._is_useless = False
+        self._only_looks = False
+
+    @property
+    def left(self) -> list[str]:
+        """The runs that are still waited for."""
+        return list(self._left)
+
+    @property
+    def is_checking(self) -> bool:
+        """Whether a check that it wants has not ended."""
+        return bool(self._wanted)
+
+    def want_checks(self, run_ids: Iterable[str]) -> None:
+        """Have runs checked once; if one was never seen and another check of it is useless, the wait ends."""
+        self._only_looks = True
+        for run_id in run_ids:
+            self._want_check(run_id)
 
     def begin(self, runs: Mapping[str, Watched], *, now: float, wall: float) -> None:
         """Begin with runs, of which something may be known; ``wall`` is in seconds since 1970."""
@@ -190,7 +207,7 @@ class Wait:
             self._confirmed.add(run_id)
         if error is None and run is not None:
             self._saw(one, run, now)
-        elif isinstance(error, NotSentError) and not error.retryable:
+        elif error and not error.retryable and (self._is_new(one) or isinstance(error, NotSentError)):
             self.end(error)
         elif self.is_too_long(one.rejected_since, now) or (
             one.is_lost and self.is_too_long(one.answered_since, now)
@@ -200,6 +217,9 @@ class Wait:
         if late is not None and run_id in self._left and run_id in self._confirmed:
             why = str(error) if error else f"its check shows it as {run and run.status}"
             self._close(one, WaitEnd.FINAL, run=self._as_canceled(one, late, now), error=why)
+
+    def _is_new(self, one: Watched) -> bool:
+        return self._only_looks and one.run is None
 
     def _saw(self, one: Watched, run: Run, now: float) -> None:
         shown = (run.status, run.attempt_count)

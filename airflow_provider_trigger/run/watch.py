@@ -10,6 +10,7 @@ round in the background, and take its place where the server does not answer it.
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,13 +23,20 @@ from airflow_provider_trigger.api.errors import NotSentError, RateLimitError, Tr
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.query import QUERY_TIMEOUT, can_be_queried, parts_of, query_runs
+from airflow_provider_trigger.api.query import QUERY_TIMEOUT, can_be_queried
 from airflow_provider_trigger.api.runs import check_run, retrieve_run
 from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, cancel_all
 from airflow_provider_trigger.cancel.crew import begin_thread
 from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.checks import CONCURRENCY, call_of_others, is_answer, shows_an_outage
+from airflow_provider_trigger.run.checks import (
+    CONCURRENCY,
+    call_of_others,
+    is_answer,
+    query_all,
+    query_many,
+    shows_an_outage,
+)
 from airflow_provider_trigger.run.stop import pause
 from airflow_provider_trigger.run.wait import Result, Wait, Watched
 from airflow_provider_trigger.run.waited import Waited, WaitSettings
@@ -133,12 +141,16 @@ class Watch:
 
     # The loop
 
-    def run(self, *, is_stopped: Callable[[], bool] = lambda: False) -> None:
-        """Work until it is closed, or raise StoppedError."""
+    def run(
+        self, *, until: Callable[[], bool] = lambda: False, is_stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Work until it is closed, or for once until something is true, or raise StoppedError."""
         try:
             while not self._is_closed:
                 pause(0, is_stopped=is_stopped)
                 self._proceed()
+                if until():
+                    return
                 with suppress(Empty):
                     self._inbox.get(timeout=_GATHER if self._to_cancel else _TURN)()
         except BaseException as error:
@@ -162,8 +174,7 @@ class Watch:
 
     def _proceed(self) -> None:
         """Take in what has come, request what is due, and let waits proceed."""
-        while not self._inbox.empty():
-            self._inbox.get()()
+        self._take_in()
         if (now := time.monotonic()) >= self._turn_at:
             self._turn_at = now + _TURN
             self._changed.update(wait for wait in self._waits if now >= wait.due)
@@ -179,6 +190,10 @@ class Watch:
         if self._to_cancel and now >= self._cancel_at:
             run_ids, self._to_cancel = self._to_cancel, []
             self._begin(partial(self._cancel_all, run_ids), partial(self._cancel_ended, run_ids))
+
+    def _take_in(self) -> None:
+        while not self._inbox.empty():
+            self._inbox.get()()
 
     def _add(self, wait: Wait) -> None:
         now = time.monotonic()
@@ -220,6 +235,21 @@ class Watch:
         except NotSentError as error:
             self._inbox.put(partial(done, error))
 
+    # A look
+
+    def look(self, wait: Wait, client: TriggerDevClient) -> None:
+        """Check all runs of a wait once in this thread; of many only some, where a query shows the others."""
+        self._make = client.call
+        self._take_in()
+        run_ids, now = wait.left, time.monotonic()
+        if (shown := query_many(client, run_ids)) is not None:
+            self._queried(run_ids, now, list(shown.values()))
+            # It lacks new runs, and can lose an end.
+            run_ids = sorted(random.sample(wait.left, len(wait.left)), key=shown.__contains__)[:CONCURRENCY]
+        wait.want_checks(run_ids)
+        self._turn_at = time.monotonic()
+        self.run(until=lambda: wait.is_over or not wait.is_checking)
+
     # Queries
 
     def _begin_query(self, now: float) -> None:
@@ -227,7 +257,7 @@ class Watch:
             return
         if run_ids := [run_id for run_id in self._runs if can_be_queried(run_id)]:
             self._is_querying = True
-            self._begin(partial(_query_all, self._query, run_ids), partial(self._queried, run_ids, now))
+            self._begin(partial(query_all, self._query, run_ids), partial(self._queried, run_ids, now))
 
     def _queried(self, run_ids: Sequence[str], sent_at: float, reply: list[Run] | TriggerDevError) -> None:
         self._is_querying, now = False, time.monotonic()
@@ -362,13 +392,6 @@ class Watch:
             wait.take_cancel(run_id, result, time.monotonic())
 
 
-def _query_all(query: Callable[..., Any], run_ids: Sequence[str]) -> list[Run]:
-    runs: list[Run] = []
-    for part in parts_of(run_ids):
-        runs += query(query_runs(part), patience=0)
-    return runs
-
-
 def _check_once(
     make: Callable[..., Any], call: Call[Run], *, is_wanted: bool, is_doubtful: bool
 ) -> tuple[Run | TriggerDevError, bool | None]:
@@ -435,3 +458,31 @@ def wait_for_runs(
     if isinstance(result, Exception):
         raise result
     return result
+
+
+class Looks:
+    """Look at runs now and then, as a sensor does; what is known of them is kept in between."""
+
+    def __init__(self, run_ids: Sequence[str], settings: WaitSettings, *, log: Log) -> None:
+        self._results: list[Result] = []
+        self._wait = Wait(run_ids, settings, log, report=self._results.append)
+        self._watch = Watch(lambda *_, **__: None, query=None, cancel=lambda *_: {})
+        self._watch.add(self._wait)
+
+    @property
+    def left(self) -> int:
+        """How many have not ended."""
+        return len(self._wait.left)
+
+    def once(self, client: TriggerDevClient) -> dict[str, Waited] | None:
+        """
+        Check those that have not ended; return what became of each once the wait is over, else None.
+
+        :raises TriggerDevError: a run was never seen, and another check of it is useless
+        """
+        self._watch.look(self._wait, client)
+        for result in self._results:
+            if isinstance(result, Exception):
+                raise result
+            return result
+        return None

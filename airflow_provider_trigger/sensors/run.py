@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.run.checks import RunChecks
+    from airflow_provider_trigger.run.waited import Waited, WaitSettings
+    from airflow_provider_trigger.run.watch import Looks
 
 RULES = {
     "trigger_dev_conn_id": connection_id,
@@ -103,15 +104,14 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self.poll_interval: Any = poll_interval
         self._found: list[str] | None = None
-        self._ended: dict[str, Run] = {}
-        self._checks: RunChecks | None = None
+        self._looks: Looks | None = None
         self._take_ids(run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
         check_arguments(self, RULES)
 
     def execute(self, context: Context) -> Any:
         """Wait for the runs; see the class."""
         # `dag.test()` may execute one operator several times.
-        self._found, self._ended, self._checks = None, {}, None
+        self._found = self._looks = None
         return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -125,51 +125,49 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
 
         run_ids = self._run_ids(context)
         may_defer = self.deferrable and can_resume(context, self)
+        ended = None
         if not may_defer or are_few(run_ids):  # of many it would take long
-            self._check(run_ids, context)
-        if len(self._ended) < len(run_ids):
-            if may_defer:
-                self._defer(run_ids, context)
-            return PokeReturnValue(is_done=False)
-        results = [{"run_id": one, "status": self._ended[one].status} for one in run_ids]
-        return PokeReturnValue(is_done=True, xcom_value=self._returned(results))
+            ended = self._look(run_ids)
+        if ended is not None:
+            return PokeReturnValue(is_done=True, xcom_value=self._conclude(ended, context))
+        if may_defer:
+            self._defer(run_ids, context)
+        return PokeReturnValue(is_done=False)
 
-    def _check(self, run_ids: list[str], context: Context) -> None:
-        from airflow_provider_trigger.run.checks import RunChecks
+    def _look(self, run_ids: list[str]) -> dict[str, Waited] | None:
+        """Return what became of each run once all have ended, or one without success; else None."""
         from airflow_provider_trigger.run.wait_log import NOT_ENDED_YET
+        from airflow_provider_trigger.run.watch import Looks
 
-        self._checks = self._checks or RunChecks(self.log)
         hook = self._hook()
-        with hook.client() as client:
-            for run in self._checks.make(client, [one for one in run_ids if one not in self._ended]):
-                if not run.is_final:
-                    continue
-                self._ended[run.id] = run
-                if run.status not in self.success_statuses:
-                    raise self._failure(run, hook, context)
-                self.log.info("Run %s is %s", run.id, run.status)
-        if left := len(run_ids) - len(self._ended):
-            self.log.info(NOT_ENDED_YET, left, len(run_ids))
+        with hook.client(has_worked=self._looks is not None) as client:
+            self._looks = self._looks or Looks(run_ids, self._settings(run_ids, hook), log=self.log)
+            ended = self._looks.once(client)
+        if ended is None:
+            self.log.info(NOT_ENDED_YET, self._looks.left, len(run_ids))
+        return ended
 
-    def _defer(self, run_ids: list[str], context: Context) -> None:
+    def _settings(self, run_ids: list[str], hook: TriggerDevHook) -> WaitSettings:
         from airflow_provider_trigger.run.waited import WaitSettings
-        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
 
-        connection = self._hook().settings
-        wait = WaitSettings(
-            run_url=connection.run_url(run_ids[0]),
+        return WaitSettings(
+            run_url=hook.settings.run_url(run_ids[0]) if run_ids else "",
             poll_interval=self.poll_interval,
-            patience=connection.retry_for,
+            patience=hook.settings.retry_for,
             pending_version_timeout=None,
             cancels=False,
             success_statuses=list(self.success_statuses),
         )
+
+    def _defer(self, run_ids: list[str], context: Context) -> None:
+        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
+
         hold = event_hold(context, self.execution_timeout)
         self.defer(
             trigger=TriggerDevRunTrigger(
                 run_ids=run_ids,
                 trigger_dev_conn_id=self.trigger_dev_conn_id,
-                wait=wait.to_json(),
+                wait=self._settings(run_ids, self._hook()).to_json(),
                 not_before=time.time() + hold,
             ),
             method_name=self.execute_complete.__name__,
@@ -183,21 +181,29 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
         """
-        from airflow_provider_trigger.report.ends import why_not_completed
-        from airflow_provider_trigger.run.event import check_again, read_event
-        from airflow_provider_trigger.run.waited import WaitEnd
+        from airflow_provider_trigger.run.event import read_event
 
         try:
             ended = read_event(event)
         except ValueError as error:
             raise AirflowException(str(error)) from None
-        runs = [{"run_id": run["run_id"], "status": run["status"]} for run in event["runs"]]
-        failed = next((run["run_id"] for run in runs if run["status"] not in self.success_statuses), None)
+        return self._conclude(ended, context)
+
+    def _conclude(self, ended: Mapping[str, Waited], context: Context) -> Any:
+        """Return the runs if all have ended with success; else fail."""
+        from airflow_provider_trigger.report.ends import why_not_completed
+        from airflow_provider_trigger.run.event import check_again
+        from airflow_provider_trigger.run.waited import WaitEnd
+
+        statuses = {run_id: waited.run and waited.run.status for run_id, waited in ended.items()}
+        failed = next((one for one, status in statuses.items() if status not in self.success_statuses), None)
         if failed is None:
-            return self._returned(runs)
+            return self._returned([{"run_id": one, "status": status} for one, status in statuses.items()])
         hook = self._hook()
         if (waited := ended[failed]).end is not WaitEnd.REJECTED:
-            with hook.client(has_worked=True) as client:  # an event does not say why a run failed
+            with hook.client(
+                has_worked=True
+            ) as client:  # an event, or a query, does not say why a run failed
                 waited = check_again(failed, waited, client)
         if waited.run is not None and waited.run.status in self.success_statuses:
             # Its worker completed it in spite of a cancel. The trigger no longer waited for the others.

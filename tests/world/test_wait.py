@@ -72,3 +72,45 @@ def test_a_wait_survives_an_outage(world: World, wait: str, kind: str) -> None:
     outcome = task.join()
     assert (outcome.state, outcome.tries) == ("success", 1)
     assert 1230 <= world.now <= 1330
+
+
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+@pytest.mark.parametrize("faults", [(), ("500",)], ids=["query", "no query"])
+def test_a_sensor_in_a_worker_sees_the_ends_of_many_runs_with_few_requests(
+    world: World, mode: str, faults: tuple[str, ...]
+) -> None:
+    runs = [world.server.add_run("EXECUTING", then=[(300, "COMPLETED")]) for _ in range(150)]
+    lost = runs[7]
+    lost.lost_since = world.hub.time() + 299
+    for kind in faults:
+        world.network.fault(kind, "POST /api/v1/query")
+    ids = [run.id for run in runs]
+    outcome = world.task(
+        lambda: TriggerRunSensor(task_id="wait", run_ids=ids, poke_interval=30, mode=mode)
+    ).run()
+    assert outcome.result == [{"run_id": one, "status": "COMPLETED"} for one in ids]
+    assert 300 <= world.now <= 400
+    assert faults or len(world.network.sent) < 300
+
+
+def test_a_poking_sensor_fails_where_its_key_is_rejected_for_longer_than_a_moment(world: World) -> None:
+    world.server.on_task("resize", after=600, output="done")
+    task = world.task(WAITS["sensor, poke"](world)).begin()
+    world.sleep(30)
+    world.network.fault("403", times=2)
+    world.sleep(30)
+    assert task.is_running
+    world.network.fault("403")
+    outcome = task.join()
+    assert outcome.state == "failed"
+    assert "rejects the status checks of run" in str(outcome.error)
+    assert 90 <= world.now <= 150
+
+
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+def test_a_sensor_fails_at_once_for_a_run_that_is_not_there(world: World, mode: str) -> None:
+    ids = [started(world), "run_unknown"]
+    outcome = world.task(lambda: TriggerRunSensor(task_id="wait", run_ids=ids, mode=mode)).run()
+    assert outcome.state == "failed"
+    assert "run_unknown answered 404" in str(outcome.error)
+    assert world.now < 15

@@ -99,7 +99,8 @@ def test_it_pokes_until_all_have_ended_and_checks_no_run_twice_that_has(
     assert [one["status"] for one in made.execute(context)] == ["COMPLETED"] * 2
     paths = [request.path for request in server.requests]
     assert [sum(run.id in path for path in paths) for run in (ended, late)] == [1, 2]
-    assert {"1 of 2 runs have not ended yet", f"Run {late.id} is COMPLETED"} <= {*log.of("info")}
+    assert "1 of 2 runs have not ended yet" in log.of("info")
+    assert [text for text in log.of("info") if text.startswith(f"Run {late.id} is COMPLETED")]
 
 
 def test_it_gives_its_worker_slot_back_between_two_pokes_and_each_execution_begins_anew(
@@ -175,21 +176,6 @@ def test_a_poke_of_many_runs_is_a_query_and_a_few_checks(server, context) -> Non
     for run in runs:
         run.status = "CANCELED"
     assert len(sensor(*runs, success_statuses=("CANCELED",)).execute(context)) == 300
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_gateway_may_reject_one_poke_and_not_two_in_a_row(server, context, log, status: int) -> None:
-    made = sensor(server.add_run("EXECUTING"))
-    assert not made.poke(context)
-    for _ in range(2):
-        server.fail_next(2 if status == 401 else 1, status)  # a 401 is tried once more within its poke
-        assert not made.poke(context)
-        assert not made.poke(context)
-    assert [f"answered {status}" in text for text in log.of("warning")] == [True] * 2
-    server.fail_next(None, status)
-    assert not made.poke(context)
-    with pytest.raises(ResponseError, match=f"answered {status}"):
-        made.poke(context)
 
 
 # Its sources
