@@ -1,9 +1,10 @@
-"""Wait for runs that others have started."""
+"""Wait for runs that others have started; and what the sensors share."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,8 +12,12 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
     AirflowException,
     AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
     PokeReturnValue,
     default_deferrable,
+    has_deferral_timed_out,
 )
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.rules import (
@@ -25,7 +30,6 @@ from airflow_provider_trigger.rules import (
     number,
     optional,
 )
-from airflow_provider_trigger.sensors.base import TriggerDevSensor
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy
 from airflow_provider_trigger.sources.run_ids import problems_of_sources
@@ -38,6 +42,48 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.waited import Waited, WaitSettings
     from airflow_provider_trigger.run.watch import Looks
+
+
+class TriggerDevSensor(BaseSensorOperator):
+    """A sensor whose deferral ends in the same way on every Airflow, and that logs why it is skipped."""
+
+    trigger_dev_conn_id: str
+    ui_color = "#e6eefc"
+
+    def execute(self, context: Context) -> Any:
+        """Poke, or defer."""
+        with self._logging_why_skipped():
+            return super().execute(context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue after the trigger, whose timeout is the sensor's, and ends it without retries."""
+        with self._logging_why_skipped():
+            try:
+                return super().resume_execution(next_method, next_kwargs, context)
+            except AirflowSkipException:
+                raise
+            except AirflowException as error:
+                # Airflow forgets the first here before 3.1, for a timeout, and the second on 2.11.
+                if self.soft_fail or self.never_fail:
+                    raise AirflowSkipException(str(error)) from error
+                if has_deferral_timed_out(error):
+                    raise AirflowSensorTimeout(str(error)) from error
+                raise
+
+    @contextmanager
+    def _logging_why_skipped(self) -> Iterator[None]:
+        try:
+            yield
+        except AirflowSkipException as error:
+            if error.__cause__ is not None:  # Airflow logs neither it nor its text
+                self.log.warning("Skipped in place of failed: %s", error.__cause__)
+            raise
+
+    def _hook(self) -> TriggerDevHook:
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+        return TriggerDevHook(self.trigger_dev_conn_id)
+
 
 RULES = {
     "trigger_dev_conn_id": connection_id,

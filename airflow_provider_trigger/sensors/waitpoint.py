@@ -17,7 +17,7 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger._compat.task_instances import first_reschedule_of
 from airflow_provider_trigger.rules import boolean, connection_id, naming
-from airflow_provider_trigger.sensors.base import TriggerDevSensor
+from airflow_provider_trigger.sensors.run import TriggerDevSensor
 from airflow_provider_trigger.sources.context import can_resume
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one
 from airflow_provider_trigger.validation import (

@@ -22,8 +22,7 @@ from airflow_provider_trigger.api.responses import UNTRUSTED_DATE
 from airflow_provider_trigger.ends import Answer, EndFilter, Follower, Position, next_poll
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.run.wait_log import Outage
-from airflow_provider_trigger.triggers.background import in_thread, keep
-from airflow_provider_trigger.triggers.watch import CHECKS_RESERVE
+from airflow_provider_trigger.triggers.watch import CHECKS_RESERVE, in_thread, keep
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings

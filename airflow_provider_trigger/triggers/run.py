@@ -7,9 +7,11 @@ import base64
 import math
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextvars import Context as Variables
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
@@ -24,9 +26,16 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.run.waited import Waited, WaitSettings
 
 T = TypeVar("T")
+
+# How often Airflow is asked whether a task was ended, and between two times, in seconds.
+_TRIES = 3
+_PAUSE = 1.0
+# Of each event loop: the supervisor answers one request at a time.
+_locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 # Of 2,100 measured deferrals, the scheduler saw each within 10 s, or within 2.5 times this lag.
 _HOLD_PER_LAG = 3.0
@@ -146,8 +155,6 @@ class TriggerDevRunTrigger(ResumingTrigger):
             ended = await self._held(self._ended(settings))
         except asyncio.CancelledError:
             if settings.cancels and not triggers_have_on_kill():
-                from airflow_provider_trigger.triggers.background import cancel_if_ended
-
                 cancel_if_ended(
                     lambda: is_still_deferred(self.task_instance, self.trigger_id, self.run_ids),
                     self.cancel_runs,
@@ -168,7 +175,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
     async def on_kill(self) -> None:
         """Cancel the runs: Airflow 3.3 and newer call this when the task is ended from outside."""
         if self._settings.cancels:
-            from airflow_provider_trigger.triggers.background import keep
+            from airflow_provider_trigger.triggers.watch import keep
 
             # Airflow 3.3 cancels the trigger again every 1 to 2 s until this has returned (measured).
             await asyncio.shield(keep(self.cancel_runs()))
@@ -189,6 +196,47 @@ class TriggerDevRunTrigger(ResumingTrigger):
             results = [not_canceled(run_id, safe_text(error)) for run_id in self.run_ids]
         tag = self._settings.tag
         write(self.log, of_cancels(results, self.trigger_dev_conn_id, was_ended=True, tag=tag))
+
+
+def cancel_if_ended(
+    is_still_deferred: Callable[[], bool],
+    cancel: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    run_ids: Sequence[str],
+    log: Log,
+) -> None:
+    """
+    Begin to check whether a trigger's task was ended, and cancel its runs then; do not wait for it.
+
+    Before Airflow 3.3, a trigger is canceled where its task was ended from outside, and also where only its
+    triggerer is stopping. What follows was measured on 2.11, 3.0, 3.1 and 3.2: an asyncio task of its own, in
+    a context of its own, checks in Airflow whether this try of the task is still deferred. Only a definite
+    "no" cancels the runs: without an answer they continue.
+    """
+    from asgiref.sync import sync_to_async
+
+    from airflow_provider_trigger.triggers.watch import keep
+
+    async def check() -> None:
+        lock = _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        for _ in range(_TRIES):
+            try:
+                async with lock:
+                    # In a thread of asyncio's, Airflow 3.0 and 3.1 would read the supervisor's answer on
+                    # another event loop, and break all other triggers.
+                    ended = not await sync_to_async(is_still_deferred)()
+            except Exception as error:
+                # Any error: a triggerer that is stopping has lost its supervisor, or its database.
+                last_error = error
+                await asyncio.sleep(_PAUSE)
+            else:
+                if ended:
+                    await asyncio.shield(keep(cancel()))
+                return
+        text = "Could not check in Airflow whether the task was ended (%s), so that its run continues: %s"
+        log.warning(text, last_error, ", ".join(run_ids))
+
+    keep(check(), context=Variables())
 
 
 def _packed(run_ids: Sequence[str]) -> str:

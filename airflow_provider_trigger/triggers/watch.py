@@ -8,28 +8,34 @@ import math
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from functools import partial
+from contextlib import closing, contextmanager, suppress
+from contextvars import Context, copy_context
+from functools import partial, partialmethod
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError, is_rejection
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotSentError,
+    TriggerDevError,
+    is_rejection,
+)
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.cancel.cancellation import cancel_all
+from airflow_provider_trigger.cancel.crew import begin_thread
 from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.hooks.diagnosis import action_for
 from airflow_provider_trigger.hooks.fetching import fetch_again, fetch_patiently, fetch_shielded
+from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.wait import Wait
 from airflow_provider_trigger.run.watch import Watch
-from airflow_provider_trigger.triggers.background import LoopLog, complete, in_thread
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.run.waited import Waited, WaitSettings
 
 log = logging.getLogger(__name__)
@@ -50,6 +56,77 @@ TOKENS_RESERVE = 0.5
 
 # The connection is fetched once in so many seconds at most: three times before a wait ends as rejected.
 _RENEW_INTERVAL = 10.0
+
+
+# Keeps the tasks alive: an event loop itself does not.
+_tasks: set[asyncio.Task[None]] = set()
+
+
+def keep(work: Coroutine[Any, Any, None], *, context: Context | None = None) -> asyncio.Task[None]:
+    """Begin some work in a task of its own. Await it through :func:`asyncio.shield`, if at all."""
+    task = asyncio.get_running_loop().create_task(work, context=context)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
+
+
+async def in_thread(work: Callable[[], T], *, at_end: Callable[[], object] = lambda: None) -> T:
+    """
+    Do some work in a thread that does not hold up the end of the process, in a copy of the caller's context.
+
+    A caller that is canceled leaves at once; ``at_end`` is called on the event loop when the work has ended.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        result: Any
+        try:
+            result = work()
+        except BaseException as error:  # handed to the caller
+            result = error
+        complete(loop, done, result, at_end=at_end)
+
+    try:
+        begin_thread(partial(copy_context().run, run))
+    except NotSentError:
+        at_end()
+        raise
+    return await done
+
+
+def complete(
+    loop: asyncio.AbstractEventLoop,
+    done: asyncio.Future[Any],
+    result: Any,
+    *,
+    at_end: Callable[[], object] = lambda: None,
+) -> None:
+    """Complete a future of an event loop with a result, or an error, from any thread; ``at_end`` first."""
+
+    def end() -> None:
+        at_end()
+        if not done.done():  # otherwise its caller is gone
+            (done.set_exception if isinstance(result, BaseException) else done.set_result)(result)
+
+    with suppress(RuntimeError):  # the event loop is closed
+        loop.call_soon_threadsafe(end)
+
+
+class LoopLog:
+    """Write to a trigger's log on the event loop and in the trigger's context, from any thread."""
+
+    def __init__(self, log: Log) -> None:
+        self._log, self._loop, self._context = log, asyncio.get_running_loop(), copy_context()
+
+    def _write(self, level: str, message: str, /, *args: Any) -> None:
+        with suppress(RuntimeError):  # the event loop is closed
+            self._loop.call_soon_threadsafe(getattr(self._log, level), message, *args, context=self._context)
+
+    debug = partialmethod(_write, "debug")
+    info = partialmethod(_write, "info")
+    warning = partialmethod(_write, "warning")
+    error = partialmethod(_write, "error")
 
 
 class Environment:

@@ -22,7 +22,7 @@ from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
 from airflow_provider_trigger.defaults import CONN_ID
 from airflow_provider_trigger.hooks import fetching
-from airflow_provider_trigger.triggers import background, ends
+from airflow_provider_trigger.triggers import ends
 from airflow_provider_trigger.triggers import run as run_module
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
@@ -168,6 +168,6 @@ def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
         patch.setattr(fetching, "get_async_connection", get_connection)
         patch.setattr(run_module, "triggers_have_on_kill", lambda: triggerer.has_on_kill)
         patch.setattr(run_module, "is_still_deferred", triggerer.is_still_deferred)
-        patch.setattr(background, "sync_to_async", lambda ask: partial(answer, ask))
+        patch.setattr("asgiref.sync.sync_to_async", lambda ask: partial(answer, ask))
         patch.setattr(TriggerDevRunTrigger, "log", logging.getLogger("airflow_provider_trigger.simulated"))
         yield

@@ -17,6 +17,7 @@ NETWORKS: dict[str, Any] = {
     "hangs": lambda network: network.outage("hang"),
     "is down for 2 s": lambda network: network.outage("refused", seconds=2),
     "answers 503 for 2 s": lambda network: network.outage("503", seconds=2),
+    "answers pages for 2 s": lambda network: network.outage("page", seconds=2),
     "is slow": lambda network: setattr(network, "latency", (0.5, 1.0)),
     "is rate limited": lambda network: network.fault("429", times=5, headers={"retry-after": "1"}),
     "loses every third answer": lambda network: network.fault("lost", after=True, rate=0.33),

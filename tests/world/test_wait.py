@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +11,8 @@ from world import World
 
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
+from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
+from airflow_provider_trigger.triggers import run as triggers
 
 OUTAGES = ("refused", "lost", "hang", "503", "page")
 
@@ -72,6 +76,145 @@ def test_a_wait_survives_an_outage(world: World, wait: str, kind: str) -> None:
     outcome = task.join()
     assert (outcome.state, outcome.tries) == ("success", 1)
     assert 1230 <= world.now <= 1330
+    if wait != "sensor, reschedule":  # each poke is a process of its own
+        for text, count in (
+            ("failed; still waiting", 1),
+            ("have failed for", 19),
+            ("can be checked again", 1),
+        ):
+            assert count <= len([line for line in world.log.lines if text in line]) + 3, text
+
+
+ENDS = {
+    "COMPLETED": {"output": 1},
+    "FAILED": {"error": "boom"},
+    "CRASHED": {"crash": "TASK_PROCESS_OOM_KILLED"},
+    "TIMED_OUT": {"crash": "MAX_DURATION_EXCEEDED"},
+}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_each_of_many_waits_ends_as_its_run_does_under_random_faults(world: World, seed: int) -> None:
+    chance = world.chance
+    chance.seed(seed)
+    ends = chance.choices(list(ENDS), k=30)
+    for number, end in enumerate(ends):
+        world.server.on_task(f"task_{number}", start_after=0, after=chance.uniform(1, 200), **ENDS[end])
+    tasks = []
+    for number in range(30):
+        given = {"task_identifier": f"task_{number}", "deferrable": chance.random() < 0.7}
+        tasks.append(world.task(operator(retry_statuses=[], **given), start=number).begin())
+    world.sleep(2)
+    for kind in ("lost", "hang", "503", "429", "page", "500"):
+        world.network.fault(kind, rate=chance.uniform(0, 0.1), end=world.hub.now + 300)
+    world.network.outage("refused", after=50, seconds=40)
+    states = [task.join().state for task in tasks]
+    assert states == ["success" if end == "COMPLETED" else "failed" for end in ends]
+    assert [f"status {end}" in str(task.outcome.error) for task, end in zip(tasks, ends, strict=True)] == [
+        end != "COMPLETED" for end in ends
+    ]
+    assert not world.network.requests("/cancel")
+
+
+@pytest.mark.parametrize("wait", ["worker", "deferred", "sensor, poke", "sensor, deferred"])
+@pytest.mark.parametrize("kind", ["500", "403", "page"])
+def test_a_run_that_no_check_shows_any_more_ends_the_wait(world: World, wait: str, kind: str) -> None:
+    world.server.on_task("resize", after=3600)
+    task = world.task(WAITS[wait](world)).begin()
+    world.sleep(30)
+    for part in ("GET /api/v3/runs/", "POST /api/v1/query"):
+        world.network.fault(kind, part)
+    outcome = task.join()
+    assert (outcome.state, outcome.tries) == ("failed", 1)
+    assert "run_" in str(outcome.error)
+    assert 90 <= world.now <= 200, "after retry_for"
+
+
+@pytest.mark.parametrize("wait", [name for name in WAITS if "deferred" in name])
+@pytest.mark.parametrize("meanwhile", ["tr_prod_mistyped", "tr_stg_other"])
+def test_a_deferred_wait_continues_with_a_key_that_was_changed_once_that_shows_its_run(
+    world: World, wait: str, meanwhile: str
+) -> None:
+    world.server.on_task("resize", after=120, output="done")
+    world.server.add_environment("stg", secret_key="tr_stg_other")
+    task = world.task(WAITS[wait](world)).begin()
+    world.sleep(30)
+    world.server.rotate_key()
+    world.connect(meanwhile)
+    world.sleep(15)
+    world.connect()
+    assert task.join().state == "success"
+    assert world.now < 130
+
+
+@pytest.mark.parametrize("lag", [0.0, 3.0])
+def test_an_event_is_held_back_but_not_beyond_an_execution_timeout(
+    world: World, lag: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: False)
+    world.server.on_task("resize", start_after=0, after=0, output="done")
+    made = operator(deferrable=True, execution_timeout=timedelta(seconds=10))
+    task = world.task(made)
+    task.ti.start_date = SimpleNamespace(timestamp=lambda: world.hub.time() - lag)
+    assert task.run().state == "success"
+    assert 3 <= world.now <= 6
+
+
+# Tokens
+
+TOKEN_WAITS = {
+    "poke": {"mode": "poke"},
+    "reschedule": {"mode": "reschedule"},
+    "deferred": {"deferrable": True},
+}
+
+
+@pytest.fixture(params=TOKEN_WAITS)
+def wait_for(request: pytest.FixtureRequest, world: World) -> Any:
+    """Begin to wait for a token."""
+    how: Any = {"poke_interval": 5} | TOKEN_WAITS[request.param]
+    return lambda one: world.task(
+        lambda: WaitpointTokenSensor(task_id="wait", token_id=one.id, **how)
+    ).begin()
+
+
+@pytest.mark.parametrize("kind", ["", *OUTAGES, "429", "500"])
+def test_a_wait_for_a_token_survives_an_outage_and_returns_its_data(
+    world: World, wait_for: Any, kind: str
+) -> None:
+    token = world.server.create_token(timeout="1h")[0]
+    task = wait_for(token)
+    world.sleep(30)
+    if kind:
+        world.network.outage(kind, seconds=600)
+    world.sleep(500)
+    world.server.complete_token(token.id, {"approved": True})
+    outcome = task.join()
+    assert (outcome.result, outcome.tries) == ({"approved": True}, 1)
+    assert world.now < 700
+    assert token.path[-64:] not in f"{world.log.lines}"
+
+
+def test_a_token_that_times_out_or_that_no_check_shows_fails_the_task_for_good(
+    world: World, wait_for: Any
+) -> None:
+    token = world.server.create_token(timeout="60s")[0]
+    foreign = world.server.create_token(environment="dev")[0]
+    for one, text in ((token, "has timed out at "), (foreign, "was not shown by any check for 60 s")):
+        begun, outcome = world.now, wait_for(one).join()
+        assert outcome.state == "failed"
+        assert f"{one.id} of connection 'trigger_dev_default' {text}" in str(outcome.error)
+        assert 50 <= world.now - begun <= 80
+
+
+def test_a_key_that_is_rejected_for_a_while_ends_the_wait_for_a_token(world: World, wait_for: Any) -> None:
+    task = wait_for(world.server.create_token(timeout="1h")[0])
+    world.sleep(30)
+    world.network.fault("401")
+    outcome = task.join()
+    assert outcome.state == "failed"
+    assert "answered 401" in str(outcome.error)
+    assert world.now < 120
 
 
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])

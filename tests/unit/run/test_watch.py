@@ -7,7 +7,6 @@ from itertools import cycle, pairwise
 from typing import Any
 
 import pytest
-from requests import ReadTimeout
 
 from airflow_provider_trigger.api.errors import NotSentError, OversizeError
 from airflow_provider_trigger.api.models import Run
@@ -66,44 +65,9 @@ def test_an_outage_is_one_line_at_its_begin_one_a_minute_and_one_at_its_end(
     ]
 
 
-@pytest.mark.parametrize("reply", ["401", "403", "404", "page"])
-@pytest.mark.parametrize(("patience", "seconds"), [(60, 60), (0, 30)])
-def test_a_server_that_rejects_the_checks_ends_the_wait_after_the_patience_or_half_a_minute(
-    server, network, wait, virtual_time, log, answer, reply: str, patience: float, seconds: float
-) -> None:
-    run, is_page = server.add_run("EXECUTING"), reply == "page"
-    rejection = answer(403, b"<html>") if is_page else answer(int(reply), {"error": "Not found"})
-    network.before = lambda _: network.fault("GET", rejection) if virtual_time.now > 1000 else None
-    [waited] = wait(run, patience=patience)
-    assert (waited.end, waited.run and waited.run.status) == (WaitEnd.REJECTED, "EXECUTING")
-    # A 401 is repeated once each time, for a key that has worked.
-    assert seconds <= virtual_time.now - 1005 <= seconds + (15 if reply == "401" else 2)
-    assert is_page or f"answered {reply}: Not found" in waited.error
-    assert not network.sent("/cancel")
-
-
 def test_a_run_that_never_was_is_rejected_without_one(wait, virtual_time) -> None:
     [waited] = wait("run_x", patience=0)
     assert (waited.end, waited.run, virtual_time.now) == (WaitEnd.REJECTED, None, 1030)
-
-
-def test_rejections_that_pass_do_not_end_it(server, fail_between, network, wait, answer, lost) -> None:
-    rejections = [answer(401, {"error": "No"}), answer(403, {"error": "No"}), answer(404, {"error": "No"})]
-    run = server.add_run("EXECUTING", then=[(20, "COMPLETED")])
-    fail_between((0, 25), replies=rejections)
-    assert [one.end for one in wait(run, patience=0)] == [WaitEnd.FINAL]
-    fail_between((100, 150), (160, 210), replies=rejections)  # with a good check in between
-    assert [one.end for one in wait(server.add_run("EXECUTING", then=[(300, "COMPLETED")]))] == [
-        WaitEnd.FINAL
-    ]
-    network.before = lambda _: None
-    for _ in range(3):  # 50 s of rejections each time, and something else in between
-        network.fault("GET", rejections[1], times=10)
-        network.fault("GET", lost)
-    network.fault("GET", answer(404, b"<html>Maintenance</html>"), times=50)
-    assert [one.end for one in wait(server.add_run("EXECUTING", then=[(600, "COMPLETED")]))] == [
-        WaitEnd.FINAL
-    ]
 
 
 # A run whose checks are answered, but never with the run
@@ -144,29 +108,6 @@ def test_the_first_of_several_ends_the_wait_where_each_counts(server, network, w
     assert [one.end for one in wait(*runs)] == [WaitEnd.REJECTED] * 3
 
 
-@pytest.mark.parametrize("reply", ["503", "502 page", "404 page", "no answer", "429", "lost", "500"])
-def test_what_other_requests_are_answered_with_too_is_an_outage(
-    server, wait, network, answer, lost, virtual_time, reply: str
-) -> None:
-    replies = {
-        "503": answer(503, "Network error occurred"),
-        "502 page": answer(502, b"<html>"),
-        "404 page": answer(404, b"<html>"),
-        "no answer": ReadTimeout(),
-        "429": answer(429, {"error": "Too many connections"}),
-        "lost": lost,
-        "500": answer(500, {"error": "down"}),
-    }
-    # A busy gateway may answer 503 to all checks, and no list; a list that fails says the same of a 500.
-    network.fault(GET, replies[reply], times=1000)
-    if reply in ("404 page", "500"):
-        network.fault(LIST, replies[reply], times=1000)
-    deadline = virtual_time.time() + 300
-    [waited] = wait(server.add_run("COMPLETED"), deadline=deadline, cancels=False)
-    assert waited.end is WaitEnd.TIMED_OUT
-    assert f"its last check failed: {GET}" in waited.error
-
-
 def test_an_outage_that_ends_between_the_requests_ends_no_wait(server, wait, network, broken) -> None:
     run = server.add_run("COMPLETED")
     network.before = lambda _: network.repair() if LIST in network.requests else network.fault(GET, broken)
@@ -189,12 +130,6 @@ def test_few_runs_are_checked_by_themselves_at_their_interval_or_after_a_tenth_o
 
 
 # Stopping
-
-
-def test_a_stop_during_a_call_ends_it_before_the_next_one(client, network, virtual_time, log) -> None:
-    with pytest.raises(StoppedError):
-        wait_for_runs(["run_1"], WaitSettings(), client, log=log, is_stopped=lambda: bool(network.requests))
-    assert network.requests == [f"{GET}run_1"]
 
 
 def test_a_stop_ends_a_pause(client, server, virtual_time, log) -> None:
@@ -222,15 +157,6 @@ def test_a_query_shows_the_ends_of_all(wait, server, network, virtual_time) -> N
     assert len(network.sent(QUERY)) >= 20
     assert len(network.sent(GET)) < 70, "one in a second, in the background"
     assert virtual_time.now < 1064
-
-
-@pytest.mark.parametrize("status", [404, 503])
-def test_where_no_query_works_each_run_is_checked_by_itself(
-    wait, server, network, answer, virtual_time, status: int
-) -> None:
-    network.fault(QUERY, answer(status, {"error": "No"}), times=1000)
-    wait(*add(server, 25, 60), poll_interval=None)
-    assert virtual_time.now < 1070
 
 
 def test_runs_that_no_query_lists_are_checked_by_themselves(wait, server, network, virtual_time) -> None:
@@ -276,12 +202,6 @@ def test_a_query_that_may_be_behind_a_check_does_not_overwrite_it_unless_it_show
     one.saw(seen(), sent_at=100.0, now=100.1)
     one.checked_at = 100.0
     assert one.may_learn_from(run, queried_at, now=queried_at) is expected
-
-
-def test_of_a_run_whose_checks_fail_for_30_s_a_query_counts_only_with_an_end() -> None:
-    one = Watched("run_1", added_at=0.0, born_at=0.0, failing_since=100.0, run=seen())
-    shown = [one.may_learn_from(seen(status), 131.0, now=131.0) for status in ("EXECUTING", "COMPLETED")]
-    assert shown == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -114,18 +114,6 @@ def test_it_gives_its_worker_slot_back_between_two_pokes_and_each_execution_begi
         made.execute(context)
 
 
-@pytest.mark.parametrize("deferrable", [False, True])
-def test_a_run_that_can_no_longer_succeed_fails_it_at_once_and_for_good(
-    deferrable: bool, server, context, log
-) -> None:
-    endless, failing = server.add_run("EXECUTING"), failed_run(server)
-    with pytest.raises(AirflowFailException, match=f"Run {failing.id} .* FAILED") as raised:
-        sensor(endless, failing, deferrable=deferrable).execute(context)
-    assert str(raised.value).endswith(f": Error: no such file. {server.url}/runs/{failing.id}")
-    assert [text for text in log.of("error") if "at resize.ts:5" in text]
-    assert endless.cancel_requests == 0
-
-
 def test_which_statuses_count_as_success_can_be_set(server, context) -> None:
     run = server.add_run("CANCELED")
     with pytest.raises(AirflowFailException, match="CANCELED"):
@@ -157,25 +145,6 @@ def test_what_cannot_pass_fails_it_at_once_if_no_check_has_ever_succeeded(
 
 
 # Many runs, in a worker
-
-
-def checks_of(server) -> list[str]:
-    return [request.path for request in server.requests if request.path.startswith("/api/v3/runs/")]
-
-
-def test_a_poke_of_many_runs_is_a_query_and_a_few_checks(server, context) -> None:
-    runs = [server.add_run("EXECUTING") for _ in range(300)]
-    made = sensor(*runs)
-    assert not made.poke(context)
-    assert (len(checks_of(server)), len(server.requests)) == (16, 17)
-    for run in runs:
-        run.status = "COMPLETED"
-    results = made.execute(context)
-    assert [one["run_id"] for one in results] == [run.id for run in runs]
-    assert len(server.requests) == 18
-    for run in runs:
-        run.status = "CANCELED"
-    assert len(sensor(*runs, success_statuses=("CANCELED",)).execute(context)) == 300
 
 
 # Its sources

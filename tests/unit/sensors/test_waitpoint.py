@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,15 +26,14 @@ from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
 
 try:
-    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
+    from airflow.sdk.exceptions import TaskDeferred
 except ImportError:  # before 3.2
-    from airflow.exceptions import AirflowRescheduleException, TaskDeferred
+    from airflow.exceptions import TaskDeferred
 
 AIRFLOW_2 = airflow_version().startswith("2.")
 MODES: list[dict[str, Any]] = [{}, {"mode": "reschedule"}, {"deferrable": True}]
 HASH = "0123456789abcdef" * 4
 UNKNOWN = "waitpoint_ofAnotherEnvironment123"
-RETRY_FOR = 2.0
 """Of the connection, in seconds."""
 
 
@@ -144,61 +142,6 @@ def test_what_is_not_exactly_one_token_is_an_error_without_its_secret(value, ser
 # A token that no check has shown
 
 
-@pytest.mark.parametrize("may_read_runs", [True, False])
-def test_an_unknown_token_fails_it_for_good_after_retry_for(
-    may_read_runs: bool, server, context, clock: Clock
-) -> None:
-    foreign = server.create_token(environment="dev")[0]
-    server.fail_next(None, 403, path="/api/v3/runs/*")  # the key may not read runs
-    made = sensor(foreign)
-    for seconds in (0.0, RETRY_FOR - 0.1):
-        clock.sleep(seconds)
-        assert not made.poke(context)
-    assert len(server.requests) == 2, "one request a poke"
-    clock.sleep(0.1)
-    begin = f"Waitpoint token {foreign.id} of connection 'trigger_dev_default' was not shown by any check for"
-    why = f"{begin} 2 s (retry_for): the server answers 500 for a token that the key's environment does not"
-    with pytest.raises(AirflowFailException, match=re.escape(why)):
-        made.poke(context)
-
-
-@pytest.mark.parametrize(
-    ("ago", "known", "is_final"),
-    [(None, False, False), (1.0, False, False), (60.0, False, True), (60.0, True, False)],
-)
-def test_a_rescheduled_sensor_waits_for_that_long_since_its_first_poke(
-    ago: float | None,
-    known: bool,
-    is_final: bool,
-    server,
-    connection: str,
-    clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    first = None if ago is None else datetime.fromtimestamp(clock.time() - ago, UTC)
-    context = rescheduled(monkeypatch, first=first)
-    token = server.create_token()[0].id if known else UNKNOWN
-    server.fail_next(2, 500, path="waitpoint")  # of a token that an earlier poke may have seen
-    with pytest.raises(AirflowFailException if is_final else AirflowRescheduleException):
-        sensor(token, mode="reschedule").execute(context)
-
-
-def test_an_outage_from_the_first_poke_on_does_not_make_a_token_unknown(
-    server, context, clock: Clock
-) -> None:
-    token = server.create_token()[0]
-    made = sensor(token)
-    server.fail_next(None, 500)
-    for _ in range(3):
-        assert not made.poke(context)
-        clock.sleep(60)
-    server.clear_faults()
-    server.fail_next(1, 500)  # the outage's last answer
-    assert not made.poke(context)
-    server.complete_token(token.id, "late")
-    assert made.poke(context).xcom_value == "late"
-
-
 # Other failures
 
 
@@ -227,18 +170,6 @@ def test_a_resumed_sensor_whose_key_is_rejected_fails_although_the_triggerers_wa
     made = sensor(server.create_token()[0], deferrable=True)
     with pytest.raises(ResponseError, match=f"Connection 'trigger_dev_default'.* answered {status}"):
         made.execute_complete(context, event())
-
-
-@pytest.mark.parametrize("fault", ["fail_next", "malformed_next", "disconnect_next"])
-def test_other_failures_are_waited_out(fault: str, server, context) -> None:
-    token = server.create_token()[0]
-    server.complete_token(token.id, "yes")
-    if fault == "fail_next":
-        server.fail_next(3, 503)
-    else:
-        getattr(server, fault)(3)
-    assert sensor(token).execute(context) == "yes"
-    assert not server.pending_faults
 
 
 # Deferred
@@ -273,14 +204,6 @@ def test_its_trigger_gets_what_it_needs_and_no_address(
     short = sensor(token, deferrable=True, timeout=1)
     _, deferral = deferred(short, lambda: short.execute(context))
     assert deferral.timeout == timedelta(seconds=max(1, 1.5 * least)), "longer than its event is held back"
-
-
-def test_it_defers_in_an_outage_and_for_a_token_that_is_unknown_as_yet(server, context) -> None:
-    for fault in (lambda: None, lambda: server.fail_next(1, 503)):
-        fault()
-        made = sensor(UNKNOWN, deferrable=True)
-        arguments, _ = deferred(made, lambda made=made: made.execute(context))
-        assert arguments["was_shown"] is False
 
 
 def event(error: str = "", *, is_final: bool = False) -> dict[str, Any]:

@@ -13,12 +13,10 @@ import pytest
 from event_loop import run, until
 from fake_log import Log
 
-from airflow_provider_trigger.api import limits
-from airflow_provider_trigger.cancel import cancellation
 from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers import background
+from airflow_provider_trigger.triggers import watch
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 
@@ -84,12 +82,6 @@ def test_the_runs_of_a_task_that_was_ended_are_canceled_unless_they_are_not_to_b
     )
 
 
-def test_the_cleanup_of_a_trigger_cancels_nothing(server, connection: str) -> None:
-    one = server.add_run("EXECUTING")
-    run(trigger(one).cleanup())
-    assert one.cancel_requests == 0
-
-
 @pytest.mark.parametrize("tasks", [1, BULK_FROM_AT_A_STOP + 1])
 def test_many_runs_are_canceled_by_one_bulk_action_also_those_of_several_tasks(
     tasks: int, server, connection: str, log: Log
@@ -137,7 +129,7 @@ def test_a_cancel_is_finished_although_airflow_cancels_the_trigger_again_and_aga
 ) -> None:
     one = server.add_run("EXECUTING")
     fault(server)
-    left = set(background._tasks)  # by other tests
+    left = set(watch._tasks)  # by other tests
 
     async def main() -> None:
         killing = asyncio.create_task(trigger(one).on_kill())
@@ -146,20 +138,11 @@ def test_a_cancel_is_finished_although_airflow_cancels_the_trigger_again_and_aga
         with pytest.raises(asyncio.CancelledError):
             await killing
         assert one.status == "EXECUTING"
-        await until(lambda: background._tasks <= left)
+        await until(lambda: watch._tasks <= left)
 
     run(main())
     assert one.status == "CANCELED"
     assert log.lines[1:] == [canceled(one)]
-
-
-def test_a_maintenance_page_does_not_end_it(server, kill, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cancellation, "pause_after", lambda failures, server_wait, **_: server_wait or 0.0)
-    monkeypatch.setattr(limits, "PROBE_INTERVAL", 0.01)
-    one = server.add_run("EXECUTING")
-    server.malformed_next(15)
-    server.redirect_next(15)
-    assert kill(one) == [canceled(one)]
 
 
 def test_where_no_thread_can_be_started_the_cancel_follows(
@@ -222,31 +205,6 @@ def test_each_run_is_canceled_with_the_key_of_its_own_trigger(
     run(main())
     assert canceled(runs[0]) in log.of("info")
     assert log.of("error") == [failed(runs[1], REJECTED)]
-
-
-def test_what_is_known_is_kept_where_the_key_is_rejected_for_the_rest(server, kill) -> None:
-    *done, last = (server.add_run("EXECUTING") for _ in range(3))
-    server.delay_next(1, 0.3, path=f"{last.id}/cancel")
-    server.fail_next(2, 401, path=f"{last.id}/cancel")
-    said = kill(*done, last)
-    assert [one.cancel_requests for one in done] == [1, 1]
-    assert said[:2] == [canceled(one) for one in done]
-    assert said[2] != canceled(last)
-
-
-def test_what_a_bulk_action_has_canceled_is_said_where_the_key_is_rejected_afterwards(
-    server, kill, log: Log
-) -> None:
-    runs = [server.add_run("EXECUTING") for _ in range(30)]
-    for path in ("/api/v1/query", "/api/v2/runs/", "/api/v3/runs/"):
-        server.fail_next(None, 401, path=path)
-    [text] = kill(*runs)
-    assert len(server.bulk) == 1
-    assert log.of("warning") == [text]
-    assert (
-        "cancel requested, but the status was not checked: the secret key was rejected; check the password "
-        "of connection 'trigger_dev_default'"
-    ) in text
 
 
 @pytest.mark.parametrize("is_back", [True, False])

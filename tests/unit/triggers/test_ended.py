@@ -13,10 +13,9 @@ import pytest
 from event_loop import run, until
 from fake_log import Log
 
-from airflow_provider_trigger.triggers import background
 from airflow_provider_trigger.triggers import run as triggers
-from airflow_provider_trigger.triggers.background import cancel_if_ended
-from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+from airflow_provider_trigger.triggers import watch
+from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, cancel_if_ended
 
 trigger_of: contextvars.ContextVar[str] = contextvars.ContextVar("trigger", default="none")
 
@@ -54,13 +53,13 @@ class Airflow:
 @pytest.fixture(autouse=True)
 def _nothing_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin without what tests before have left, as a triggerer that was killed leaves its tasks."""
-    monkeypatch.setattr(background, "_tasks", set())
+    monkeypatch.setattr(watch, "_tasks", set())
 
 
 @pytest.fixture
 def stop(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let Airflow cancel the triggers of runs again and again, once they wait, until all is settled."""
-    monkeypatch.setattr(background, "_PAUSE", 0)
+    monkeypatch.setattr(triggers, "_PAUSE", 0)
 
     def stop(airflow: Airflow, *runs: Any, has_on_kill: bool = False, **wait: Any) -> None:
         monkeypatch.setattr(triggers, "is_still_deferred", airflow.is_still_deferred)
@@ -81,7 +80,7 @@ def stop(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> Callable[.
             for task in acting:
                 with pytest.raises(asyncio.CancelledError):
                     await task
-            await until(lambda: not background._tasks)
+            await until(lambda: not watch._tasks)
 
         run(main())
 
@@ -119,32 +118,6 @@ def test_only_a_task_that_is_deferred_no_more_was_ended(
     assert airflow.contexts <= {"none"}, "a trigger acts as its task instance"
 
 
-def test_one_question_is_asked_at_a_time(server, stop) -> None:
-    airflow, runs = Airflow(False, seconds=0.02), [server.add_run("EXECUTING") for _ in range(5)]
-    stop(airflow, *runs)
-    assert (airflow.most_at_once, len(airflow.questions)) == (1, 5)
-    assert [one.status for one in runs] == ["CANCELED"] * 5
-
-
-def test_a_cancel_that_has_begun_is_finished_when_the_triggerer_goes() -> None:
-    done: list[bool] = []
-    begun = asyncio.Event()
-
-    async def cancel() -> None:
-        begun.set()
-        await asyncio.sleep(0.1)
-        done.append(True)
-
-    async def main() -> None:
-        cancel_if_ended(lambda: False, cancel, run_ids=["run_1"], log=Log())
-        [question] = background._tasks
-        await begun.wait()
-        question.cancel()
-        await until(lambda: done)
-
-    run(main())
-
-
 def test_a_question_that_goes_back_to_the_event_loop_gets_its_answer_there() -> None:
     """Airflow 3.0 and 3.1 ask the supervisor so: on another loop, they would break all other triggers."""
     from asgiref.sync import async_to_sync
@@ -160,7 +133,7 @@ def test_a_question_that_goes_back_to_the_event_loop_gets_its_answer_there() -> 
 
     async def main() -> None:
         cancel_if_ended(async_to_sync(ask_the_supervisor), cancel, run_ids=["run_1"], log=Log())
-        await until(lambda: not background._tasks)
+        await until(lambda: not watch._tasks)
         assert loops == [asyncio.get_running_loop()] * 2
 
     run(main())

@@ -8,7 +8,6 @@ import gc
 import inspect
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +19,6 @@ from event_loop import run, until
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.hooks import fetching
-from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.run.waited import WaitSettings
 from airflow_provider_trigger.testing.engine.runs import new_id
 from airflow_provider_trigger.triggers import run as triggers
@@ -189,75 +187,6 @@ def test_it_is_held_back_for_longer_where_the_task_needed_long_to_defer(
 
 
 # Longer than any test waits, in seconds.
-LONG = 3600.0
-
-
-@pytest.fixture
-def in_triggerer(monkeypatch: pytest.MonkeyPatch, connection: str) -> Callable[..., TriggerDevRunTrigger]:
-    """Return what makes a trigger as a triggerer does: of what is stored, and with an id."""
-
-    def make(
-        run_id: str, *, seconds: float, longest: float = LONG, trigger_id: int | None = 17, **more: Any
-    ) -> TriggerDevRunTrigger:
-        monkeypatch.setattr(defaults, "LONGEST_EVENT_HOLD", longest)
-        arguments = {"wait": {"poll_interval": 0.02, "patience": 2.0}} | more
-        before = TriggerDevRunTrigger(run_ids=[run_id], not_before=time.time() + seconds, **arguments)
-        made = TriggerDevRunTrigger(**json.loads(json.dumps(before.serialize()[1])))
-        made.trigger_id = trigger_id
-        return made
-
-    return make
-
-
-@pytest.mark.parametrize(
-    ("seconds", "longest", "trigger_id", "least"),
-    [
-        pytest.param(0.5, LONG, 17, 0.5, id="its run was quick"),
-        pytest.param(-LONG, LONG, 17, 0.0, id="it was deferred long ago, or is on another triggerer now"),
-        pytest.param(LONG, 0.5, 17, 0.5, id="the clock of the worker is ahead"),
-        pytest.param(LONG, LONG, None, 0.0, id="there is no scheduler, as in dag.test()"),
-    ],
-)
-def test_no_event_is_sent_before_the_scheduler_has_seen_the_deferral(
-    server, in_triggerer, seconds: float, longest: float, trigger_id: int | None, least: float
-) -> None:
-    one, begun = server.add_run("COMPLETED"), time.time()
-    made = in_triggerer(one.id, seconds=seconds, longest=longest, trigger_id=trigger_id)
-    assert run(event_of(made))["status"] == "COMPLETED"
-    assert time.time() - begun >= least
-
-
-def test_only_the_event_of_a_deadline_waits_and_not_the_cancel(server, in_triggerer, log) -> None:
-    one = server.add_run("EXECUTING")
-
-    async def main() -> None:
-        made = in_triggerer(one.id, seconds=LONG, wait={"poll_interval": 0.02, "deadline": time.time()})
-        event = asyncio.create_task(event_of(made))
-        await until(lambda: one.status == "CANCELED")
-        await until(lambda: log.of("info")[-1].startswith("Resuming the task in 3"))
-        assert not event.done()
-        event.cancel()
-
-    run(main())
-
-
-def test_its_failure_waits_too_and_a_stop_does_not(in_triggerer, log) -> None:
-    made = in_triggerer("run_1", seconds=0.5, trigger_dev_conn_id="unknown")
-    with pytest.raises(ConnectionNotFoundError, match="'unknown'"):
-        run(event_of(made))
-    assert time.time() >= made.not_before
-
-    async def main() -> None:
-        made = in_triggerer("run_1", seconds=LONG, trigger_dev_conn_id="unknown")
-        failing = asyncio.create_task(event_of(made))
-        await until(lambda: len(log.of("info")) == 2)
-        failing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await failing
-
-    run(main())
-
-
 # The connection
 
 
@@ -313,19 +242,3 @@ def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
         await until(lambda: seen)
 
     run(main())
-
-
-def test_canceled_it_leaves_all_runs_and_no_task_behind(server, connection: str) -> None:
-    runs = [server.add_run("EXECUTING") for _ in range(3)]
-
-    async def main() -> None:
-        made = TriggerDevRunTrigger(run_ids=[one.id for one in runs], wait={"cancels": False})
-        waiting = asyncio.create_task(events_of(made))
-        await until(lambda: server.requests)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        await until(lambda: len(asyncio.all_tasks()) == 1)
-
-    run(main())
-    assert [one.cancel_requests for one in runs] == [0, 0, 0]

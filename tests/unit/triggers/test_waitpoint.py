@@ -38,7 +38,6 @@ ARGUMENTS: dict[str, Any] = {
     "was_shown": True,
     "not_before": 1_795_600_000.25,
 }
-RETRY_FOR = 120.0
 """Of a connection by default, in seconds."""
 
 
@@ -157,86 +156,24 @@ def test_a_token_is_checked_less_and_less_often_also_after_a_restart(ago: float,
     assert (min(intervals), max(intervals)) == pytest.approx((2 if not ago else min(30, ago / 10), 30))
 
 
-def test_a_token_that_times_out_ends_it(wait, server) -> None:
-    token = server.create_token(timeout="60s")[0]
-    event, took = wait(token)
-    assert event["is_final"]
-    assert f"{token.id} of connection 'mine' has timed out at " in event["error"]
-    assert 60 <= took <= 67
-
-
-@pytest.mark.parametrize(("ago", "least"), [(0.0, RETRY_FOR), (100.0, 20.0), (86_400.0, 0.0)])
-def test_a_token_that_no_check_has_shown_within_retry_for_ends_it(
-    ago: float, least: float, wait, server, sent
-) -> None:
-    foreign = server.create_token(environment="dev")[0]
-    event, took = wait(foreign, ago=ago)
-    assert event["is_final"]
-    assert least <= took <= least + 12
-    assert f"{foreign.id} of connection 'mine' was not shown by any check for 120 s" in event["error"]
-    # Of something else, between two of the token: the server works.
-    [other] = sent.times.keys() - {foreign.id}
-    assert sent.times[foreign.id][-2:] == sent.times[other] * 2
-
-
 @pytest.mark.parametrize(
-    ("part", "status", "was_shown"),
+    ("hold", "trigger_id", "seconds"),
     [
-        *(("", status, was_shown) for status in (None, 503, 500, 404, 429) for was_shown in (False, True)),
-        ("/waitpoints/", 500, True),  # otherwise it is unknown
+        pytest.param(8.0, 17, 8.0, id="its wait was quick"),
+        pytest.param(-60.0, 17, 0.0, id="it was deferred long ago, or is on another triggerer now"),
+        pytest.param(3600.0, 17, defaults.LONGEST_EVENT_HOLD, id="the clock of the worker is ahead"),
+        pytest.param(8.0, None, 0.0, id="there is no scheduler, as in dag.test()"),
     ],
 )
-def test_an_outage_is_waited_out(
-    part: str, status: int | None, was_shown: bool, wait, server, network, lost, answer, log
-) -> None:
-    token = server.create_token()[0]
-    error = {"error": "down"} if status != 404 else b"<html>"
-    network.fault(part, lost if status is None else answer(status, error), times=10**6)
-
-    def repair() -> None:
-        network.repair()
-        server.complete_token(token.id)
-
-    event, took = wait(token, repair, after=1000.0, was_shown=was_shown)
-    assert event["error"] == ""
-    assert 1000 <= took <= 1030
-    shown = f"Waitpoint token {token.id} of connection 'mine'"
-    begins = [text.partition(": ")[0] for text in log.of("warning")]
-    assert begins == [f"Check of {shown} failed; still waiting"] * 4, "each 5 minutes"
-    assert f"{shown} can be checked again after " in log.lines[-2]
-
-
-@pytest.mark.parametrize(("status", "was_shown"), [(401, False), (401, True), (403, True)])
-@pytest.mark.parametrize(("seconds", "is_over"), [(60.0, False), (10_000.0, True)])
-def test_checks_that_are_rejected_for_retry_for_end_it(
-    seconds: float, is_over: bool, status: int, was_shown: bool, wait, server, network, answer
-) -> None:
-    token = server.create_token()[0]
-    network.fault("", answer(status, {"error": "Invalid API key"}), times=10**6)
-
-    def repair() -> None:
-        network.repair()
-        server.complete_token(token.id)
-
-    event, took = wait(token, repair, after=seconds, was_shown=was_shown)
-    assert bool(event["error"]) is is_over
-    assert not event["is_final"]
-    if is_over:
-        assert RETRY_FOR <= took <= RETRY_FOR + 20
-        assert event["error"].startswith("Connection 'mine'")
-        assert f"{token.id} answered {status}" in event["error"]
-
-
-@pytest.mark.parametrize(("trigger_id", "seconds"), [(17, 8.0), (None, 0.0)])
 def test_no_event_is_sent_before_the_scheduler_has_seen_the_deferral(
-    trigger_id: int | None, seconds: float, sent, server, clock
+    hold: float, trigger_id: int | None, seconds: float, sent, server, clock
 ) -> None:
     token, begun = server.create_token()[0], clock.now
     server.complete_token(token.id)
-    made = trigger(token, clock, not_before=clock.time() + 8)
+    made = trigger(token, clock, not_before=clock.time() + hold)
     made.trigger_id = trigger_id
     run_in_virtual_time(event_of(made), clock)
-    assert clock.now - begun == seconds < defaults.LONGEST_EVENT_HOLD
+    assert clock.now - begun == seconds
 
 
 # Many waits

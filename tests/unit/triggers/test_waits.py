@@ -51,34 +51,6 @@ def test_one_query_every_2_s_shows_the_ends_of_all_waits(in_triggerer, network, 
     assert len(network.sent(GET)) <= 1 + clock.now - begun, "one check a second in the background"
 
 
-def test_a_page_in_place_of_the_server_is_waited_out(in_triggerer, network, server, answer, clock):
-    runs = [server.add_run("EXECUTING", then=[(250, "COMPLETED")]) for _ in range(30)]
-    page = answer(404, b"<html>Not found</html>", {"content-type": "text/html"})
-
-    def before(_: str) -> None:
-        network.repair()
-        if clock.now < 1300:
-            network.fault("", page)
-
-    network.before = before
-    events = in_triggerer(event_of(*(one.id for one in runs)))
-    assert {seen["status"] for seen in events} == {"COMPLETED"}
-    assert clock.now < 1340
-
-
-@pytest.mark.parametrize("works", [True, False])
-def test_a_run_that_no_check_shows_is_waited_for_only_for_a_while_unless_it_is_an_outage(
-    in_triggerer, network, server, answer, clock: Clock, works: bool
-) -> None:
-    one, begun = server.add_run("EXECUTING"), clock.now
-    broken = answer(500, {"error": "Something went wrong"})
-    for part in (QUERY, f"{GET}{one.id}") if works else ("",):
-        network.fault(part, broken, times=10_000)
-    [seen] = in_triggerer(event_of(one.id, patience=120.0, deadline=clock.time() + 400))
-    assert seen["end"] == ("rejected" if works else "timed_out")
-    assert 120 <= clock.now - begun <= (160 if works else 430)
-
-
 def test_if_it_crashes_its_waits_fail_and_the_next_ones_have_another(
     in_triggerer, network, server, clock, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:

@@ -11,19 +11,15 @@ from typing import Any
 
 import pytest
 from event_loop import run, until
-from fake_clock import Clock
 from fetched_hook import get_hook
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.api.runs import check_run
-from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers import watch
-from airflow_provider_trigger.triggers.background import in_thread
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
-from airflow_provider_trigger.triggers.watch import Environment, environment_of
+from airflow_provider_trigger.triggers.watch import Environment, environment_of, in_thread
 
 CONN_ID = "trigger_dev_default"
 
@@ -52,91 +48,6 @@ def one(server) -> Any:
     return server.add_run("EXECUTING")
 
 
-def test_a_key_that_was_changed_is_fetched_once_for_all_waits(
-    one, set_connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fetched, fetch = [], fetching.fetch_on_loop
-
-    async def count(conn_id: str) -> Any:
-        fetched.append(conn_id)
-        return await fetch(conn_id)
-
-    async def main() -> list[str]:
-        set_connection("tr_prod_old")
-        hook = await get_hook(CONN_ID)
-        set_connection()
-        monkeypatch.setattr(fetching, "fetch_on_loop", count)
-        with environment_of(hook) as shared:
-            return await asyncio.gather(*(check(shared, one) for _ in range(10)))
-
-    assert run(main()) == ["EXECUTING"] * 10
-    assert fetched == [CONN_ID]
-
-
-def test_while_the_key_is_rejected_the_connection_is_fetched_once_in_10_s(
-    one, set_connection, monkeypatch: pytest.MonkeyPatch, caplog
-) -> None:
-    clock, fetched = Clock(), list[str]()
-    fetch = fetching.fetch_on_loop
-
-    async def fail(conn_id: str) -> Any:
-        fetched.append(conn_id)
-        raise OSError("tr_prod_secret")
-
-    async def main() -> None:
-        set_connection("tr_prod_old")
-        with environment_of(await get_hook(CONN_ID)) as shared:
-            monkeypatch.setattr(watch, "time", clock)
-            monkeypatch.setattr(fetching, "fetch_on_loop", fail)
-            # Three times in the 30 s after which a wait ends as rejected.
-            for seconds, count in ((0.0, 1), (9.5, 1), (0.5, 2), (9.5, 2), (0.5, 3)):
-                clock.sleep(seconds)
-                assert await check(shared, one) == "AuthenticationError"
-                assert len(fetched) == count
-            monkeypatch.setattr(fetching, "fetch_on_loop", fetch)
-            set_connection()
-            clock.sleep(10)
-            assert await check(shared, one) == "EXECUTING"
-
-    run(main())
-    texts = [record.getMessage() for record in caplog.records if record.name == fetching.__name__]
-    assert texts == [f"Connection {CONN_ID!r} could not be fetched again (OSError)"] * 3
-
-
-def test_a_wait_keeps_the_key_that_it_began_with(server, one, set_connection) -> None:
-    server.add_environment("stg", secret_key="tr_stg_other")
-    keys = {"tr_stg_other": "NotFoundError", "tr_prod_mistyped": "AuthenticationError"}
-
-    async def main() -> None:
-        set_connection()
-        with environment_of(await get_hook(CONN_ID)) as before:
-            for key, seen in keys.items():
-                set_connection(key)
-                with environment_of(await get_hook(CONN_ID)) as after:
-                    assert [await check(each, one) for each in (before, after) * 3] == ["EXECUTING", seen] * 3
-
-    run(main())
-
-
-@pytest.mark.parametrize("meanwhile", ["tr_stg_other", "tr_prod_mistyped"])
-def test_where_the_key_is_rejected_another_one_is_used_once_it_has_shown_the_run(
-    server, one, set_connection, monkeypatch: pytest.MonkeyPatch, meanwhile: str
-) -> None:
-    monkeypatch.setattr(watch, "_RENEW_INTERVAL", 0)
-    server.add_environment("stg", secret_key="tr_stg_other")
-
-    async def main() -> list[str]:
-        set_connection("tr_prod_revoked")
-        with environment_of(await get_hook(CONN_ID)) as shared:
-            set_connection(meanwhile)
-            seen = [await check(shared, one)]
-            set_connection()
-            server.fail_next(4, 401)  # of a gateway
-            return [*seen, await check(shared, one), await check(shared, one)]
-
-    assert run(main()) == ["AuthenticationError", "AuthenticationError", "EXECUTING"]
-
-
 def test_a_connection_that_leads_elsewhere_is_not_used_after_a_401(one, set_connection) -> None:
     async def main(elsewhere: TriggerDevServer) -> None:
         set_connection("tr_prod_revoked")
@@ -149,21 +60,6 @@ def test_a_connection_that_leads_elsewhere_is_not_used_after_a_401(one, set_conn
     with TriggerDevServer() as elsewhere:
         run(main(elsewhere))
         assert elsewhere.requests == []
-
-
-def test_each_connection_and_each_event_loop_has_its_own_which_ends_with_its_last_user(
-    set_connection,
-) -> None:
-    conn_ids = [set_connection(), set_connection(conn_id="other")]
-
-    async def main() -> None:
-        first, second = [await get_hook(conn_id) for conn_id in conn_ids]
-        with environment_of(first) as one, environment_of(second) as other, environment_of(first) as same:
-            assert one is same is not other
-        await until(lambda: not threads_of_watches())
-
-    run(main())
-    run(main())
 
 
 def threads_of_watches() -> list[threading.Thread]:
