@@ -17,7 +17,6 @@ from airflow_provider_trigger.api.errors import (
     root_of,
 )
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import TERMINATES_WITHIN, Run
 from airflow_provider_trigger.api.query import can_be_queried, parts_of, query_runs
 from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run, list_newest_runs
@@ -44,33 +43,18 @@ A replica of the database lags behind (measured), and a gateway may reject a few
 
 
 def call_each(
-    client: TriggerDevClient,
-    make_call: Callable[[str], Call[T]],
-    run_ids: Sequence[str],
-    *,
-    deadline: Deadline = NEVER,
-    patience: float | None = None,
+    client: TriggerDevClient, make_call: Callable[[str], Call[T]], run_ids: Sequence[str]
 ) -> dict[str, T | TriggerDevError]:
-    """
-    Make a call for each run, several at a time; return by run id its result, or its error.
-
-    ``deadline`` is for all; one call is repeated for ``patience`` seconds, None for as long as any call.
-    """
-
-    def call(run_id: str) -> T | TriggerDevError:
-        return call_once(client, make_call(run_id), deadline=deadline, patience=patience)
-
-    return dict(in_threads(call, run_ids))
+    """Make a call for each run, several at a time; return by run id its result, or its error."""
+    return dict(in_threads(lambda run_id: reply_of(client.call, make_call(run_id)), run_ids))
 
 
-def call_once(
-    client: TriggerDevClient, call: Call[T], *, deadline: Deadline = NEVER, patience: float | None = None
-) -> T | TriggerDevError:
+def reply_of(make: Callable[..., T], call: Call[T], **how: Any) -> T | TriggerDevError:
     """Make a call; return its result, or its error."""
     try:
-        return client.call(call, deadline=deadline, patience=patience)
+        return make(call, **how)
     except TriggerDevError as error:
-        return error
+        return error.with_traceback(None)
 
 
 def in_threads(work: Callable[[str], T], run_ids: Sequence[str]) -> Iterator[tuple[str, T]]:

@@ -12,7 +12,7 @@ from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.runs import check_run, ended_run, retrieve_run
 from airflow_provider_trigger.api.statuses import RunStatus
 from airflow_provider_trigger.log import MAX_NAMED
-from airflow_provider_trigger.run.checks import call_each, call_once, query_many
+from airflow_provider_trigger.run.checks import call_each, query_many, reply_of
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 if TYPE_CHECKING:
@@ -109,12 +109,11 @@ def check_again(run_id: str, waited: Waited, client: TriggerDevClient) -> Waited
 
     But a 500 is returned, as a run whose output is broken is always answered with it (measured).
     """
-    reply = call_once(client, _recheck(waited, retrieve_run(run_id)))
-    return after_check(waited, reply)
+    reply = reply_of(client.call, _recheck(waited, retrieve_run(run_id)))
+    return _after_check(waited, reply)
 
 
-def after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
-    """Return what a wait came to, given a check of its run or its error, as :func:`check_again`."""
+def _after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
     if isinstance(reply, TriggerDevError):
         if waited.end is not WaitEnd.FINAL:
             return waited
@@ -135,7 +134,7 @@ def check_failed(ended: Mapping[str, Waited], client: TriggerDevClient) -> dict[
     canceled = {one: run for one, run in shown.items() if run.is_canceled}
     left = [one for one in failed if one not in canceled]
     replies = canceled | call_each(client, lambda one: _recheck(ended[one], check_run(one)), left)
-    return {**ended, **{one: after_check(ended[one], reply) for one, reply in replies.items()}}
+    return {**ended, **{one: _after_check(ended[one], reply) for one, reply in replies.items()}}
 
 
 def _recheck(waited: Waited, call: Call[Run]) -> Call[Run]:

@@ -160,7 +160,6 @@ class Wait:
         self._shown: dict[str, tuple[str, int]] = {}
         self._ended: dict[str, Waited] = {}
         self._canceling: dict[str, WaitEnd] = {}  # and why
-        self._late: dict[str, CancelResult] = {}  # of those that had ended before their cancel
         self._wanted: set[str] = set()  # checks that are under way
         self._confirmed: set[str] = set()  # just checked, before they are no longer waited for
         self._is_useless = False
@@ -213,10 +212,6 @@ class Wait:
             one.is_lost and self.is_too_long(one.answered_since, now)
         ):
             self._close(one, WaitEnd.REJECTED, error=str(error))
-        late = self._late.get(run_id)
-        if late is not None and run_id in self._left and run_id in self._confirmed:
-            why = str(error) if error else f"its check shows it as {run and run.status}"
-            self._close(one, WaitEnd.FINAL, run=self._as_canceled(one, late, now), error=why)
 
     def _is_new(self, one: Watched) -> bool:
         return self._only_looks and one.run is None
@@ -304,8 +299,8 @@ class Wait:
         if (one := self._left.get(run_id)) is None:
             return
         if result.outcome is CancelOutcome.ALREADY_COMPLETED:
-            self._late[run_id] = result
-            self._want_check(run_id)
+            # Who needs more of it than its status checks it again.
+            self._close(one, WaitEnd.FINAL, run=self._as_canceled(one, result, now).without_contents())
         elif result.outcome is CancelOutcome.CANCELED:
             run = self._as_canceled(one, result, now)
             self._close(one, self._canceling[run_id], run=run, is_canceled=True)

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from operator import attrgetter
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ from airflow_provider_trigger.run.checks import (
     is_answer,
     query_all,
     query_many,
+    reply_of,
     shows_an_outage,
 )
 from airflow_provider_trigger.run.stop import pause
@@ -75,6 +77,10 @@ _CANCEL_PAUSE = 2.0
 
 Report = Callable[[str, CancelResult], object]
 """What is called with what became of a run that was canceled."""
+
+
+def _never() -> bool:
+    return False
 
 
 class Watch:
@@ -141,9 +147,7 @@ class Watch:
 
     # The loop
 
-    def run(
-        self, *, until: Callable[[], bool] = lambda: False, is_stopped: Callable[[], bool] = lambda: False
-    ) -> None:
+    def run(self, *, until: Callable[[], bool] = _never, is_stopped: Callable[[], bool] = _never) -> None:
         """Work until it is closed, or for once until something is true, or raise StoppedError."""
         try:
             while not self._is_closed:
@@ -300,7 +304,7 @@ class Watch:
         ]
         if not due and self._works and idle and now >= self._background_at:
             self._background_at = now + _BACKGROUND_INTERVAL
-            due = [one for one in [min(idle, key=_unchecked_since)] if one.is_unchecked(now)]
+            due = [one for one in [min(idle, key=attrgetter("unchecked_since"))] if one.is_unchecked(now)]
         return sorted(due, key=lambda one: (not one.must_check, one.unchecked_since))
 
     def _begin_checks(self, now: float) -> None:
@@ -396,26 +400,15 @@ def _check_once(
     make: Callable[..., Any], call: Call[Run], *, is_wanted: bool, is_doubtful: bool
 ) -> tuple[Run | TriggerDevError, bool | None]:
     """Return how a run is seen, or why not, and whether the server works, None for not checked."""
-    reply = _reply(make, call, patience=_PATIENCE if is_wanted else 0)
+    reply = reply_of(make, call, patience=_PATIENCE if is_wanted else 0)
     if not (is_doubtful and isinstance(reply, TriggerDevError) and is_answer(root_of(reply))):
         return reply, None
     # With a deadline, a call has its turn although the checks have opened the circuit breaker.
     deadline = Deadline.after(_PATIENCE, now=time.monotonic())
-    if shows_an_outage(_reply(make, call_of_others(root_of(reply)), deadline=deadline, patience=0)):
+    if shows_an_outage(reply_of(make, call_of_others(root_of(reply)), deadline=deadline, patience=0)):
         return reply, False
     # Once more, as an outage may have ended in between.
-    return _reply(make, call, deadline=deadline, patience=0), True
-
-
-def _reply(make: Callable[..., Any], call: Call[Any], **how: Any) -> Any:
-    try:
-        return make(call, **how)
-    except TriggerDevError as error:
-        return error.with_traceback(None)
-
-
-def _unchecked_since(one: Watched) -> float:
-    return one.unchecked_since
+    return reply_of(make, call, deadline=deadline, patience=0), True
 
 
 def _raise(error: BaseException) -> None:
@@ -428,7 +421,7 @@ def wait_for_runs(
     client: TriggerDevClient,
     *,
     log: Log,
-    is_stopped: Callable[[], bool] = lambda: False,
+    is_stopped: Callable[[], bool] = _never,
     on_ended: Callable[[str], object] = lambda run_id: None,
 ) -> dict[str, Waited]:
     """

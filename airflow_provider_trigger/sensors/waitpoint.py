@@ -148,7 +148,7 @@ class WaitpointTokenSensor(TakesArguments, TriggerDevSensor):
 
     def _check(self, wait: TokenWait, *, patience: float | None) -> PokeReturnValue:
         """Check the token, repeatedly for so many seconds while that fails; None for ``retry_for``."""
-        from airflow_provider_trigger.run.checks import call_once
+        from airflow_provider_trigger.run.checks import reply_of
         from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
         from airflow_provider_trigger.tokens.wait import TokenLostError
 
@@ -157,7 +157,7 @@ class WaitpointTokenSensor(TakesArguments, TriggerDevSensor):
         with self._hook().client(has_worked=wait.was_shown or is_resumed) as client:
             try:
                 while True:
-                    reply = call_once(client, steps.send(reply), patience=patience)
+                    reply = reply_of(client.call, steps.send(reply), patience=patience)
                     patience = None  # before it counts as unknown: a rescheduled sensor may have seen it
             except StopIteration as end:
                 token = end.value

@@ -13,52 +13,7 @@ from airflow_provider_trigger.testing import TriggerDevServer
 WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["waits", "defers"])
 
 
-def outage(server):
-    server.stop()
-    time.sleep(3)  # so that a check fails although the machine stalls meanwhile
-    server.start()
-
-
-def is_checked(server):
-    """Whether a check of a run, or a query, was answered, so that the start is over."""
-    paths = ("/api/v3/runs/", "/api/v1/query")
-    return any(request.status == 200 and request.path.startswith(paths) for request in list(server.requests))
-
-
 # What goes wrong while the run executes.
-FAULTS = {
-    "outage": outage,
-    "hanging": lambda server: server.hang_next(2, path="/api/v3/runs/"),
-    "truncated": lambda server: server.truncate_next(4, path="/api/v3/runs/"),
-    "disconnected": lambda server: server.disconnect_next(4, path="/api/v3/runs/"),
-    "page": lambda server: server.malformed_next(4, path="/api/v3/runs/"),
-}
-
-
-@WAYS
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_while_waiting_does_not_end_the_wait(
-    fault, deferrable, server, connect, run_try, meanwhile, the_run, said
-):
-    connect(timeout=3 if fault == "hanging" else 10, retry_for=30)
-    server.query = False  # else it shows the run to one that is deferred, whatever becomes of its checks
-    server.on_task("resize", after=None)
-
-    def begin():
-        FAULTS[fault](server)
-        the_run("resize", "EXECUTING").schedule([(1.2, "COMPLETED")])
-
-    # A fault before the first check was answered could meet the start.
-    meanwhile(lambda: the_run("resize", "EXECUTING") and is_checked(server), begin)
-    ended = run_try(operator(deferrable=deferrable))
-    assert (ended.error, ended.output) == (None, {"done": True})
-    assert not server.pending_faults
-    (run,) = server.runs.values()
-    assert (ended.pushed["run_id"], run.cancel_requests) == (run.id, 0)
-    assert len(said.lines("Status check of run", "failed; still waiting")) == 1
-    assert len(said.lines(f"Run {run.id} can be checked again after ")) == 1
-
-
 @WAYS
 def test_a_rate_limit_that_another_application_uses_up_delays_the_result(
     deferrable, connect, run_try, meanwhile, said

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from world import World
 
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
@@ -85,6 +86,30 @@ def test_a_wait_survives_an_outage(world: World, wait: str, kind: str) -> None:
             assert count <= len([line for line in world.log.lines if text in line]) + 3, text
 
 
+@pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
+@pytest.mark.parametrize("query", ["works", "fails", "lags", "loses ends"])
+def test_a_wait_for_many_runs_sees_their_ends_soon(world: World, query: str, deferrable: bool) -> None:
+    world.server.on_task("resize", start_after=0, after=60, output=1)
+    if query == "fails":
+        world.network.fault("503", "POST /api/v1/query")
+    world.server.query_lag = 100.0 if query == "lags" else 1.0
+    payloads = list(range(60))
+    task = world.task(
+        lambda: RunTriggerTaskBatchOperator(
+            task_id="start", task_identifier="resize", payloads=payloads, deferrable=deferrable
+        )
+    ).begin()
+    world.sleep(30)
+    for run in list(world.server.runs.values()) if query == "loses ends" else ():
+        run.lost_since = world.hub.time() + 20
+    begun = len(world.network.sent)
+    assert task.join().result == [1] * 60
+    assert world.now < 105
+    if query == "works":
+        assert world.now < 68
+        assert len(world.network.sent) - begun < 150, "a query for all, and one check a second"
+
+
 ENDS = {
     "COMPLETED": {"output": 1},
     "FAILED": {"error": "boom"},
@@ -107,7 +132,7 @@ def test_each_of_many_waits_ends_as_its_run_does_under_random_faults(world: Worl
     world.sleep(2)
     for kind in ("lost", "hang", "503", "429", "page", "500"):
         world.network.fault(kind, rate=chance.uniform(0, 0.1), end=world.hub.now + 300)
-    world.network.outage("refused", after=50, seconds=40)
+    world.network.outage("refused", after=50, seconds=30)
     states = [task.join().state for task in tasks]
     assert states == ["success" if end == "COMPLETED" else "failed" for end in ends]
     assert [f"status {end}" in str(task.outcome.error) for task, end in zip(tasks, ends, strict=True)] == [

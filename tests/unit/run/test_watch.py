@@ -101,13 +101,6 @@ def test_it_is_not_waited_for_any_more_whatever_the_answer_is(
     assert virtual_time.now - 1000 == pytest.approx(after + 5 * was_seen, abs=12)
 
 
-def test_the_first_of_several_ends_the_wait_where_each_counts(server, network, wait, broken) -> None:
-    network.fault(GET, broken, times=1000)
-    runs = [server.add_run("COMPLETED") for _ in range(3)]
-    assert len(wait(*runs, success_statuses=["COMPLETED"])) == 1
-    assert [one.end for one in wait(*runs)] == [WaitEnd.REJECTED] * 3
-
-
 def test_an_outage_that_ends_between_the_requests_ends_no_wait(server, wait, network, broken) -> None:
     run = server.add_run("COMPLETED")
     network.before = lambda _: network.repair() if LIST in network.requests else network.fault(GET, broken)
@@ -152,27 +145,6 @@ def add(server, count: int, after: float) -> list[Any]:
     return [server.add_run("EXECUTING", then=[(after, "COMPLETED")]) for _ in range(count)]
 
 
-def test_a_query_shows_the_ends_of_all(wait, server, network, virtual_time) -> None:
-    assert {one.end for one in wait(*add(server, 25, 60), poll_interval=None)} == {WaitEnd.FINAL}
-    assert len(network.sent(QUERY)) >= 20
-    assert len(network.sent(GET)) < 70, "one in a second, in the background"
-    assert virtual_time.now < 1064
-
-
-def test_runs_that_no_query_lists_are_checked_by_themselves(wait, server, network, virtual_time) -> None:
-    server.query_lag = 100.0
-    wait(*add(server, 25, 30), poll_interval=None)
-    assert virtual_time.now < 1045
-
-
-def test_where_an_end_was_lost_all_runs_are_soon_checked(wait, server, network, virtual_time) -> None:
-    runs = add(server, 60, 40)
-    for one in runs[:50]:
-        one.lost_since = server.time.now() + 39.9
-    wait(*runs, poll_interval=None)
-    assert virtual_time.now < 1090
-
-
 def test_an_id_that_may_not_stand_in_a_query_is_checked_by_itself(wait, server, network) -> None:
     *_, other = wait(*add(server, 25, 10), "run_1' OR '1'='1", poll_interval=None)
     assert other.end is WaitEnd.REJECTED
@@ -202,23 +174,3 @@ def test_a_query_that_may_be_behind_a_check_does_not_overwrite_it_unless_it_show
     one.saw(seen(), sent_at=100.0, now=100.1)
     one.checked_at = 100.0
     assert one.may_learn_from(run, queried_at, now=queried_at) is expected
-
-
-@pytest.mark.parametrize(
-    ("known", "is_queried", "due"),
-    [
-        ({}, True, float("inf")),
-        ({"failing_since": 95.0}, True, 100.0),  # 10 s after its last check
-        ({"is_listed": False}, True, 100.0),
-        ({"is_listed": False, "born_at": -500.0}, True, 120.0),
-        ({}, False, 99.0),  # a tenth of its age
-        ({"born_at": -500.0}, False, 120.0),
-        ({"born_at": -500.0, "failing_since": 85.0}, False, 92.0),  # a fault does not cost a long interval
-        ({"checked_at": -float("inf")}, False, 50.0),
-        ({"must_check": True}, True, -float("inf")),
-    ],
-)
-def test_when_a_run_is_checked_by_itself(known: dict[str, Any], is_queried: bool, due: float) -> None:
-    given = {"added_at": 50.0, "born_at": 0.0, "checked_at": 90.0} | known
-    one = Watched("run_1", **given)
-    assert one.due(is_queried=is_queried) == due

@@ -103,17 +103,6 @@ def test_it_pokes_until_all_have_ended_and_checks_no_run_twice_that_has(
     assert [text for text in log.of("info") if text.startswith(f"Run {late.id} is COMPLETED")]
 
 
-def test_it_gives_its_worker_slot_back_between_two_pokes_and_each_execution_begins_anew(
-    server, context
-) -> None:
-    ended, alive = server.add_run("COMPLETED"), server.add_run("EXECUTING")
-    made = sensor(ended, mode="reschedule", poke_interval=60)
-    made.execute(context)
-    made.run_ids = [alive.id]  # `dag.test()` executes the same operator again
-    with pytest.raises(AirflowRescheduleException):
-        made.execute(context)
-
-
 def test_which_statuses_count_as_success_can_be_set(server, context) -> None:
     run = server.add_run("CANCELED")
     with pytest.raises(AirflowFailException, match="CANCELED"):
@@ -145,6 +134,14 @@ def test_what_cannot_pass_fails_it_at_once_if_no_check_has_ever_succeeded(
 
 
 # Many runs, in a worker
+
+
+def test_each_execution_begins_anew(server, context) -> None:
+    made = sensor(server.add_run("COMPLETED"), mode="reschedule", poke_interval=60)
+    made.execute(context)
+    made.run_ids = [server.add_run("EXECUTING").id]  # `dag.test()` executes the same operator again
+    with pytest.raises(AirflowRescheduleException):
+        made.execute(context)
 
 
 # Its sources

@@ -550,25 +550,6 @@ async def test_two_watchers_of_an_asset_with_one_name_are_an_error_in_the_log(on
 
 
 @in_virtual_time
-async def test_what_is_stored_may_be_anything(one) -> None:
-    values = ('{"until": 5}', "[]", "null", "nonsense")
-    one.start()
-    await asyncio.sleep(10)
-    [key] = one.database.variables
-    for value in values:
-        one.kill()
-        one.database.variables[key] = value
-        one.start()
-        await asyncio.sleep(10)
-        one.database.variables[key] = value
-        one.add_ends(1)
-        await asyncio.sleep(20)
-        assert '"until": "20' in one.database.variables[key]
-    begins = "Watcher 'orders' begins, as what was stored of it is invalid, at 20"
-    assert len([line for line in one.log.lines if line.startswith(begins)]) == len(values)
-
-
-@in_virtual_time
 async def test_all_watchers_together_send_25_events_a_second(one) -> None:
     """The triggerer sends no heartbeat while it stores events, and its triggers would be taken away."""
     one.start()
