@@ -239,21 +239,6 @@ class Watch:
         except NotSentError as error:
             self._inbox.put(partial(done, error))
 
-    # A look
-
-    def look(self, wait: Wait, client: TriggerDevClient) -> None:
-        """Check all runs of a wait once in this thread; of many only some, where a query shows the others."""
-        self._make = client.call
-        self._take_in()
-        run_ids, now = wait.left, time.monotonic()
-        if (shown := query_many(client, run_ids)) is not None:
-            self._queried(run_ids, now, list(shown.values()))
-            # It lacks new runs, and can lose an end.
-            run_ids = sorted(random.sample(wait.left, len(wait.left)), key=shown.__contains__)[:CONCURRENCY]
-        wait.want_checks(run_ids)
-        self._turn_at = time.monotonic()
-        self.run(until=lambda: wait.is_over or not wait.is_checking)
-
     # Queries
 
     def _begin_query(self, now: float) -> None:
@@ -453,14 +438,14 @@ def wait_for_runs(
     return result
 
 
-class Looks:
+class Looks(Watch):
     """Look at runs now and then, as a sensor does; what is known of them is kept in between."""
 
     def __init__(self, run_ids: Sequence[str], settings: WaitSettings, *, log: Log) -> None:
+        super().__init__(lambda *_, **__: None, query=None, cancel=lambda *_: {})
         self._results: list[Result] = []
         self._wait = Wait(run_ids, settings, log, report=self._results.append)
-        self._watch = Watch(lambda *_, **__: None, query=None, cancel=lambda *_: {})
-        self._watch.add(self._wait)
+        self.add(self._wait)
 
     @property
     def left(self) -> int:
@@ -469,13 +454,28 @@ class Looks:
 
     def once(self, client: TriggerDevClient) -> dict[str, Waited] | None:
         """
-        Check those that have not ended; return what became of each once the wait is over, else None.
+        Check those that have not ended, in this thread; of many only some, where a query shows the others.
+
+        Returns what became of each once the wait is over, else None.
 
         :raises TriggerDevError: a run was never seen, and another check of it is useless
         """
-        self._watch.look(self._wait, client)
+        self._make, wait = client.call, self._wait
+        self._take_in()
+        run_ids, now = wait.left, time.monotonic()
+        if (shown := query_many(client, run_ids)) is not None:
+            self._queried(run_ids, now, list(shown.values()))
+            # It lacks new runs, and can lose an end.
+            run_ids = sorted(random.sample(wait.left, len(wait.left)), key=shown.__contains__)[:CONCURRENCY]
+        wait.want_checks(run_ids)
+        self._turn_at = time.monotonic()
+        self.run(until=lambda: wait.is_over or not wait.is_checking)
         for result in self._results:
             if isinstance(result, Exception):
                 raise result
             return result
         return None
+
+    def _due_checks(self, now: float) -> list[Watched]:
+        """Return those that are wanted: no other may be in flight when the client is closed."""
+        return [one for one in self._runs.values() if one.must_check and not one.is_in_flight]

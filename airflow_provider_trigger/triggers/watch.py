@@ -147,7 +147,6 @@ class Environment:
         self._renew_at = -math.inf
         self._free = asyncio.Semaphore(CHECK_CONCURRENCY)
         self._cancel_pace = RateLimit(reserve=0.0)
-        self._cancel_key: SecretKey | None = None
         self.watch = Watch(
             partial(self._call, "checks"),
             query=partial(self._call, "queries"),
@@ -230,13 +229,10 @@ class Environment:
     def _cancel(self, run_ids: Sequence[str], seconds: float) -> Mapping[str, CancelResult]:
         """Cancel runs by a client of its own, which does not wait behind status checks."""
         settings = self.settings
-        # Kept for its 403s, but not once it was fetched again: the next one may be of another environment.
-        if self._cancel_key is None or self._cancel_key.version:
-            self._cancel_key = SecretKey(settings.secret_key, fetch=self._fetch_key)
         with TriggerDevClient(
             settings,
             rate_limit=self._cancel_pace,
-            secret_key=self._cancel_key,
+            secret_key=SecretKey(settings.secret_key, fetch=self._fetch_key),
         ) as client:
             client.exchange.breaker.has_worked = True
             action = partial(action_for, settings=settings)

@@ -14,8 +14,7 @@ LIMIT = 100_000.0
 
 @pytest.fixture
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    seed = getattr(request, "param", 0)
-    with new_world(seed=seed) as world:
+    with new_world(**getattr(request, "param", {})) as world:
         yield world
 
 

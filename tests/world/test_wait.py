@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from world import World
 
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.run.watch import Watch
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
 from airflow_provider_trigger.triggers import run as triggers
@@ -21,6 +23,11 @@ OUTAGES = ("refused", "lost", "hang", "503", "page")
 def operator(**arguments: Any) -> Any:
     given = {"task_id": "start", "task_identifier": "resize"} | arguments
     return lambda: RunTriggerTaskOperator(**given)
+
+
+def batch(count: int, **arguments: Any) -> Any:
+    given = {"task_id": "start", "task_identifier": "resize", "payloads": list(range(count))} | arguments
+    return lambda: RunTriggerTaskBatchOperator(**given)
 
 
 def started(world: World, **arguments: Any) -> str:
@@ -93,12 +100,7 @@ def test_a_wait_for_many_runs_sees_their_ends_soon(world: World, query: str, def
     if query == "fails":
         world.network.fault("503", "POST /api/v1/query")
     world.server.query_lag = 100.0 if query == "lags" else 1.0
-    payloads = list(range(60))
-    task = world.task(
-        lambda: RunTriggerTaskBatchOperator(
-            task_id="start", task_identifier="resize", payloads=payloads, deferrable=deferrable
-        )
-    ).begin()
+    task = world.task(batch(60, deferrable=deferrable)).begin()
     world.sleep(30)
     for run in list(world.server.runs.values()) if query == "loses ends" else ():
         run.lost_since = world.hub.time() + 20
@@ -108,6 +110,46 @@ def test_a_wait_for_many_runs_sees_their_ends_soon(world: World, query: str, def
     if query == "works":
         assert world.now < 68
         assert len(world.network.sent) - begun < 150, "a query for all, and one check a second"
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
+@pytest.mark.parametrize("count", [5, 60])
+def test_an_outage_of_many_is_a_line_at_its_begin_one_a_minute_and_one_at_its_end(
+    world: World, count: int, deferrable: bool
+) -> None:
+    world.server.on_task("resize", after=300)
+    task = world.task(batch(count, deferrable=deferrable)).begin()
+    world.sleep(40)
+    world.network.outage("lost", seconds=220)
+    task.join()
+    lines = [
+        line for line in world.log.lines if line.startswith("Status checks of ") or " again after " in line
+    ]
+    assert f" of {count} runs failed" in lines[0]
+    assert "; still waiting: " in lines[0]
+    assert [
+        f"of {count} runs have failed for {seconds}" in line
+        for line, seconds in zip(lines[1:4], "611", strict=True)
+    ]
+    assert " runs can be checked again after 2" in lines[4]
+    assert len(lines) == 5
+    counted = f"{count} of {count} runs have ended: {count} COMPLETED"
+    assert f"0 of {count} runs have ended: {count} EXECUTING" in world.log.lines
+    assert counted in world.log.lines
+
+
+def test_if_the_watch_crashes_its_waits_fail_and_the_next_ones_have_another(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.server.on_task("resize", after=30)
+    task = world.task(operator(deferrable=True, retries=1), retries=1).begin()
+    world.sleep(10)
+    with monkeypatch.context() as broken:
+        broken.setattr(Watch, "_due_checks", lambda *_: 1 / 0)
+        world.until(lambda: not task.is_deferred, within=5)
+    outcome = task.join()
+    assert (outcome.state, outcome.tries) == ("success", 2)
+    assert "The watch of connection 'trigger_dev_default' crashed" in world.log.lines
 
 
 ENDS = {
@@ -172,6 +214,23 @@ def test_a_deferred_wait_continues_with_a_key_that_was_changed_once_that_shows_i
     assert world.now < 130
 
 
+@pytest.mark.parametrize(
+    ("hold", "seconds"),
+    [
+        pytest.param(8.0, (8, 10), id="its wait was quick"),
+        pytest.param(-60.0, (0, 2), id="it was deferred long ago, or is on another triggerer now"),
+        pytest.param(3600.0, (30, 32), id="the clock of the worker is ahead"),
+    ],
+)
+def test_an_event_is_held_back_until_the_scheduler_has_seen_the_deferral(
+    world: World, hold: float, seconds: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "event_hold", lambda *_: hold)
+    world.server.on_task("resize", start_after=0, after=0, output="done")
+    assert world.task(operator(deferrable=True)).run().state == "success"
+    assert seconds[0] <= world.now <= seconds[1]
+
+
 @pytest.mark.parametrize("lag", [0.0, 3.0])
 def test_an_event_is_held_back_but_not_beyond_an_execution_timeout(
     world: World, lag: float, monkeypatch: pytest.MonkeyPatch
@@ -232,6 +291,42 @@ def test_a_token_that_times_out_or_that_no_check_shows_fails_the_task_for_good(
         assert 50 <= world.now - begun <= 80
 
 
+def test_a_token_is_checked_less_and_less_often_while_deferred(world: World) -> None:
+    token = world.server.create_token(timeout="1h")[0]
+    given = {"task_id": "wait", "token_id": token.id, "deferrable": True}
+    task = world.task(lambda: WaitpointTokenSensor(**given)).begin()
+    world.sleep(600)
+    world.server.complete_token(token.id)
+    task.join()
+    times = [one.at for one in world.network.sent if token.id in one.request][1:-1]
+    intervals = [later - earlier for earlier, later in pairwise(times)]
+    expected = [min(30.0, max(2.0, (at - times[0]) / 10)) for at in times[:-1]]
+    assert intervals == pytest.approx(expected, abs=0.3)
+
+
+@pytest.mark.parametrize("world", [{"rate_limit": 150, "refill": 50}], indirect=True)
+def test_checks_of_many_tokens_leave_what_runs_need_and_none_starves(world: World) -> None:
+    tokens = [world.server.create_token(timeout="5h")[0].id for _ in range(200)]
+    for number, token_id in enumerate(tokens):
+        given: Any = {"task_id": f"wait_{number}", "token_id": token_id, "deferrable": True}
+        world.task(lambda given=given: WaitpointTokenSensor(**given)).begin()
+        world.sleep(2)
+    begun, delays = world.now, []
+    for number in range(5):
+        world.server.on_task("resize", start_after=0, after=60 + number)
+        task = world.task(operator(deferrable=True), start=number).begin()
+        world.sleep(5)
+        run = list(world.server.runs.values())[-1]
+        task.join()
+        delays.append(world.hub.time() - run.created_at.timestamp() - 60 - number)
+    assert max(delays) < 5
+    assert not [one for one in world.network.sent if one.status == 429]
+    for token_id in tokens:
+        times = [one.at - 1000 for one in world.network.sent if token_id in one.request]
+        late = [later - earlier for earlier, later in pairwise([*times, world.now]) if later > begun]
+        assert max(late) < 90
+
+
 def test_a_key_that_is_rejected_for_a_while_ends_the_wait_for_a_token(world: World, wait_for: Any) -> None:
     task = wait_for(world.server.create_token(timeout="1h")[0])
     world.sleep(30)
@@ -259,6 +354,14 @@ def test_a_sensor_in_a_worker_sees_the_ends_of_many_runs_with_few_requests(
     assert outcome.result == [{"run_id": one, "status": "COMPLETED"} for one in ids]
     assert 300 <= world.now <= 400
     assert faults or len(world.network.sent) < 300
+
+
+def test_a_poke_leaves_no_request_behind_that_meets_a_closed_client(world: World) -> None:
+    ids = [world.server.add_run("EXECUTING", then=[(200, "COMPLETED")]).id for _ in range(150)]
+    world.network.latency = (0.1, 6.0)
+    made = {"task_id": "wait", "run_ids": ids, "poke_interval": 10}
+    outcome = world.task(lambda: TriggerRunSensor(**made)).run()
+    assert outcome.state == "success", outcome.error
 
 
 def test_a_poking_sensor_fails_where_its_key_is_rejected_for_longer_than_a_moment(world: World) -> None:

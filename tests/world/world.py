@@ -46,12 +46,13 @@ class World:
     What a test has: ``server`` has the runs, ``network`` the faults and what was sent.
 
     :param seed: of all that is drawn at random
+    :param settings: of the server
     """
 
-    def __init__(self, hub: Hub, patch: pytest.MonkeyPatch, *, seed: int) -> None:
+    def __init__(self, hub: Hub, patch: pytest.MonkeyPatch, *, seed: int, **settings: Any) -> None:
         self.hub = hub
         self.chance = random.Random(seed)
-        self.network = TriggerDev(hub, self.chance, latency=(0.01, 0.05))
+        self.network = TriggerDev(hub, self.chance, latency=(0.01, 0.05), **settings)
         self.server = self.network.server
         self.log = Log()
         self._patch = patch
@@ -89,10 +90,10 @@ class World:
 
 
 @contextmanager
-def new_world(*, seed: int = 0) -> Iterator[World]:
+def new_world(*, seed: int = 0, **settings: Any) -> Iterator[World]:
     """Make a world; what happens in it does so within ``world.hub.run``."""
     with pytest.MonkeyPatch.context() as patch, virtual_time(PACKAGE) as hub:
-        world = World(hub, patch, seed=seed)
+        world = World(hub, patch, seed=seed, **settings)
         random.seed(seed)
         patch.setattr(HTTPAdapter, "send", _send_by(world.network))
         patch.setattr(SyncToAsync, "single_thread_executor", ThreadPoolExecutor(max_workers=1))

@@ -23,6 +23,7 @@ from airflow_provider_trigger.run.waited import WaitSettings
 from airflow_provider_trigger.testing.engine.runs import new_id
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
+from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
 
 URL = "https://trigger.test/runs/run_1"
 RUN_ARGUMENTS: dict[str, Any] = {
@@ -77,6 +78,16 @@ def test_all_its_arguments_survive_and_none_hides_an_attribute_of_airflows() -> 
     assert inspect.signature(TriggerDevRunTrigger).parameters.keys() == RUN_ARGUMENTS.keys()
     # On Airflow 3.3 ``task`` is a read-only property (measured).
     assert "task" not in vars(TriggerDevRunTrigger) | RUN_ARGUMENTS
+
+
+def test_all_arguments_of_the_trigger_of_a_token_survive() -> None:
+    arguments: dict[str, Any] = {"token_id": "waitpoint_1", "begun_at": 1_795_600_000.5}
+    rest = {"trigger_dev_conn_id": "trigger_dev_default", "was_shown": False, "not_before": None}
+    assert WaitpointTokenTrigger(**arguments).serialize()[1] == arguments | rest
+    arguments |= {"trigger_dev_conn_id": "other", "was_shown": True, "not_before": 1_795_600_000.25}
+    path, kept = WaitpointTokenTrigger(**arguments).serialize()
+    assert (path, kept) == (f"{WaitpointTokenTrigger.__module__}.WaitpointTokenTrigger", arguments)
+    assert inspect.signature(WaitpointTokenTrigger).parameters.keys() == arguments.keys()
 
 
 @pytest.mark.parametrize(("count", "is_text"), [(1000, False), (1001, True), (3000, True)])
