@@ -250,6 +250,14 @@ class Task:
         if IS_AIRFLOW_2:
             raise AirflowException("Task received SIGTERM signal")
 
+    def fail_trigger(self) -> None:
+        """Let its trigger fail, as one that cannot be loaded does."""
+        deferral = self._deferral
+        assert deferral is not None
+        assert deferral.job is not None
+        self._triggerer.loop.call_soon_threadsafe(deferral.job.cancel)
+        deferral.end(error="Trigger failure")
+
     def kill(self, worker: greenlet.greenlet | None = None) -> None:
         """Kill its process."""
         worker = worker or self._worker
@@ -309,6 +317,7 @@ class Task:
     def _in_process(self, method: str, arguments: dict[str, Any]) -> tuple[str, Any] | None:
         """Execute a method of a new operator in a process of its own; None if it was killed."""
         self._operator = operator = self._make()
+        operator.retries = self.retries
         ended: list[tuple[str, Any]] = []
 
         def work() -> None:

@@ -14,6 +14,7 @@ LIMIT = 100_000.0
 
 @pytest.fixture
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """A world; a test may say what its server is like."""
     with new_world(**getattr(request, "param", {})) as world:
         yield world
 

@@ -75,6 +75,131 @@ def test_a_retry_starts_a_new_run_in_place_of_one_that_failed(world: World) -> N
     assert world.network.statuses() == ["FAILED"] * 3
 
 
+def test_a_run_that_others_canceled_is_not_started_again(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(one(), retries=2).begin()
+    world.sleep(10)
+    next(iter(world.server.runs.values())).cancel()
+    assert task.join().state == "failed"
+    assert world.network.statuses() == ["CANCELED"]
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_run_is_known_before_it_ends_and_outputs_have_the_order_of_the_items(
+    world: World, count: int
+) -> None:
+    world.server.on_task("resize", after=60, output=lambda payload: payload)
+    task = world.task(many(count)).begin()
+    world.sleep(30)
+    pushed = task.pushed["run_id"]
+    assert [world.server.runs[run_id].payload for run_id in pushed] == list(range(count))
+    outcome = task.join()
+    assert outcome.result == list(range(count))
+    assert [one["run_id"] for one in task.pushed["results"]] == pushed
+
+
+def test_a_batch_whose_runs_come_late_is_not_taken_for_a_smaller_one(world: World) -> None:
+    world.server.on_task("resize", after=5, output=lambda payload: payload)
+    world.network.latency = (0.001, 0.002)
+    assert world.task(many(200)).run().result == list(range(200))
+    assert len(world.server.runs) == 200
+
+
+KINDS: dict[str, Any] = {"one": one, "many": lambda **arguments: many(3, **arguments)}
+
+
+def left_alive(world: World, make: Any, **options: Any) -> Any:
+    """Return a task that has ended, as its process was killed, whose runs are alive."""
+    task = world.task(make, **options).begin()
+    world.sleep(20)
+    task.kill()
+    if not options.get("retries"):
+        task.join()
+    return task
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clear_cancels_what_is_alive_and_starts_anew(world: World, kind: str) -> None:
+    world.server.on_task("resize", after=None)
+    task = left_alive(world, KINDS[kind](deferrable=False))
+    old = world.network.alive()
+    world.server.on_task("resize", after=5)
+    assert task.clear().join().state == "success"
+    assert [world.server.runs[run_id].status for run_id in old] == ["CANCELED"] * len(old)
+    assert world.network.statuses() == ["CANCELED"] * len(old) + ["COMPLETED"] * len(old)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clear_of_what_has_ended_starts_all_anew(world: World, kind: str) -> None:
+    task = world.task(KINDS[kind]())
+    assert task.run().state == "success"
+    count = len(world.server.runs)
+    assert task.clear().join().state == "success"
+    assert len(world.server.runs) == 2 * count
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_retry_takes_runs_up_though_the_task_has_other_retries_now(world: World, kind: str) -> None:
+    world.server.on_task("resize", after=300)
+    task = left_alive(world, KINDS[kind](deferrable=False), retries=1)
+    task.retries = 2
+    assert task.join().state == "success"
+    assert set(world.network.statuses()) == {"COMPLETED"}
+    assert len(world.server.runs) == (1 if kind == "one" else 3)
+
+
+def test_a_retry_with_other_payloads_cancels_what_it_no_longer_needs(world: World) -> None:
+    payloads = ["a", "b", "c"]
+    world.server.on_task("resize", after=600, output=lambda payload: payload)
+
+    def make() -> Any:
+        return many(0, payloads=list(payloads), deferrable=False)()
+
+    task = left_alive(world, make, retries=1)
+    payloads[1:] = ["other"]
+    outcome = task.join()
+    assert outcome.result == ["a", "other"]
+    shown = {(run.payload, run.status) for run in world.server.runs.values()}
+    assert shown == {("a", "COMPLETED"), ("b", "CANCELED"), ("c", "CANCELED"), ("other", "COMPLETED")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_run_follows_a_canceled_one_once_its_worker_has_stopped(world: World, kind: str) -> None:
+    world.server.on_task("resize", after=None, acknowledge_after=20)
+    task = left_alive(world, KINDS[kind](deferrable=False), retries=1)
+    old = list(world.server.runs.values())
+    world.server.on_task("resize", after=5, output="done")
+    world.sleep(50)
+    for run in old:
+        run.cancel()
+    assert task.join().state == "success"
+    assert world.network.statuses() == ["CANCELED"] * len(old) + ["COMPLETED"] * len(old)
+    new = [run for run in world.server.runs.values() if run not in old]
+    assert min(run.created_at for run in new) >= max(run.finished_at for run in old)
+
+
+def test_the_output_counts_of_a_run_that_completes_in_spite_of_its_cancel(world: World) -> None:
+    world.server.on_task("resize", after=None, acknowledge_after=20, completes_despite_cancel=True, output=1)
+    task = left_alive(world, one(deferrable=False), retries=1)
+    world.sleep(50)
+    next(iter(world.server.runs.values())).cancel()
+    outcome = task.join()
+    assert (outcome.state, outcome.result) == ("success", 1)
+    assert len(world.server.runs) == 1
+
+
+@pytest.mark.parametrize("reuses", [True, False])
+def test_a_clear_may_reuse_what_has_completed(world: World, reuses: bool) -> None:
+    world.server.on_task("resize", after=5, output=lambda payload: payload)
+    world.server.on_task("resize", times=1, after=5, error="boom")
+    task = world.task(many(3, reuse_completed=reuses, retry_statuses=[]))
+    assert task.run().state == "failed"
+    world.sleep(10)
+    outcome = task.clear().join()
+    assert (outcome.state, outcome.result) == ("success", [0, 1, 2])
+    assert len(world.server.runs) == (4 if reuses else 6)
+
+
 @pytest.mark.parametrize("kind", ["lost", "hang"])
 def test_a_replay_that_may_exist_is_not_sent_again(world: World, kind: str) -> None:
     world.server.on_task("resize", after=1)

@@ -39,8 +39,11 @@ def stopped(world: World, task: Task) -> None:
 
 
 def assert_nothing_is_left(world: World) -> None:
+    """Each run that is alive is named by its id, or by the tag of all that its task has started."""
     log = "\n".join(world.log.lines)
-    unnamed = [run_id for run_id in world.network.alive() if run_id not in log]
+    alive = [world.server.runs[run_id] for run_id in world.network.alive()]
+    tags = {run.id: [tag for tag in run.tags if tag.startswith("airflow_task:")] for run in alive}
+    unnamed = [run_id for run_id, found in tags.items() if not any(one in log for one in (run_id, *found))]
     assert not unnamed, f"alive without a word: {unnamed}\n{log}"
 
 
@@ -76,6 +79,90 @@ def test_a_stop_while_deferred_cancels_its_runs(world: World, count: int, networ
     if network != "hangs":
         assert set(world.network.statuses()) == {"CANCELED"}, world.log.lines
     assert_nothing_is_left(world)
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_stop_leaves_runs_alone_where_that_is_wanted(world: World, count: int, deferrable: bool) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(of(count, deferrable=deferrable, cancel_on_kill=False)).begin()
+    world.sleep(30)
+    stopped(world, task)
+    assert world.network.statuses() == ["EXECUTING"] * count
+
+
+@pytest.mark.parametrize("count", [1, 15])
+def test_a_stop_finds_the_runs_of_a_start_whose_answer_never_comes(world: World, count: int) -> None:
+    world.server.on_task("resize", after=None)
+    world.network.fault("hang", "POST /api/v", after=True, times=1)
+    task = world.task(of(count, deferrable=False)).begin()
+    world.sleep(4)
+    stopped(world, task)
+    assert set(world.network.statuses()) == {"CANCELED"}, world.log.lines
+
+
+@pytest.mark.parametrize("count", [1, 15])
+def test_a_stop_names_what_a_start_may_have_started(world: World, count: int) -> None:
+    world.server.on_task("resize", after=None)
+    world.network.fault("hang", "POST /api/v", after=True, times=1)
+    task = world.task(of(count, deferrable=False)).begin()
+    world.sleep(4)
+    world.network.outage("hang")
+    stopped(world, task)
+    assert len(world.network.alive()) == count
+    assert_nothing_is_left(world)
+
+
+@pytest.mark.parametrize("moment", [0.01, 0.05, 0.1, 0.3, 3.0])
+@pytest.mark.parametrize("count", [1, 60])
+def test_a_stop_of_a_retry_cancels_what_the_try_before_has_started(
+    world: World, count: int, moment: float
+) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(of(count, deferrable=False), retries=1).begin()
+    world.sleep(0.3)
+    task.kill()
+    world.until(lambda: task.is_running)
+    world.sleep(moment)
+    stopped(world, task)
+    assert set(world.network.statuses()) == {"CANCELED"}, world.log.lines
+
+
+def test_a_stop_finds_the_run_that_follows_a_canceled_one(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(of(1, deferrable=False), retries=1).begin()
+    world.sleep(30)
+    task.kill()
+    next(iter(world.server.runs.values())).cancel()
+
+    def let_the_next_start_hang(request: str) -> None:
+        if request.endswith("/reset"):
+            world.network.fault("hang", "/trigger", after=True, times=1)
+
+    world.network.before = let_the_next_start_hang
+    world.until(lambda: len(world.server.runs) == 2)
+    stopped(world, task)
+    assert world.network.statuses() == ["CANCELED"] * 2, world.log.lines
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_trigger_that_fails_leaves_nothing_alive(world: World, count: int) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(of(count, deferrable=True)).begin()
+    world.sleep(30)
+    task.fail_trigger()
+    assert task.join().state == "failed"
+    assert set(world.network.statuses()) == {"CANCELED"}
+
+
+def test_an_error_of_a_start_cancels_what_was_started_beside_it(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    world.sleep(1)
+    world.network.fault("403", "POST /api/v2/tasks/batch", start=1001.02)
+    task = world.task(of(200, deferrable=False))
+    assert task.run().state == "failed"
+    assert 0 < len(world.server.runs) < 200
+    assert set(world.network.statuses()) == {"CANCELED"}
 
 
 def test_a_triggerer_that_stops_cancels_nothing(world: World) -> None:

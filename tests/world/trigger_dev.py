@@ -21,7 +21,7 @@ from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.app import App
 from airflow_provider_trigger.testing.routes.router import Router
 
-KINDS = ("refused", "lost", "hang", "500", "503", "401", "403", "429", "page", "stale")
+KINDS = ("refused", "lost", "hang", "500", "503", "401", "403", "404", "429", "page", "stale", "echo")
 """What may become of a request."""
 
 PAGE = b"<!doctype html><title>Maintenance</title>"
@@ -173,6 +173,9 @@ class TriggerDev:
         headers = {"date": formatdate(self.server.clock(), usegmt=True)}
         if kind == "page":
             return 200, PAGE, headers | {"content-type": "text/html"}
+        if kind == "echo":
+            key = self.server.environment.secret_key
+            return 400, f'{{"error": "not for {key}"}}'.encode(), headers | {"x-request-id": key}
         if kind.isdigit():
             assert fault is not None
             headers |= {"content-type": "application/json"} | (fault.headers or {})
