@@ -317,7 +317,7 @@ class Task:
     def _in_process(self, method: str, arguments: dict[str, Any]) -> tuple[str, Any] | None:
         """Execute a method of a new operator in a process of its own; None if it was killed."""
         self._operator = operator = self._make()
-        operator.retries = self.retries
+        operator.retries, self.ti.task = self.retries, operator
         ended: list[tuple[str, Any]] = []
 
         def work() -> None:

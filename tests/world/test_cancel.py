@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fake_airflow import context_of
 from world import World
 
 from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 
 def start(world: World, count: int, task: str = "resize") -> list[str]:
@@ -22,7 +26,7 @@ def start_child(world: World, parent: str) -> str:
     return world.server.add_run("EXECUTING", parent=world.server.runs[parent]).id
 
 
-def canceling(run_ids: Any, **arguments: Any) -> Any:
+def canceling(run_ids: Any = None, **arguments: Any) -> Any:
     return lambda: CancelTriggerRunOperator(task_id="cancel", run_ids=run_ids, **arguments)
 
 
@@ -88,6 +92,63 @@ def test_a_suspended_run_that_resumes_just_before_its_cancel_is_not_said_to_be_t
     outcome = world.task(canceling(run.id, wait_for_termination=True)).run()
     assert [one["terminated"] for one in outcome.result] == [True]
     assert run.terminated
+
+
+@pytest.mark.parametrize("on_not_found", ["fail", "ignore"])
+def test_an_unknown_run_fails_the_task_unless_that_is_ignored(world: World, on_not_found: Any) -> None:
+    run_ids = ["run_cmunknown00000000000000000", *start(world, 1)]
+    task = world.task(canceling(run_ids, on_not_found=on_not_found))
+    assert task.run().state == ("failed" if on_not_found == "fail" else "success")
+    outcomes = [one["outcome"] for one in task.pushed["return_value"]]
+    assert outcomes == ["not_found", "canceled"]
+
+
+def test_an_outdated_check_costs_no_second_cancel(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    run_ids = start(world, 5)
+    world.sleep(5)
+    world.network.fault("stale", "GET /api/v3/runs", times=5)
+    outcome = world.task(canceling(run_ids)).run()
+    assert [one["outcome"] for one in outcome.result] == ["canceled"] * 5
+    assert [run.cancel_requests for run in world.server.runs.values()] == [1] * 5
+
+
+@pytest.mark.parametrize("count", [5, 400])
+def test_termination_is_waited_for_and_shows_what_completed_in_spite_of_it(world: World, count: int) -> None:
+    world.server.on_task("resize", after=None, acknowledge_after=20)
+    world.server.on_task("resize", times=1, after=None, acknowledge_after=20, completes_despite_cancel=True)
+    run_ids = start(world, count)
+    world.sleep(10)
+    outcome = world.task(canceling(run_ids, wait_for_termination=True)).run()
+    assert world.now > 30
+    assert [one["terminated"] for one in outcome.result] == [True] * count
+    assert [one["status"] for one in outcome.result] == ["COMPLETED"] + ["CANCELED"] * (count - 1)
+    assert outcome.result[0]["outcome"] == "already_completed"
+
+
+@pytest.mark.parametrize("world", [{"bulk_duration": None}], indirect=True)
+@pytest.mark.parametrize("has_query", [True, False])
+def test_a_bulk_worker_that_is_off_costs_some_seconds_only(world: World, has_query: bool) -> None:
+    world.server.on_task("resize", after=None)
+    run_ids = start(world, 400)
+    if not has_query:
+        world.network.fault("403", "/query")
+    outcome = world.task(canceling(run_ids)).run()
+    assert {one["outcome"] for one in outcome.result} == {"canceled"}
+    assert world.now < 20
+
+
+@pytest.mark.parametrize("world", [{"rate_limit": 60, "refill": 60, "refill_interval": 2.0}], indirect=True)
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_the_rate_limit_is_obeyed(world: World, is_shared: bool) -> None:
+    world.server.on_task("resize", after=None)
+    run_ids = start(world, 200)
+    if is_shared:
+        world.server.take_tokens(60)
+    outcome = world.task(canceling(run_ids)).run()
+    assert {one["outcome"] for one in outcome.result} == {"canceled"}
+    rejected = [sent for sent in world.network.sent if sent.status == 429]
+    assert len(rejected) <= (32 if is_shared else 0)  # those in flight
 
 
 def test_a_server_that_hangs_ends_the_task_with_what_is_not_known(world: World) -> None:
@@ -405,3 +466,86 @@ def test_where_descendants_may_be_missing_is_said(world: World, kind: str | None
     assert [one.partition(" (")[0] for one in work.unsearched] == (
         ["these runs could not be checked: b"] if kind else []
     )
+
+
+def test_descendants_that_are_started_after_the_cancel_are_found(world: World) -> None:
+    root = world.server.add_run("EXECUTING", acknowledge_after=5)
+    task = world.task(canceling(root.id, include_descendants=True)).begin()
+    world.until(lambda: root.status == "CANCELED")
+    world.sleep(0.5)
+    child = start_child(world, root.id)
+    assert {one["run_id"] for one in task.join().result} == {root.id, child}
+
+
+# Runs that are searched
+
+
+def tagged(world: World, count: int) -> list[str]:
+    """Start runs with a tag as another application would, and return their ids."""
+    options = {"tags": ["night"]}
+    return [world.server.trigger("resize", options=options)[0].id for _ in range(count)]
+
+
+@pytest.mark.parametrize("world", [{"list_lag": 2.0}], indirect=True)
+def test_a_tag_finds_also_what_was_just_started(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    old, others = tagged(world, 3), start(world, 2)
+    world.sleep(10)
+    new = tagged(world, 2)
+    outcome = world.task(canceling(tags="night")).run()
+    assert {one["run_id"] for one in outcome.result} == {*old, *new}
+    assert sorted(world.network.alive()) == sorted(others)
+
+
+def test_more_than_max_runs_are_left_alone(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    tagged(world, 5)
+    world.sleep(10)
+    outcome = world.task(canceling(tags="night", max_runs=4)).run()
+    assert outcome.state == "failed"
+    assert "max_runs=4" in str(outcome.error)
+    assert len(world.network.alive()) == 5
+
+
+@pytest.mark.parametrize("is_old_server", [False, True])
+def test_a_batch_is_canceled_and_nothing_else(world: World, is_old_server: bool) -> None:
+    world.server.on_task("resize", after=None)
+    others = start(world, 300)
+    task = {"task_id": "start", "task_identifier": "resize", "payloads": [1, 2, 3]}
+    started = world.task(lambda: RunTriggerTaskBatchOperator(**task, wait_for_completion=False)).run()
+    world.sleep(10)
+    if is_old_server:
+        world.network.unknown_parameters.append("filter[batch]")
+    [batch_id] = world.server.batches
+    outcome = world.task(canceling(batch_ids=batch_id)).run()
+    assert sorted(one["run_id"] for one in outcome.result) == sorted(started.result)
+    assert sorted(world.network.alive()) == sorted(others)
+    assert len(world.network.sent) < 50  # it reads no one else's runs
+
+
+# A callback
+
+
+def test_the_notifier_cancels_what_its_task_has_started_and_nothing_else(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(lambda: RunTriggerTaskOperator(task_id="start", task_identifier="resize")).begin()
+    world.sleep(10)
+    task.kill()
+    [run] = world.server.runs.values()
+    replay, other = world.server.replay(run), start(world, 1)[0]
+    world.sleep(10)
+    task.ti.xcoms.clear()
+    CancelTriggerRunNotifier().notify(context_of(task.ti))
+    assert sorted(world.network.alive()) == sorted([replay.id, other])
+    assert replay.id in "\n".join(world.log.lines)
+
+
+@pytest.mark.parametrize("kind", ["hang", "503"])
+def test_the_notifier_ends_in_time_and_names_what_is_left(world: World, kind: str) -> None:
+    world.server.on_task("resize", after=None)
+    run_ids = start(world, 20)
+    world.network.outage(kind)
+    CancelTriggerRunNotifier(run_ids=run_ids, timeout=10).notify(context_of())
+    assert world.now < 12
+    log = "\n".join(world.log.lines)
+    assert all(run_id in log for run_id in run_ids)

@@ -10,6 +10,7 @@ from world import World
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.testing.engine import settings
 
 LOST = ("refused", "lost", "hang", "503", "page")
 
@@ -98,11 +99,13 @@ def test_the_run_is_known_before_it_ends_and_outputs_have_the_order_of_the_items
     assert [one["run_id"] for one in task.pushed["results"]] == pushed
 
 
-def test_a_batch_whose_runs_come_late_is_not_taken_for_a_smaller_one(world: World) -> None:
+def test_a_batch_whose_runs_come_late_is_not_taken_for_a_smaller_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "BATCH_AT_ONCE", 5)
     world.server.on_task("resize", after=5, output=lambda payload: payload)
-    world.network.latency = (0.001, 0.002)
-    assert world.task(many(200)).run().result == list(range(200))
-    assert len(world.server.runs) == 200
+    assert world.task(many(100)).run().result == list(range(100))
+    assert len(world.server.runs) == 100
 
 
 KINDS: dict[str, Any] = {"one": one, "many": lambda **arguments: many(3, **arguments)}
@@ -142,7 +145,7 @@ def test_a_clear_of_what_has_ended_starts_all_anew(world: World, kind: str) -> N
 def test_a_retry_takes_runs_up_though_the_task_has_other_retries_now(world: World, kind: str) -> None:
     world.server.on_task("resize", after=300)
     task = left_alive(world, KINDS[kind](deferrable=False), retries=1)
-    task.retries = 2
+    task.retries = 0
     assert task.join().state == "success"
     assert set(world.network.statuses()) == {"COMPLETED"}
     assert len(world.server.runs) == (1 if kind == "one" else 3)
@@ -174,8 +177,25 @@ def test_a_new_run_follows_a_canceled_one_once_its_worker_has_stopped(world: Wor
         run.cancel()
     assert task.join().state == "success"
     assert world.network.statuses() == ["CANCELED"] * len(old) + ["COMPLETED"] * len(old)
+    assert_follow(world, old)
+
+
+def assert_follow(world: World, old: list[Any]) -> None:
+    """Each new run has started after the workers of the old ones had stopped."""
     new = [run for run in world.server.runs.values() if run not in old]
     assert min(run.created_at for run in new) >= max(run.finished_at for run in old)
+
+
+def test_a_new_run_gets_the_key_of_a_canceled_one_that_another_task_has_started(world: World) -> None:
+    world.server.on_task("resize", after=None, acknowledge_after=20)
+    assert world.task(one(idempotency_key="ours", wait_for_completion=False)).run().state == "success"
+    world.sleep(10)
+    old = list(world.server.runs.values())
+    old[0].cancel()
+    world.server.on_task("resize", after=5, output="done")
+    outcome = world.task(one(task_id="other", idempotency_key="ours")).run()
+    assert (outcome.state, outcome.result) == ("success", "done")
+    assert_follow(world, old)
 
 
 def test_the_output_counts_of_a_run_that_completes_in_spite_of_its_cancel(world: World) -> None:

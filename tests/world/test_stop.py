@@ -91,6 +91,7 @@ def test_a_stop_leaves_runs_alone_where_that_is_wanted(world: World, count: int,
     assert world.network.statuses() == ["EXECUTING"] * count
 
 
+@pytest.mark.parametrize("world", [{}, {"list_lag": 2.0}], indirect=True)
 @pytest.mark.parametrize("count", [1, 15])
 def test_a_stop_finds_the_runs_of_a_start_whose_answer_never_comes(world: World, count: int) -> None:
     world.server.on_task("resize", after=None)
@@ -111,6 +112,22 @@ def test_a_stop_names_what_a_start_may_have_started(world: World, count: int) ->
     stopped(world, task)
     assert len(world.network.alive()) == count
     assert_nothing_is_left(world)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("count", [1, 30])
+def test_an_error_names_what_could_not_be_canceled(world: World, count: int, deferrable: bool) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(of(count, deferrable=deferrable)).begin()
+    world.sleep(30)
+    world.network.fault("403", "/cancel")
+    world.network.fault("403", "/bulk-actions")
+    task.stop()
+    task.join()
+    world.sleep(200)
+    errors = "\n".join(text for level, text in world.log.leveled if level == "error")
+    assert "may still be running" in errors
+    assert all(run_id in errors for run_id in world.network.alive())
 
 
 @pytest.mark.parametrize("moment", [0.01, 0.05, 0.1, 0.3, 3.0])

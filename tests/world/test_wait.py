@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from world import World
 
+from airflow_provider_trigger import _compat
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.run.watch import Watch
@@ -385,3 +386,208 @@ def test_a_sensor_fails_at_once_for_a_run_that_is_not_there(world: World, mode: 
     assert outcome.state == "failed"
     assert "run_unknown answered 404" in str(outcome.error)
     assert world.now < 15
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_a_rejected_key_ends_a_wait(world: World, wait: str) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(WAITS[wait](world)).begin()
+    world.sleep(30)
+    world.network.fault("401")
+    assert task.join().state == "failed"
+    assert world.now < 200
+    assert "trigger_dev_default" in str(task.outcome.error)
+
+
+# A sensor that is rescheduled does not know that its key has worked.
+@pytest.mark.parametrize("wait", [wait for wait in WAITS if wait != "sensor, reschedule"])
+def test_an_outage_may_begin_and_end_with_a_rejection(world: World, wait: str) -> None:
+    world.server.on_task("resize", after=120, output="done")
+    task = world.task(WAITS[wait](world)).begin()
+    world.sleep(30)
+    now = world.hub.now
+    for seconds in (0, 1200):
+        world.network.fault("403", "GET /api/v3/runs", start=now + seconds, times=1)
+    world.network.outage("503", seconds=1200)
+    world.network.fault("503", "/query", start=now + 1200, end=now + 1230)
+    outcome = task.join()
+    assert (outcome.state, outcome.tries) == ("success", 1)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_key_that_is_changed_does_not_end_a_deferred_wait(world: World, count: int) -> None:
+    world.server.on_task("resize", after=300)
+    task = world.task(batch(count, deferrable=True)).begin()
+    world.sleep(60)
+    world.server.environment.secret_key = "tr_prod_another_key_of_this_server"
+    world.connect("tr_prod_another_key_of_this_server")
+    outcome = task.join()
+    assert outcome.state == "success", outcome.error
+
+
+def test_an_end_that_the_query_has_lost_is_found(world: World) -> None:
+    world.server.on_task("resize", after=60, output="done")
+    task = world.task(operator(deferrable=True)).begin()
+    world.sleep(30)
+    next(iter(world.server.runs.values())).lost_since = world.server.clock()
+    assert task.join().result == "done"
+    assert world.now < 300
+
+
+@pytest.mark.parametrize("limit", [None, 8])
+def test_an_event_is_held_until_the_scheduler_knows_of_the_deferral(world: World, limit: int | None) -> None:
+    world.server.on_task("resize", after=1, output="done")
+    timeout = None if limit is None else timedelta(seconds=limit)
+    assert world.task(operator(deferrable=True, execution_timeout=timeout)).run().result == "done"
+    if _compat.scheduler_knows_resumed_tasks() or limit:
+        assert world.now < 8
+    else:
+        assert 10 <= world.now < 20
+
+
+# What ends a wait before its runs
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("limit", ["timeout", "execution_timeout"])
+def test_a_time_limit_cancels_the_run(world: World, limit: str, deferrable: bool) -> None:
+    if limit == "execution_timeout":
+        deferrable = True  # in a worker, Airflow itself ends the task
+    world.server.on_task("resize", after=None)
+    task = world.task(operator(deferrable=deferrable, **{limit: timedelta(seconds=60)}))
+    assert task.run().state == "failed"
+    assert world.network.statuses() == ["CANCELED"]
+    assert 55 < world.now < 75
+
+
+def test_the_time_limit_counts_from_the_start_of_the_run_over_all_tries(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(operator(deferrable=False, timeout=100), retries=1).begin()
+    world.sleep(50)
+    task.kill()
+    world.until(lambda: not world.network.alive())
+    assert world.now < 125
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("after", [59.2, 59.6, 59.9, 60.2])
+def test_what_ends_at_its_time_limit_has_its_own_outcome(
+    world: World, after: float, deferrable: bool
+) -> None:
+    world.server.on_task("resize", after=after, output="done")
+    outcome = world.task(operator(deferrable=deferrable, timeout=60)).run()
+    [status] = world.network.statuses()
+    assert (outcome.state, status) in (("success", "COMPLETED"), ("failed", "CANCELED"))
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_run_that_cannot_be_canceled_at_its_time_limit_is_named(world: World, deferrable: bool) -> None:
+    world.server.on_task("resize", after=None)
+    world.network.fault("500", "/cancel")
+    outcome = world.task(operator(deferrable=deferrable, timeout=60)).run()
+    assert outcome.state == "failed"
+    assert world.network.alive()[0] in str(outcome.error)
+    assert "may still be running" in str(outcome.error)
+
+
+@pytest.mark.parametrize("world", [{"query_lag": 4.0}], indirect=True)
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("is_deployed", [False, True])
+def test_a_run_without_a_version_is_canceled_after_a_while(
+    world: World, is_deployed: bool, deferrable: bool
+) -> None:
+    world.server.on_task("resize", after=60)
+    world.server.unknown_task("resize")
+    task = world.task(operator(deferrable=deferrable, pending_version_timeout=120), retries=1).begin()
+    world.sleep(119.5)
+    if is_deployed:
+        world.server.deploy("resize")
+    outcome = task.join()
+    assert outcome.state == ("success" if is_deployed else "failed")
+    assert world.network.statuses() == ["COMPLETED" if is_deployed else "CANCELED"]
+    assert outcome.tries == 1  # another run would wait for the same
+
+
+@pytest.mark.parametrize("wait", [wait for wait in WAITS if "sensor" in wait])
+def test_a_sensor_may_be_skipped_in_place_of_failed(world: World, wait: str) -> None:
+    world.server.on_task("resize", after=60, error="boom")
+    make = WAITS[wait](world)
+
+    def skipping() -> Any:
+        made = make()
+        made.soft_fail = True
+        return made
+
+    assert world.task(skipping).run().state == "skipped"
+
+
+# Several runs
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_others_may_be_canceled_as_soon_as_one_has_failed(world: World, deferrable: bool) -> None:
+    world.server.on_task("resize", after=None)
+    world.server.on_task("resize", times=1, after=30, error="boom")
+    task = world.task(batch(5, deferrable=deferrable, cancel_others=True))
+    assert task.run().state == "failed"
+    assert world.network.statuses() == ["FAILED"] + ["CANCELED"] * 4
+    assert world.now < 60
+    assert [one["status"] for one in task.pushed["results"]] == world.network.statuses()
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize(("fail_on", "state"), [("any", "failed"), ("never", "success"), ("50%", "success")])
+def test_how_many_runs_may_fail(world: World, fail_on: str, state: str, deferrable: bool) -> None:
+    world.server.on_task("resize", after=30, output=lambda payload: payload)
+    world.server.on_task("resize", times=1, after=30, error="boom")
+    task = world.task(batch(3, deferrable=deferrable, fail_on=fail_on))
+    outcome = task.run()
+    assert outcome.state == state
+    assert outcome.result == ([None, 1, 2] if state == "success" else None)
+    assert [one["status"] for one in task.pushed["results"]] == ["FAILED", "COMPLETED", "COMPLETED"]
+
+
+def test_an_output_that_is_gone_counts_with_the_runs_that_did_not_complete(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    world.server.on_task("resize", times=1, after=10, output="gone")
+    world.server.on_task("resize", times=1, after=60, error="boom")
+    task = world.task(batch(4, deferrable=True, cancel_others=True, fail_on="all")).begin()
+    world.sleep(40)
+    gone = next(iter(world.server.runs))
+    world.network.fault("404", f"GET /api/v3/runs/{gone}")
+    outcome = task.join()
+    assert outcome.state == "failed"
+    assert gone in str(outcome.error)
+    assert "3 other runs did not complete" in str(outcome.error)
+
+
+def test_outputs_that_are_large_together_are_replaced_by_references(world: World) -> None:
+    world.server.on_task("resize", after=5, output="x" * 600)
+    outcome = world.task(batch(2, max_output_size=1000)).run()
+    assert outcome.result == [{"run_id": run_id, "output_size": 602} for run_id in world.server.runs]
+
+
+# The key
+
+
+@pytest.mark.parametrize("part", ["", "POST /api/v1/tasks", "GET /api/v3/runs", "/cancel"])
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_key_is_in_no_log_error_or_xcom(world: World, part: str, deferrable: bool) -> None:
+    key = world.server.secret_key
+    world.server.on_task("resize", after=None)
+    world.network.fault("echo", part)
+    task = world.task(operator(deferrable=deferrable, timeout=60))
+    task.run()
+    shown = [*world.log.leveled, task.ti.xcoms, str(task.outcome.error), repr(task.outcome.error)]
+    assert key not in repr(shown)
+    assert "***" in repr(shown)
+
+
+def test_the_key_is_hidden_where_others_have_put_it(world: World) -> None:
+    key = world.server.secret_key
+    world.server.on_task("resize", after=5, output={"key": key})
+    task = world.task(operator())
+    assert task.run().result == {"key": "***"}
+    assert key not in repr(task.ti.xcoms)
+    failed = world.task(operator(task_identifier=key, task_id="other")).run()
+    assert key not in str(failed.error)

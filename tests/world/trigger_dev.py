@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 import urllib3
@@ -77,6 +78,8 @@ class TriggerDev:
         self.faults: list[Fault] = []
         self.before: Callable[[str], object] = lambda request: None
         """Called with the method and path of each request as it arrives."""
+        self.unknown_parameters: list[str] = []
+        """Of requests, what the server does not know, and so ignores."""
         self._hub = hub
         self._chance = chance
         self._app = App(
@@ -163,6 +166,8 @@ class TriggerDev:
         return None
 
     def _handle(self, request: requests.PreparedRequest, *, is_stale: bool) -> Any:
+        for name in self.unknown_parameters:
+            request.url = re.sub(rf"{re.escape(quote(name))}=[^&]*&?", "", str(request.url))
         routed_request, path, body = served(request)
         self.before(f"{request.method} {path}")
         answer = self._app._handle(routed_request, body, stale=is_stale)
