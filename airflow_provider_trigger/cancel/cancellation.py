@@ -259,9 +259,8 @@ class Cancellation:
 
     def _is_repeated(self, record: RunRecord, error: TriggerDevError, now: float) -> bool:
         """Put the same request off where another try may help; return whether that is so."""
-        if record.action is Action.CHECK_AGAIN or (
-            record.action is Action.CHECK and not self._settings.follows
-        ):
+        is_once = record.action is Action.CHECK and not self._settings.follows
+        if is_once or record.action is Action.CHECK_AGAIN:
             return False
         # Failures of another kind do not use up the tries of this one.
         is_same = record.last_error is not None and record.last_error.tries_allowed == error.tries_allowed

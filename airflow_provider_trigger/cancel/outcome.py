@@ -149,8 +149,9 @@ def _request(record: RunRecord) -> str:
     """Return what became of the cancel of a run that no check has shown since."""
     if not (record.cancels or record.is_in_bulk):
         return "not sent"
-    is_accepted = record.acknowledged_at is not None or (record.bulk and record.bulk.id)
-    return f"cancel requested, but {'the status was not checked' if is_accepted else 'not acknowledged'}"
+    if record.acknowledged_at is None and not (record.bulk and record.bulk.id):
+        return "cancel requested, but not acknowledged"
+    return "cancel requested, but the status was not checked"
 
 
 def _is_retryable(record: RunRecord, end: End, last_error: TriggerDevError | None) -> bool:
