@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.errors import NotSentError, TransportError, TriggerDevError
+from airflow_provider_trigger.api.errors import NotFoundError, NotSentError, TransportError, TriggerDevError
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.runs import cancel_run
 from airflow_provider_trigger.cancel.record import (
@@ -71,6 +71,14 @@ def test_a_failed_cancel_takes_no_acknowledgment_back_and_the_next_one_no_error_
     assert (state.cancel_error, state.acknowledged_at, state.is_accepted) == (PASSING, NOW, False)
     state.note(None, None, now=NOW + 10)
     assert (state.cancel_error, state.acknowledged_at, state.is_accepted) == (None, NOW + 10, True)
+
+
+@pytest.mark.parametrize("is_seen", [False, True])
+def test_a_run_that_was_seen_is_not_unknown_whatever_its_second_cancel_says(is_seen: bool) -> None:
+    error = NotFoundError(method="POST", path="/", status=404, detail="no", request_id=None, retryable=False)
+    state = canceled(task_identifier="t" if is_seen else None)
+    state.note(None, error, now=NOW)
+    assert state.is_unknown is not is_seen
 
 
 def test_a_check_shows_that_a_cancel_arrived_whose_answer_was_lost() -> None:
