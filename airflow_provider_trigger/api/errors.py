@@ -47,9 +47,7 @@ class NotSentError(TriggerDevError):
     """
     Nothing was sent: a time limit was reached, or the server stopped responding.
 
-    :param reason: why, in one line
     :param last_error: what the requests before it ended with, where that is why; the message names it
-    :param retryable: whether trying again later may succeed
     """
 
     def __init__(
@@ -68,9 +66,7 @@ class TransportError(TriggerDevError):
     """
     No answer came: the connection was refused, lost or timed out. The message names the server.
 
-    :param message: what happened
-    :param reason: the same without the request and the server
-    :param retryable: whether trying again later may succeed
+    :param reason: what happened, without the request and the server
     :param was_sent: whether the server may have received the request; false where there was no connection
     """
 
@@ -139,7 +135,6 @@ class ResponseError(TriggerDevError):
     :param status: the HTTP status
     :param detail: the server's own message, cut to 300 characters, without the secret key
     :param request_id: the server's id for the request, None if it sent none
-    :param retryable: whether trying again later may succeed
     """
 
     def __init__(

@@ -86,8 +86,6 @@ class Exchange:
         if request.url is not None:
             return 0.0
         with self._lock:
-            if tries.has_doubtful_key and self.key_is_rejected:
-                raise NotSentError("another call has confirmed that the key is rejected")
             pause = self._rate_limit.delay(monotonic=now)
             delay = max(pause, self.breaker.delay(monotonic=now))
             if not delay:

@@ -259,3 +259,13 @@ def test_a_store_elsewhere_is_checked_against_the_cas_of_all_and_then_the_privat
         assert [options["verify"] for options in wire.options] == verified
         client, wire = connect(*[unknown] * (len(verified) - 1), answer(body={"json": 1}), verify=verify)
         assert client.call(fetch_output(url)) == 1
+
+
+# The secret key
+
+
+def test_the_key_is_hidden_in_results_and_in_errors(connect, answer) -> None:
+    client, _ = connect(answer(body=RUN | {"output": f"Bearer {KEY}"}), answer(404, {"error": "Not found"}))
+    assert client.call(retrieve_run("run_1")).output == "Bearer ***"
+    with pytest.raises(errors.NotFoundError, match=r"^GET /api/v3/runs/\*\*\* answered 404: Not found$"):
+        client.call(retrieve_run(KEY))

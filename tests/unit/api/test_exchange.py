@@ -185,6 +185,8 @@ def test_how_often_a_call_is_sent_and_what_it_ends_with(
     assert len(calls.sent_at) == error.tries == sent
     assert isinstance(error, errors.TLSError) or getattr(error, "status", None) == reply[0]
     assert error.run_id == call.request.run_id
+    if "deadline" in options:
+        assert calls.clock.now < options["deadline"].at, "it waits for nothing that comes too late"
 
 
 def test_once_the_server_has_worked_a_page_in_front_of_it_is_repeated_until_it_is_gone(
