@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -21,10 +21,16 @@ from urllib3.exceptions import HTTPError
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
-from airflow_provider_trigger.api.http import API_VERSION, Call, Request, Response, ServerSettings
+from airflow_provider_trigger.api.http import (
+    API_VERSION,
+    MAX_BODY_BYTES,
+    Call,
+    Request,
+    Response,
+    ServerSettings,
+)
 from airflow_provider_trigger.api.limits import NEVER, Deadline, RateLimit
 from airflow_provider_trigger.api.masking import SecretKey
-from airflow_provider_trigger.api.responses import read_body
 from airflow_provider_trigger.api.retry import Tries
 
 T = TypeVar("T")
@@ -48,18 +54,18 @@ class _Adapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **options)
-        if not hasattr(pool.ConnectionCls, "is_noted"):
-            own = {"debuglevel": 0, "is_noted": True, "getresponse": _noting(pool.ConnectionCls.getresponse)}
-            pool.ConnectionCls = type("NotedConnection", (pool.ConnectionCls,), own)
+        if not issubclass(pool.ConnectionCls, _NotesSocket):
+            pool.ConnectionCls = type("NotedConnection", (_NotesSocket, pool.ConnectionCls), {})
         return pool
 
 
-def _noting(getresponse: Callable[..., Any]) -> Callable[..., Any]:
-    def noting(connection: Any) -> Any:
-        _of_thread.sockets[threading.get_ident()] = connection.sock
-        return getresponse(connection)
+class _NotesSocket:
+    debuglevel = 0
 
-    return noting
+    def getresponse(self) -> Any:
+        connection: Any = super()
+        _of_thread.sockets[threading.get_ident()] = self.sock  # type: ignore[attr-defined]
+        return connection.getresponse()
 
 
 class TriggerDevClient:
@@ -226,9 +232,7 @@ class TriggerDevClient:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             # As requested; in several layers, a few bytes could become any number.
             is_gzip = headers.get("content-encoding") == "gzip"
-            pieces = _pieces(answer.raw, until=until, decode=is_gzip)
-            length = None if is_gzip else answer.raw.length_remaining
-            body = read_body(step.request, pieces, length=length)
+            body = _read_body(answer.raw, step.request, until=until, is_gzip=is_gzip)
             return Response(status=answer.status_code, headers=headers, body=body)
 
     def _open(self, send: Callable[..., requests.Response], options: Mapping[str, Any]) -> requests.Response:
@@ -255,12 +259,17 @@ class TriggerDevClient:
         return requests.Request(request.method, address, headers=headers, data=body).prepare(), options
 
 
-def _pieces(raw: Any, *, until: float, decode: bool) -> Iterator[bytes]:
-    """Yield a body as it arrives; the time limit of a socket is that of one read."""
-    while piece := raw.read1(_PIECE, decode_content=decode):
-        yield piece
+def _read_body(raw: Any, request: Request, *, until: float, is_gzip: bool) -> bytes:
+    """Return a body of a limited size; the time limit of a socket is that of one read."""
+    limit, length = min(request.limit, MAX_BODY_BYTES), None if is_gzip else raw.length_remaining
+    body = bytearray()
+    while max(len(body), length or 0) <= limit:
+        if not (piece := raw.read1(_PIECE, decode_content=is_gzip)):
+            return bytes(body)
+        body += piece
         if time.monotonic() > until:
             raise requests.ReadTimeout
+    raise errors.OversizeError(str(request), limit=limit, size=length)
 
 
 def connection_options(url: str, settings: ServerSettings) -> dict[str, Any]:

@@ -25,9 +25,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-TURN_INTERVAL = 0.1
-"""How long a call waits at a time for its turn, in seconds; then it checks again what holds it up."""
-
+# How long a call waits at a time for its turn, in seconds; then it checks again what holds it up.
+_TURN_INTERVAL = 0.1
 # A shorter pause for the rate limit is not worth a line in the log, in seconds.
 _LOGGED_PAUSE = 2.0
 # In an outage many calls are repeated: one line of them in so many seconds is logged above debug level.
@@ -104,7 +103,7 @@ class Exchange:
                 last_error=self.breaker.last_error,
                 retryable=not self.breaker.is_permanent,
             )
-        return min(delay, TURN_INTERVAL, deadline.remaining(now))
+        return min(delay, _TURN_INTERVAL, deadline.remaining(now))
 
     def timeout_of(self, call: Call[Any], tries: Tries) -> float:
         """Return how long the next request of a call may take, in seconds."""

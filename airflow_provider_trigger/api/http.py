@@ -46,9 +46,7 @@ class ServerSettings:
 T = TypeVar("T")
 
 API_VERSION = "2025-07-16"
-"""
-The version header's value: with it the server uses today's status words, without it older ones (measured).
-"""
+"""The version header's value: without it the server uses older status words (measured)."""
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """A run shows payload, output (512 KB each at most, as documented) and metadata; this is far above."""
@@ -70,10 +68,10 @@ class Request:
     """The run that it is about, None where it is about none or several."""
     url: str | None = field(default=None, repr=False)
     """
-    Where to send it in place of the base URL's server; ``path`` is then for messages only.
+    Where to send it in place of the base URL's server, without key, branch and version.
 
-    Its query may be a signature and is shown nowhere. Key, branch and version are not sent there, and rate
-    limit and circuit breaker do not count it.
+    Shown nowhere, as its query may be a signature: ``path`` is for messages. Rate limit and circuit breaker
+    do not count it.
     """
     limit: int = MAX_BODY_BYTES
     """How many bytes of an answer are read; a longer one is an OversizeError."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Request, Response, read_http_date
+from airflow_provider_trigger.api.http import Request, Response, read_http_date
 from airflow_provider_trigger.api.rights import RIGHTS, kind_of
 from airflow_provider_trigger.rules import read_number
 
@@ -147,16 +147,6 @@ def _error_class(request: Request, response: Response) -> type[errors.ResponseEr
     if status == 500 and f"{request.method} {request.path}".startswith("GET /api/v1/waitpoints/tokens/"):
         return errors.UnknownTokenError
     return _ERRORS_BY_STATUS.get(status, errors.ServerError if status >= 500 else errors.ResponseError)
-
-
-def read_body(request: Request, pieces: Iterable[bytes], *, length: int | None) -> bytes:
-    """Return a body that arrives in pieces, or raise OversizeError; ``length`` is the announced one."""
-    limit, body = min(request.limit, MAX_BODY_BYTES), bytearray()
-    for piece in itertools.chain([b""], pieces):
-        body += piece
-        if max(len(body), length or 0) > limit:
-            raise errors.OversizeError(str(request), limit=limit, size=length)
-    return bytes(body)
 
 
 def may_pass(status: int) -> bool:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import requests
 
+from airflow_provider_trigger.api import client as body_module
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api import responses as body_module
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.api.outputs import fetch_output
