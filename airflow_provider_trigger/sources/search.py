@@ -258,10 +258,9 @@ def started(
         deadline=deadline.before(_SHARE_OF_SEARCH, now=time.monotonic()),
     )
     if may_pull_in_thread():
-        reading = in_threads(reading)
-        sources = [_look_twice(search, ids), reading]
+        sources = [_look_twice(search, ids), _in_time(in_threads(reading), search, ids, deadline)]
     else:
-        sources = [chain(_look_twice(search, ids), reading)]
+        sources = [chain(_look_twice(search, ids), _in_time(reading, search, ids, deadline))]
     while sources:
         for source in list(sources):
             found = next(source, None)
@@ -269,9 +268,6 @@ def started(
                 sources.remove(source)
             else:
                 yield found
-        if sources == [reading] and not search.error and not deadline.remaining(time.monotonic()):
-            ids.failed.append("XCom was not read to its end: the time limit was reached")
-            break
     others = [run_id for run_id in search.others if run_id not in ids.found]
     if others:
         log.warning(
@@ -289,4 +285,15 @@ def _look_twice(search: Search, ids: RunIds) -> Iterator[list[str]]:
             yield [run.id for run in page]
         if search.error:
             ids.failed.append(f"the runs of this Dag run could not be listed: {search.error}")
+            return
+
+
+def _in_time(
+    reading: Iterator[list[str]], search: Search, ids: RunIds, deadline: Deadline
+) -> Iterator[list[str]]:
+    """Read XCom; after the deadline only where the search, whose time is over then, has failed."""
+    for found in reading:
+        yield found
+        if not search.error and not deadline.remaining(time.monotonic()):
+            ids.failed.append("XCom was not read to its end: the time limit was reached")
             return
