@@ -171,8 +171,8 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
 
         run_ids = self._run_ids(context)
         may_defer = self.deferrable and can_resume(context, self)
-        ended = None
-        if not may_defer or are_few(run_ids):  # of many it would take long
+        ended: Mapping[str, Waited] | None = None if run_ids else {}
+        if run_ids and (not may_defer or are_few(run_ids)):  # of many it would take long
             ended = self._look(run_ids)
         if ended is not None:
             return PokeReturnValue(is_done=True, xcom_value=self._conclude(ended, context))
@@ -197,7 +197,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         from airflow_provider_trigger.run.waited import WaitSettings
 
         return WaitSettings(
-            run_url=hook.settings.run_url(run_ids[0]) if run_ids else "",
+            run_url=hook.settings.run_url(run_ids[0]),
             poll_interval=self.poll_interval,
             patience=hook.settings.retry_for,
             pending_version_timeout=None,

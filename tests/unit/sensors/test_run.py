@@ -133,9 +133,6 @@ def test_what_cannot_pass_fails_it_at_once_if_no_check_has_ever_succeeded(
         sensor(server.add_run("EXECUTING"), "run_unknown", deferrable=deferrable, timeout=5).execute(context)
 
 
-# Many runs, in a worker
-
-
 def test_each_execution_begins_anew(server, context) -> None:
     made = sensor(server.add_run("COMPLETED"), mode="reschedule", poke_interval=60)
     made.execute(context)

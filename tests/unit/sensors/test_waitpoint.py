@@ -139,9 +139,6 @@ def test_what_is_not_exactly_one_token_is_an_error_without_its_secret(value, ser
     assert server.requests == []
 
 
-# A token that no check has shown
-
-
 # Other failures
 
 

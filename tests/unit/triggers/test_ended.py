@@ -25,25 +25,18 @@ class Airflow:
     Answers, in turn, whether a task is still deferred, the last answer repeatedly; an exception is raised.
 
     :param answers: what it says
-    :param seconds: how long it takes
     """
 
-    def __init__(self, *answers: bool | Exception, seconds: float = 0.0) -> None:
+    def __init__(self, *answers: bool | Exception) -> None:
         self.answers = list(answers)
-        self.seconds = seconds
         self.questions: list[tuple[Any, ...]] = []
         self.contexts: set[str] = set()
         self.threads: set[threading.Thread] = set()
-        self.most_at_once = self._now = 0
 
     def is_still_deferred(self, *question: Any) -> bool:
         self.questions.append(question)
         self.contexts.add(trigger_of.get())
         self.threads.add(threading.current_thread())
-        self._now += 1
-        self.most_at_once = max(self.most_at_once, self._now)
-        threading.Event().wait(self.seconds)
-        self._now -= 1
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer

@@ -197,7 +197,6 @@ def test_it_is_held_back_for_longer_where_the_task_needed_long_to_defer(
     assert event_hold(context) == 0
 
 
-# Longer than any test waits, in seconds.
 # The connection
 
 
