@@ -41,7 +41,6 @@ MUTATED = tuple(
         "api/statuses",
         "cancel/bulk",
         "cancel/record",
-        "cancel/rounds",
         "rules",
         "run/identity",
         "sources/run_ids",
