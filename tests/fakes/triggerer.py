@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextvars import ContextVar
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
@@ -56,6 +57,9 @@ def _error(kind: str) -> Any:
     return comms.ErrorResponse(error=ErrorType[kind])
 
 
+_current: ContextVar[Triggerer] = ContextVar("_current")
+
+
 class Triggerer:
     """
     Runs one trigger.
@@ -72,12 +76,18 @@ class Triggerer:
         self._chance = chance
         self._longest = longest
         self._loop = asyncio.get_running_loop()
+        _current.set(self)
         self._sent: list[dict[str, Any]] = []
         self._requests = asyncio.Queue[tuple[Any, asyncio.Future[Any]]]()
         self.is_paused = False
         """Whether the Dag is paused: its events are dropped, and soon its trigger is canceled."""
         works = (self._run(trigger), self._pass_on(), self._supervise())
         self._tasks = [self._loop.create_task(work) for work in works]
+
+    @staticmethod
+    def of_task() -> Triggerer:
+        """Return the one whose trigger runs."""
+        return _current.get()
 
     def kill(self) -> None:
         """End it at once."""

@@ -1,80 +1,83 @@
-"""
-Cancel many runs under a random mix of faults, in virtual time, and check what is reported against the truth.
-
-The rounds, the client's retries, pacing and circuit breaker are the real ones, and so is the model of the
-server; only sockets and threads are replaced.
-"""
+"""Cancel many runs under a random mix of faults, and check what is reported against the truth."""
 
 from __future__ import annotations
 
-import random
+import json
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from report import Report
-from virtual_clock import Clock
-from virtual_crew import virtual_crews
-from virtual_network import FAULTS, Network, Outage, draw_rates
+from scenario import Scenario
 
-from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import AuthenticationError
-from airflow_provider_trigger.api.http import ServerSettings
-from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.cancel.record import CancelSettings
-from airflow_provider_trigger.testing.engine.engine import Engine
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 SLACK = 2.0
 """By how much a time limit may be exceeded, in seconds."""
 
 
-@dataclass
-class CancelScenario:
+class CancelScenario(Scenario):
     """One course of events, all of it drawn from a seed."""
 
-    seed: int
-    runs: int
-
-    def __post_init__(self) -> None:
-        chance = self.chance = random.Random(self.seed)
-        self.clock = Clock()
-        self.skew = chance.choice([0.0, 0.0, 40.0, -40.0])
+    def draw_settings(self) -> dict[str, Any]:
+        chance = self.chance
         limit, refill, interval = chance.choice([(750, 250, 10.0), (100, 60, 2.0), (60, 60, 2.0)])
-        self.engine = Engine(
-            clock=lambda: self.clock.wall() + self.skew,
-            rate_limit=chance.choice([None, limit, limit]),
-            refill=refill,
-            refill_interval=interval,
-            bulk_actions=chance.random() < 0.8,
-            bulk_lag=chance.choice([0.0, 0.0, 3.0]),
-            bulk_duration=chance.choice([None, 0.2, 2.0]),
-            bulk_rate=chance.choice([None, 20.0, 200.0]),
-        )
-        self.waits = chance.random() < 0.25
-        self.time_limit = None if self.waits or chance.random() < 0.5 else chance.uniform(5, 60)
-        self.kill_at = chance.uniform(0.1, 30) if chance.random() < 0.3 else float("inf")
-        self.concurrency = chance.choice([1, 8, 32, 32])
-        self.ids = [self._add_run() for _ in range(self.runs)]
-        self.clock.now += 5.0 if chance.random() < 0.5 else 0.0  # some are triggered a moment ago
-        faults = chance.sample(FAULTS, k=chance.randint(0, 6))
-        outages = []
+        return {
+            "rate_limit": chance.choice([None, limit, limit]),
+            "refill": refill,
+            "refill_interval": interval,
+            "bulk_actions": chance.random() < 0.8,
+            "bulk_lag": chance.choice([0.0, 0.0, 3.0]),
+            "bulk_duration": chance.choice([None, 0.2, 2.0]),
+            "bulk_rate": chance.choice([None, 20.0, 200.0]),
+        }
+
+    def happen(self) -> None:
+        chance, world = self.chance, self.world
+        waits = chance.random() < 0.25
+        time_limit = None if waits or chance.random() < 0.5 else chance.uniform(5, 60)
+        kill_after = chance.uniform(0.1, 30) if chance.random() < 0.3 else float("inf")
+        ids = [self._add_run() for _ in range(self.runs)]
+        world.sleep(5.0 if chance.random() < 0.5 else 0.0)  # some are triggered a moment ago
         if chance.random() < 0.4:
-            start = self.clock.now + chance.uniform(0, 10)
             kind = chance.choice(["503", "refused", "hang", "page"])
-            outages.append(Outage(start=start, end=start + chance.uniform(0.5, 8), kind=kind))
-        broken = chance.sample(self.ids, k=min(5, len(self.ids))) if chance.random() < 0.3 else []
-        self.network = Network(
-            clock=self.clock,
-            engine=self.engine,
-            chance=chance,
-            rates=draw_rates(faults, chance),
-            latency=chance.choice([(0.005, 0.02), (0.02, 0.3)]),
-            outages=outages,
-            broken_runs=set(broken),
-            skew=self.skew,
+            world.network.outage(kind, after=chance.uniform(0, 10), seconds=chance.uniform(0.5, 8))
+        self.broken = set(chance.sample(ids, k=min(5, len(ids))) if chance.random() < 0.3 else [])
+        for run_id in self.broken:
+            world.network.fault("500", run_id)
+        self.draw_faults(most=6)
+        world.network.latency = chance.choice([(0.005, 0.02), (0.02, 0.3)])
+        settings = CancelSettings(
+            max_concurrency=chance.choice([1, 8, 32, 32]),
+            time_limit=time_limit,
+            termination_timeout=90.0 if waits else None,
+            poll_interval=2.0,
         )
+        self.description = f"{settings} killed after {kill_after:.1f}"
+        begun = world.now
+        with (
+            suppress(AuthenticationError),
+            TriggerDevHook().cancellation(
+                ids, settings, is_stopped=lambda: world.now >= begun + kill_after
+            ) as work,
+        ):
+            work.run()
+        took = world.now - begun
+        limits = {"time limit": time_limit, "kill": kill_after}
+        for name, seconds in limits.items():
+            if seconds is not None and took > seconds + SLACK:
+                self.violations.append(f"took {took:.1f} s with a {name} after {seconds:.1f} s")
+        world.sleep(0.001)
+        results, runs = work.results, world.server.runs
+        self.outcomes = Counter(result.outcome.value for result in results)
+        truth = {one: (runs[one].status, runs[one].terminated) if one in runs else None for one in ids}
+        world.sleep(31)  # until each request that was sent is noted
+        requested = self._requested()
+        for result in results:
+            if wrong := self._wrong(result, truth[result.run_id], requested, work.finished):
+                self.violations.append(f"{result.run_id}: {wrong} ({result})")
 
     def _add_run(self) -> str:
         chance = self.chance
@@ -87,7 +90,7 @@ class CancelScenario:
         if status in ("QUEUED", "WAITING", "EXECUTING") and chance.random() < 0.3:
             start = chance.uniform(0, 20)
             then = [(start, "EXECUTING"), (start + chance.uniform(0, 20), "COMPLETED")]
-        run = self.engine.add_run(
+        run = self.world.server.add_run(
             status,
             then=then,
             acknowledge_after=chance.choice([0.1, 1.0, 5.0, None]),
@@ -95,94 +98,38 @@ class CancelScenario:
         )
         return run.id
 
-    def play(self) -> Report:
-        """Cancel the runs, and compare."""
-        random.seed(self.seed)  # for the jitter of the backoff
-        begun = self.clock.now
-        server = ServerSettings(
-            base_url="https://trigger.test",
-            secret_key=self.engine.secret_key,
-            user_agent="simulation/1",
-            timeout=30.0,
-            retry_for=120.0,
-        )
-        client = TriggerDevClient(server)
-        client.exchange.monotonic, client.exchange.wall = self.clock.monotonic, self.clock.wall
-        settings = CancelSettings(
-            max_concurrency=self.concurrency,
-            time_limit=self.time_limit,
-            termination_timeout=90.0 if self.waits else None,
-            poll_interval=2.0,
-        )
-        kill_at = begun + self.kill_at
-        stopped: Any = {"is_stopped": lambda: self.clock.now >= kill_at}
-        work = Cancellation(client, self.ids, settings, **stopped)
-        with virtual_crews(self.network, self.clock), suppress(AuthenticationError):
-            work.run()
-        ended, results = self.clock.now, work.results
-        report = Report(
-            self.seed,
-            self._describe(),
-            ended - begun,
-            self.network.requests,
-            Counter(result.outcome.value for result in results),
-        )
-        report.violations += self._late(ended - begun)
-        self._let_in_flight_arrive()
-        for result in results:
-            if wrong := self._wrong(result, work.finished):
-                report.violations.append(f"{result.run_id}: {wrong} ({result})")
-        return report
+    def _requested(self) -> set[str]:
+        """Return the runs whose cancel was sent."""
+        found = set[str]()
+        for sent in self.world.network.sent:
+            if sent.request.endswith("/cancel"):
+                found.add(sent.request.split("/")[-2])
+            elif sent.request == "POST /api/v1/bulk-actions" and self.world.server.bulk_actions:
+                found.update(json.loads(sent.body)["runIds"])
+        return found
 
-    def _describe(self) -> str:
-        network, engine = self.network, self.engine
-        faults = " ".join(f"{name}={rate:.0%}" for name, rate in network.rates.items())
-        return (
-            f"limit={self.time_limit} kill={self.kill_at:.1f} waits={self.waits} threads={self.concurrency} "
-            f"bucket={engine.rate_limit} "
-            f"bulk={engine.bulk_actions}/{engine.bulk_duration}/{engine.bulk_rate} "
-            f"outages={[(round(one.start), round(one.end), one.kind) for one in network.outages]} {faults}"
-        )
-
-    def _late(self, duration: float) -> list[str]:
-        if self.time_limit is not None and duration > self.time_limit + SLACK:
-            return [f"took {duration:.1f} s with a time limit of {self.time_limit:.1f} s"]
-        if duration > self.kill_at + SLACK:
-            return [f"took {duration:.1f} s though killed after {self.kill_at:.1f} s"]
-        return []
-
-    def _let_in_flight_arrive(self) -> None:
-        """Let requests in flight, and workers that acknowledge, come to their end."""
-        until = self.clock.now + 0.001
-        while self.clock.next(until=until):
-            pass
-
-    def _wrong(self, result: CancelResult, is_finished: bool) -> str | None:
-        run = self.engine.runs.get(result.run_id)
-        is_broken = result.run_id in self.network.broken_runs
-        if (result.outcome is CancelOutcome.NOT_FOUND) != (run is None):
-            may_fail = result.outcome is CancelOutcome.FAILED and (is_broken or not is_finished)
-            return None if may_fail and run is None else "exists and was not found, or the other way round"
-        if run is None:
+    def _wrong(
+        self, result: CancelResult, truth: tuple[str, bool] | None, requested: set[str], is_finished: bool
+    ) -> str | None:
+        is_broken, has_failed = result.run_id in self.broken, result.outcome is CancelOutcome.FAILED
+        if (result.outcome is CancelOutcome.NOT_FOUND) != (truth is None):
+            may_fail = has_failed and truth is None and (is_broken or not is_finished)
+            return None if may_fail else "exists and was not found, or the other way round"
+        if truth is None:
             return None
-        if result.outcome is CancelOutcome.FAILED:
-            return self._wrong_failure(result, is_finished)
-        shown = run.status
+        shown, is_terminated = truth
+        if has_failed:
+            if str(result.error).startswith("not sent") and result.run_id in requested:
+                return "reported as not sent, and was sent"
+            if is_finished and not is_broken and shown not in ("CANCELED", "COMPLETED", "EXPIRED"):
+                return f"left {shown} though all its faults passed"
+            return None
         if result.outcome is CancelOutcome.CANCELED:
             completed_meanwhile = not result.terminated and shown == "COMPLETED"
             if shown != "CANCELED" and not completed_meanwhile:
                 return f"reported canceled, and is {shown}"
-        elif shown != result.status and shown != "CANCELED":
+        elif shown not in (result.status, "CANCELED"):
             return f"reported {result.status}, and is {shown}"
-        if result.terminated and not run.terminated:
+        if result.terminated and not is_terminated:
             return f"reported terminated, and its worker has not stopped ({shown})"
-        return None
-
-    def _wrong_failure(self, result: CancelResult, is_finished: bool) -> str | None:
-        run = self.engine.runs[result.run_id]
-        if str(result.error).startswith("not sent") and self.network.requested[result.run_id]:
-            return "reported as not sent, and was sent"
-        passing = result.run_id not in self.network.broken_runs
-        if is_finished and passing and run.status not in ("CANCELED", "COMPLETED", "EXPIRED"):
-            return f"left {run.status} though all its faults passed"
         return None

@@ -1,28 +1,29 @@
 from __future__ import annotations
 
+import airflow_has
 import pytest
 from cancel_scenario import CancelScenario
-from ends_scenario import EndsScenario
 from wait_scenario import WaitScenario
 
-# All kinds of courses are among these; for cancels: bulk worker off, outage, kill, time limit, waiting for
-# termination; for waits: no query, lost ends, tasks ended one by one and all at once, restarts.
 # `make simulate` plays as many as one likes, with more runs.
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_every_run_is_reported_as_it_is(seed: int) -> None:
-    report = CancelScenario(seed, runs=350).play()
-    assert not report.violations, report.description
+    played = CancelScenario(seed, runs=350).play()
+    assert not played.violations, played.description
 
 
-@pytest.mark.parametrize("seed", [*range(12), 35, 55, 105, 190])
+@pytest.mark.parametrize("seed", range(16))
 def test_every_wait_ends_with_its_run_or_cancels_it(seed: int) -> None:
-    report = WaitScenario(seed, runs=100).play()
-    assert not report.violations, report.description
+    played = WaitScenario(seed, runs=100).play()
+    assert not played.violations, played.description
 
 
-@pytest.mark.parametrize("seed", [*range(12), 62, 63, 72, 107])
-def test_every_end_is_handed_over_and_again_only_after_a_kill(seed: int) -> None:
-    report = EndsScenario(seed, runs=60).play()
-    assert not report.violations, report.description
+@pytest.mark.skipif(not airflow_has.WATCHERS, reason="this Airflow has no watchers")
+@pytest.mark.parametrize("seed", range(16))
+def test_every_end_is_sent_and_again_only_after_a_kill(seed: int) -> None:
+    from ends_scenario import EndsScenario
+
+    played = EndsScenario(seed, runs=60).play()
+    assert not played.violations, played.description

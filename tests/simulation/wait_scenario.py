@@ -1,26 +1,20 @@
-"""
-Wait in a triggerer for many runs under a random mix of faults, in virtual time, and compare with the truth.
-
-Triggers, waits, the watch and its pace, cancels and the client's exchange are the real ones, and so is the
-model of the server; only sockets, threads and Airflow itself are replaced.
-"""
+"""Wait in a triggerer for many runs under a random mix of faults, and compare with the truth."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
-from report import Report
-from virtual_clock import Clock
-from virtual_loop import VirtualLoop
-from virtual_network import FAULTS, QUERY_PATH, Network, Outage, draw_rates
-from virtual_triggerer import Deferred, Triggerer, virtual_triggers
-from wait_promises import LATEST_IF_LOST, Planned, Promises
+import pytest
+from airflow_task import Task
+from hub import START, replace_names
+from scenario import Scenario
 
+from airflow_provider_trigger import _compat
+from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT
 from airflow_provider_trigger.run.waited import WaitSettings
-from airflow_provider_trigger.testing.engine.engine import Engine
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 MOST_REJECTED = 40
@@ -28,156 +22,169 @@ MOST_REJECTED = 40
 How many requests the rate limit may reject: those in flight when it is used up, as each client has a pace.
 """
 
+LATEST = 60.0
+"""How long after its run's end a wait may last, in seconds, while no fault lasts."""
+
+LATEST_IF_LOST = 90.0
+"""The same where the query has lost the end, in seconds; while it works, 1 s more for each run."""
+
 SECONDS_OF_WAITS = 400.0
 ENDS = ("COMPLETED", "COMPLETED", "COMPLETED", "FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "CANCELED")
+QUERY = "/api/v1/query"
 
 
-class WaitScenario:
+class Waits(BaseOperator):
+    """Defer until runs have ended, and return the trigger's event."""
+
+    def __init__(self, *, run_ids: list[str], settings: WaitSettings, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run_ids, self.settings = run_ids, settings
+
+    def execute(self, context: Any) -> None:
+        trigger = TriggerDevRunTrigger(run_ids=self.run_ids, wait=self.settings.to_json())
+        self.defer(trigger=trigger, method_name="resume")
+
+    def resume(self, context: Any, event: Any) -> Any:
+        return event
+
+
+@dataclass(eq=False, kw_only=True)
+class Planned:
+    """
+    A task that waits for runs. Times are in seconds of the world.
+
+    :param starts_at: when it starts them and waits
+    :param ends_after: when each of its runs ends after that
+    :param kill_at: when it is ended from outside, infinite for never
+    :param latest: how long after the end of its runs it may wait while no fault lasts
+    :param ends: the last status of each run
+    :param ended_at: when it was resumed, or ended from outside
+    """
+
+    starts_at: float
+    ends_after: list[float]
+    kill_at: float
+    latest: float = LATEST
+    ends: list[str] = field(default_factory=list)
+    run_ids: list[str] = field(default_factory=list)
+    task: Task | None = None
+    was_killed: bool = False
+    ended_at: float | None = None
+
+
+class WaitScenario(Scenario):
     """One course of events, all of it drawn from a seed."""
 
-    def __init__(self, seed: int, runs: int) -> None:
-        self.seed = seed
-        chance = self.chance = random.Random(seed)
-        self.clock = Clock()
-        self.skew = chance.choice([0.0, 0.0, 40.0, -40.0])
-        limit, refill, interval = chance.choice([(750, 250, 10.0), (750, 250, 10.0), (100, 60, 2.0)])
-        self.engine = Engine(
-            clock=lambda: self.clock.wall() + self.skew,
-            rate_limit=chance.choice([None, limit, limit, limit]),
-            refill=refill,
-            refill_interval=interval,
-            query=chance.random() < 0.85,
-            query_lag=chance.uniform(0.7, 1.2),
-            bulk_actions=chance.random() < 0.8,
-            bulk_lag=chance.choice([0.0, 3.0]),
-            bulk_duration=chance.choice([None, 0.2, 2.0]),
-        )
-        has_on_kill = chance.random() < 0.6
-        self.triggerer = Triggerer(clock=self.clock, chance=chance, has_on_kill=has_on_kill)
-        faults = chance.sample(FAULTS, k=chance.randint(0, 6))
-        self.network = Network(
-            clock=self.clock,
-            engine=self.engine,
-            chance=chance,
-            rates=draw_rates(faults, chance),
-            latency=chance.choice([(0.005, 0.02), (0.02, 0.3)]),
-            outages=self._outages(),
-            broken_runs=set(),
-            skew=self.skew,
-        )
-        share = chance.choice([0.0, 0.1, 0.3])
-        self.all_killed_at = chance.uniform(5, 200) if chance.random() < 0.15 else float("inf")
-        self.loses = chance.choice(["nothing", "nothing", "some ends", "ends without a database"])
-        self.all_are_long = chance.random() < 0.1
-        poll_interval = chance.choice([None, None, None, 10.0])
-        self.planned = [self._plan(killed=share, poll_interval=poll_interval) for _ in range(runs)]
-        self.restarts = sorted(chance.uniform(10, 300) for _ in range(chance.choice([0, 0, 1, 2])))
-        self.used_up = self._span(5, 40) if self.engine.rate_limit and chance.random() < 0.25 else None
-
-    def _span(self, shortest: float, longest: float) -> tuple[float, float]:
-        start = self.chance.uniform(0, 250)
-        return start, start + self.chance.uniform(shortest, longest)
-
-    def _outages(self) -> list[Outage]:
-        chance, found = self.chance, []
-        for _ in range(chance.choice([0, 0, 1, 1, 2])):
-            start, end = self._span(1, 60)
-            found.append(Outage(start=start, end=end, kind=chance.choice(["503", "refused", "hang", "page"])))
-        for _ in range(chance.choice([0, 0, 1, 2, 4])):
-            start, end = self._span(1, 120)
-            kind = chance.choice(["no database", "busy", "hang", "503", "disconnect"])
-            found.append(Outage(start=start, end=end, kind=kind, path=QUERY_PATH))
-        return found
-
-    def _plan(self, *, killed: float, poll_interval: float | None) -> Planned:
+    def draw_settings(self) -> dict[str, Any]:
         chance = self.chance
-        count = chance.choice([1] * 12 + [2, 5])
-        longest = chance.choice([SECONDS_OF_WAITS] if self.all_are_long else [20, 20, 120, SECONDS_OF_WAITS])
+        limit, refill, interval = chance.choice([(750, 250, 10.0), (750, 250, 10.0), (100, 60, 2.0)])
+        return {
+            "rate_limit": chance.choice([None, limit, limit, limit]),
+            "refill": refill,
+            "refill_interval": interval,
+            "query": chance.random() < 0.85,
+            "query_lag": chance.uniform(0.7, 1.2),
+            "bulk_actions": chance.random() < 0.8,
+            "bulk_lag": chance.choice([0.0, 3.0]),
+            "bulk_duration": chance.choice([None, 0.2, 2.0]),
+        }
+
+    def happen(self) -> None:
+        chance = self.chance
+        self.has_on_kill = chance.random() < 0.6
+        share = chance.choice([0.0, 0.1, 0.3])
+        all_killed_at = chance.uniform(5, 200) if chance.random() < 0.15 else float("inf")
+        self.loses = chance.choice(["nothing", "nothing", "some ends", "ends without a database"])
+        self.settings = WaitSettings(poll_interval=chance.choice([None, None, None, 10.0]))
+        longest = [SECONDS_OF_WAITS] if chance.random() < 0.1 else [20, 20, 120, SECONDS_OF_WAITS]
+        self._draw_outages()
+        self.draw_faults(most=6)
+        self.world.network.latency = chance.choice([(0.005, 0.02), (0.02, 0.3)])
+        self.planned = [self._plan(share, all_killed_at, longest) for _ in range(self.runs)]
+        restarts = sorted(chance.uniform(10, 300) for _ in range(chance.choice([0, 0, 1, 2])))
+        used_up = self.span(5, 40) if self.world.server.rate_limit and chance.random() < 0.25 else None
+        self.blind += [(at, at + 15) for at in restarts] + ([used_up] if used_up else [])
+        self.description = f"{self.has_on_kill=} {restarts=} {all_killed_at=:.0f} {used_up=}"
+        self.is_up = True  # the triggerer
+        works = [partial(self._live, one) for one in self.planned]
+        works += [partial(self._restart, at) for at in restarts]
+        works += [partial(self.use_up, *used_up)] if used_up else []
+        with pytest.MonkeyPatch.context() as patch:
+            new = {id(_compat.triggers_have_on_kill): lambda: self.has_on_kill}
+            replace_names(new, ("airflow_provider_trigger",), patch)
+            for thread in self.begin(works):
+                thread.join(max(0.1, SECONDS_OF_WAITS + 600 - self.world.now))
+            self.world.sleep(TIME_LIMIT + 240)
+        for one in self.planned:
+            self.outcomes["killed" if one.was_killed else "event"] += 1
+            self.violations += self._broken(one)
+        rejected = [at - 1000 for at in self.world.network.rejected_at]
+        self.rejected = sum(not (used_up and used_up[0] <= at <= used_up[1] + 11) for at in rejected)
+        kinds = {one.kind for one in self.world.network.faults}
+        # Pages show no rate limit, and so make a client forget it.
+        if self.rejected > MOST_REJECTED and "page" not in kinds:
+            self.violations.append(f"the rate limit has rejected {self.rejected} requests")
+
+    def _draw_outages(self) -> None:
+        chance, network = self.chance, self.world.network
+        self.blind: list[tuple[float, float]] = []
+        """From when until when nothing can be noticed."""
+        self.without_database: list[tuple[float, float]] = []
+        for _ in range(chance.choice([0, 0, 1, 1, 2])):
+            start, end = self.span(1, 60)
+            kind = chance.choice(["503", "refused", "hang", "page"])
+            network.outage(kind, after=start, seconds=end - start)
+            self.blind.append((start, end))
+        for _ in range(chance.choice([0, 0, 1, 2, 4])):
+            start, end = self.span(1, 120)
+            kind = chance.choice(["no database", "busy", "hang", "503", "lost"])
+            network.fault(kind, QUERY, start=1000 + start, end=1000 + end)
+            self.without_database += [(start, end)] if kind == "no database" else []
+
+    def _plan(self, killed: float, all_killed_at: float, longest: list[float]) -> Planned:
+        chance = self.chance
+        count, seconds = chance.choice([1] * 12 + [2, 5]), chance.choice(longest)
         starts_at = chance.uniform(0, 30)
-        # Also before the trigger has its connection.
         killed_at = starts_at + chance.uniform(0, chance.choice([2, 150]))
         is_killed = chance.random() < killed
         return Planned(
             starts_at=starts_at,
-            ends_after=[chance.uniform(0.5, longest) for _ in range(count)],
-            kill_at=min(killed_at if is_killed else float("inf"), max(starts_at + 0.01, self.all_killed_at)),
-            settings=WaitSettings(poll_interval=poll_interval),
+            ends_after=[chance.uniform(0.5, seconds) for _ in range(count)],
+            kill_at=min(killed_at if is_killed else float("inf"), max(starts_at + 0.01, all_killed_at)),
         )
 
-    def play(self) -> Report:
-        """Wait for the runs, and compare."""
-        random.seed(self.seed)  # for the jitter of the backoff
-        with (
-            virtual_triggers(self.network, self.triggerer),
-            asyncio.Runner(
-                loop_factory=lambda: VirtualLoop(self.clock.monotonic, self.clock.advance)
-            ) as runner,
-        ):
-            runner.run(self._happen())
-        tasks = [one.task for one in self.planned if one.task]
-        report = Report(
-            self.seed,
-            self._describe(),
-            self.clock.now,
-            self.network.requests,
-            Counter("killed" if task.killed_at is not None else "event" for task in tasks),
-        )
-        promises = Promises(self.network, self._faults())
-        for planned in self.planned:
-            report.violations += promises.broken(planned)
-        report.rejected = rejected = sum(
-            not (self.used_up and self.used_up[0] <= at <= self.used_up[1] + 11)
-            for at in self.network.rejected_at
-        )
-        if rejected > MOST_REJECTED and not self._has_pages():
-            report.violations.append(f"the rate limit has rejected {rejected} requests")
-        return report
+    def _live(self, one: Planned) -> None:
+        world = self.world
+        world.sleep(one.starts_at)
+        one.run_ids = [self._start_run(one, ends_after) for ends_after in one.ends_after]
+        name = f"wait_{one.run_ids[0]}"
+        task = one.task = world.task(lambda: Waits(task_id=name, run_ids=one.run_ids, settings=self.settings))
+        task.begin()
+        if one.kill_at < float("inf"):
+            task.join(one.kill_at - world.now)
+            # Without a triggerer, it is not noticed.
+            world.until(lambda: task.outcome.result or (self.is_up and task.is_deferred), within=1000)
+            if not task.outcome.result:
+                one.was_killed = True
+                task.stop()
+        task.join()
+        one.ended_at = world.now
 
-    def _has_pages(self) -> bool:
-        """Return whether pages come, which show no rate limit and so make a client forget it."""
-        return "page" in self.network.rates or any(one.kind == "page" for one in self.network.outages)
-
-    async def _happen(self) -> None:
-        events = [self._live(planned) for planned in self.planned]
-        events += [self._restart(at) for at in self.restarts]
-        if self.used_up:
-            events.append(self._use_up(*self.used_up))
-        await asyncio.gather(*events)
-        tasks = self.triggerer.tasks
-        until = SECONDS_OF_WAITS + 600
-        while any(task.is_deferred for task in tasks) and self.clock.now < until:
-            await asyncio.sleep(1)
-        await asyncio.sleep(TIME_LIMIT + 240)
-
-    async def _live(self, planned: Planned) -> None:
-        await asyncio.sleep(planned.starts_at)
-        run_ids = [self._start_run(planned, number) for number in range(len(planned.ends_after))]
-        trigger = TriggerDevRunTrigger(run_ids=run_ids, wait=planned.settings.to_json())
-        planned.task = Deferred(run_ids=run_ids, trigger=trigger)
-        self.triggerer.defer(planned.task)
-        if planned.kill_at < float("inf"):
-            await asyncio.sleep(planned.kill_at - self.clock.now)
-            await self.triggerer.kill(planned.task)
-
-    def _start_run(self, planned: Planned, number: int) -> str:
-        chance, ends_after = self.chance, planned.ends_after[number]
+    def _start_run(self, planned: Planned, ends_after: float) -> str:
+        chance, server = self.chance, self.world.server
         then = [(chance.uniform(0, ends_after), "EXECUTING")]
         if chance.random() < 0.1:
             then += [(chance.uniform(then[0][0], ends_after), status) for status in ("QUEUED", "EXECUTING")]
         end = "EXPIRED" if chance.random() < 0.05 else chance.choice(ENDS)
-        if end == "EXPIRED":
-            then = []
-        then = [*sorted(then), (ends_after, end)]
-        run = self.engine.add_run(
+        run = server.add_run(
             "QUEUED",
-            run_id=f"run_{len(self.engine.runs):04}",
-            then=then,
+            then=[*(sorted(then) if end != "EXPIRED" else []), (ends_after, end)],
             acknowledge_after=chance.choice([0.1, 1.0, 5.0, None]),
             completes_despite_cancel=chance.random() < 0.1,
         )
         planned.ends.append(end)
-        if latest := self._lost_for(self.clock.now + ends_after):
-            run.lost_since = self.engine.time.now() + ends_after - 0.001
+        if latest := self._lost_for(self.world.now + ends_after):
+            run.lost_since = server.time.now() + ends_after - 0.001
             planned.latest = max(planned.latest, latest)
         return run.id
 
@@ -186,39 +193,63 @@ class WaitScenario:
         if self.loses == "some ends" and self.chance.random() < 0.03:
             ages = [(at - one.starts_at, end) for one in self.planned for end in one.ends_after]
             return LATEST_IF_LOST + sum(0 <= age <= end for age, end in ages)
-        without_database = any(
-            one.start + 10 < at < one.end for one in self.network.outages if one.kind == "no database"
-        )
-        is_lost = self.loses == "ends without a database" and without_database
+        is_without = any(start + 10 < at < end for start, end in self.without_database)
+        is_lost = self.loses == "ends without a database" and is_without
         return LATEST_IF_LOST if is_lost and self.chance.random() < 0.5 else 0.0
 
-    async def _restart(self, at: float) -> None:
-        await asyncio.sleep(at)
-        await self.triggerer.restart(after=self.chance.uniform(0.1, 15))
+    def _restart(self, at: float) -> None:
+        """Stop the triggerer, and run all its triggers again in another one."""
+        self.world.sleep(at)
+        if self.is_up:
+            self.is_up = False
+            self.world.triggerer.stop()
+            self.world.sleep(self.chance.uniform(0.1, 14))
+            self.world.triggerer.start()
+            self.is_up = True
 
-    async def _use_up(self, start: float, end: float) -> None:
-        """Let another user of the key take all tokens for a while."""
-        await asyncio.sleep(start)
-        while self.clock.now < end:
-            self.engine.take_tokens(self.engine.take_tokens(0))
-            await asyncio.sleep(0.2)
+    # What each task is promised
 
-    def _describe(self) -> str:
-        network, engine = self.network, self.engine
-        faults = " ".join(f"{name}={rate:.0%}" for name, rate in network.rates.items())
-        outages = [
-            (round(one.start), round(one.end), one.kind + ("" if one.path == "/" else " (query)"))
-            for one in network.outages
-        ]
-        return (
-            f"bucket={engine.rate_limit} query={engine.query} skew={self.skew} "
-            f"on_kill={self.triggerer.has_on_kill} restarts={[round(at) for at in self.restarts]} "
-            f"all killed={self.all_killed_at:.0f} "
-            f"loses={self.loses} all long={self.all_are_long} "
-            f"used up={self.used_up} outages={outages} {faults}"
-        )
+    def _broken(self, one: Planned) -> list[str]:
+        assert one.task is not None
+        outcome, runs = one.task.outcome, self.world.server.runs
+        if one.was_killed:
+            assert one.ended_at is not None
+            until = self._end_of_faults(one.ended_at, TIME_LIMIT) + TIME_LIMIT
+            states = {run_id: runs[run_id].state_at(self._server_time(until)) for run_id in one.run_ids}
+            left = {run_id: state and state.status for run_id, state in states.items()}
+            alive = [run_id for run_id, state in states.items() if not (state and state.final)]
+            return [
+                f"{run_id}, whose task ended at {one.ended_at:.1f}, is {left[run_id]}" for run_id in alive
+            ]
+        if one.ended_at is None:
+            return [f"{one.run_ids} waited for in vain: {one.ends_after}"]
+        if outcome.state != "success":
+            return [f"{one.run_ids} raised {outcome.error!r}"]
+        if any(runs[run_id].cancel_requests for run_id in one.run_ids):
+            return [f"{one.run_ids} canceled, although its task was not ended"]
+        wrong = []
+        for run, end in zip(outcome.result["runs"], one.ends, strict=True):
+            state = runs[run["run_id"]].state_at(self._server_time(one.ended_at))
+            if run["end"] != "final" or run["status"] != end or not state or not state.final:
+                wrong.append(f"{run} at {one.ended_at:.1f}, ends as {end}, is {state and state.status}")
+        end_at = one.starts_at + max(one.ends_after)
+        late = one.ended_at - self._end_of_faults(end_at, one.latest, *self._hung(one.run_ids))
+        if late > one.latest:
+            wrong.append(f"{one.run_ids} end at {end_at:.1f}, noticed at {one.ended_at:.1f}")
+        return wrong
 
-    def _faults(self) -> list[tuple[float, float]]:
-        """Return from when until when nothing can be noticed."""
-        found = [(one.start, one.end) for one in self.network.outages if one.path == "/"]
-        return found + [(at, at + 15) for at in self.restarts] + ([self.used_up] if self.used_up else [])
+    def _hung(self, run_ids: list[str]) -> list[tuple[float, float]]:
+        """Return from when until when a check of these runs may have had no answer."""
+        paths = {f"GET /api/v3/runs/{run_id}" for run_id in run_ids}
+        sent = [one for one in self.world.network.sent if one.status is None and one.request in paths]
+        return [(one.at - 1000, one.at - 1000 + 30) for one in sent]
+
+    def _end_of_faults(self, at: float, seconds: float, *spans: tuple[float, float]) -> float:
+        """Return the end of faults that begin in some seconds, and of those that follow them."""
+        for start, end in sorted([*self.blind, *spans]):
+            if start < at + seconds and end > at:
+                at = end
+        return at
+
+    def _server_time(self, at: float) -> float:
+        return START + at + self.skew

@@ -17,7 +17,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-import greenlet
+import greenlet  # type: ignore[import-untyped]
 from fake_airflow import TaskInstance, dag_run
 from hub import HUB, EventLoop, Hub, Thread
 
@@ -131,8 +131,10 @@ class Triggerer:
         """End a trigger whose task was ended from outside."""
 
         def cancel() -> None:
-            if deferral.job is not None:
+            if deferral.job is not None and not deferral.job.done():
                 deferral.job.cancel()
+                if _compat.triggers_have_on_kill():
+                    self.loop.call_later(1.5, cancel)  # again and again (measured)
 
         deferral.is_ended = True
         self.deferred.remove(deferral)
@@ -186,8 +188,14 @@ class Task:
         self.retries = retries
         self.retry_delay = retry_delay
         self.outcome = Outcome()
-        self.ti = TaskInstance(make().task_id, xcoms, max_tries=retries, dag_id="a_dag", run_id="manual_1")
-        self.ti.get_first_reschedule_date = lambda context: self._first_poke
+        self.ti: Any = TaskInstance(
+            make().task_id,
+            xcoms,
+            max_tries=retries,
+            dag_id="a_dag",
+            run_id="manual_1",
+            get_first_reschedule_date=lambda context: self._first_poke,
+        )
         self._first_poke: datetime | None = None
         self._dag_run = dag_run(start=start)
         self._thread: Thread | None = None
@@ -243,7 +251,11 @@ class Task:
         assert worker is not None, "the task is not running in a worker"
         self._hub.signal(worker, self._on_sigterm)
         if not IS_AIRFLOW_2:
-            Thread(target=lambda: (self._hub.sleep(KILLED_AFTER), self.kill(worker)), name="kill").start()
+            Thread(target=self._kill_late, args=(worker,), name="kill").start()
+
+    def _kill_late(self, worker: greenlet.greenlet) -> None:
+        self._hub.sleep(KILLED_AFTER)
+        self.kill(worker)
 
     def _on_sigterm(self) -> None:
         self._operator.on_kill()
@@ -289,7 +301,7 @@ class Task:
 
     def _run_one_try(self) -> bool:
         """Run one try, and return whether its failure may be followed by another one."""
-        method, arguments = "execute", {}
+        method, arguments = "execute", dict[str, Any]()
         while True:
             ended = self._in_process(method, arguments)
             if ended is None:

@@ -25,7 +25,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import greenlet
+import greenlet  # type: ignore[import-untyped]
 import pytest
 
 START = 1_795_600_000.0
@@ -367,7 +367,7 @@ def get_ident() -> int:
 
 
 def _new_rlock() -> Any:
-    return threading._RLock()  # type: ignore[attr-defined]  # Python's own, of a lock
+    return threading._RLock()  # Python's own, of a lock
 
 
 def _replacements(hub: Hub) -> dict[int, Any]:

@@ -147,8 +147,16 @@ def test_the_rate_limit_is_obeyed(world: World, is_shared: bool) -> None:
         world.server.take_tokens(60)
     outcome = world.task(canceling(run_ids)).run()
     assert {one["outcome"] for one in outcome.result} == {"canceled"}
-    rejected = [sent for sent in world.network.sent if sent.status == 429]
-    assert len(rejected) <= (32 if is_shared else 0)  # those in flight
+    assert len(world.network.rejected_at) <= (32 if is_shared else 0)  # those in flight
+
+
+def test_a_rate_limit_of_others_is_obeyed_too(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    run_ids = start(world, 200)
+    world.network.fault("429", end=1010.0, headers={"retry-after": "10"})
+    outcome = world.task(canceling(run_ids)).run()
+    assert {one["outcome"] for one in outcome.result} == {"canceled"}
+    assert sum(sent.status == 429 for sent in world.network.sent) <= 32  # those in flight
 
 
 def test_a_server_that_hangs_ends_the_task_with_what_is_not_known(world: World) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from types import SimpleNamespace
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator
 
 import airflow_has
 import pytest
@@ -13,113 +12,82 @@ from world import World
 if not airflow_has.WATCHERS:
     pytest.skip("this Airflow has no watchers", allow_module_level=True)
 
-from airflow.sdk.execution_time import task_runner
-from triggerer import Database, Triggerer
-
-from airflow_provider_trigger.triggers.events import TriggerRunEventTrigger
+from watcher import Watcher, supervised
 
 TASK = "process-order"
 
 
-class Watcher:
-    """A watcher whose events Airflow stores; it outlives the triggerers that are killed."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.database = Database("an asset")
-        self.kills: list[float] = []
-        self._triggerer: Any = None
-
-    async def asend(self, message: Any) -> Any:
-        return None if message.type == "MaskSecret" else await self._triggerer.asend(message)
-
-    def start(self) -> None:
-        path, arguments = TriggerRunEventTrigger(
-            name="orders", task_identifiers=TASK, statuses=["COMPLETED"]
-        ).serialize()
-        assert path.endswith(TriggerRunEventTrigger.__name__)
-        trigger = TriggerRunEventTrigger(**json.loads(json.dumps(arguments)))
-
-        def begin() -> None:
-            self._triggerer = Triggerer(self.database, trigger, self.world.chance, longest=1.0)
-
-        self.world.triggerer.loop.call_soon_threadsafe(begin)
-        self.world.sleep(10)
-
-    def kill(self) -> None:
-        self.kills.append(self.world.now)
-        self.world.triggerer.loop.call_soon_threadsafe(self._triggerer.kill)
-        self.world.sleep(0.1)
-
-    def end(self, status: str = "COMPLETED", *, task: str = TASK, late: float = 0.0) -> str:
-        """Let a run end now, which the query shows so many seconds later; return its id."""
-        run = self.world.server.add_run("EXECUTING", task_identifier=task)
-        run.lost_since = self.world.server.clock() if late else run.lost_since
-        run.status = status
-        self.world.hub.spawn(lambda: (self.world.sleep(late), setattr(run, "lost_since", float("inf"))))
-        return run.id
-
-    @property
-    def heard(self) -> list[str]:
-        """The runs of all events, in order."""
-        return [payload["run_id"] for _, payload in self.database.events]
-
-
 @pytest.fixture
-def watcher(world: World, monkeypatch: pytest.MonkeyPatch) -> Watcher:
-    made = Watcher(world)
-    comms = SimpleNamespace(asend=made.asend)
-    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", comms, raising=False)
-    return made
+def watcher(world: World) -> Iterator[Watcher]:
+    with supervised():
+        yield Watcher(world, name="orders", task_identifiers=TASK)
+
+
+def end(world: World, status: str = "COMPLETED", *, task: str = TASK, late: float = 0.0) -> str:
+    """Let a run end now, which the query shows so many seconds later; return its id."""
+    run = world.server.add_run("EXECUTING", task_identifier=task)
+    run.lost_since = world.server.clock() if late else run.lost_since
+    run.status = status
+    world.hub.spawn(lambda: (world.sleep(late), setattr(run, "lost_since", float("inf"))))
+    return run.id
+
+
+def heard(watcher: Watcher) -> list[str]:
+    return [run_id for _, run_id in watcher.events]
 
 
 def test_what_ends_after_its_first_start_is_sent_once(world: World, watcher: Watcher) -> None:
-    watcher.end()
+    end(world)
     watcher.start()
-    wanted = [watcher.end() for _ in range(3)]
-    watcher.end("FAILED")
-    watcher.end(task="another")
+    world.sleep(10)
+    wanted = [end(world) for _ in range(3)]
+    end(world, "FAILED")
+    end(world, task="another")
     world.sleep(60)
-    assert watcher.heard == wanted
+    assert heard(watcher) == wanted
 
 
 def test_what_the_query_shows_late_is_sent_too(world: World, watcher: Watcher) -> None:
-    watcher.end()
+    end(world)
     world.sleep(30)
-    wanted = [watcher.end(late=30)]  # before the watcher begins
+    wanted = [end(world, late=30)]  # before the watcher begins
     watcher.start()
-    wanted += [watcher.end(late=late) for late in (0, 5, 50)]
+    world.sleep(10)
+    wanted += [end(world, late=late) for late in (0, 5, 50)]
     world.sleep(120)
-    assert sorted(watcher.heard) == sorted(wanted)
+    assert sorted(heard(watcher)) == sorted(wanted)
 
 
 @pytest.mark.parametrize("kind", ["503", "hang", "page"])
 def test_an_outage_loses_nothing(world: World, watcher: Watcher, kind: str) -> None:
     watcher.start()
+    world.sleep(10)
     world.network.outage(kind, seconds=1200)
     wanted = []
     for _ in range(5):
         world.sleep(200)
-        wanted.append(watcher.end())
+        wanted.append(end(world))
     world.sleep(300)
-    assert watcher.heard == wanted
+    assert heard(watcher) == wanted
 
 
 @pytest.mark.parametrize("pause", [0.2, 1.0, 3.0, 6.0])
 def test_a_kill_loses_nothing_and_little_is_sent_again(world: World, watcher: Watcher, pause: float) -> None:
     watcher.start()
+    world.sleep(10)
     wanted = []
     for _ in range(10):
         for _ in range(5):
-            wanted.append(watcher.end())
+            wanted.append(end(world))
             world.sleep(world.chance.uniform(0, 6))
         world.sleep(pause)
         watcher.kill()
-        wanted.append(watcher.end())
+        wanted.append(end(world))
         world.sleep(20)
         watcher.start()
+        world.sleep(10)
     world.sleep(60)
-    assert set(watcher.heard) == set(wanted)
-    for at, payload in watcher.database.events:
-        is_sent_again = watcher.heard.count(payload["run_id"]) > 1
-        assert not is_sent_again or any(abs(at - 1000.0 - kill) < 45 for kill in watcher.kills)
+    assert set(heard(watcher)) == set(wanted)
+    first = dict(reversed([(run_id, at) for at, run_id in watcher.events]))
+    sent_again = [first[run_id] for run_id, count in Counter(heard(watcher)).items() if count > 1]
+    assert all(any(0 <= kill - at < 12 for kill in watcher.kills) for at in sent_again)

@@ -151,6 +151,15 @@ def test_a_retry_takes_runs_up_though_the_task_has_other_retries_now(world: Worl
     assert len(world.server.runs) == (1 if kind == "one" else 3)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_retry_takes_runs_up_though_they_cannot_be_listed(world: World, kind: str) -> None:
+    world.server.on_task("resize", after=300)
+    task = left_alive(world, KINDS[kind](deferrable=False), retries=1)
+    world.network.fault("500", "GET /api/v1/runs")
+    assert task.join().state == "success"
+    assert len(world.server.runs) == (1 if kind == "one" else 3)
+
+
 def test_a_retry_with_other_payloads_cancels_what_it_no_longer_needs(world: World) -> None:
     payloads = ["a", "b", "c"]
     world.server.on_task("resize", after=600, output=lambda payload: payload)
@@ -166,8 +175,13 @@ def test_a_retry_with_other_payloads_cancels_what_it_no_longer_needs(world: Worl
     assert shown == {("a", "COMPLETED"), ("b", "CANCELED"), ("c", "CANCELED"), ("other", "COMPLETED")}
 
 
+@pytest.mark.parametrize("is_listed", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_new_run_follows_a_canceled_one_once_its_worker_has_stopped(world: World, kind: str) -> None:
+def test_a_new_run_follows_a_canceled_one_once_its_worker_has_stopped(
+    world: World, kind: str, is_listed: bool
+) -> None:
+    if not is_listed:
+        world.network.fault("500", "GET /api/v1/runs")
     world.server.on_task("resize", after=None, acknowledge_after=20)
     task = left_alive(world, KINDS[kind](deferrable=False), retries=1)
     old = list(world.server.runs.values())
@@ -232,3 +246,22 @@ def test_a_replay_that_may_exist_is_not_sent_again(world: World, kind: str) -> N
     assert outcome.state == "failed"
     assert len(world.server.runs) == 2
     assert "may" in str(outcome.error)
+
+
+def test_what_completes_in_spite_of_its_cancel_is_reused_unless_another_run_has_completed(
+    world: World,
+) -> None:
+    arguments = {"reuse_completed": False, "retry_statuses": [], "deferrable": False}
+    task = world.task(many(2, **arguments))
+    world.server.on_task("resize", times=1, after=5, output="first")
+    world.server.on_task("resize", times=1, after=5, error="boom")
+    assert task.run().state == "failed"
+    world.sleep(10)
+    late = {"acknowledge_after": 10, "completes_despite_cancel": True, "output": "late"}
+    world.server.on_task("resize", after=None, **late)
+    task.clear()
+    world.sleep(10)
+    task.kill()
+    task.join()
+    arguments["reuse_completed"] = True
+    assert task.clear().join().result == ["first", "late"]

@@ -509,16 +509,18 @@ def test_a_run_without_a_version_is_canceled_after_a_while(
 
 
 @pytest.mark.parametrize("wait", [wait for wait in WAITS if "sensor" in wait])
-def test_a_sensor_may_be_skipped_in_place_of_failed(world: World, wait: str) -> None:
-    world.server.on_task("resize", after=60, error="boom")
+@pytest.mark.parametrize("after", [60, None])
+def test_a_sensor_may_be_skipped_in_place_of_failed(world: World, after: float | None, wait: str) -> None:
+    world.server.on_task("resize", after=after, error="boom")
     make = WAITS[wait](world)
 
     def skipping() -> Any:
         made = make()
-        made.soft_fail = True
+        made.soft_fail, made.timeout = True, 120
         return made
 
     assert world.task(skipping).run().state == "skipped"
+    assert world.now < 150
 
 
 # Several runs

@@ -15,6 +15,7 @@ import requests
 import urllib3
 from hub import Hub
 from requests.adapters import HTTPAdapter
+from requests.models import PreparedRequest
 from server_request import served
 
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES
@@ -22,10 +23,17 @@ from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.app import App
 from airflow_provider_trigger.testing.routes.router import Router
 
-KINDS = ("refused", "lost", "hang", "500", "503", "401", "403", "404", "429", "page", "stale", "echo")
-"""What may become of a request."""
-
 PAGE = b"<!doctype html><title>Maintenance</title>"
+
+ANSWERS = {
+    "page": (200, "text/html", PAGE),
+    "no database": (400, "application/json", b'{"error": "connect ECONNREFUSED 10.0.0.1:8123"}'),
+    "busy": (429, "application/json", b'{"error": "You\'ve exceeded your query concurrency of 3."}'),
+}
+"""What comes instead of an answer; the last two are the query's."""
+
+KINDS = {"refused", "lost", "hang", "500", "503", "401", "403", "404", "429", "stale", "echo", *ANSWERS}
+"""What may become of a request."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -33,7 +41,7 @@ class Fault:
     """
     What becomes of some requests.
 
-    :param kind: one of :data:`KINDS`
+    :param kind: of :data:`KINDS`
     :param part: of ``GET /api/…``, the method and path of the requests
     :param times: how many of them, None for all
     :param start: when it begins, in seconds of the world
@@ -68,16 +76,28 @@ class TriggerDev:
     A server that is never started, and the only network there is.
 
     :param latency: of one request, from and to, in seconds
+    :param skew: how far the server's clock is ahead of ours, in seconds
     :param settings: of :class:`~airflow_provider_trigger.testing.TriggerDevServer`
     """
 
-    def __init__(self, hub: Hub, chance: random.Random, *, latency: tuple[float, float], **settings: Any):
-        self.server = TriggerDevServer(clock=hub.time, **{"acknowledge_after": 1.0} | settings)
+    def __init__(
+        self,
+        hub: Hub,
+        chance: random.Random,
+        *,
+        latency: tuple[float, float] = (0.01, 0.05),
+        skew: float = 0.0,
+        **settings: Any,
+    ) -> None:
+        settings = {"acknowledge_after": 1.0} | settings
+        self.server = TriggerDevServer(clock=lambda: hub.time() + skew, **settings)
         self.latency = latency
         self.sent: list[Sent] = []
         self.faults: list[Fault] = []
         self.before: Callable[[str], object] = lambda request: None
         """Called with the method and path of each request as it arrives."""
+        self.rejected_at: list[float] = []
+        """When the server's rate limit has rejected a request."""
         self.unknown_parameters: list[str] = []
         """Of requests, what the server does not know, and so ignores."""
         self._hub = hub
@@ -121,7 +141,7 @@ class TriggerDev:
         """Return the ids of runs that have not ended."""
         return [run.id for run in self.server.runs.values() if run.status not in FINAL_STATUSES]
 
-    def send(self, adapter: HTTPAdapter, request: requests.PreparedRequest, timeout: Any) -> Any:
+    def send(self, adapter: HTTPAdapter, request: PreparedRequest, timeout: Any) -> Any:
         """Do what an adapter does with a request."""
         url = urlsplit(str(request.url))
         shown = f"{request.method} {url.path}"
@@ -132,7 +152,7 @@ class TriggerDev:
         if kind == "refused" or url.netloc not in ("trigger.test", "trigger.test:443"):
             self._note(at, shown, request, None)
             self._hub.sleep(min(0.005, connect))
-            raise requests.ConnectionError(urllib3.exceptions.NewConnectionError(adapter, "refused"))
+            raise requests.ConnectionError(urllib3.exceptions.NewConnectionError(None, "refused"))  # type: ignore[arg-type]
         arrives = fault is None or fault.after or kind == "stale"
         if latency > read and kind != "hang":
             kind = "hang"  # too slow
@@ -153,7 +173,7 @@ class TriggerDev:
         )
         return adapter.build_response(request, raw)
 
-    def _note(self, at: float, shown: str, request: requests.PreparedRequest, status: int | None) -> None:
+    def _note(self, at: float, shown: str, request: PreparedRequest, status: int | None) -> None:
         body = served(request)[2]
         self.sent.append(Sent(at=at, request=shown, body=body, status=status))
 
@@ -165,19 +185,21 @@ class TriggerDev:
                 return fault
         return None
 
-    def _handle(self, request: requests.PreparedRequest, *, is_stale: bool) -> Any:
+    def _handle(self, request: PreparedRequest, *, is_stale: bool) -> Any:
         for name in self.unknown_parameters:
             request.url = re.sub(rf"{re.escape(quote(name))}=[^&]*&?", "", str(request.url))
         routed_request, path, body = served(request)
         self.before(f"{request.method} {path}")
         answer = self._app._handle(routed_request, body, stale=is_stale)
         self._app._in_progress.clear()  # an answer is sent at once
+        self.rejected_at += [self._hub.now] if answer.status_code == 429 else []
         return answer
 
     def _answer(self, kind: str, answer: Any, fault: Fault | None) -> tuple[int, bytes, dict[str, str]]:
         headers = {"date": formatdate(self.server.clock(), usegmt=True)}
-        if kind == "page":
-            return 200, PAGE, headers | {"content-type": "text/html"}
+        if kind in ANSWERS:
+            status, content_type, body = ANSWERS[kind]
+            return status, body, headers | {"content-type": content_type}
         if kind == "echo":
             key = self.server.environment.secret_key
             return 400, f'{{"error": "not for {key}"}}'.encode(), headers | {"x-request-id": key}

@@ -29,7 +29,7 @@ from airflow_provider_trigger._compat import task_instances
 try:
     from airflow.sdk import timezone
 except ImportError:
-    from airflow.utils import timezone
+    from airflow.utils import timezone  # type: ignore[attr-defined]
 
 PACKAGE = "airflow_provider_trigger"
 CONN_ID = "trigger_dev_default"
@@ -46,13 +46,13 @@ class World:
     What a test has: ``server`` has the runs, ``network`` the faults and what was sent.
 
     :param seed: of all that is drawn at random
-    :param settings: of the server
+    :param settings: of the server, and of the network before it
     """
 
     def __init__(self, hub: Hub, patch: pytest.MonkeyPatch, *, seed: int, **settings: Any) -> None:
         self.hub = hub
         self.chance = random.Random(seed)
-        self.network = TriggerDev(hub, self.chance, latency=(0.01, 0.05), **settings)
+        self.network = TriggerDev(hub, self.chance, **settings)
         self.server = self.network.server
         self.log = Log()
         self._patch = patch

@@ -22,8 +22,6 @@ class Clock:
     def wall(self) -> float:
         return EPOCH + self.now
 
-    time = wall
-
     def at(self, time: float, event: Callable[[], object]) -> None:
         self._count += 1
         heapq.heappush(self._events, (time, self._count, event))
@@ -37,9 +35,3 @@ class Clock:
         self.now = max(self.now, time)
         event()
         return True
-
-    def advance(self, seconds: float | None) -> None:
-        """Move by so many seconds, or to the next event before; None for no limit."""
-        until = float("inf") if seconds is None else self.now + seconds
-        if until > self.now and not self.next(until=until) and seconds is None:
-            raise RuntimeError("all wait for something that never happens")
