@@ -251,8 +251,12 @@ def test_a_replay_that_may_exist_is_not_sent_again(world: World, kind: str) -> N
 def test_what_completes_in_spite_of_its_cancel_is_reused_unless_another_run_has_completed(
     world: World,
 ) -> None:
-    arguments = {"reuse_completed": False, "retry_statuses": [], "deferrable": False}
-    task = world.task(many(2, **arguments))
+    reuses = False
+
+    def make() -> Any:
+        return many(2, reuse_completed=reuses, retry_statuses=[], deferrable=False)()
+
+    task = world.task(make)
     world.server.on_task("resize", times=1, after=5, output="first")
     world.server.on_task("resize", times=1, after=5, error="boom")
     assert task.run().state == "failed"
@@ -263,5 +267,5 @@ def test_what_completes_in_spite_of_its_cancel_is_reused_unless_another_run_has_
     world.sleep(10)
     task.kill()
     task.join()
-    arguments["reuse_completed"] = True
+    reuses = True
     assert task.clear().join().result == ["first", "late"]
