@@ -126,6 +126,9 @@ def _keep_logs(log: Log, patch: pytest.MonkeyPatch) -> None:
             # Airflow's classes have a property; others are given theirs.
             if isinstance(kind, type) and isinstance(getattr_static(kind, "log", None), property):
                 patch.setattr(kind, "log", log)
+    for one in logging.root.manager.loggerDict.values():
+        if isinstance(one, logging.Logger):  # a process may be killed that has disabled it
+            patch.setattr(one, "disabled", one.disabled)
     logger = logging.getLogger(PACKAGE)
     patch.setattr(logger, "handlers", [Handler()])
     patch.setattr(logger, "level", logging.INFO)
