@@ -113,6 +113,21 @@ def test_an_outdated_check_costs_no_second_cancel(world: World) -> None:
     assert [run.cancel_requests for run in world.server.runs.values()] == [1] * 5
 
 
+def test_a_run_that_is_still_alive_long_after_its_cancel_gets_another_one(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    [run_id] = start(world, 1)
+    run = world.server.runs[run_id]
+
+    def undo_the_first(request: str) -> None:
+        if request.startswith("GET") and run.cancel_requests == 1:
+            run.status = "EXECUTING"
+
+    world.network.before = undo_the_first
+    outcome = world.task(canceling(run_id)).run()
+    assert [one["outcome"] for one in outcome.result] == ["canceled"]
+    assert run.cancel_requests == 2
+
+
 @pytest.mark.parametrize("count", [5, 400])
 def test_termination_is_waited_for_and_shows_what_completed_in_spite_of_it(world: World, count: int) -> None:
     world.server.on_task("resize", after=None, acknowledge_after=20)

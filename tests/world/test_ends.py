@@ -37,14 +37,17 @@ def heard(watcher: Watcher) -> list[str]:
 
 
 def test_what_ends_after_its_first_start_is_sent_once(world: World, watcher: Watcher) -> None:
+    other = Watcher(world, name="others", task_identifiers="it's \\ another")
     end(world)
-    watcher.start()
+    for one in (watcher, other):
+        one.start()
     world.sleep(10)
     wanted = [end(world) for _ in range(3)]
     end(world, "FAILED")
-    end(world, task="another")
+    others = [end(world, task="it's \\ another")]
     world.sleep(60)
     assert heard(watcher) == wanted
+    assert heard(other) == others
 
 
 def test_what_the_query_shows_late_is_sent_too(world: World, watcher: Watcher) -> None:

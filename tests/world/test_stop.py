@@ -106,7 +106,7 @@ def test_a_stop_finds_the_runs_of_a_start_whose_answer_never_comes(world: World,
     world.server.on_task("resize", after=None)
     world.network.fault("hang", "POST /api/v", after=True, times=1)
     task = world.task(of(count, deferrable=False)).begin()
-    world.sleep(4)
+    world.sleep(1)
     stopped(world, task)
     assert set(world.network.statuses()) == {"CANCELED"}, world.log.lines
 

@@ -509,14 +509,17 @@ def test_a_run_without_a_version_is_canceled_after_a_while(
 
 
 @pytest.mark.parametrize("wait", [wait for wait in WAITS if "sensor" in wait])
-@pytest.mark.parametrize("after", [60, None])
-def test_a_sensor_may_be_skipped_in_place_of_failed(world: World, after: float | None, wait: str) -> None:
+@pytest.mark.parametrize(("option", "after"), [("soft_fail", 60), ("soft_fail", None), ("never_fail", 60)])
+def test_a_sensor_may_be_skipped_in_place_of_failed(
+    world: World, option: str, after: float | None, wait: str
+) -> None:
     world.server.on_task("resize", after=after, error="boom")
     make = WAITS[wait](world)
 
     def skipping() -> Any:
         made = make()
-        made.soft_fail, made.timeout = True, 120
+        made.timeout = 120
+        setattr(made, option, True)
         return made
 
     assert world.task(skipping).run().state == "skipped"
@@ -591,5 +594,7 @@ def test_the_key_is_hidden_where_others_have_put_it(world: World) -> None:
     task = world.task(operator())
     assert task.run().result == {"key": "***"}
     assert key not in repr(task.ti.xcoms)
+    world.network.fault("404", "POST /api/v1/tasks")
     failed = world.task(operator(task_identifier=key, task_id="other")).run()
+    assert "***" in str(failed.error)
     assert key not in str(failed.error)
