@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
@@ -26,10 +26,10 @@ from airflow_provider_trigger.api.limits import PROBE_INTERVAL, Deadline
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.retry import pause_after
 from airflow_provider_trigger.cancel.bulk import BulkActions
-from airflow_provider_trigger.cancel.crew import Crew, Threads
+from airflow_provider_trigger.cancel.crew import Crew
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action, result_of
 from airflow_provider_trigger.cancel.record import Action, CancelSettings, RunRecord, next_step
-from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP, MAX_CONCURRENCY
+from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.log import counted, enumeration
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Cancellation:
     Cancel many runs, one result each; :attr:`results` can be read at any time, also when it was cut short.
 
     ``is_stopped`` is called several times a second, in the thread that calls :meth:`run`; ``action_for`` says
-    what to do about an error, for the results; ``threads`` exist already, None for its own.
+    what to do about an error, for the results.
     """
 
     def __init__(
@@ -65,7 +65,6 @@ class Cancellation:
         *,
         is_stopped: Callable[[], bool] = lambda: False,
         action_for: ActionFor = no_action,
-        threads: Threads | None = None,
     ) -> None:
         self.client = client
         self.end: End | None = None  # why it ended, None before
@@ -74,7 +73,6 @@ class Cancellation:
         self._settings = settings
         self._is_stopped = is_stopped
         self._action_for = action_for
-        self._threads = threads
         self._results: list[CancelResult] | None = None
         now = self._now()
         self._deadline = Deadline.after(settings.time_limit, now=now)
@@ -112,6 +110,11 @@ class Cancellation:
         return reasons + ([f"these runs could not be checked: {enumeration(each)}"] if each else [])
 
     @property
+    def accepted(self) -> set[str]:
+        """The runs of which a cancel of their own was accepted."""
+        return {record.run_id for record in self.records.values() if record.is_accepted}
+
+    @property
     def finished(self) -> bool:
         """Whether it came to its end: not stopped, no time limit reached, no key rejected."""
         return self.end in (End.FINISHED, End.NO_ANSWER)
@@ -143,10 +146,7 @@ class Cancellation:
         count = self._settings.max_concurrency
         if self._further is None and not self._settings.include_descendants:
             count = min(count, len(self.records))
-        threads = self._threads or Threads(count, name="trigger-dev")
-        self._crew = Crew(self.client, threads, count, self._deadline)
-        if self._threads is None:
-            threads.close()  # each ends after its work
+        self._crew = Crew(self.client, count, self._deadline)
         try:
             while self._continues():
                 self._take_answer(until=self._begin_due())
@@ -285,39 +285,21 @@ class Cancellation:
         log.info("%d of %d cancel requests sent, %s finished%s", requested, len(records), finished, last)
 
 
-class Canceled(NamedTuple):
-    """What became of each run, of which a cancel of its own was accepted, and which bulk actions were."""
-
-    results: dict[str, CancelResult]
-    accepted: set[str]
-    bulk_ids: list[str]
-
-
 def cancel_all(
     client: TriggerDevClient,
     run_ids: Iterable[str],
     time_limit: float,
     *,
-    follows: bool = True,
-    max_concurrency: int = MAX_CONCURRENCY,
     is_stopped: Callable[[], bool] = lambda: False,
     action_for: ActionFor = no_action,
-    threads: Threads | None = None,
-) -> Canceled:
+) -> dict[str, CancelResult]:
     """
     Cancel the runs of tasks that have ended; each request continues with a key that was changed meanwhile.
 
     A key that stays rejected is no error: the results say so, and what to do about it.
     """
-    settings = CancelSettings(
-        max_concurrency=max_concurrency,
-        time_limit=time_limit,
-        bulk_from=BULK_FROM_AT_A_STOP,
-        follows=follows,
-    )
-    work = Cancellation(
-        client, run_ids, settings, is_stopped=is_stopped, action_for=action_for, threads=threads
-    )
+    settings = CancelSettings(time_limit=time_limit, bulk_from=BULK_FROM_AT_A_STOP)
+    work = Cancellation(client, run_ids, settings, is_stopped=is_stopped, action_for=action_for)
     with suppress(AuthenticationError):
         work.run()
     advice = action_for(work.rejection) if work.rejection else None
@@ -325,5 +307,4 @@ def cancel_all(
     for run_id, result in results.items():
         if advice is not None and result.error is not None:
             results[run_id] = replace(result, error=f"{result.error}; {advice}")
-    accepted = {record.run_id for record in work.records.values() if record.is_accepted}
-    return Canceled(results, accepted, work.bulk.accepted_ids)
+    return results

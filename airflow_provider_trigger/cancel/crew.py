@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from queue import Empty, PriorityQueue, Queue, SimpleQueue
+from queue import Empty, PriorityQueue, Queue
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
@@ -38,60 +38,37 @@ def begin_thread(work: Callable[[], object]) -> None:
         raise NotSentError(f"no thread could be started: {error}", retryable=True) from None
 
 
-class Threads:
-    """
-    Do work in up to ``count`` threads, in fewer where the process cannot start as many.
-
-    In a signal handler none can be started: that takes locks which the interrupted code may hold. They are
-    daemons: one whose request is not answered does not hold up the end of the process.
-    """
-
-    def __init__(self, count: int, *, name: str) -> None:
-        self.count = 0
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        try:
-            while self.count < count:
-                threading.Thread(target=self._run, name=f"{name}-{self.count}", daemon=True).start()
-                self.count += 1
-        except RuntimeError as error:
-            if not self.count:
-                raise
-            log.warning("Started %d of %d threads: %s", self.count, count, error)
-
-    def begin(self, work: Callable[[], None]) -> None:
-        """Begin some work, which must not raise, as soon as a thread is free; safe in a signal handler."""
-        self._work.put(work)
-
-    def close(self) -> None:
-        """Let each thread end after what it does and what was begun before; do not wait for it."""
-        for _ in range(self.count):
-            self._work.put(None)
-
-    def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
-
-
 Task = RunRecord | ForMany
 Answer = tuple[Task, Any, TriggerDevError | None]
 """A task, and what came of its request: the result, or an error."""
 
 
 class Crew:
-    """Send the requests of tasks, each once, up to ``count`` at a time; hand over the answers one by one."""
+    """
+    Send the requests of tasks, each once, up to ``count`` at a time; hand over the answers one by one.
 
-    def __init__(self, client: TriggerDevClient, threads: Threads, count: int, deadline: Deadline) -> None:
+    The process may be able to start fewer threads. They are daemons: one whose request is not answered does
+    not hold up the end of the process.
+    """
+
+    def __init__(self, client: TriggerDevClient, count: int, deadline: Deadline) -> None:
         self.in_flight = 0
         self._deadline = deadline
         self._client = client
-        self._count = min(count, threads.count)
+        self._count = 0
         self._tasks: PriorityQueue[tuple[int, int, Task | None]] = PriorityQueue()
         self._numbers = itertools.count()
         # Another kind of queue does not time out where a signal handler takes longer (3.11, measured).
         self._answers: Queue[tuple[Task, Any, BaseException | None]] = Queue()
         self._closed = threading.Event()
-        for _ in range(self._count):
-            threads.begin(self._work)
+        try:
+            while self._count < count:
+                begin_thread(self._work)
+                self._count += 1
+        except NotSentError as error:
+            if not self._count:
+                raise
+            log.warning("Started %d of %d threads: %s", self._count, count, error)
 
     def begin(self, task: Task) -> None:
         """Send the request of a task as soon as no more urgent one waits; nothing once it is closed."""

@@ -24,6 +24,7 @@ from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.run.request import OPTIONS, to_api
+from airflow_provider_trigger.run.stop import StopNote, StoppedError
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy, task_instance_of
 from airflow_provider_trigger.validation import ChecksRendered, TakesArguments, check_arguments, is_templated
 
@@ -54,8 +55,6 @@ RULES_OF_TASK = {"task_identifier": rules.text("the id of a Trigger.dev task")}
 
 OPTION_ATTRIBUTES = {name: name for name in OPTIONS} | {"queue": "run_queue"}
 """The attribute of each option of a run; Airflow's own argument ``queue`` is the executor's."""
-
-_STOP_TIME = 4.0  # Airflow 3 sends SIGKILL after 5 s
 
 
 class Work(NamedTuple):
@@ -98,7 +97,7 @@ class RunsOperator(TakesArguments, BaseOperator):
 
     operator_extra_links = (TriggerRunLink(),)
     ui_color = "#e4f5e8"
-    _cancels_at_once = 1
+    _stopped_at: float | None = None
 
     trigger_dev_conn_id: str
     wait_for_completion: bool
@@ -123,8 +122,6 @@ class RunsOperator(TakesArguments, BaseOperator):
         if self.deferrable is None:
             self.deferrable = default_deferrable()
         self.run_url: str | None = None
-        self._guard: Guard | None = None
-        self._is_stopped = False
         check_arguments(self, RULES)
 
     def _hook(self) -> TriggerDevHook:
@@ -132,11 +129,15 @@ class RunsOperator(TakesArguments, BaseOperator):
 
         return TriggerDevHook(self.trigger_dev_conn_id)
 
-    def _start(self, work: Work, guard: Guard, *, on_ids: Callable[[], object]) -> Mapping[str, Run]:
-        """
-        Start the runs, whose ids the guard has then; return those that were taken up, as they were seen.
+    @property
+    def _note(self) -> StopNote:
+        return StopNote(lambda: self._stopped_at)
 
-        ``on_ids`` is to be called when the guard has further ids.
+    def _start(self, work: Work, guard: Guard) -> Callable[[], Mapping[str, Run]]:
+        """
+        Return what starts the runs, whose ids the guard has then, in another thread.
+
+        It returns those that were taken up, as they were seen.
         """
         raise NotImplementedError
 
@@ -147,65 +148,64 @@ class RunsOperator(TakesArguments, BaseOperator):
     def execute(self, context: Context) -> Any:
         """Start what the class says, and wait for it."""
         from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
-        from airflow_provider_trigger.run.stop import StoppedError
 
-        begun_at = time.time()
-        self.run_url = None
-        hook = self._hook()
+        self.run_url, begun_at, hook = None, time.time(), self._hook()
+        # All that a stop needs is made before anything is sent.
+        guard, pushed = self._new_guard(hook), list[str | None]()
         try:
-            # All that on_kill needs is made before anything is sent.
-            with hook.client() as client, self._new_guard(hook) as guard:
-                client.sleep, guard.end_requests = guard.sleep, client.end_requests
+            with hook.client() as client:
+                client.sleep = guard.sleep
                 work = Work(client, hook, context)
-                guard.raise_if_stopped()
-                seen = self._start_all(work, guard)
-                guard.ended = {run_id for run_id, run in seen.items() if run.is_final}
-                guard.raise_if_stopped()
-                if not self.wait_for_completion or not guard.run_ids:
-                    guard.release()
-                    return self._xcom_of(guard.run_ids)
-                age = max([guard.age, *(run.age for run in seen.values() if not run.is_final)])
-                settings = self._wait_settings(hook, begun_at, age=age, tag=guard.tag)
-                ended = self._wait(seen, settings, work, guard)
-                guard.release()
-                return self._conclude([str(run_id) for run_id in guard.run_ids], ended, work)
+                try:
+                    with guard:
+                        return self._execute(work, guard, pushed, begun_at)
+                finally:  # a stop may have shown further ids
+                    self._push_late(work, guard, pushed)
         except (StoppedError, TriggerDevError, KeyError, RuntimeError) as error:
             if getattr(error, "may_have_effect", False):  # a retry would start a second run without a word
                 raise AirflowFailException(str(error)) from None
-            # Python raises one of the last two where a stop interrupts the start of a thread, or a lock.
-            if self._is_stopped and self._guard is not None:
-                runs = enumeration(self._guard.known_ids) or "none"
-                text = "Airflow stopped the task (marked, cleared or timed out). Its runs, as far as known"
-                raise AirflowException(f"{text}: {runs}") from None
+            # Python raises one of the last two where Airflow 2 interrupts the start of a thread.
+            if self._note.is_set:
+                raise _stopped(guard) from None
             if isinstance(error, ResponseError) and error.status == 422:  # of what starts runs only
                 raise TriggerRunNotStartedError(str(error)) from None
             raise
 
-    def _start_all(self, work: Work, guard: Guard) -> Mapping[str, Run]:
-        from airflow_provider_trigger.api.errors import TriggerDevError
-        from airflow_provider_trigger.run.stop import StoppedError
+    def _execute(self, work: Work, guard: Guard, pushed: list[str | None], begun_at: float) -> Any:
+        self._note.check()
+        push = partial(self._push_ids, work, guard, pushed)
+        seen = self._note.wait_for(self._start(work, guard), meanwhile=push)
+        guard.ended = {run_id for run_id, run in seen.items() if run.is_final}
+        push()
+        if not self.wait_for_completion or not guard.run_ids:
+            guard.release()
+            return self._xcom_of(guard.run_ids)
+        age = max([guard.age, *(run.age for run in seen.values() if not run.is_final)])
+        settings = self._wait_settings(work.hook, begun_at, age=age, tag=guard.tag)
+        ended = self._wait(seen, settings, work, guard)
+        guard.release()
+        return self._conclude([str(run_id) for run_id in guard.run_ids], ended, work)
 
-        push = partial(self._push, work, guard)
-        try:
-            return self._start(work, guard, on_ids=push)
-        except (TriggerDevError, StoppedError):
-            # Requests next to the one that failed may have started runs; a stop has taken them in.
-            if not guard.is_stopped:
-                guard.is_stopped = True
-                guard.collect_ids()
-            if guard.known_ids:
-                push(is_last=True)
-            raise
-
-    def _push(self, work: Work, guard: Guard, *, is_last: bool = False) -> None:
+    def _push_ids(self, work: Work, guard: Guard, pushed: list[str | None], *, is_last: bool = False) -> None:
         """Push the ids as far as they are known, before anything else can fail; without XComs once."""
+        known = list(guard.run_ids)
+        if known == pushed or not any(known):
+            return
         ti: Any = work.context.get("ti")
-        is_due = self.do_xcom_push or is_last or None not in guard.run_ids
+        is_due = self.do_xcom_push or is_last or None not in known
         if ti is not None and is_due:  # an operator may be executed by hand
-            ti.xcom_push(key=RUN_ID_KEY, value=self._xcom_of(guard.run_ids))
-        url = work.hook.settings.run_url(guard.known_ids[0])
+            ti.xcom_push(key=RUN_ID_KEY, value=self._xcom_of(known))
+        url = work.hook.settings.run_url(next(filter(None, known)))
         if url != self.run_url:
             push_link(self, url, work.context)
+        pushed[:] = known
+
+    def _push_late(self, work: Work, guard: Guard, pushed: list[str | None]) -> None:
+        try:
+            self._push_ids(work, guard, pushed, is_last=True)
+        except Exception as error:
+            # Any error: an XCom backend may raise anything, and must not hide why the task ends.
+            self.log.error("XCom %r could not be stored: %s: %s", RUN_ID_KEY, type(error).__name__, error)
 
     def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited], work: Work) -> Any:
         """Return what the runs of all items returned, or fail."""
@@ -248,7 +248,7 @@ class RunsOperator(TakesArguments, BaseOperator):
             settings,
             work.client,
             log=self.log,
-            is_stopped=lambda: guard.is_stopped,
+            is_stopped=lambda: self._note.is_set,
             on_ended=guard.ended.add,
         )
 
@@ -258,20 +258,12 @@ class RunsOperator(TakesArguments, BaseOperator):
 
     def _new_guard(self, hook: TriggerDevHook) -> Guard:
         from airflow_provider_trigger.report.ends import log_stop
-        from airflow_provider_trigger.run.guard import Guard
+        from airflow_provider_trigger.run.guard import STOP_TIME, Guard
 
-        timeout = max(_STOP_TIME, hook.settings.timeout)
+        timeout = max(STOP_TIME, hook.settings.timeout)
         client = hook.get_client(timeout=timeout, retry_for=math.inf)  # a cancel has a deadline
-        guard = Guard(
-            client,
-            at_once=self._cancels_at_once,
-            cancels=self.cancel_on_kill,
-            time_limit=_STOP_TIME,
-            log_stop=partial(log_stop, self.log, self.trigger_dev_conn_id),
-        )
-        self._guard = guard
-        guard.is_stopped = self._is_stopped  # perhaps before it was made
-        return guard
+        log = partial(log_stop, self.log, self.trigger_dev_conn_id)
+        return Guard(client, self._note, cancels=self.cancel_on_kill, log_stop=log)
 
     def _defer(
         self, run_ids: Sequence[str], settings: WaitSettings, guard: Guard, context: Context
@@ -327,7 +319,7 @@ class RunsOperator(TakesArguments, BaseOperator):
 
         if self.run_logs == "always" or (self.run_logs == "on_failure" and fails):
             only_failed = self.run_logs == "on_failure"
-            write_logs(ends, hook, only_failed=only_failed, log=self.log, is_stopped=lambda: self._is_stopped)
+            self._note.wait_for(partial(write_logs, ends, hook, only_failed=only_failed, log=self.log))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the trigger; where it failed or timed out, cancel the runs first."""
@@ -337,13 +329,11 @@ class RunsOperator(TakesArguments, BaseOperator):
 
     def on_kill(self) -> None:
         """
-        Cancel the runs, within 4 s.
+        End what the task waits for, at once; then its runs are canceled, within 4 s.
 
-        Airflow 3 calls it in a signal handler, where no connection can be fetched; ``execute`` continues.
+        Airflow 3 calls it in a signal handler, so it only notes that; ``execute`` continues.
         """
-        self._is_stopped = True
-        if self._guard is not None:
-            self._guard.stop()
+        self._stopped_at = self._stopped_at or time.monotonic()
 
 
 class TaskRunsOperator(ChecksRendered, RunsOperator):
@@ -409,6 +399,17 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
     def _options(self) -> dict[str, Any]:
         options = {name: getattr(self, attribute) for name, attribute in OPTION_ATTRIBUTES.items()}
         return {name: value for name, value in options.items() if value is not None}
+
+
+def _stopped(guard: Guard) -> AirflowException:
+    if guard.may_have_lost:
+        return AirflowFailException(
+            "Airflow stopped the task before the server answered its start, which has no idempotency key: a "
+            "run may exist. Look for it in the dashboard before you start another one"
+        )
+    runs = enumeration(guard.known_ids) or "none"
+    text = "Airflow stopped the task (marked, cleared or timed out). Its runs, as far as known"
+    return AirflowException(f"{text}: {runs}")
 
 
 def _cancel_pushed(operator: RunsOperator, context: Context) -> None:

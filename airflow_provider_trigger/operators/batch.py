@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
@@ -102,8 +103,6 @@ class ManyRunsOperator(RunsOperator):
         :mod:`airflow_provider_trigger.exceptions`
     """
 
-    _cancels_at_once = 16
-
     fail_on: FailOn
     cancel_others: bool
 
@@ -147,13 +146,13 @@ class ManyRunsOperator(RunsOperator):
         from airflow_provider_trigger.run.event import check_failed
         from airflow_provider_trigger.run.output import Outputs
 
-        ends = self._ends_of(run_ids, check_failed(ended, work.client), work)
+        ends = self._ends_of(run_ids, self._note.wait_for(partial(check_failed, ended, work.client)), work)
         outputs = Outputs(max_size=self.max_output_size)
         failure = self._counted(failure_of_batch(ends, log=self.log, tag=tag_of(work.context)), ends, outputs)
         try:
             if not failure:
                 completed = list(dict.fromkeys(end.run_id for end in ends if not end.reason))
-                outputs.fetch(completed, work.client, log=self.log)
+                self._note.wait_for(partial(outputs.fetch, completed, work.client, log=self.log))
         finally:
             # An event, and a query, show less of a run than the answer that has its output.
             push(self, RESULTS_KEY, [end.with_output(outputs).to_dict() for end in ends], work.context)
@@ -279,7 +278,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
                 setattr(self, self._list_name, read_literal(self._given.strip()))
         return super()._check_rendered(is_retry=is_retry)
 
-    def _start(self, work: Work, guard: Guard, *, on_ids: Callable[[], object]) -> Mapping[str, Run]:
+    def _start(self, work: Work, guard: Guard) -> Callable[[], Mapping[str, Run]]:
         from airflow_provider_trigger.run.starts import Earlier, Starts
         from airflow_provider_trigger.sources.context import is_repeated, key_of_execution, task_instance_of
 
@@ -295,10 +294,9 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
             self.log.info("Starting %s of Trigger.dev task %r", runs, self.task_identifier)
         else:
             self.log.info("%s is an empty list: no run is started", self._list_name)
-        starts = Starts(work.client, guard, log=self.log, on_ids=on_ids)
+        starts = Starts(work.client, guard, log=self.log)
         if key is None or not is_retry:
-            starts.start(dict(enumerate(requests)))
-            return starts.seen
+            return partial(starts.start_new, requests)
         keys = {request.key for request in requests}
         guard.is_earlier = key.is_of_same_execution if self.wait_for_completion else keys.__contains__
         earlier = Earlier(
@@ -309,7 +307,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
             sleep=guard.sleep,
             reuses=self.reuse_completed,
         )
-        return earlier.start(starts, requests, replaces=self.wait_for_completion)
+        return partial(earlier.start, starts, requests, replaces=self.wait_for_completion)
 
     def _requests(
         self, key: RunKey | None, identity: TaskInstanceIdentity | None, when: Circumstances

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger import defaults
@@ -59,7 +60,7 @@ class ReplayTriggerRunOperator(OneRunOperator):
             if not run_id:
                 raise ValueError(f"run_id must be the id of a run, not {run_id!r}")
 
-    def _start(self, work: Work, guard: Guard, *, on_ids: Callable[[], object]) -> Mapping[str, Run]:
+    def _start(self, work: Work, guard: Guard) -> Callable[[], Mapping[str, Run]]:
         from airflow_provider_trigger.run.request import TaskRequest
         from airflow_provider_trigger.run.starts import Starts
         from airflow_provider_trigger.sources.run_ids import exactly_one
@@ -68,6 +69,5 @@ class ReplayTriggerRunOperator(OneRunOperator):
             run_id = exactly_one(self.run_id)
         self.log.info("Replaying run %s", run_id)
         guard.run_ids = [None]
-        starts = Starts(work.client, guard, log=self.log, on_ids=on_ids)
-        starts.start({0: TaskRequest(replay_of=run_id)})
-        return starts.seen
+        starts = Starts(work.client, guard, log=self.log)
+        return partial(starts.start_new, [TaskRequest(replay_of=run_id)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow_provider_trigger import defaults
@@ -64,7 +65,7 @@ class OneRunOperator(RunsOperator):
         [(run_id, waited)] = read_event(event).items()
         hook = self._hook()
         with hook.client(has_worked=True) as client:
-            waited = check_again(run_id, waited, client)
+            waited = self._note.wait_for(partial(check_again, run_id, waited, client))
             if waited.run is not None and waited.run.is_final:
                 self.log.info("%s", state_of(waited.run))
             self.run_url = hook.settings.run_url(run_id)
@@ -82,14 +83,16 @@ class OneRunOperator(RunsOperator):
         waited, run_url = ended[run_id], work.hook.settings.run_url(run_id)
         if waited.end is WaitEnd.FINAL and waited.run and not (waited.run.has_contents or waited.error):
             # It was taken up as the wait for its worker has seen it.
-            waited = check_again(run_id, waited, work.client)
+            waited = self._note.wait_for(partial(check_again, run_id, waited, work.client))
         self._keep_facts(waited.run, work.context, run_id=run_id, run_url=run_url)
         [end] = self._ends_of(run_ids, {run_id: waited}, work)
         self._write_logs([end], work.hook, fails=bool(end.reason))
         if reason := why_no_output(waited, run_url=run_url):
             raise AirflowException(reason)
         if waited.run is not None and waited.run.is_success:
-            return output_for_xcom(waited.run, work.client, max_size=self.max_output_size, log=self.log)
+            return self._note.wait_for(
+                partial(output_for_xcom, waited.run, work.client, max_size=self.max_output_size, log=self.log)
+            )
         raise failure_of(end, run_url=run_url, log=self.log)
 
     def _keep_facts(self, run: Run | None, context: Context, *, run_id: str, run_url: str) -> None:
@@ -187,7 +190,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             key = str(None) if self.idempotency_key is None else self.idempotency_key
             to_api({"idempotency_key": key}, when)
 
-    def _start(self, work: Work, guard: Guard, *, on_ids: Callable[[], object]) -> Mapping[str, Run]:
+    def _start(self, work: Work, guard: Guard) -> Callable[[], Mapping[str, Run]]:
         from airflow_provider_trigger.run.identity import RunKey, content_of
         from airflow_provider_trigger.run.starts import Earlier, Starts
         from airflow_provider_trigger.sources.context import is_repeated, key_of_execution, task_instance_of
@@ -208,12 +211,11 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
         request = TaskRequest(task_identifier=self.task_identifier, payload=self.payload, options=options)
         guard.run_ids = [None]
         self.log.info("Starting a run of Trigger.dev task %r", self.task_identifier)
-        starts = Starts(work.client, guard, log=self.log, on_ids=on_ids)
+        starts = Starts(work.client, guard, log=self.log)
         if isinstance(key, RunKey) and self.wait_for_completion and is_retry:
             guard.is_earlier = key.is_of_same_execution
             earlier = Earlier(
                 key=key, client=work.client, cancels=self.cancel_on_kill, log=self.log, sleep=guard.sleep
             )
-            return earlier.start(starts, [request], replaces=True)
-        starts.start({0: request})
-        return starts.seen
+            return partial(earlier.start, starts, [request], replaces=True)
+        return partial(starts.start_new, [request])

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.events import RunEvent, list_events
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.log import Level, Line, write
-from airflow_provider_trigger.run.stop import StoppedError, pause
 from airflow_provider_trigger.run.waited import WaitEnd
 
 if TYPE_CHECKING:
@@ -35,14 +32,7 @@ _CUT_KEY = re.compile(r"\btr_[a-z]+_\S*$")
 _LEVELS: dict[str, Level] = {"DEBUG": "debug", "WARN": "warning", "ERROR": "error"}
 
 
-def write_logs(
-    ends: Sequence[RunEnd],
-    hook: TriggerDevHook,
-    *,
-    only_failed: bool,
-    log: Log,
-    is_stopped: Callable[[], bool],
-) -> None:
+def write_logs(ends: Sequence[RunEnd], hook: TriggerDevHook, *, only_failed: bool, log: Log) -> None:
     """Write the logs of the first runs that failed, and of others unless there is no need for them."""
     chosen: dict[str, RunEnd] = {}
     for end in sorted(ends, key=lambda end: end.has_failed, reverse=True):
@@ -51,11 +41,10 @@ def write_logs(
     if not chosen:
         return
     deadline = Deadline.after(TIME_LIMIT, now=time.monotonic())
-    sleep = partial(pause, is_stopped=is_stopped)
-    with hook.get_client(max_connections=1) as client, suppress(StoppedError):
+    with hook.get_client(max_connections=1) as client:
         for run_id, end in chosen.items():
             try:
-                events = client.call(list_events(run_id), deadline=deadline, patience=0, sleep=sleep)
+                events = client.call(list_events(run_id), deadline=deadline, patience=0)
             except TriggerDevError as error:
                 log.debug("The logs of runs could not be fetched: %s", error)
                 return

@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-import logging
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_trigger.api.bulk_actions import cancel_runs_in_bulk
-from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
+from airflow_provider_trigger.api.errors import AuthenticationError, ResponseError, TriggerDevError
 from airflow_provider_trigger.api.limits import Deadline
-from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, cancel_all
-from airflow_provider_trigger.cancel.crew import Threads
+from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
+from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.defaults import BULK_ACTION_NAME, BULK_FROM_AT_A_STOP
-from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search
+from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search, in_threads
 from airflow_provider_trigger.run.sending import Sending, find_by_key
-from airflow_provider_trigger.run.stop import StoppedError, pause
+from airflow_provider_trigger.run.stop import CHECK_INTERVAL, StopNote, pause
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-# Besides those that cancel: two that supervise a stop, one the cancel after an error that it interrupts, one
-# that logs, and one that ends what the task waits for.
-_FURTHER_THREADS = 5
-# The part of the time for a cancel that requests in flight get to be answered.
-_SHARE_OF_ANSWERS = 0.5
+STOP_TIME = 4.0
+"""How long a cancel may take after a signal, in seconds: Airflow 3 sends SIGKILL after 5 s."""
+
+# How long the log of a cancel may come after its deadline, in seconds.
+_GRACE = 0.8
+# The part of the time for a cancel that requests in flight get to be answered, and a search gets.
+_SHARE = 0.5
 # Before each search for runs whose ids no answer has shown, in seconds.
 _PAUSES = (0.0, LIST_LAG / 2, LIST_LAG / 2)
-# How long a cancel may go on after its deadline, in seconds; Airflow 3 sends SIGKILL 5 s after the signal.
-_GRACE = 0.7
-# How long other requests of a stop wait for its first line, and for a bulk action by the tag, in seconds.
-_FIRST_WAIT = 0.5
-# The same for the list of the runs with the tag.
-_LIST_TIME = 1.0
-_INTERVAL = 0.01
+# How long the list of the runs with the tag may take after a signal, and a bulk action by the tag.
+_LIST_TIME, _BULK_TIME = 1.0, 0.5
+_INTERVAL = 0.05
 
 
 @dataclass(kw_only=True, slots=True)
@@ -68,20 +66,21 @@ class Stop:
 
 class Guard:
     """
-    The runs that a task has started; an error that leaves the ``with`` statement cancels them.
+    The runs that a task has started; what ends the ``with`` statement before them cancels them.
 
-    ``client`` is for canceling only: when the task is stopped, another one may be in use and hold its locks.
-    So many cancels are in flight ``at_once``. ``time_limit`` is for a cancel after a signal, in seconds.
-    ``log_stop`` logs that a cancel begins after a signal, and what came of each cancel.
+    So does a stop, at once: a thread of its own looks for it, as the main thread may wait for Airflow.
+
+    :param client: for canceling only, as another one may be busy with the requests of the task
+    :param cancels: whether it cancels anything
+    :param log_stop: logs that a cancel begins after a signal, and what came of each cancel
     """
 
     def __init__(
         self,
         client: TriggerDevClient,
+        note: StopNote,
         *,
-        at_once: int,
         cancels: bool,
-        time_limit: float,
         log_stop: Callable[[Stop], object],
     ) -> None:
         self.run_ids: list[str | None] = []
@@ -94,39 +93,28 @@ class Guard:
         """Whether a run with this idempotency key may be from an earlier try; None if there was none."""
         self.tag: str | None = None
         """What all runs of the task instance carry, to find those whose ids no answer has shown."""
-        self.end_requests: Callable[[], None] = lambda: None
-        """Lets the requests of the task's work fail at once."""
-        self.is_stopped = False
-        # Made before anything is sent, also for the start: a signal handler can start none.
-        self.threads = Threads(at_once + _FURTHER_THREADS, name="trigger-dev-guard")
-        self._at_once = at_once
-        self._is_killed = False
-        self._is_cut_off = False  # from outside, so that no retry takes care of what was started
-        self._done: set[str] = set()  # what needs no other cancel
-        self._found: set[str | None] = set()  # the keys of runs that only the list has shown
-        self._unlogged: list[Stop] = []
         self._client = client
+        self._note = note
         self._cancels = cancels
-        self._time_limit = time_limit
         self._log_stop = log_stop
+        self._is_cut_off = False  # from outside, so that no retry takes care of what was started
+        self._found: set[str | None] = set()  # the keys of runs that only the list has shown
+        self._work_is_over, self._is_done = threading.Event(), threading.Event()
 
     def __enter__(self) -> Self:
+        threading.Thread(target=self._run, name="trigger-dev-guard", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
+        if error is None:
+            self._cancels = False
+            self._work_is_over.set()
+        else:
             # What ends a task from outside, such as Airflow's timeout, is no Exception.
             self._is_cut_off |= not isinstance(error, Exception)
-            self.is_stopped = True  # the threads of the start send nothing more
-            # After a signal, Airflow 3 kills the process while a cancel that failed is tried again.
-            self._log_all()
             self.cancel()
-        self._log_all()
-        self.release()
-        self._client.close()
-        self.threads.close()
 
     # What was started
 
@@ -142,12 +130,17 @@ class Guard:
 
     @property
     def _left(self) -> list[str]:
-        return [one for one in self.known_ids if one not in self.ended and one not in self._done]
+        return [one for one in self.known_ids if one not in self.ended]
 
     @property
     def age(self) -> float:
         """How old the oldest run that this try has started can be, in seconds."""
         return time.monotonic() - self.sendings[0].begun_at if self.sendings else 0.0
+
+    @property
+    def may_have_lost(self) -> bool:
+        """Whether there may be a run whose id is not known and that no retry finds, as it has no key."""
+        return any(None in one.keys for one in self.sendings if one.is_unanswered)
 
     def take_up(self, pushed: Any) -> None:
         """Cancel the runs that an earlier process of the task has started, and whose ids are in this XCom."""
@@ -159,15 +152,9 @@ class Guard:
         for index, run_id in zip(sending.requests, sending.run_ids or (), strict=False):
             self.run_ids[index] = run_id
 
-    def collect_ids(self, deadline: Deadline | None = None) -> list[Sending]:
-        """Wait a while for the requests in flight, and take in their ids; return those without an answer."""
-        share = (deadline or self._deadline()).before(_SHARE_OF_ANSWERS, now=time.monotonic())
-        # A single run is found by its key at once, where no retry finds it.
-        awaited = [one for one in self.sendings if not (self._is_cut_off and one.is_found_by_key)]
-        _wait_until(lambda: all(one.is_done or one.run_ids for one in awaited), share)
+    def _take_all(self) -> None:
         for sending in self.sendings:
             self.take_ids(sending)
-        return self._unanswered
 
     @property
     def _unanswered(self) -> list[Sending]:
@@ -179,116 +166,147 @@ class Guard:
 
     def release(self) -> None:
         """Cancel nothing from now on: the runs have ended, or something else cancels them."""
+        self._note.check()
         self._cancels = False
 
     def sleep(self, seconds: float) -> None:
-        """Wait; a ``StoppedError`` ends the work of a task that was stopped."""
-        pause(seconds, is_stopped=lambda: self.is_stopped)
+        """Wait in a thread that starts runs; a ``StoppedError`` ends it once the work is over."""
+        pause(seconds, is_stopped=lambda: self._note.is_set or self._work_is_over.is_set())
 
-    def raise_if_stopped(self) -> None:
-        """End the work of a task that was stopped, by a ``StoppedError``."""
-        if self.is_stopped:
-            raise StoppedError
+    # How they are canceled
 
-    # How they are stopped
+    def cancel(self) -> None:
+        """Cancel the runs that have not ended, and wait until that is done. Raises no error of its own."""
+        self._work_is_over.set()
+        while not self._is_done.wait(CHECK_INTERVAL):
+            if self._note.at is not None and time.monotonic() > self._note.at + STOP_TIME + _GRACE:
+                return
 
-    def stop(self) -> None:
-        """
-        Cancel the runs, within the time limit. Raises nothing.
-
-        Safe in a signal handler, as Airflow 3 calls it: the interrupted thread may hold any lock, so it only
-        hands over to threads that wait for it. One of them logs which runs are being canceled, as soon as it
-        can; what came of it follows when the task's work continues, whose requests end in time for that. No
-        connection is fetched there.
-        """
-        self.is_stopped = self._is_killed = self._is_cut_off = True
-        self._client.may_fetch_key = False
-        limit = self._deadline()
+    def _run(self) -> None:
+        """Wait until the work is over, and cancel what is left; where a stop comes meanwhile, begin anew."""
+        while not (self._note.is_set or self._work_is_over.wait(CHECK_INTERVAL)):
+            pass
+        is_stop = False
         try:
-            if self._cancels:
-                self._announce()
-            with _logging_disabled():
-                if not all(one.is_done for one in self._unanswered):
-                    half = limit.before(_SHARE_OF_ANSWERS, now=time.monotonic())
-                    self.cancel(half, waits=False)
-                self.cancel(limit)
+            while not is_stop:
+                is_stop = self._note.is_set
+                self._is_cut_off |= is_stop
+                self._cancel(is_stop=is_stop)
+                if not self._note.is_set:
+                    break
         finally:
-            self._client.may_fetch_key = True
-            self.threads.begin(self.end_requests)
+            self._client.close()
+            self._is_done.set()
+
+    def _cancel(self, *, is_stop: bool) -> None:
+        now = time.monotonic()
+        deadline = Deadline.after(STOP_TIME if is_stop else TIME_LIMIT, now=self._note.at or now)
+        stop = Stop(tag=self.tag)
+        self._take_all()
+        if not self._cancels:
+            deque(self._answers(deadline), maxlen=0)
+        elif self._left or self._unanswered or self.is_earlier:
+            if is_stop:
+                self._announce()
+            self._cancel_runs(stop, deadline, is_stop=is_stop)
+        if is_stop or not self._note.is_set:  # else the cancel after the stop says the rest
+            self._count_unknown(stop)
+        else:
+            stop.results = [one for one in stop.results if one.run_id in self.ended]
+        self._log_stop(stop)
 
     def _announce(self) -> None:
-        for sending in self.sendings:
-            self.take_ids(sending)
-        stop = Stop(tag=self.tag, begins_with=self._left)
-        stop.unknown = sum(len(sending.requests) for sending in self._unanswered)
-        if self._left or stop.unknown:
-            said: list[object] = []
-            self.threads.begin(lambda: said.append(self._log_stop(stop)))
-            _wait_until(lambda: bool(said), Deadline.after(_FIRST_WAIT, now=time.monotonic()))
+        """Log which runs are being canceled, before the first request: Airflow may kill the process."""
+        begin = Stop(tag=self.tag, begins_with=self._left)
+        begin.unknown = sum(len(sending.requests) for sending in self._unanswered)
+        if self._left or begin.unknown:
+            self._log_stop(begin)
 
-    def cancel(self, deadline: Deadline | None = None, *, waits: bool = True) -> None:
-        """Cancel the runs that have not ended; it ``waits`` for answers to starts. Raises no error."""
-        deadline, stop, is_killed = deadline or self._deadline(), Stop(tag=self.tag), self._is_killed
-        unanswered = self.collect_ids(deadline) if waits else self._unanswered
-        if self._cancels and (self.known_ids or unanswered or self.is_earlier):
-            done: list[bool] = []
-            self.threads.begin(partial(self._find_and_cancel, stop, unanswered, deadline, done))
-            _wait_until(lambda: bool(done), Deadline(deadline.at + _GRACE))
-            if not done:
-                left = self._left or ["of this task"]
-                stop.results = [not_canceled(one, "there was no time left") for one in left]
-            if self._is_killed and not is_killed:  # a signal came meanwhile: its stop says the rest
-                stop.results = [one for one in stop.results if one.run_id not in self._done]
-        unanswered = [one for one in unanswered if one.is_unanswered]
+    def _count_unknown(self, stop: Stop) -> None:
+        unanswered = self._unanswered
         keys = [key for sending in unanswered for key in sending.keys]
-        if waits:
-            stop.unknown = sum(key not in self._found for key in keys)
+        stop.unknown = sum(key not in self._found for key in keys)
         stop.have_keys = None not in keys
         stop.parts = [str(sending) for sending in unanswered if len(self.run_ids) > 1]
         errors = (sending.error for sending in unanswered)
         stop.answer = next((error for error in errors if isinstance(error, ResponseError)), None)
-        self._unlogged.append(stop)
 
-    def _deadline(self) -> Deadline:
-        # Without a signal, nothing has announced that the process is killed.
-        seconds = self._time_limit if self._is_killed else TIME_LIMIT
-        return Deadline.after(seconds, now=time.monotonic())
-
-    def _find_and_cancel(
-        self, stop: Stop, unanswered: Sequence[Sending], deadline: Deadline, done: list[bool]
-    ) -> None:
-        left: list[str] = []
+    def _cancel_runs(self, stop: Stop, deadline: Deadline, *, is_stop: bool) -> None:
+        left = self._left
+        settings = CancelSettings(
+            time_limit=deadline.remaining(time.monotonic()),
+            bulk_from=BULK_FROM_AT_A_STOP,
+            follows=not is_stop,
+        )
+        # Ids sort by time (measured). A bulk action misses new runs, which so come first after a signal.
+        ids = sorted(left, reverse=is_stop)
+        work = Cancellation(self._client, ids, settings, is_stopped=lambda: self._note.is_set and not is_stop)
         try:
             self._client.exchange.breaker.has_worked = True  # a page in place of an answer passes
-            self._find_by_keys(unanswered, deadline)
-            found = self._find_by_tag(stop, unanswered, deadline)
-            left = [*self._left, *(one for one in found if one not in self._done)]
-            if left:
-                self._cancel(stop, left, deadline)
+            work.run(in_threads(self._further(stop, set(left), deadline, is_stop=is_stop)))
+        except AuthenticationError:
+            pass  # the results say so
         except Exception as error:
             # Any error: the task ends all the same, for its own reason.
             stop.results = [not_canceled(one, error) for one in left or ["of this task"]]
-        finally:
-            done.append(True)
+            return
+        results, accepted = sorted(work.results, key=lambda one: one.run_id), work.accepted
+        self.ended |= accepted
+        self.ended.update(one.run_id for one in results if one.outcome not in _LEFT)
+        stop.results = results
+        if is_stop and len(results) > BULK_FROM_AT_A_STOP:
+            stop.results = [one for one in results if one.run_id not in accepted]
+            stop.count, stop.accepted = len(results), len(accepted)
+            stop.bulk_ids += work.bulk.accepted_ids
 
-    def _find_by_keys(self, unanswered: Sequence[Sending], deadline: Deadline) -> None:
+    # What becomes known meanwhile
+
+    def _further(
+        self, stop: Stop, shown: set[str], deadline: Deadline, *, is_stop: bool
+    ) -> Iterator[list[str]]:
+        """Yield runs whose ids become known while others are being canceled."""
+        yield self._find_by_keys(deadline)
+        if is_stop and not all(one.is_done for one in self._unanswered):
+            yield self._find_by_tag(stop, deadline, is_stop=True)
+        for run_ids in self._answers(deadline):
+            yield [one for one in run_ids if one not in shown]
+            shown.update(run_ids)
+        yield self._find_by_tag(stop, deadline, is_stop=is_stop)
+
+    def _answers(self, deadline: Deadline) -> Iterator[list[str]]:
+        """Wait a while for the requests in flight; yield all runs that are known now and then."""
+        until = deadline.before(_SHARE, now=time.monotonic())
+        # A single run is found by its key at once, where no retry finds it.
+        awaited = [one for one in self.sendings if not (self._is_cut_off and one.is_found_by_key)]
+        is_over = False
+        while not is_over:
+            is_over = all(one.is_done or one.run_ids for one in awaited)
+            is_over = is_over or not until.remaining(time.monotonic())
+            self._take_all()
+            yield self._left
+            time.sleep(0 if is_over else _INTERVAL)
+
+    def _find_by_keys(self, deadline: Deadline) -> list[str]:
         """Find the runs of single items by their keys; not after an error, as a retry finds them."""
-        share = deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic())
-        for sending in unanswered if self._is_cut_off else ():
+        found: list[str] = []
+        share = deadline.before(_SHARE, now=time.monotonic())
+        for sending in self._unanswered if self._is_cut_off else ():
             if sending.is_found_by_key:
                 [request] = sending.requests.values()
                 with suppress(TriggerDevError):  # it stays unanswered, which is logged
                     sending.run_ids = (find_by_key(self._client, request, deadline=share),)
                     self.take_ids(sending)
+                    found += sending.run_ids
+        return found
 
-    def _find_by_tag(self, stop: Stop, unanswered: Sequence[Sending], deadline: Deadline) -> list[str]:
+    def _find_by_tag(self, stop: Stop, deadline: Deadline, *, is_stop: bool) -> list[str]:
         """
         Return the ids of runs that no answer has shown, once the list shows them all.
 
         After a signal there is no time for that: a bulk action cancels what the list does not show yet, where
         it shows nothing alive that is not ours.
         """
-        keys = {key for each in unanswered if each.is_unanswered for key in each.keys if key is not None}
+        keys = {key for each in self._unanswered for key in each.keys if key is not None} - self._found
         # Those of an earlier try are all known once each item has its run: what is replaced ends before.
         is_earlier = None if self.run_ids and None not in self.run_ids else self.is_earlier
         if self.tag is None or not (keys or is_earlier):
@@ -298,77 +316,28 @@ class Guard:
             return key in keys or bool(is_earlier and is_earlier(key))
 
         now = time.monotonic()
-        share = deadline.before(_SHARE_OF_ANSWERS, now=now)
+        share = deadline.before(_SHARE, now=now)
         search = Search(
             self._client,
             RunFilter(tags=(self.tag,)).pages,
             belongs=belongs,
             skip=self.known_ids,
-            deadline=Deadline(min(share.at, now + _LIST_TIME)) if self._is_killed else share,
+            deadline=Deadline(min(share.at, now + _LIST_TIME)) if is_stop else share,
         )
         search.run(
-            pauses=_PAUSES[:1] if self._is_killed else _PAUSES,
+            pauses=_PAUSES[:1] if is_stop else _PAUSES,
             is_enough=lambda: not is_earlier and keys <= search.keys,
             sleep=time.sleep,
         )
         self._found.update(filter(belongs, search.keys))
         if is_earlier:  # of others, the log says which items have no answer
             stop.search_error = search.error
-        if self._is_killed and keys - search.keys and not (search.error or search.others):
-            share = Deadline.after(_FIRST_WAIT, now=time.monotonic())
+        if is_stop and keys - search.keys and not (search.error or search.others):
+            share = Deadline.after(_BULK_TIME, now=time.monotonic())
             call = cancel_runs_in_bulk(tag=self.tag, name=BULK_ACTION_NAME)
             with suppress(TriggerDevError):  # a server, or a key, may know no bulk actions
                 stop.bulk_ids.append(self._client.call(call, deadline=share, patience=0))
         return [run.id for run in search.ours]
 
-    def _cancel(self, stop: Stop, run_ids: Sequence[str], deadline: Deadline) -> None:
-        is_killed, seconds = self._is_killed, deadline.remaining(time.monotonic())
-        canceled = cancel_all(
-            self._client,
-            # Ids sort by time (measured). A bulk action misses new runs, which so come first after a signal.
-            sorted(run_ids, reverse=is_killed),
-            seconds,
-            follows=not is_killed,
-            max_concurrency=self._at_once,
-            is_stopped=lambda: self._is_killed and not is_killed,
-            threads=self.threads if is_killed else None,
-        )
-        self._done |= canceled.accepted
-        self._done.update(one.run_id for one in canceled.results.values() if one.outcome not in _LEFT)
-        stop.results = [canceled.results[one] for one in run_ids]
-        if is_killed and len(run_ids) > BULK_FROM_AT_A_STOP:
-            stop.results = [one for one in stop.results if one.run_id not in canceled.accepted]
-            stop.count, stop.accepted = len(run_ids), len(canceled.accepted)
-            stop.bulk_ids += canceled.bulk_ids
-
-    def _log_all(self) -> None:
-        while self._unlogged:
-            self._log_stop(self._unlogged.pop(0))
-
 
 _LEFT = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
-
-
-def _wait_until(condition: Callable[[], bool], deadline: Deadline) -> None:
-    """Wait without a lock, until a condition holds that is checked many times a second."""
-    while not condition() and (left := deadline.remaining(time.monotonic())):
-        time.sleep(min(left, _INTERVAL))
-
-
-@contextmanager
-def _logging_disabled() -> Iterator[None]:
-    """
-    Let no thread log anything: a handler could wait for a lock that the interrupted code holds.
-
-    ``logging.disable`` is not enough: afterwards each logger checks again whether it is enabled, and waits
-    for the module's lock to do so.
-    """
-    known = logging.root.manager.loggerDict
-    loggers = [one for one in list(known.values()) if isinstance(one, logging.Logger) and not one.disabled]
-    for logger in loggers:
-        logger.disabled = True
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.disabled = False

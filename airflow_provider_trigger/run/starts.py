@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from queue import Queue
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.errors import TriggerDevError
@@ -14,6 +15,7 @@ from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.runs import cancel_run
 from airflow_provider_trigger.api.tasks import reset_idempotency_key
+from airflow_provider_trigger.cancel.crew import begin_thread
 from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run.checks import (
     are_few,
@@ -34,7 +36,6 @@ from airflow_provider_trigger.run.sending import (
     send_batch,
     start_run,
 )
-from airflow_provider_trigger.run.stop import StoppedError
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 REQUESTS_AT_ONCE = 4
 """How many requests are in flight at a time, of 20 items each: 200 items take 6 s so (measured)."""
 
-# How often it is checked whether an answer has come, or the task was stopped, in seconds.
-_CHECK_INTERVAL = 0.01
 # For the search for earlier runs, in seconds: the idempotency key finds most of them all the same.
 _SEARCH_TIME = 10.0
 _NOTHING_TO_REUSE = (
@@ -60,19 +59,15 @@ class Starts:
     """
     Starts runs by requests, several at a time; one that is repeated with its key starts nothing twice.
 
-    ``guard`` learns of each request before it is sent; after each ``on_ids`` is called, once it knows the
-    runs' ids.
+    ``guard`` learns of each request before it is sent, and of the runs' ids after each.
     """
 
-    def __init__(
-        self, client: TriggerDevClient, guard: Guard, *, log: Log, on_ids: Callable[[], object]
-    ) -> None:
+    def __init__(self, client: TriggerDevClient, guard: Guard, *, log: Log) -> None:
         self.by_themselves: dict[str, Run | None] = {}
         """How the runs of single items were seen, by run id; None for new ones."""
         self._client = client
         self._guard = guard
         self._log = log
-        self._on_ids = on_ids
 
     @property
     def seen(self) -> dict[str, Run]:
@@ -84,8 +79,11 @@ class Starts:
         self._guard.ended.update(ended)
         for index, run_id in run_ids.items():
             self._guard.run_ids[index] = run_id
-        if run_ids:
-            self._on_ids()
+
+    def start_new(self, requests: Sequence[TaskRequest]) -> dict[str, Run]:
+        """Start items; return the runs that were there before, as they were seen."""
+        self.start(dict(enumerate(requests)))
+        return self.seen
 
     def start(self, requests: Mapping[int, TaskRequest]) -> dict[int, str]:
         """
@@ -93,24 +91,19 @@ class Starts:
 
         When a request fails, those before it may have started runs.
         """
-        todo, done = deque(divide(requests)), deque[Sending]()  # a signal handler may interrupt any lock
+        todo, done = deque(divide(requests)), Queue[Sending]()
         in_flight = 0
         while todo or in_flight:
-            if self._guard.is_stopped:
-                raise self._stopped()
             while todo and in_flight < REQUESTS_AT_ONCE:
                 sending = Sending(todo.popleft())
                 self._guard.sendings.append(sending)
-                self._guard.threads.begin(partial(self._send, sending, done))
+                begin_thread(partial(self._send, sending, done))
                 in_flight += 1
-            if not done:
-                time.sleep(_CHECK_INTERVAL)
-                continue
+            self._take(done.get())
             in_flight -= 1
-            self._take(done.popleft())
         return {index: str(self._guard.run_ids[index]) for index in requests}
 
-    def _send(self, sending: Sending, done: deque[Sending]) -> None:
+    def _send(self, sending: Sending, done: Queue[Sending]) -> None:
         try:
             sleep, requests = self._guard.sleep, list(sending.requests.values())
             if len(requests) > 1:
@@ -122,7 +115,7 @@ class Starts:
             sending.error = error
         finally:
             sending.is_done = True
-            done.append(sending)
+            done.put(sending)
 
     def _take(self, sending: Sending) -> None:
         error = sending.error
@@ -134,18 +127,6 @@ class Starts:
         if error is not None:
             raise error
         self._guard.take_ids(sending)
-        self._on_ids()
-
-    def _stopped(self) -> Exception:
-        """Return what ends the work of a task that was stopped; a retry must not start once more."""
-        if not any(None in one.keys for one in self._guard.sendings if one.is_unanswered):
-            return StoppedError()
-        error = TriggerDevError(
-            "Airflow stopped the task before the server answered its start, which has no idempotency key: a "
-            "run may exist. Look for it in the dashboard before you start another one"
-        )
-        error.may_have_effect = True
-        return error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,9 +1,14 @@
-"""How the work of a task ends that is stopped from outside."""
+"""A stop of a task by Airflow is only noted, and all that the task waits for looks whether it is."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
+from typing import TypeVar
+
+T = TypeVar("T")
 
 CHECK_INTERVAL = 0.2
 """How often a pause is interrupted to check whether the work was stopped, in seconds."""
@@ -21,3 +26,59 @@ def pause(seconds: float, *, is_stopped: Callable[[], bool]) -> None:
             return
         time.sleep(min(left, CHECK_INTERVAL))
     raise StoppedError
+
+
+class StopNote:
+    """
+    Says whether Airflow has stopped a task, and ends what the task waits for then, by a ``StoppedError``.
+
+    Airflow 3 calls ``on_kill`` in a signal handler, whatever the main thread does just then, and raises
+    nothing: so that only notes it. The main thread makes no request, as nothing could end its wait for the
+    answer.
+
+    :param stopped_at: returns when the task was stopped, by the monotonic clock; None while it was not
+    """
+
+    def __init__(self, stopped_at: Callable[[], float | None] = lambda: None) -> None:
+        self._stopped_at = stopped_at
+
+    @property
+    def at(self) -> float | None:
+        """When the task was stopped, by the monotonic clock; None while it was not."""
+        return self._stopped_at()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the task was stopped."""
+        return self.at is not None
+
+    def check(self) -> None:
+        """End the work of a task that was stopped."""
+        if self.is_set:
+            raise StoppedError("Airflow stopped the task")
+
+    def sleep(self, seconds: float) -> None:
+        """Wait so many seconds."""
+        pause(seconds, is_stopped=lambda: self.is_set)
+
+    def wait_for(self, work: Callable[[], T], *, meanwhile: Callable[[], object] = lambda: None) -> T:
+        """Return what some work returns, which a thread does; ``meanwhile`` is called here now and then."""
+        done, results, errors = threading.Event(), list[T](), list[BaseException]()
+        context = copy_context()
+
+        def run() -> None:
+            try:
+                results.append(context.run(work))
+            except BaseException as error:  # raised where it is waited for
+                errors.append(error)
+            finally:
+                done.set()
+
+        self.check()
+        threading.Thread(target=run, name="trigger-dev-work", daemon=True).start()
+        while not done.wait(CHECK_INTERVAL):
+            self.check()
+            meanwhile()
+        if errors:
+            raise errors[0]
+        return results[0]

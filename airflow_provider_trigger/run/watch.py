@@ -416,7 +416,7 @@ def wait_for_runs(
     """
 
     def cancel(some: Sequence[str], seconds: float) -> Mapping[str, CancelResult]:
-        return cancel_all(client, some, seconds, is_stopped=is_stopped).results
+        return cancel_all(client, some, seconds, is_stopped=is_stopped)
 
     def end(result: Result) -> None:
         results.append(result)

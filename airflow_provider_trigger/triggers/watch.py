@@ -236,7 +236,7 @@ class Environment:
         ) as client:
             client.exchange.breaker.has_worked = True
             action = partial(action_for, settings=settings)
-            return cancel_all(client, run_ids, seconds, action_for=action).results
+            return cancel_all(client, run_ids, seconds, action_for=action)
 
 
 def _new_clients(settings: Settings) -> dict[Use, TriggerDevClient]:

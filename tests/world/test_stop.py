@@ -67,6 +67,140 @@ def test_a_stop_in_a_worker_cancels_or_names_its_runs(
     assert_nothing_is_left(world)
 
 
+@pytest.mark.parametrize("count", [1, 60])
+def test_a_stop_names_its_runs_before_its_first_request(world: World, count: int) -> None:
+    world.server.on_task("resize", after=None)
+    task, said = world.task(of(count, deferrable=False)).begin(), list[str]()
+    world.sleep(30)
+    world.network.before = lambda request: said.append("\n".join(world.log.lines))
+    stopped(world, task)
+    first = next(shown for shown in said if "Canceling " in shown or "Canceled " in shown)
+    assert "Canceled " not in first
+    assert all(run_id in first for run_id in world.server.runs)
+
+
+@pytest.mark.parametrize("count", [1, 60])
+def test_a_stop_cancels_also_while_the_task_waits_for_airflow(world: World, count: int) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(of(count, deferrable=False))
+    task.ti.xcom_push = lambda *_, **__: world.sleep(1000)
+    task.begin()
+    world.until(lambda: len(world.server.runs) == count)
+    world.sleep(1)
+    stopped(world, task)
+    assert set(world.network.statuses()) == {"CANCELED"}
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_the_ids_of_a_start_that_is_late_are_in_xcom_once_the_task_is_stopped(
+    world: World, count: int
+) -> None:
+    world.server.on_task("resize", after=None)
+    world.network.fault("hang" if count == 1 else "lost", "POST /api/v", times=1, after=True)
+    world.network.latency = (0.5, 1.0)
+    task = world.task(of(count, deferrable=False)).begin()
+    world.until(lambda: world.server.runs)
+    stopped(world, task)
+    run_ids = list(world.server.runs)
+    assert set(world.network.statuses()) == {"CANCELED"}
+    assert count > 1 or task.pushed["run_id"] == run_ids[0]
+
+
+def test_a_stop_ends_the_cancel_after_an_error_and_has_its_own(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    world.network.fault("403", "POST /api/v2/tasks/batch", start=world.hub.now + 0.08, times=1)
+    world.network.fault("503", "cancel")
+    world.network.fault("503", "bulk")
+    task = world.task(of(200, deferrable=False)).begin()
+    world.sleep(10)
+    assert world.server.runs
+    assert task.is_running
+    begun = world.now
+    task.terminate()
+    task.join()
+    assert world.now - begun < 5
+    assert_nothing_is_left(world)
+
+
+# While starts are unanswered
+
+
+@pytest.mark.parametrize("bulk", [202, 403])
+@pytest.mark.parametrize("listed", ["all", "lagging", "others", "down"])
+def test_while_starts_are_unanswered_a_stop_cancels_by_the_tag_what_is_known_to_be_its_own(
+    world: World, listed: str, bulk: int
+) -> None:
+    world.server.on_task("resize", after=None)
+    world.server.bulk_rate = None
+    world.server.list_lag = 0.0
+    world.network.fault("hang", "POST /api/v2/tasks/batch", after=True)
+    if bulk == 403:
+        world.network.fault("403", "POST /api/v1/bulk-actions")
+    if listed == "down":
+        world.network.fault("403", "GET /api/v1/runs")
+    task = world.task(of(60, deferrable=False)).begin()
+    world.until(lambda: len(world.server.runs) == 60)
+    ours = list(world.server.runs.values())
+    others = [world.server.add_run("EXECUTING", tags=[f"{ours[0].tags[-1]}:other"])]
+    if listed == "others":
+        others.append(world.server.add_run("EXECUTING", tags=ours[0].tags))
+    if listed == "lagging":
+        world.server.list_lag = 60.0
+    stopped(world, task)
+    is_found = listed in ("all", "others") or (listed, bulk) == ("lagging", 202)
+    assert {run.status for run in ours} == {"CANCELED" if is_found else "EXECUTING"}
+    assert {run.status for run in others} == {"EXECUTING"}
+    if listed in ("lagging", "down"):
+        lines = [line for line in world.log.lines if "the start of 60 runs, " in line]
+        assert lines, world.log.lines
+        assert all("a retry finds what was started" in line and ours[0].tags[-1] in line for line in lines)
+
+
+@pytest.mark.parametrize("list_works", [True, False])
+def test_a_stop_cancels_what_an_earlier_try_has_started_and_this_one_has_not_taken_up(
+    world: World, list_works: bool
+) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(of(60, deferrable=False), retries=1).begin()
+    world.sleep(30)
+    task.kill()
+    world.sleep(30)
+    hangs = world.network.fault("hang", "GET /api/v1/runs")
+    world.until(lambda: task.is_running)
+    world.sleep(2)
+    if list_works:
+        world.network.faults.remove(hangs)
+    stopped(world, task)
+    if list_works:
+        assert set(world.network.statuses()) == {"CANCELED"}
+    else:
+        text = "Runs that an earlier try has started may still be running, as the list of runs could not be "
+        assert any(line.startswith(text) for line in world.log.lines)
+
+
+@pytest.mark.parametrize("key", ["auto", None])
+@pytest.mark.parametrize("cancels", [True, False])
+def test_a_stop_before_the_answer_to_a_start_says_what_may_exist(
+    world: World, cancels: bool, key: str | None
+) -> None:
+    world.server.on_task("resize", after=None)
+    world.network.fault("hang", "/trigger", after=True)
+    options = {"deferrable": False, "cancel_on_kill": cancels, "idempotency_key": key}
+    task = world.task(of(1, **options), retries=1).begin()
+    world.until(lambda: world.server.runs)
+    world.sleep(1)
+    task.terminate()
+    world.until(lambda: not task.is_running)
+    if key is not None and cancels:  # it is found by its tag
+        assert world.network.statuses() == ["CANCELED"]
+        return
+    [line] = [line for line in world.log.lines if "not answered the start of 1 run" in line][-1:]
+    assert ("a retry finds what was started" in line) == (key is not None)
+    if key is None:
+        assert "has no idempotency key: a run may exist" in str(task.join().error)
+        assert task.outcome.tries == 1
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("count", [1, 60])
 def test_a_stop_while_deferred_cancels_its_runs(world: World, count: int, network: str) -> None:

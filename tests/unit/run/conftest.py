@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from in_process import client, log, lost, network, server
-from patient_clock import PassingClock, PatientClock
+from patient_clock import PatientClock
 from virtual_watch import watch_by
 
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.report import ends
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.stop import StopNote
 from airflow_provider_trigger.run.waited import Waited, WaitSettings
 from airflow_provider_trigger.run.watch import wait_for_runs
 
@@ -39,25 +38,16 @@ def request_for() -> Callable[..., TaskRequest]:
 
 
 @pytest.fixture
-def make_guard(client, passing_time, log) -> Iterator[Callable[..., Guard]]:
-    """Make a guard that logs what came of each cancel."""
-    made: list[Guard] = []
-
-    def make(client=client, **given: Any) -> Guard:
-        log_stop = partial(ends.log_stop, log, "mine")
-        defaults: dict[str, Any] = {"at_once": 4, "cancels": True, "time_limit": 4.0, "log_stop": log_stop}
-        made.append(Guard(client, **defaults | given))
-        return made[-1]
-
-    yield make
-    for guard in made:
-        guard.threads.close()
+def stops() -> list[float]:
+    """When the task was stopped: empty, until a test adds a time."""
+    return []
 
 
 @pytest.fixture
-def guard(make_guard) -> Guard:
-    made: Guard = make_guard()
-    return made
+def guard(client, stops) -> Guard:
+    """Make a guard whose task has not ended."""
+    note = StopNote(lambda: stops[0] if stops else None)
+    return Guard(client, note, cancels=True, log_stop=lambda stop: None)
 
 
 @pytest.fixture
@@ -69,17 +59,7 @@ def virtual_time(clock, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture
-def passing_time(virtual_time, monkeypatch: pytest.MonkeyPatch) -> PassingClock:
-    """Let the guard go by the clock, too, which continues while its threads work."""
-    passing = PassingClock(virtual_time)
-    monkeypatch.setattr("airflow_provider_trigger.run.guard.time", passing)
-    # The pause before a 401 is confirmed is a real one, which a tenth of the time limit can be too short for.
-    monkeypatch.setattr("airflow_provider_trigger.api.retry.LONGEST_DOUBT", 0.0)
-    return passing
-
-
-@pytest.fixture
-def batch_time(virtual_time, passing_time, monkeypatch: pytest.MonkeyPatch):
+def batch_time(virtual_time, monkeypatch: pytest.MonkeyPatch):
     """Let the modules of batches, which sleep in threads, go by the clock too, and return it."""
     monkeypatch.setattr("airflow_provider_trigger.run.sending.time", PatientClock(virtual_time))
     return virtual_time

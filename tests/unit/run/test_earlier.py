@@ -73,7 +73,7 @@ def start_again(client, guard: Guard, clock, log, request_for) -> Callable[..., 
         sleep: Any = clock.sleep,
     ) -> Any:
         guard.run_ids = [None]
-        starts = Starts(client, guard, log=log, on_ids=lambda: None)
+        starts = Starts(client, guard, log=log)
         earlier = Earlier(key=key, client=client, cancels=cancels, log=log, sleep=sleep)
         earlier.start(starts, [request_for(key, tags=IDENTITY.tags)], replaces=True)
         return guard.run_ids[0]
@@ -89,7 +89,7 @@ def start_items(client, guard: Guard, clock, log, request_for) -> Callable[..., 
         *, key: RunKey = RETRY, replaces: bool = True, sleep: Any = clock.sleep, count: int = 3, **given: Any
     ) -> Any:
         guard.run_ids = [None] * count
-        starts = Starts(client, guard, log=log, on_ids=lambda: None)
+        starts = Starts(client, guard, log=log)
         earlier = Earlier(key=key, client=client, log=log, sleep=sleep, **{"cancels": True} | given)
         items = [request_for(item_key(index, key), tags=IDENTITY.tags) for index in range(count)]
         return earlier.start(starts, items, replaces=replaces)
@@ -134,11 +134,11 @@ def test_what_others_have_started_is_left_alone_and_named_before_anything_is_wai
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_task_that_was_stopped_starts_no_other_run(
-    count: int, server, start_items, network, guard: Guard
+    count: int, server, start_items, network, guard: Guard, stops
 ) -> None:
     for index in range(count):
         add(server, "CANCELED", key=item_key(index))
-    network.before = lambda sent: setattr(guard, "is_stopped", guard.is_stopped or CHECK_OF_ONE in sent)
+    network.before = lambda sent: stops.extend([1.0] if CHECK_OF_ONE in sent else [])
     with pytest.raises(StoppedError):
         start_items(sleep=guard.sleep, count=count)
     assert not network.sent("/reset")

@@ -109,15 +109,15 @@ def test_a_rejection_says_nothing_of_an_earlier_request_without_an_answer(
     assert sending.is_unanswered == arrives
 
 
-def test_stopped_meanwhile_it_is_not_repeated(send, sending, guard: Guard, network, lost) -> None:
+def test_stopped_meanwhile_it_is_not_repeated(send, sending, stops, network, lost) -> None:
     network.fault(POST, lost, times=1000)
-    network.before = lambda request: setattr(guard, "is_stopped", True)
+    network.before = lambda request: stops.append(1.0)
     assert isinstance(send(), StoppedError)
     assert (len(network.requests), sending.is_unanswered) == (1, True)
 
 
-def test_stopped_meanwhile_its_ids_are_waited_for(send, sending, guard: Guard, network) -> None:
-    network.before = lambda request: setattr(guard, "is_stopped", True)
+def test_stopped_meanwhile_its_ids_are_waited_for(send, sending, stops, network) -> None:
+    network.before = lambda request: stops.append(1.0)
     assert send() is None
     assert len(sending.run_ids) == 3
 
