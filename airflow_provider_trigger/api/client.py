@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -42,30 +39,17 @@ CONNECT_TIMEOUT = 10.0
 # So many bytes are decompressed at once; they can become a thousand times as many.
 _PIECE = 16 * 1024
 
-_of_thread = threading.local()
-
 
 class _Adapter(HTTPAdapter):
-    """
-    Notes the socket of each request in flight, so that a stop can end it.
-
-    Keeps Python's http.client from printing headers, and so the key, whatever its ``debuglevel``.
-    """
+    """Keeps Python's http.client from printing headers, and so the key, whatever its ``debuglevel``."""
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **options)
-        if not issubclass(pool.ConnectionCls, _NotesSocket):
-            pool.ConnectionCls = type("NotedConnection", (_NotesSocket, pool.ConnectionCls), {})
+        if not hasattr(pool.ConnectionCls, "is_silent"):
+            pool.ConnectionCls = type(
+                "SilentConnection", (pool.ConnectionCls,), {"debuglevel": 0, "is_silent": True}
+            )
         return pool
-
-
-class _NotesSocket:
-    debuglevel = 0
-
-    def getresponse(self) -> Any:
-        connection: Any = super()
-        _of_thread.sockets[threading.get_ident()] = self.sock  # type: ignore[attr-defined]
-        return connection.getresponse()
 
 
 class TriggerDevClient:
@@ -80,8 +64,6 @@ class TriggerDevClient:
         of the settings
     """
 
-    may_fetch_key = True
-    """Whether the key may be fetched again after it was rejected; not in a signal handler."""
     sleep: Sleep | None = None
     """What waits for calls that do not say it; see :meth:`call`."""
 
@@ -113,7 +95,6 @@ class TriggerDevClient:
         # Read once and not with each request; afterwards the environment has no effect.
         self._options = connection_options(settings.base_url, settings)
         self._is_closed = False
-        self._sockets: dict[int, socket.socket] = {}  # of the requests in flight, by thread
 
     def __enter__(self) -> TriggerDevClient:
         return self
@@ -125,12 +106,6 @@ class TriggerDevClient:
         """Close the connections; a call that another thread is making sends nothing more."""
         self._is_closed = True
         self._session.close()
-
-    def end_requests(self) -> None:
-        """Let the requests in flight, of all threads, fail at once. Safe in a signal handler."""
-        for sock in list(self._sockets.values()):
-            with suppress(OSError, TypeError):  # it is closed, or within another TLS connection
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def call(
         self,
@@ -154,7 +129,7 @@ class TriggerDevClient:
         try:
             return self._repeat(call, deadline, patience, sleep)
         except errors.AuthenticationError:
-            if not self._key.renew(version, may_fetch=self.may_fetch_key, now=self.exchange.monotonic()):
+            if not self._key.renew(version, now=self.exchange.monotonic()):
                 raise
         self.exchange.key_is_rejected = False
         return self._repeat(call, deadline, patience, sleep)
@@ -215,8 +190,6 @@ class TriggerDevClient:
             failure: errors.TriggerDevError = transport_error(error, where, step.timeout)
         except errors.TriggerDevError as error:  # of the body
             failure = error.with_traceback(None)
-        finally:
-            self._sockets.pop(threading.get_ident(), None)
         # Raised elsewhere: within the blocks above, the request and so the key would be its context.
         return failure
 
@@ -227,7 +200,6 @@ class TriggerDevClient:
         adapter = self._session.get_adapter(str(prepared.url))
         timeout = (min(CONNECT_TIMEOUT, step.timeout), step.timeout)
         until = time.monotonic() + step.timeout
-        _of_thread.sockets = self._sockets
         with self._open(partial(adapter.send, prepared, timeout=timeout), options) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             # As requested; in several layers, a few bytes could become any number.

@@ -85,9 +85,9 @@ class SecretKey:
             text = text.replace(spelling, "***")
         return text
 
-    def renew(self, rejected: int, *, may_fetch: bool, now: float) -> bool:
+    def renew(self, rejected: int, *, now: float) -> bool:
         """Return whether there is another key than a rejected one; fetch it where it is not known yet."""
-        if self._fetch is None or not may_fetch:
+        if self._fetch is None:
             return self.version != rejected
         with self._lock:  # of many threads, one fetches it
             if self.version == rejected and now >= self._fetch_at and (value := self._fetch()) is not None:

@@ -187,7 +187,7 @@ class TriggerDevHook(BaseHook):
             run's id is returned. There is none by default
         :raises TriggerDevError: it could not be started; the error says whether a run may exist
         """
-        from airflow_provider_trigger.run.sending import start_run
+        from airflow_provider_trigger.run.starts import start_now
 
         options = options or {}
         with naming("trigger_task"):
@@ -197,7 +197,7 @@ class TriggerDevHook(BaseHook):
             checked({"payload": PAYLOAD}, {"payload": payload})
             request = TaskRequest(task_identifier=task_identifier, payload=payload, options=to_api(options))
         with self.client() as client:
-            return start_run(client, request, log=self.log).run_id
+            return start_now(client, request, log=self.log)
 
     def wait_for_run(
         self,
@@ -323,11 +323,11 @@ class TriggerDevHook(BaseHook):
         :param run_id: the run id
         :raises TriggerDevError: it could not be started; the error says whether a run may exist
         """
-        from airflow_provider_trigger.run.sending import start_run
+        from airflow_provider_trigger.run.starts import start_now
 
         segment(run_id)
         with self.client() as client:
-            return start_run(client, TaskRequest(replay_of=run_id), log=self.log).run_id
+            return start_now(client, TaskRequest(replay_of=run_id), log=self.log)
 
     def reschedule_run(self, run_id: str, delay: Any) -> Run:
         """

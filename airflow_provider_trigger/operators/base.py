@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.operators.conclusion import RunEnd
     from airflow_provider_trigger.run.guard import Guard
+    from airflow_provider_trigger.run.request import TaskRequest
+    from airflow_provider_trigger.run.starts import Earlier
     from airflow_provider_trigger.run.waited import Waited, WaitSettings
 
 RULES = {
@@ -133,12 +135,8 @@ class RunsOperator(TakesArguments, BaseOperator):
     def _note(self) -> StopNote:
         return StopNote(lambda: self._stopped_at)
 
-    def _start(self, work: Work, guard: Guard) -> Callable[[], Mapping[str, Run]]:
-        """
-        Return what starts the runs, whose ids the guard has then, in another thread.
-
-        It returns those that were taken up, as they were seen.
-        """
+    def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
+        """Return what to start, and what finds the runs of an earlier try; None where there was none."""
         raise NotImplementedError
 
     def _xcom_of(self, run_ids: Sequence[str | None]) -> Any:
@@ -172,9 +170,16 @@ class RunsOperator(TakesArguments, BaseOperator):
             raise
 
     def _execute(self, work: Work, guard: Guard, pushed: list[str | None], begun_at: float) -> Any:
+        from airflow_provider_trigger.run.starts import Starts
+
         self._note.check()
         push = partial(self._push_ids, work, guard, pushed)
-        seen = self._note.wait_for(self._start(work, guard), meanwhile=push)
+        requests, earlier = self._to_start(work.context)
+        guard.run_ids = [None] * len(requests)
+        is_ours = not any(request.replay_of for request in requests)  # a replay has its original's tags
+        guard.tag = tag_of(work.context) if is_ours else None
+        starts = Starts(work.client, guard, log=self.log)
+        seen = self._note.wait_for(partial(starts.start, requests, earlier), meanwhile=push)
         guard.ended = {run_id for run_id, run in seen.items() if run.is_final}
         push()
         if not self.wait_for_completion or not guard.run_ids:

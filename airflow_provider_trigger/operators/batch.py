@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -32,12 +32,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger._compat import AirflowException
-    from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.operators.conclusion import RunEnd
-    from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.identity import RunKey, TaskInstanceIdentity
     from airflow_provider_trigger.run.output import Outputs
+    from airflow_provider_trigger.run.starts import Earlier
     from airflow_provider_trigger.run.waited import Waited, WaitSettings
 
 FailOn = Literal["any", "all", "never"] | int | str
@@ -278,36 +277,28 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
                 setattr(self, self._list_name, read_literal(self._given.strip()))
         return super()._check_rendered(is_retry=is_retry)
 
-    def _start(self, work: Work, guard: Guard) -> Callable[[], Mapping[str, Run]]:
-        from airflow_provider_trigger.run.starts import Earlier, Starts
+    def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
+        from airflow_provider_trigger.run.starts import Earlier
         from airflow_provider_trigger.sources.context import is_repeated, key_of_execution, task_instance_of
 
-        identity = task_instance_of(work.context)
-        is_retry = identity is not None and is_repeated(work.context)
+        identity = task_instance_of(context)
+        is_retry = identity is not None and is_repeated(context)
         when = self._check_rendered(is_retry=is_retry)
-        key = key_of_execution(work.context, self)
+        key = key_of_execution(context, self)
         requests = self._requests(key, identity, when)
-        guard.run_ids = [None] * len(requests)
-        guard.tag = identity.tag if identity else None
         if requests:
             runs = counted(len(requests), "run")
             self.log.info("Starting %s of Trigger.dev task %r", runs, self.task_identifier)
         else:
             self.log.info("%s is an empty list: no run is started", self._list_name)
-        starts = Starts(work.client, guard, log=self.log)
         if key is None or not is_retry:
-            return partial(starts.start_new, requests)
-        keys = {request.key for request in requests}
-        guard.is_earlier = key.is_of_same_execution if self.wait_for_completion else keys.__contains__
-        earlier = Earlier(
+            return requests, None
+        return requests, Earlier(
             key=key,
-            client=work.client,
             cancels=self.cancel_on_kill,
-            log=self.log,
-            sleep=guard.sleep,
+            replaces=self.wait_for_completion,
             reuses=self.reuse_completed,
         )
-        return partial(earlier.start, starts, requests, replaces=self.wait_for_completion)
 
     def _requests(
         self, key: RunKey | None, identity: TaskInstanceIdentity | None, when: Circumstances

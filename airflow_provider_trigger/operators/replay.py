@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger import defaults
@@ -14,9 +13,10 @@ from airflow_provider_trigger.rules import Duration, naming
 from airflow_provider_trigger.validation import arguments_of, owner_of
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.api.models import Run
-    from airflow_provider_trigger.operators.base import Work
-    from airflow_provider_trigger.run.guard import Guard
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.run.request import TaskRequest
+    from airflow_provider_trigger.run.starts import Earlier
 
 
 class ReplayTriggerRunOperator(OneRunOperator):
@@ -60,14 +60,11 @@ class ReplayTriggerRunOperator(OneRunOperator):
             if not run_id:
                 raise ValueError(f"run_id must be the id of a run, not {run_id!r}")
 
-    def _start(self, work: Work, guard: Guard) -> Callable[[], Mapping[str, Run]]:
+    def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
         from airflow_provider_trigger.run.request import TaskRequest
-        from airflow_provider_trigger.run.starts import Starts
         from airflow_provider_trigger.sources.run_ids import exactly_one
 
         with naming(owner_of(self), AirflowFailException):
             run_id = exactly_one(self.run_id)
         self.log.info("Replaying run %s", run_id)
-        guard.run_ids = [None]
-        starts = Starts(work.client, guard, log=self.log)
-        return partial(starts.start_new, [TaskRequest(replay_of=run_id)])
+        return [TaskRequest(replay_of=run_id)], None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.run.guard import Guard
+    from airflow_provider_trigger.run.starts import Earlier
     from airflow_provider_trigger.run.waited import Waited, WaitSettings
 
 ASSET_EXTRA = "trigger_dev"
@@ -190,32 +191,25 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             key = str(None) if self.idempotency_key is None else self.idempotency_key
             to_api({"idempotency_key": key}, when)
 
-    def _start(self, work: Work, guard: Guard) -> Callable[[], Mapping[str, Run]]:
+    def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
         from airflow_provider_trigger.run.identity import RunKey, content_of
-        from airflow_provider_trigger.run.starts import Earlier, Starts
+        from airflow_provider_trigger.run.starts import Earlier
         from airflow_provider_trigger.sources.context import is_repeated, key_of_execution, task_instance_of
 
-        identity = task_instance_of(work.context)
-        is_retry = identity is not None and is_repeated(work.context)
+        identity = task_instance_of(context)
+        is_retry = identity is not None and is_repeated(context)
         when = self._check_rendered(is_retry=is_retry)
         options = to_api(self._options, when)
         if identity:
             options["tags"] = [*options.get("tags", []), *identity.tags]
-            guard.tag = identity.tag
         key: RunKey | str | None = self.idempotency_key
         if key == AUTOMATIC_KEY:
             content = content_of(self.task_identifier, self.payload)
-            key = key_of_execution(work.context, self, content=content)
+            key = key_of_execution(context, self, content=content)
         if key is not None:
             options["idempotencyKey"] = str(key)
         request = TaskRequest(task_identifier=self.task_identifier, payload=self.payload, options=options)
-        guard.run_ids = [None]
         self.log.info("Starting a run of Trigger.dev task %r", self.task_identifier)
-        starts = Starts(work.client, guard, log=self.log)
         if isinstance(key, RunKey) and self.wait_for_completion and is_retry:
-            guard.is_earlier = key.is_of_same_execution
-            earlier = Earlier(
-                key=key, client=work.client, cancels=self.cancel_on_kill, log=self.log, sleep=guard.sleep
-            )
-            return partial(earlier.start, starts, [request], replaces=True)
-        return partial(starts.start_new, [request])
+            return [request], Earlier(key=key, cancels=self.cancel_on_kill)
+        return [request], None

@@ -18,20 +18,17 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.http import Call, encode_json
 from airflow_provider_trigger.api.limits import Deadline
-from airflow_provider_trigger.api.models import Run, TriggeredRun
-from airflow_provider_trigger.api.runs import replay_run, retrieve_run
+from airflow_provider_trigger.api.models import TriggeredRun
+from airflow_provider_trigger.api.runs import replay_run
 from airflow_provider_trigger.api.tasks import (
     MAX_BATCH_SIZE,
     MAX_ITEMS_AT_ONCE,
     NO_PAYLOAD,
     batch_item,
-    reset_idempotency_key,
     retrieve_batch,
     trigger_batch,
     trigger_task,
 )
-from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.checks import wait_until_terminated
 from airflow_provider_trigger.run.request import TaskRequest
 
 if TYPE_CHECKING:
@@ -165,64 +162,13 @@ def _payload(request: TaskRequest) -> Any:
 # A single run
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Started:
-    """A run to wait for."""
-
-    run_id: str
-    run: Run | None = None
-    """As it was found, None for a new one."""
-
-
-def start_run(
-    client: TriggerDevClient,
-    request: TaskRequest,
-    *,
-    log: Log,
-    sleep: Callable[[float], None] = time.sleep,
-    sending: Sending | None = None,
-) -> Started:
-    """
-    Start a run; where its idempotency key has one already, return that.
-
-    A canceled run keeps its key (measured): it is released once the run's worker can be assumed to have
-    stopped, and a new run starts; one that has completed in spite of its cancel is returned. ``sending`` has
-    each run's id as soon as it is known. An error says whether a run may exist.
-    """
-    sending = sending or Sending({0: request})
-    doubtful_id, replaced = None, None
-    for _ in range(MAX_ROUNDS):
-        sending.run_ids = None
-        with saying_what_may_exist("run", "start", has_key=request.key is not None):
-            triggered = sending.call(client, sleep, _call(request))
-        sending.run_ids = (triggered.id,)
-        if not triggered.is_cached:
-            if replaced:
-                log.info("Run %s is %s: a new one is started in its place", replaced.id, replaced.status)
-            return Started(run_id=triggered.id)
-        if triggered.id != doubtful_id:
-            run = client.call(retrieve_run(triggered.id))
-            if run.is_canceled:
-                run = wait_until_terminated(client, {run.id: run}, log=log, sleep=sleep)[run.id]
-            if not run.is_final or run.is_success:
-                log_taken_up(run, log)
-                return Started(run_id=run.id, run=run)
-            sleep(0)  # a task that was stopped meanwhile, and so canceled this run, starts no other one
-            if run.idempotency_key is None:
-                # Someone else may just have released the key, and another run has it: it is sent again.
-                doubtful_id = run.id
-                continue
-        replaced = run
-        client.call(reset_idempotency_key(str(request.key), task_identifier=request.task_identifier))
-    raise TriggerDevError(
-        f"Trigger.dev task {request.task_identifier!r}: {MAX_ROUNDS} runs in a row were canceled right "
-        "after their start: find out who cancels them"
-    )
-
-
-def log_taken_up(run: Run, log: Log) -> None:
-    """Log that an earlier try, or someone with the same key, has started a run."""
-    log.info("Run %s was started before and is %s: no new one is started", run.id, run.status)
+def send_alone(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float], None]) -> bool:
+    """Start a single run; return whether its key had one already. An error says whether a run may exist."""
+    [request] = sending.requests.values()
+    with saying_what_may_exist("run", "start", has_key=request.key is not None):
+        triggered = sending.call(client, sleep, _call(request))
+    sending.run_ids = (triggered.id,)
+    return triggered.is_cached
 
 
 def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Deadline) -> str:

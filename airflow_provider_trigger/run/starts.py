@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from queue import Queue
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.limits import NEVER, Deadline
-from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.models import ListedRun, Run
 from airflow_provider_trigger.api.runs import cancel_run
 from airflow_provider_trigger.api.tasks import reset_idempotency_key
 from airflow_provider_trigger.cancel.crew import begin_thread
@@ -32,10 +32,10 @@ from airflow_provider_trigger.run.sending import (
     MAX_ROUNDS,
     Sending,
     divide,
-    log_taken_up,
+    send_alone,
     send_batch,
-    start_run,
 )
+from airflow_provider_trigger.run.stop import StopNote
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -63,29 +63,93 @@ class Starts:
     """
 
     def __init__(self, client: TriggerDevClient, guard: Guard, *, log: Log) -> None:
-        self.by_themselves: dict[str, Run | None] = {}
-        """How the runs of single items were seen, by run id; None for new ones."""
         self._client = client
         self._guard = guard
         self._log = log
+        self._old: set[str] = set()  # the runs of single items that were there before
+        self._doubtful: set[str] = set()  # runs that are found by their keys, and show none
+
+    def start(self, requests: Sequence[TaskRequest], earlier: Earlier | None = None) -> dict[str, Run]:
+        """
+        Start items, or take up the runs that there are; return these as they were seen.
+
+        A canceled run keeps its key (measured): it is released once the run's worker can be assumed to have
+        stopped, and a new run starts. One that failed has none (measured), so that a new run follows it.
+        """
+        begun_at, found = time.monotonic(), Found()
+        if earlier is not None:
+            found = earlier.find(self._client, self._guard, requests, log=self._log)
+        seen = {run.id: run for run in found.reused.values()}
+        self._guard.ended.update(seen)
+        known = {index: run.id for index, run in found.reused.items()} | found.taken_up
+        for index, run_id in known.items():
+            self._guard.run_ids[index] = run_id
+        seen |= _check(self._client, list(found.taken_up.values()))
+        todo = {index: request for index, request in enumerate(requests) if index not in known}
+        for _ in range(MAX_ROUNDS):
+            started = self._send_all(todo)
+            seen |= self._look(started.values(), all_of_them=earlier is not None)
+            todo = self._to_repeat(started, todo, seen)
+            if not todo:
+                age = time.monotonic() - begun_at
+                before = [run for run in seen.values() if run.id in found.listed or run.age > age]
+                self._log_found(before, seen, counts=earlier is not None)
+                return seen
+        raise TriggerDevError(
+            f"{MAX_ROUNDS} times in a row runs were canceled right after their start "
+            f"({enumeration(started[index] for index in todo)}): find out who cancels them"
+        )
+
+    def _look(self, run_ids: Collection[str], *, all_of_them: bool) -> dict[str, Run]:
+        """Check runs that may have been there before."""
+        left = [one for one in dict.fromkeys(run_ids) if one in self._old or (self._is_batch and all_of_them)]
+        if not are_few(left):
+            self._guard.sleep(LIST_LAG)  # then a query shows new ones
+        return _check(self._client, left)
+
+    def _to_repeat(
+        self, started: Mapping[int, str], sent: Mapping[int, TaskRequest], seen: dict[str, Run]
+    ) -> dict[int, TaskRequest]:
+        """Return the items whose runs were canceled before, or have failed, once their keys are free."""
+        canceled = {one: seen[one] for one in started.values() if one in seen and seen[one].is_canceled}
+        seen |= wait_until_terminated(self._client, canceled, log=self._log, sleep=self._guard.sleep)
+        again = {
+            index: seen[one] for index, one in started.items() if one in seen and self._is_over(seen[one])
+        }
+        if not again:
+            return {}
+        self._guard.sleep(0)  # a task that was stopped meanwhile, and so canceled these, starts no other ones
+        # Of one that shows no key, someone else may just have released it, and another run has it.
+        free = {run.id for run in again.values() if run.idempotency_key is None} - self._doubtful
+        self._doubtful |= free
+        keys = {str(sent[i].key): sent[i].task_identifier for i, run in again.items() if run.id not in free}
+        call_all(self._client, lambda key: reset_idempotency_key(key, task_identifier=keys[key]), list(keys))
+        if self._is_batch:
+            self._log.info("Starting %s again, canceled before", counted(len(again), "run"))
+        else:
+            [run] = again.values()
+            self._log.info("Run %s is %s: a new one is started in its place", run.id, run.status)
+        return {index: sent[index] for index in again}
+
+    def _is_over(self, run: Run) -> bool:
+        return run.is_canceled or (run.id in self._old and run.is_final and not run.is_success)
 
     @property
-    def seen(self) -> dict[str, Run]:
-        """The runs of single items that were there before, by run id."""
-        return {run_id: run for run_id, run in self.by_themselves.items() if run}
+    def _is_batch(self) -> bool:
+        return len(self._guard.run_ids) > 1
 
-    def know(self, run_ids: Mapping[int, str], *, ended: Iterable[str] = ()) -> None:
-        """Take in runs that need no start, by the indexes of their items, and which of them have ended."""
-        self._guard.ended.update(ended)
-        for index, run_id in run_ids.items():
-            self._guard.run_ids[index] = run_id
+    def _log_found(self, before: Sequence[Run], seen: Mapping[str, Run], *, counts: bool) -> None:
+        if not self._is_batch:
+            for run in seen.values():
+                if run.id in self._guard.run_ids:
+                    text = "Run %s was started before and is %s: no new one is started"
+                    self._log.info(text, run.id, run.status)
+        elif counts:
+            self._log.info("%s", _counts(before, len(self._guard.run_ids)))
 
-    def start_new(self, requests: Sequence[TaskRequest]) -> dict[str, Run]:
-        """Start items; return the runs that were there before, as they were seen."""
-        self.start(dict(enumerate(requests)))
-        return self.seen
+    # The requests
 
-    def start(self, requests: Mapping[int, TaskRequest]) -> dict[int, str]:
+    def _send_all(self, requests: Mapping[int, TaskRequest]) -> dict[int, str]:
         """
         Start items, by their indexes, or take up the runs that their keys have; return the runs' ids.
 
@@ -105,12 +169,10 @@ class Starts:
 
     def _send(self, sending: Sending, done: Queue[Sending]) -> None:
         try:
-            sleep, requests = self._guard.sleep, list(sending.requests.values())
-            if len(requests) > 1:
-                send_batch(self._client, sending, sleep=sleep)
-            else:
-                started = start_run(self._client, requests[0], log=self._log, sleep=sleep, sending=sending)
-                self.by_themselves[started.run_id] = started.run
+            if len(sending.requests) > 1:
+                send_batch(self._client, sending, sleep=self._guard.sleep)
+            elif send_alone(self._client, sending, sleep=self._guard.sleep):
+                self._old.update(sending.run_ids or ())
         except BaseException as error:  # raised where it is taken in
             sending.error = error
         finally:
@@ -119,7 +181,7 @@ class Starts:
 
     def _take(self, sending: Sending) -> None:
         error = sending.error
-        if isinstance(error, TriggerDevError) and len(self._guard.run_ids) > 1:
+        if isinstance(error, TriggerDevError) and self._is_batch:
             text = f"{sending} of the batch: {error}".rstrip(".")
             if sending.is_unanswered and len(sending.requests) > 1:  # the error of a single start says so
                 text += ". Runs of these items may exist: a retry gets them, and starts no other ones"
@@ -129,59 +191,99 @@ class Starts:
         self._guard.take_ids(sending)
 
 
+def start_now(client: TriggerDevClient, request: TaskRequest, *, log: Log) -> str:
+    """Start a run outside of an operator; where its key has one already, return that one's id."""
+    guard = Guard(client, StopNote(), cancels=False, log_stop=lambda stop: None)
+    guard.run_ids = [None]
+    Starts(client, guard, log=log).start([request])
+    return guard.known_ids[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """The runs of earlier tries that need no start, by the index of their item."""
+
+    taken_up: dict[int, str] = field(default_factory=dict)
+    """The ids of those that are alive."""
+    reused: dict[int, Run] = field(default_factory=dict)
+    """Those that have completed."""
+    listed: Collection[str] = ()
+    """The ids of all runs that were there before."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Earlier:
     """
-    Starts the runs of a task instance that has had a try before.
+    Finds the runs of a task instance that has had a try before.
 
     A run that has a key of this try is found by it. One with another key is taken up for the request that it
-    is for; else, and where it is from before a clear, it is canceled. New ones start once the workers of
-    canceled ones have stopped.
+    is for; else, and where it is from before a clear, it is canceled.
     """
 
     key: RunKey
-    client: TriggerDevClient
     cancels: bool
     """Otherwise runs from before a clear are taken up, and a warning names what is left running."""
-    log: Log
-    sleep: Callable[[float], None]
+    replaces: bool = True
+    """Otherwise runs with other keys than those of the requests are left alone while alive."""
     reuses: bool = False
     """Whether an item of a batch gets the output of a run from before a clear that has completed."""
 
-    def start(self, starts: Starts, requests: Sequence[TaskRequest], *, replaces: bool) -> dict[str, Run]:
-        """
-        Start runs, or take up those that there are; return these as they were seen.
+    def find(
+        self, client: TriggerDevClient, guard: Guard, requests: Sequence[TaskRequest], *, log: Log
+    ) -> Found:
+        """Return what needs no new run; cancel what else there is, and wait until its workers stop."""
+        keys = {request.key for request in requests}
+        guard.is_earlier = self.key.is_of_same_execution if self.replaces else keys.__contains__
+        if not (self.replaces or self.reuses):
+            return Found()
+        found = self._search(client, log)
+        completed = self._completed(found.completed, found, requests, log)
+        taken_up, replaced = self._compare(found.ours, requests) if self.replaces else ({}, [])
+        if replaced and self.cancels:
+            log.info(
+                "Canceling %s of an earlier try, from before a clear or for what this one does not start: %s",
+                counted(len(replaced), "run"),
+                enumeration(replaced),
+            )
+            call_all(client, cancel_run, replaced)
+        elif replaced:
+            log.warning(
+                "Still running, and not canceled (cancel_on_kill=False): %s. An earlier try has started "
+                "them, for what this one does not start",
+                enumeration(replaced),
+            )
+        if self.replaces and len({*taken_up, *completed}) < len(requests):
+            stopping = check_visible(client, [*found.stopping, *(replaced if self.cancels else [])])
+            ended = wait_until_terminated(client, stopping, log=log, sleep=guard.sleep)
+            if self.reuses:  # some have completed in spite of their cancel
+                completed = self._completed(ended.values(), found, requests, log) | completed
+        reused = {index: run for index, run in completed.items() if index not in taken_up}
+        return Found(taken_up=taken_up, reused=reused, listed=found.shown)
 
-        Without ``replaces``, runs with other keys than those of the requests are left alone while alive.
-        """
-        begun_at, listed = time.monotonic(), set[str]()
-        taken_up, completed = dict[int, str](), dict[int, Run]()
-        if replaces or self.reuses:
-            found = self._find(warns=replaces)
-            listed, completed = found.shown, self._completed(found.completed, found, requests)
-            if replaces:
-                taken_up, ended = self._take_over(found, requests, done=completed)
-                if self.reuses:  # some have completed in spite of their cancel
-                    completed = self._completed(ended.values(), found, requests) | completed
-        reused = {run.id: run for index, run in completed.items() if index not in taken_up}
-        known = {index: run.id for index, run in completed.items()} | taken_up
-        starts.know(known, ended=reused)
-        todo = {index: request for index, request in enumerate(requests) if index not in known}
-        others = self._check(list(taken_up.values()))
-        seen = self._start(starts, todo) | others | reused
-        if len(requests) > 1:
-            new_age = time.monotonic() - begun_at
-            before = [run for run in seen.values() if run.id in listed or run.age > new_age]
-            self.log.info("%s", _counts(before, len(requests)))
-        else:
-            for run in others.values():
-                log_taken_up(run, self.log)
-        return seen
-
-    # Runs that the keys of this try do not find
+    def _compare(
+        self, runs: Iterable[ListedRun], requests: Sequence[TaskRequest]
+    ) -> tuple[dict[int, str], list[str]]:
+        """Return the runs to take up, by the index of their request, and those of no request."""
+        indexes = {self.key.item_of(request.key): index for index, request in enumerate(requests)}
+        taken_up: dict[int, str] = {}
+        replaced: list[str] = []
+        for run in runs:
+            if not self.key.is_of_same_execution(run.idempotency_key):
+                continue  # another operator of the same task takes care of it
+            index = indexes.get(self.key.item_of(run.idempotency_key))
+            if index is not None and run.task_identifier not in ("", requests[index].task_identifier):
+                index = None
+            if index is not None and run.idempotency_key == requests[index].key:
+                continue
+            is_cleared = self.cancels and self.key.shows_clear_since(run.idempotency_key)
+            if index is None or index in taken_up or is_cleared:
+                replaced.append(run.id)
+            else:
+                taken_up[index] = run.id
+        return taken_up, replaced
 
     def _completed(
-        self, runs: Iterable[Run], found: Search, requests: Sequence[TaskRequest]
+        self, runs: Iterable[Run], found: Search, requests: Sequence[TaskRequest], log: Log
     ) -> dict[int, Run]:
         """Return, by the index of its request, the newest that has completed, unless its key's is alive."""
         alive = {run.idempotency_key for run in found.ours}
@@ -197,58 +299,15 @@ class Earlier:
             else:
                 doubtful.append(run.id)
         if doubtful:
-            self.log.warning(_DOUBTFUL, counted(len(doubtful), "completed run"), enumeration(doubtful))
+            log.warning(_DOUBTFUL, counted(len(doubtful), "completed run"), enumeration(doubtful))
         return newest
 
-    def _take_over(
-        self, found: Search, requests: Sequence[TaskRequest], *, done: Collection[int]
-    ) -> tuple[dict[int, str], dict[str, Run]]:
-        """
-        Cancel the runs of no request; return those to take up, by the index of their request.
-
-        And return, by run id, how those were seen whose worker had to stop first. ``done`` are the indexes of
-        requests that need no new run.
-        """
-        indexes = {self.key.item_of(request.key): index for index, request in enumerate(requests)}
-        taken_up: dict[int, str] = {}
-        replaced: list[str] = []
-        for run in found.ours:
-            if not self.key.is_of_same_execution(run.idempotency_key):
-                continue  # another operator of the same task takes care of it
-            index = indexes.get(self.key.item_of(run.idempotency_key))
-            if index is not None and run.task_identifier not in ("", requests[index].task_identifier):
-                index = None
-            if index is not None and run.idempotency_key == requests[index].key:
-                continue
-            is_cleared = self.cancels and self.key.shows_clear_since(run.idempotency_key)
-            if index is None or index in taken_up or is_cleared:
-                replaced.append(run.id)
-            else:
-                taken_up[index] = run.id
-        if replaced and self.cancels:
-            self.log.info(
-                "Canceling %s of an earlier try, from before a clear or for what this one does not start: %s",
-                counted(len(replaced), "run"),
-                enumeration(replaced),
-            )
-            call_all(self.client, cancel_run, replaced)
-        elif replaced:
-            self.log.warning(
-                "Still running, and not canceled (cancel_on_kill=False): %s. An earlier try has started "
-                "them, for what this one does not start",
-                enumeration(replaced),
-            )
-        ended: dict[str, Run] = {}
-        if len({*taken_up, *done}) < len(requests):
-            ended = self._wait_for_workers([*found.stopping, *(replaced if self.cancels else [])])
-        return taken_up, ended
-
-    def _find(self, *, warns: bool) -> Search:
+    def _search(self, client: TriggerDevClient, log: Log) -> Search:
         """Find runs, as far as the list knows; warn of others' that are alive, and where it may lack some."""
         # What has completed before a clear, the keys of this try do not find.
         needs_list = self.reuses and self.key.was_cleared
         found = Search(
-            self.client,
+            client,
             RunFilter(tags=(self.key.task_instance.tag,)).pages,
             belongs=self.key.task_instance.has_started,
             keeps_completed=self.reuses,
@@ -258,72 +317,28 @@ class Earlier:
         if found.error and needs_list:
             found.error.reword(_NOTHING_TO_REUSE.format(found.error))
             raise found.error
-        if found.error and warns:
-            self.log.warning(
+        if found.error and self.replaces:
+            log.warning(
                 "A run of an earlier try, from before a clear or with other arguments, may still be running: "
                 "the list of runs could not be searched: %s. Check the dashboard, and cancel a run that you "
                 "do not need",
                 found.error,
             )
-        if found.others and warns:
-            self.log.warning(
+        if found.others and self.replaces:
+            log.warning(
                 "Still running, and not canceled: %s. They have this task's tag, but were started before its "
                 "Dag run was cleared, by another Airflow, or as a replay. Cancel those that you do not need",
                 enumeration(found.others),
             )
         return found
 
-    # Runs that the keys of this try find
 
-    def _start(self, starts: Starts, requests: Mapping[int, TaskRequest]) -> dict[str, Run]:
-        """
-        Start runs, or take up those that the keys have; return these as they were seen.
-
-        A canceled run keeps its key (measured): it is released once the run's worker can be assumed to have
-        stopped, and a new run starts. One that failed has none (measured), so that a new run follows it.
-        """
-        todo, seen = dict(requests), dict[str, Run]()
-        for _ in range(MAX_ROUNDS):
-            started = starts.start(todo)
-            left = [one for one in dict.fromkeys(started.values()) if one not in starts.by_themselves]
-            if not are_few(left):
-                self.sleep(LIST_LAG)  # then a query shows new ones
-            seen |= starts.seen | self._check(left)
-            canceled = {one for one in started.values() if one in seen and seen[one].is_canceled}
-            seen |= self._wait_for_workers(list(canceled))
-            todo = {
-                index: todo[index]
-                for index, one in started.items()
-                if one in canceled and seen[one].is_canceled
-            }
-            if not todo:
-                return seen
-            self.sleep(0)  # a task that was stopped meanwhile, and so canceled these, starts no other ones
-            self._release_keys(todo.values())
-            self.log.info("Starting %s again, canceled before", counted(len(todo), "run"))
-        raise TriggerDevError(
-            f"{MAX_ROUNDS} times in a row runs were canceled right after their start "
-            f"({enumeration(started[index] for index in todo)}): find out who cancels them"
-        )
-
-    def _release_keys(self, requests: Collection[TaskRequest]) -> None:
-        task_identifiers = {str(request.key): request.task_identifier for request in requests}
-        call_all(
-            self.client,
-            lambda key: reset_idempotency_key(key, task_identifier=task_identifiers[key]),
-            list(task_identifiers),
-        )
-
-    def _wait_for_workers(self, run_ids: Sequence[str]) -> dict[str, Run]:
-        seen = check_visible(self.client, run_ids)
-        return wait_until_terminated(self.client, seen, log=self.log, sleep=self.sleep)
-
-    def _check(self, run_ids: Sequence[str]) -> dict[str, Run]:
-        """Check runs once; return them by run id. A few that were started a moment ago may be missing."""
-        shown = query_many(self.client, run_ids) or {}
-        # A query lacks new runs, and a few old ones, and of others it has lost the end (measured).
-        left = [one for one in run_ids if one not in shown or not shown[one].is_final]
-        return shown | check_visible(self.client, left)
+def _check(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Run]:
+    """Check runs once; return them by run id. A few that were started a moment ago may be missing."""
+    shown = query_many(client, run_ids) or {}
+    # A query lacks new runs, and a few old ones, and of others it has lost the end (measured).
+    left = [one for one in run_ids if one not in shown or not shown[one].is_final]
+    return shown | check_visible(client, left)
 
 
 def _counts(before: Sequence[Run], count: int) -> str:

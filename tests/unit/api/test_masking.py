@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from urllib.parse import quote
 
 import pytest
@@ -33,24 +32,3 @@ def test_the_key_is_hidden_in_answers_and_errors_and_the_rest_stays(response, te
 def test_a_key_as_short_as_no_real_one_is_not_looked_for(response) -> None:
     assert SecretKey("run_abc").hidden_in(response(200, b"run_abc")).body == b"run_abc"
     assert SecretKey("run_abcd").hidden_in(response(200, b"run_abcd")).body == b"***"
-
-
-OLD, NEW = "tr_prod_old/key+of=the_test", "tr_prod_new/key+of=the_test"
-
-
-def test_a_stop_waits_for_no_thread_that_fetches_the_key() -> None:
-    begun, ended = threading.Event(), threading.Event()
-
-    def fetch() -> str:
-        begun.set()
-        assert ended.wait(10)
-        return NEW
-
-    key = SecretKey(OLD, fetch=fetch)
-    thread = threading.Thread(target=key.renew, args=(0,), kwargs={"may_fetch": True, "now": 0.0})
-    thread.start()
-    assert begun.wait(10)
-    assert not key.renew(0, may_fetch=False, now=0.0)  # as a signal handler of the thread that fetches it
-    ended.set()
-    thread.join()
-    assert key.renew(0, may_fetch=False, now=0.0)

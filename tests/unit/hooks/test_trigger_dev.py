@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -31,7 +30,7 @@ from airflow_provider_trigger.api.runs import list_newest_runs
 from airflow_provider_trigger.hooks import trigger_dev
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.run import sending
+from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.testing import TriggerDevServer
 
 KEY = "tr_prod_marker_of_the_test"
@@ -58,7 +57,7 @@ def hook(
     """A hook that goes by the test's clock."""
     watch_by(clock, monkeypatch)
     monkeypatch.setattr(trigger_dev, "time", clock)
-    monkeypatch.setattr(sending, "start_run", partial(sending.start_run, sleep=clock.sleep))
+    monkeypatch.setattr(Guard, "sleep", lambda _, seconds: clock.sleep(seconds))
     made: TriggerDevHook = connect_as(password=server.secret_key)
     return made
 

@@ -63,36 +63,28 @@ def virtual(batch_time) -> None:
 
 
 @pytest.fixture
-def start_again(client, guard: Guard, clock, log, request_for) -> Callable[..., Any]:
-    """Start a single run."""
+def start_items(client, guard: Guard, clock, log, request_for) -> Callable[..., Any]:
+    """Start three items, or more."""
 
     def start(
-        key: RunKey = AFTER_A_CLEAR,
-        *,
-        cancels: bool = True,
-        sleep: Any = clock.sleep,
+        *, key: RunKey = RETRY, count: int = 3, sleep: Any = clock.sleep, keys: Any = None, **given: Any
     ) -> Any:
-        guard.run_ids = [None]
-        starts = Starts(client, guard, log=log)
-        earlier = Earlier(key=key, client=client, cancels=cancels, log=log, sleep=sleep)
-        earlier.start(starts, [request_for(key, tags=IDENTITY.tags)], replaces=True)
-        return guard.run_ids[0]
+        guard.sleep, guard.run_ids = sleep, [None] * count  # type: ignore[method-assign]
+        keys = keys or [item_key(index, key) for index in range(count)]
+        items = [request_for(one, tags=IDENTITY.tags) for one in keys]
+        earlier = Earlier(key=key, **{"cancels": True} | given)
+        return Starts(client, guard, log=log).start(items, earlier)
 
     return start
 
 
 @pytest.fixture
-def start_items(client, guard: Guard, clock, log, request_for) -> Callable[..., Any]:
-    """Start three items, or more."""
+def start_again(start_items, guard: Guard) -> Callable[..., Any]:
+    """Start a single run; return its id."""
 
-    def start(
-        *, key: RunKey = RETRY, replaces: bool = True, sleep: Any = clock.sleep, count: int = 3, **given: Any
-    ) -> Any:
-        guard.run_ids = [None] * count
-        starts = Starts(client, guard, log=log)
-        earlier = Earlier(key=key, client=client, log=log, sleep=sleep, **{"cancels": True} | given)
-        items = [request_for(item_key(index, key), tags=IDENTITY.tags) for index in range(count)]
-        return earlier.start(starts, items, replaces=replaces)
+    def start(key: RunKey = AFTER_A_CLEAR, **given: Any) -> Any:
+        start_items(key=key, count=1, keys=[key], **given)
+        return guard.run_ids[0]
 
     return start
 
