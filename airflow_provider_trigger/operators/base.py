@@ -200,10 +200,10 @@ class RunsOperator(TakesArguments, BaseOperator):
         is_due = self.do_xcom_push or is_last or None not in known
         if ti is not None and is_due:  # an operator may be executed by hand
             ti.xcom_push(key=RUN_ID_KEY, value=self._xcom_of(known))
+            pushed[:] = known
         url = work.hook.settings.run_url(next(filter(None, known)))
         if url != self.run_url:
             push_link(self, url, work.context)
-        pushed[:] = known
 
     def _push_late(self, work: Work, guard: Guard, pushed: list[str | None]) -> None:
         try:

@@ -41,12 +41,10 @@ MAX_ROUNDS = 5
 
 # Long enough that a run which is only created to be found does not begin before its cancel.
 _DELAY_OF_A_LOOKUP = "1h"
-# How long the ids of a batch's runs are waited for, in seconds; then the request is repeated.
+# How long the ids of a batch's runs are waited for, in seconds; then a retry finds them.
 _TIME_FOR_IDS = 10.0
 # Between two checks for them, in seconds: each pause is longer than the one before.
 _FIRST_PAUSE, _PAUSE_FACTOR, _LONGEST_PAUSE = 0.1, 1.5, 1.0
-# So often a request is sent whose runs do not become known.
-_TRIES = 3
 _UNKNOWN_CALL = (404, 405)
 
 
@@ -201,40 +199,32 @@ def send_batch(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[f
     """Start the items by a batch; once the task was stopped, nothing is sent but requests for ids."""
     requests = list(sending.requests.values())
     call = trigger_batch(list(map(_item, requests)), trace=requests[0].trace)  # all items are of one task
-    for _ in range(_TRIES):
-        try:
-            batch_id = sending.call(client, sleep, call)
-        except ResponseError as error:
-            if error.status in _UNKNOWN_CALL:
-                how = "update it, or start each run by a RunTriggerTaskOperator, which can be mapped"
-                error.reword(f"{str(error).rstrip('.')}. The server may be too old to have batches: {how}")
-            raise
-        if run_ids := _ids_of(batch_id, client, count=len(requests)):
-            sending.run_ids = run_ids
-            return
-    raise TriggerDevError(
-        f"the server accepted them {_TRIES} times, but did not show the ids of their runs within "
-        f"{_TIME_FOR_IDS:g} s ({batch_id})",
-        retryable=True,
-    )
-
-
-def _ids_of(batch_id: str, client: TriggerDevClient, *, count: int) -> tuple[str, ...] | None:
-    """Return None where the server shows the batch, but not all of them in time."""
-    call = replace(retrieve_batch(batch_id), timeout=_TIME_FOR_IDS / 2)
+    try:
+        batch_id = sending.call(client, sleep, call)
+    except ResponseError as error:
+        if error.status in _UNKNOWN_CALL:
+            how = "update it, or start each run by a RunTriggerTaskOperator, which can be mapped"
+            error.reword(f"{str(error).rstrip('.')}. The server may be too old to have batches: {how}")
+        raise
+    call_for_ids = replace(retrieve_batch(batch_id), timeout=_TIME_FOR_IDS / 2)
     waited, pause = 0.0, _FIRST_PAUSE
-    while True:
+    while sending.run_ids is None:
         try:
-            batch = client.call(call, sleep=time.sleep)
+            run_ids = client.call(call_for_ids, sleep=time.sleep).run_ids
         except TriggerDevError as error:
             # A replica may not show it yet: 404 (measured).
             may_pass = error.retryable or isinstance(error, NotFoundError)
             if not may_pass or waited >= _TIME_FOR_IDS:
                 raise
+            run_ids = ()
+        if len(run_ids) == len(requests):
+            sending.run_ids = run_ids
+        elif waited >= _TIME_FOR_IDS:
+            raise TriggerDevError(
+                "the server accepted them, but did not show the ids of their runs within "
+                f"{_TIME_FOR_IDS:g} s ({batch_id})",
+                retryable=True,
+            )
         else:
-            if len(batch.run_ids) == count:
-                return batch.run_ids
-            if waited >= _TIME_FOR_IDS:
-                return None
-        time.sleep(pause)
-        waited, pause = waited + pause, min(pause * _PAUSE_FACTOR, _LONGEST_PAUSE)
+            time.sleep(pause)
+            waited, pause = waited + pause, min(pause * _PAUSE_FACTOR, _LONGEST_PAUSE)

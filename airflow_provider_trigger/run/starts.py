@@ -139,13 +139,21 @@ class Starts:
         return len(self._guard.run_ids) > 1
 
     def _log_found(self, before: Sequence[Run], seen: Mapping[str, Run], *, counts: bool) -> None:
-        if not self._is_batch:
-            for run in seen.values():
-                if run.id in self._guard.run_ids:
-                    text = "Run %s was started before and is %s: no new one is started"
-                    self._log.info(text, run.id, run.status)
-        elif counts:
-            self._log.info("%s", _counts(before, len(self._guard.run_ids)))
+        """Log what became of the start, where there were runs before."""
+        if self._is_batch and counts:
+            count, completed = len(self._guard.run_ids), sum(run.is_success for run in before)
+            alive = sum(not run.is_final for run in before)
+            self._log.info(
+                "Runs of %s: %d completed before and reused, %d found alive and taken up, %d started",
+                counted(count, "item"),
+                completed,
+                alive,
+                count - completed - alive,
+            )
+        for run in () if self._is_batch else seen.values():
+            if run.id in self._guard.run_ids:
+                text = "Run %s was started before and is %s: no new one is started"
+                self._log.info(text, run.id, run.status)
 
     # The requests
 
@@ -339,13 +347,3 @@ def _check(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Run]:
     # A query lacks new runs, and a few old ones, and of others it has lost the end (measured).
     left = [one for one in run_ids if one not in shown or not shown[one].is_final]
     return shown | check_visible(client, left)
-
-
-def _counts(before: Sequence[Run], count: int) -> str:
-    """Return how many of the runs were there before, and how many were started."""
-    completed = sum(run.is_success for run in before)
-    alive = sum(not run.is_final for run in before)
-    return (
-        f"Runs of {counted(count, 'item')}: {completed} completed before and reused, {alive} found alive and "
-        f"taken up, {count - completed - alive} started"
-    )
