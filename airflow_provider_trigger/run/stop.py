@@ -57,10 +57,6 @@ class StopNote:
         if self.is_set:
             raise StoppedError("Airflow stopped the task")
 
-    def sleep(self, seconds: float) -> None:
-        """Wait so many seconds."""
-        pause(seconds, is_stopped=lambda: self.is_set)
-
     def wait_for(self, work: Callable[[], T], *, meanwhile: Callable[[], object] = lambda: None) -> T:
         """Return what some work returns, which a thread does; ``meanwhile`` is called here now and then."""
         done, results, errors = threading.Event(), list[T](), list[BaseException]()
