@@ -10,6 +10,7 @@ from airflow_task import Task
 from world import World
 
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
+from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 NETWORKS: dict[str, Any] = {
@@ -104,6 +105,19 @@ def test_the_ids_of_a_start_that_is_late_are_in_xcom_once_the_task_is_stopped(
     run_ids = list(world.server.runs)
     assert set(world.network.statuses()) == {"CANCELED"}
     assert count > 1 or task.pushed["run_id"] == run_ids[0]
+
+
+def test_a_stop_waits_for_the_answer_to_a_replay_and_cancels_it(world: World) -> None:
+    world.server.on_task("resize", after=1)
+    assert world.task(of(1)).run().state == "success"
+    [original] = world.server.runs
+    world.server.on_task("resize", after=None)
+    world.network.latency = (1.0, 1.5)
+    task = world.task(lambda: ReplayTriggerRunOperator(task_id="again", run_id=original, deferrable=False))
+    task.begin()
+    world.until(lambda: len(world.server.runs) == 2)
+    stopped(world, task)
+    assert world.network.statuses() == ["COMPLETED", "CANCELED"]
 
 
 def test_a_stop_ends_the_cancel_after_an_error_and_has_its_own(world: World) -> None:
