@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from airflow_provider_trigger.api.bulk_actions import MAX_SIZE, cancel_runs_in_bulk
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.query import can_be_queried, parts_of, query_runs
+from airflow_provider_trigger.api.runs import MAX_BULK_SIZE, cancel_runs_in_bulk
 from airflow_provider_trigger.cancel.record import CancelSettings, ForMany, RunRecord
 
 LEAST = 10
@@ -58,8 +58,8 @@ class BulkActions:
         if len(records) < LEAST or (self._has_failed and not self.accepted_ids):
             return
         self._until = self._deadline.before(_SHARE, now=now).at
-        for start in range(0, len(records), MAX_SIZE):
-            some = {record.run_id: record for record in records[start : start + MAX_SIZE]}
+        for start in range(0, len(records), MAX_BULK_SIZE):
+            some = {record.run_id: record for record in records[start : start + MAX_BULK_SIZE]}
             call = partial(cancel_runs_in_bulk, list(some), name=self._settings.bulk_action_name)
             self._parts.append(ForMany(call, list(some), self._until))
             self._waiting |= some

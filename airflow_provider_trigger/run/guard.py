@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_trigger.api.bulk_actions import cancel_runs_in_bulk
 from airflow_provider_trigger.api.errors import AuthenticationError, ResponseError, TriggerDevError
 from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.api.runs import cancel_runs_in_bulk
 from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
 from airflow_provider_trigger.cancel.record import CancelSettings

@@ -12,11 +12,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_trigger.api.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError
 from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import ListedRun, Run
-from airflow_provider_trigger.api.runs import MAX_PAGE_SIZE, Cursor, list_runs_page
+from airflow_provider_trigger.api.runs import MAX_BULK_SIZE, MAX_PAGE_SIZE, Cursor, list_runs_page
 from airflow_provider_trigger.api.statuses import ALIVE_STATUSES, todays_word
 
 if TYPE_CHECKING:
@@ -180,9 +179,9 @@ class Search:
             now = time.monotonic()
             until = now + _PAGE_WITHIN if page else until
             found += page
-            while len(found) >= MAX_SIZE or (found and now >= until):
-                yield found[:MAX_SIZE]
-                found = found[MAX_SIZE:]
+            while len(found) >= MAX_BULK_SIZE or (found and now >= until):
+                yield found[:MAX_BULK_SIZE]
+                found = found[MAX_BULK_SIZE:]
             yield []
         yield found
 

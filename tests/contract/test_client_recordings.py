@@ -15,13 +15,13 @@ import pytest
 from shortened import as_sent, body_as_sent
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.bulk_actions import cancel_runs_in_bulk
 from airflow_provider_trigger.api.events import RunEvent, list_events
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models import ListedRun, Run, RunPage, TriggeredRun
 from airflow_provider_trigger.api.query import query_runs
 from airflow_provider_trigger.api.runs import (
     cancel_run,
+    cancel_runs_in_bulk,
     list_runs_page,
     replay_run,
     reschedule_run,

@@ -128,7 +128,7 @@ MB = 1024**2
 # A sentence of a page, in which {} is a number of the code; where that is, and in which unit the page has it.
 NUMBERS: list[tuple[str, str, str, float]] = [
     ("limits.md", "| cancel up to {} runs | two for each run: ", "defaults.BULK_FROM", 1),
-    ("limits.md", "cancels {} exact ids with one request", "api.bulk_actions.MAX_SIZE", 1),
+    ("limits.md", "cancels {} exact ids with one request", "api.runs.MAX_BULK_SIZE", 1),
     ("limits.md", "with one query every {} s", "run.watch.QUERY_INTERVAL", 1),
     ("limits.md", "up to {} runs", "api.query.MAX_QUERIED_RUNS", 1),
     ("limits.md", "deferred or after an error | {} s |", "cancel.cancellation.TIME_LIMIT", 1),

@@ -10,14 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.bulk_actions import (
-    cancel_runs_in_bulk,
-)
 from airflow_provider_trigger.api.events import RunEvent, list_events
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.query import query_runs
 from airflow_provider_trigger.api.runs import (
     cancel_run,
+    cancel_runs_in_bulk,
     ended_run,
     list_newest_runs,
     list_runs_page,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from in_process import Network
 
-from airflow_provider_trigger.api import bulk_actions, events, query, runs, tasks
+from airflow_provider_trigger.api import events, query, runs, tasks
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import PermissionDeniedError, ResponseError
 from airflow_provider_trigger.api.http import Call
@@ -28,7 +28,7 @@ START: Calls = {
 }
 WRITE: Calls = {
     "cancel": (runs.cancel_run("run_1"), "write:runs"),
-    "bulk": (bulk_actions.cancel_runs_in_bulk(["run_1"], name="x"), "write:runs"),
+    "bulk": (runs.cancel_runs_in_bulk(["run_1"], name="x"), "write:runs"),
     "reset": (tasks.reset_idempotency_key("a/b", task_identifier="work"), "write:runs"),
     "replay": (runs.replay_run("run_1"), "write:runs"),
 }
