@@ -68,7 +68,7 @@ class Crew:
         except NotSentError as error:
             if not self._count:
                 raise
-            log.warning("Started %d of %d threads: %s", self._count, count, error)
+            log.warning("Working with %d of %d threads: %s", self._count, count, error)
 
     def begin(self, task: Task) -> None:
         """Send the request of a task as soon as no more urgent one waits; nothing once it is closed."""

@@ -119,7 +119,9 @@ def test_the_threads_that_could_be_started_do_all(make, limit_threads, caplog) -
     limit_threads(2)
     work.run()
     assert outcomes(work) == {"canceled"}
-    assert caplog.messages == ["Started 2 of 5 threads: can't start new thread"]
+    assert caplog.messages == [
+        "Working with 2 of 5 threads: no thread could be started: can't start new thread"
+    ]
 
 
 # An early end
