@@ -37,6 +37,7 @@ class Watcher:
     def start(self) -> None:
         if self.is_running:
             return
+        self.is_running = True
         _, arguments = self.trigger.serialize()
         trigger = TriggerRunEventTrigger(**json.loads(json.dumps(arguments)))
 
@@ -44,14 +45,16 @@ class Watcher:
             self._triggerer = Triggerer(self._database, trigger, self._world.chance, longest=1.0)
 
         self._in_loop(begin)
-        self.is_running = True
 
     def kill(self) -> None:
-        if self.is_running:
+        def end() -> None:
             assert self._triggerer is not None
+            self._triggerer.kill()
+
+        if self.is_running:
             self.is_running = False
             self.kills.append(self._world.now)
-            self._in_loop(self._triggerer.kill)
+            self._in_loop(end)
 
     def _in_loop(self, act: Any) -> None:
         self._world.triggerer.loop.call_soon_threadsafe(act)
