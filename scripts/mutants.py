@@ -51,7 +51,6 @@ COPIED = (
     "tests/conftest.py",
     "tests/fakes",
     "tests/integration/helpers",
-    "tests/simulation",
     "tests/unit",
     "pyproject.toml",
 )
