@@ -186,6 +186,7 @@ class Guard:
         """Wait until the work is over, and cancel what is left; where a stop comes meanwhile, begin anew."""
         while not (self._note.is_set or self._work_is_over.wait(CHECK_INTERVAL)):
             pass
+        time.sleep(_INTERVAL)  # then a request that another thread is just sending counts as sent
         is_stop = False
         try:
             while not is_stop:
