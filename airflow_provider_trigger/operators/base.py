@@ -14,6 +14,7 @@ from airflow_provider_trigger._compat import (
     AirflowException,
     AirflowFailException,
     BaseOperator,
+    airflow_version,
     default_deferrable,
     default_queue,
     is_mapped_instance,
@@ -263,12 +264,15 @@ class RunsOperator(TakesArguments, BaseOperator):
 
     def _new_guard(self, hook: TriggerDevHook) -> Guard:
         from airflow_provider_trigger.report.ends import log_stop
-        from airflow_provider_trigger.run.guard import STOP_TIME, Guard
+        from airflow_provider_trigger.run.guard import Guard
 
-        timeout = max(STOP_TIME, hook.settings.timeout)
+        # Airflow 3 sends SIGKILL 5 s after the signal, Airflow 2 after a minute.
+        stop_time = 8.0 if airflow_version().startswith("2.") else 4.0
+        timeout = max(stop_time, hook.settings.timeout)
         client = hook.get_client(timeout=timeout, retry_for=math.inf)  # a cancel has a deadline
         log = partial(log_stop, self.log, self.trigger_dev_conn_id)
-        return Guard(client, self._note, cancels=self.cancel_on_kill, log_stop=log)
+        cancels = self.cancel_on_kill
+        return Guard(client, self._note, cancels=cancels, stop_time=stop_time, log_stop=log)
 
     def _defer(
         self, run_ids: Sequence[str], settings: WaitSettings, guard: Guard, context: Context
@@ -334,7 +338,7 @@ class RunsOperator(TakesArguments, BaseOperator):
 
     def on_kill(self) -> None:
         """
-        End what the task waits for, at once; then its runs are canceled, within 4 s.
+        End what the task waits for, at once; then its runs are canceled, within 4 s, with Airflow 2 8 s.
 
         Airflow 3 calls it in a signal handler, so it only notes that; ``execute`` continues.
         """

@@ -25,9 +25,6 @@ from airflow_provider_trigger.run.stop import CHECK_INTERVAL, StopNote, pause
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-STOP_TIME = 4.0
-"""How long a cancel may take after a signal, in seconds: Airflow 3 sends SIGKILL after 5 s."""
-
 # How long the log of a cancel may come after its deadline, in seconds.
 _GRACE = 0.8
 # The part of the time for a cancel that requests in flight get to be answered, and a search gets.
@@ -72,6 +69,7 @@ class Guard:
 
     :param client: for canceling only, as another one may be busy with the requests of the task
     :param cancels: whether it cancels anything
+    :param stop_time: how long a cancel may take after a signal, in seconds
     :param log_stop: logs that a cancel begins after a signal, and what came of each cancel
     """
 
@@ -81,6 +79,7 @@ class Guard:
         note: StopNote,
         *,
         cancels: bool,
+        stop_time: float,
         log_stop: Callable[[Stop], object],
     ) -> None:
         self.run_ids: list[str | None] = []
@@ -96,6 +95,7 @@ class Guard:
         self._client = client
         self._note = note
         self._cancels = cancels
+        self._stop_time = stop_time
         self._log_stop = log_stop
         self._is_cut_off = False  # from outside, so that no retry takes care of what was started
         self._found: set[str | None] = set()  # the keys of runs that only the list has shown
@@ -178,8 +178,15 @@ class Guard:
     def cancel(self) -> None:
         """Cancel the runs that have not ended, and wait until that is done. Raises no error of its own."""
         self._work_is_over.set()
+        try:
+            self._wait_until_done()
+        finally:  # where Airflow 2 has raised something in its signal handler, the stop has its own cancel
+            if self._note.is_set:
+                self._wait_until_done()
+
+    def _wait_until_done(self) -> None:
         while not self._is_done.wait(CHECK_INTERVAL):
-            if self._note.at is not None and time.monotonic() > self._note.at + STOP_TIME + _GRACE:
+            if self._note.at is not None and time.monotonic() > self._note.at + self._stop_time + _GRACE:
                 return
 
     def _run(self) -> None:
@@ -201,7 +208,7 @@ class Guard:
 
     def _cancel(self, *, is_stop: bool) -> None:
         now = time.monotonic()
-        deadline = Deadline.after(STOP_TIME if is_stop else TIME_LIMIT, now=self._note.at or now)
+        deadline = Deadline.after(self._stop_time if is_stop else TIME_LIMIT, now=self._note.at or now)
         stop = Stop(tag=self.tag)
         self._take_all()
         if not self._cancels:

@@ -201,7 +201,7 @@ class Starts:
 
 def start_now(client: TriggerDevClient, request: TaskRequest, *, log: Log) -> str:
     """Start a run outside of an operator; where its key has one already, return that one's id."""
-    guard = Guard(client, StopNote(), cancels=False, log_stop=lambda stop: None)
+    guard = Guard(client, StopNote(), cancels=False, stop_time=0.0, log_stop=lambda stop: None)
     guard.run_ids = [None]
     Starts(client, guard, log=log).start([request])
     return guard.known_ids[0]

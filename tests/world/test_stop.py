@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from airflow_task import Task
+from airflow_task import IS_AIRFLOW_2, Task
 from world import World
 
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
@@ -132,7 +132,7 @@ def test_a_stop_ends_the_cancel_after_an_error_and_has_its_own(world: World) -> 
     begun = world.now
     task.terminate()
     task.join()
-    assert world.now - begun < 5
+    assert world.now - begun < (9 if IS_AIRFLOW_2 else 5)
     assert_nothing_is_left(world)
 
 
@@ -214,7 +214,7 @@ def test_a_stop_before_the_answer_to_a_start_says_what_may_exist(
         return
     [line] = [line for line in world.log.lines if "not answered the start of 1 run" in line][-1:]
     assert ("a retry finds what was started" in line) == (key is not None)
-    if key is None:
+    if key is None and not IS_AIRFLOW_2:  # which ends the task by an error of its own
         assert "has no idempotency key: a run may exist" in str(task.join().error)
         assert task.outcome.tries == 1
 

@@ -47,7 +47,7 @@ def stops() -> list[float]:
 def guard(client, stops) -> Guard:
     """Make a guard whose task has not ended."""
     note = StopNote(lambda: stops[0] if stops else None)
-    return Guard(client, note, cancels=True, log_stop=lambda stop: None)
+    return Guard(client, note, cancels=True, stop_time=4.0, log_stop=lambda stop: None)
 
 
 @pytest.fixture
