@@ -61,12 +61,12 @@ def test_the_retry_of_a_killed_process_takes_the_same_run_up(
 
 @pytest.mark.parametrize("moment", [0.03, 0.06, 0.2, 1.0, 20.0])
 def test_the_retry_of_a_killed_batch_starts_only_what_is_missing(world: World, moment: float) -> None:
-    world.server.on_task("resize", after=300, output="done")
-    task = world.task(many(200, deferrable=False), retries=1).begin()
+    world.server.on_task("resize", after=120, output="done")
+    task = world.task(many(80, deferrable=False), retries=1).begin()
     world.sleep(moment)
     task.kill()
     assert task.join().state == "success"
-    assert len(world.server.runs) == 200
+    assert len(world.server.runs) == 80
 
 
 def test_a_retry_starts_a_new_run_in_place_of_one_that_failed(world: World) -> None:

@@ -311,9 +311,9 @@ def test_checks_of_many_tokens_leave_what_runs_need_and_none_starves(world: Worl
     for number, token_id in enumerate(tokens):
         given: Any = {"task_id": f"wait_{number}", "token_id": token_id, "deferrable": True}
         world.task(lambda given=given: WaitpointTokenSensor(**given)).begin()
-        world.sleep(2)
+        world.sleep(1)
     begun, delays = world.now, []
-    for number in range(5):
+    for number in range(3):
         world.server.on_task("resize", start_after=0, after=60 + number)
         task = world.task(operator(deferrable=True), start=number).begin()
         world.sleep(5)
