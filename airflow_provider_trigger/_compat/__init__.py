@@ -119,6 +119,15 @@ def scheduler_knows_resumed_tasks() -> bool:
     return tuple(map(int, airflow_version().split(".")[:2])) >= (3, 4)
 
 
+def stop_time() -> float:
+    """
+    Return how long a task may cancel its runs after a signal, in seconds.
+
+    Airflow 3 sends SIGKILL 5 s after the signal, Airflow 2 after a minute.
+    """
+    return 8.0 if airflow_version().startswith("2.") else 4.0
+
+
 def default_deferrable() -> bool:
     """Return Airflow's setting ``[operators] default_deferrable``."""
     from airflow.configuration import conf

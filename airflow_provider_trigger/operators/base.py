@@ -14,10 +14,10 @@ from airflow_provider_trigger._compat import (
     AirflowException,
     AirflowFailException,
     BaseOperator,
-    airflow_version,
     default_deferrable,
     default_queue,
     is_mapped_instance,
+    stop_time,
 )
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES
 from airflow_provider_trigger.defaults import RETURN_VALUE_KEY, RUN_ID_KEY, TAGS_OF_OURS
@@ -266,13 +266,11 @@ class RunsOperator(TakesArguments, BaseOperator):
         from airflow_provider_trigger.report.ends import log_stop
         from airflow_provider_trigger.run.guard import Guard
 
-        # Airflow 3 sends SIGKILL 5 s after the signal, Airflow 2 after a minute.
-        stop_time = 8.0 if airflow_version().startswith("2.") else 4.0
-        timeout = max(stop_time, hook.settings.timeout)
+        timeout = max(stop_time(), hook.settings.timeout)
         client = hook.get_client(timeout=timeout, retry_for=math.inf)  # a cancel has a deadline
         log = partial(log_stop, self.log, self.trigger_dev_conn_id)
         cancels = self.cancel_on_kill
-        return Guard(client, self._note, cancels=cancels, stop_time=stop_time, log_stop=log)
+        return Guard(client, self._note, cancels=cancels, stop_time=stop_time(), log_stop=log)
 
     def _defer(
         self, run_ids: Sequence[str], settings: WaitSettings, guard: Guard, context: Context

@@ -190,23 +190,21 @@ class Guard:
                 return
 
     def _run(self) -> None:
-        """Wait until the work is over, and cancel what is left; where a stop comes meanwhile, begin anew."""
+        """Wait until the work is over, and cancel what is left; where a stop comes meanwhile, begin again."""
         while not (self._note.is_set or self._work_is_over.wait(CHECK_INTERVAL)):
             pass
         time.sleep(_INTERVAL)  # then a request that another thread is just sending counts as sent
-        is_stop = False
+        is_stop = self._note.is_set
         try:
-            while not is_stop:
-                is_stop = self._note.is_set
-                self._is_cut_off |= is_stop
-                self._cancel(is_stop=is_stop)
-                if not self._note.is_set:
-                    break
+            self._cancel(is_stop=is_stop)
+            if self._note.is_set and not is_stop:
+                self._cancel(is_stop=True)
         finally:
             self._client.close()
             self._is_done.set()
 
     def _cancel(self, *, is_stop: bool) -> None:
+        self._is_cut_off |= is_stop
         now = time.monotonic()
         deadline = Deadline.after(self._stop_time if is_stop else TIME_LIMIT, now=self._note.at or now)
         stop = Stop(tag=self.tag)

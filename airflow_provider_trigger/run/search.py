@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, wait
-from contextvars import copy_context
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError
 from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import ListedRun, Run
 from airflow_provider_trigger.api.runs import MAX_BULK_SIZE, MAX_PAGE_SIZE, Cursor, list_runs_page
 from airflow_provider_trigger.api.statuses import ALIVE_STATUSES, todays_word
+from airflow_provider_trigger.run.stop import begin
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -220,20 +219,10 @@ def in_threads(pages: Iterator[list[T]]) -> Iterator[list[T]]:
 
     A request that is not answered takes 30 s, a used-up rate limit 10 s, an XCom of a busy Airflow 44 s.
     """
-    while (page := (yield from _in_thread(partial(copy_context().run, next, pages, None)))) is not None:
+    while True:
+        reply = begin(partial(next, pages, None))
+        while not wait([reply], timeout=_PAUSE).done:
+            yield []
+        if (page := reply.result()) is None:
+            return
         yield page
-
-
-def _in_thread(work: Callable[[], T]) -> Generator[Any, None, T]:
-    reply: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            reply.set_result(work())
-        except BaseException as error:
-            reply.set_exception(error)  # the thread that reads the pages raises it
-
-    threading.Thread(target=run, name="trigger-dev-search", daemon=True).start()
-    while not wait([reply], timeout=_PAUSE).done:
-        yield []
-    return reply.result()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -26,6 +27,21 @@ def pause(seconds: float, *, is_stopped: Callable[[], bool]) -> None:
             return
         time.sleep(min(left, CHECK_INTERVAL))
     raise StoppedError
+
+
+def begin(work: Callable[[], T]) -> Future[T]:
+    """Do some work in a thread that does not hold up the end of the process, in a copy of the context."""
+    reply: Future[T] = Future()
+    context = copy_context()
+
+    def run() -> None:
+        try:
+            reply.set_result(context.run(work))
+        except BaseException as error:
+            reply.set_exception(error)  # raised where it is waited for
+
+    threading.Thread(target=run, name="trigger-dev-work", daemon=True).start()
+    return reply
 
 
 class StopNote:
@@ -59,22 +75,9 @@ class StopNote:
 
     def wait_for(self, work: Callable[[], T], *, meanwhile: Callable[[], object] = lambda: None) -> T:
         """Return what some work returns, which a thread does; ``meanwhile`` is called here now and then."""
-        done, results, errors = threading.Event(), list[T](), list[BaseException]()
-        context = copy_context()
-
-        def run() -> None:
-            try:
-                results.append(context.run(work))
-            except BaseException as error:  # raised where it is waited for
-                errors.append(error)
-            finally:
-                done.set()
-
         self.check()
-        threading.Thread(target=run, name="trigger-dev-work", daemon=True).start()
-        while not done.wait(CHECK_INTERVAL):
+        reply = begin(work)
+        while not wait([reply], timeout=CHECK_INTERVAL).done:
             self.check()
             meanwhile()
-        if errors:
-            raise errors[0]
-        return results[0]
+        return reply.result()

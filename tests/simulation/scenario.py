@@ -31,7 +31,7 @@ class Scenario:
         self.outcomes = Counter[str]()
         self.description = ""
         self.requests = self.rejected = 0
-        """How many there were, and how many of them the rate limit has rejected that nobody else used up."""
+        """How many there were, and how many a rate limit has rejected that no one else had used up."""
         self.duration = 0.0
 
     def play(self) -> Scenario:
