@@ -36,7 +36,7 @@ MUTATED = tuple(
     f"{PACKAGE}/{module}.py"
     for module in (
         "api/limits",
-        "api/masking",
+        "api/key",
         "api/retry",
         "api/statuses",
         "cancel/bulk",

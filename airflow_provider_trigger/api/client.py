@@ -26,8 +26,8 @@ from airflow_provider_trigger.api.http import (
     Response,
     ServerSettings,
 )
+from airflow_provider_trigger.api.key import SecretKey
 from airflow_provider_trigger.api.limits import NEVER, Deadline, RateLimit
-from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.api.retry import Tries
 
 T = TypeVar("T")

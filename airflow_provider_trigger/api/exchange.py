@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from airflow_provider_trigger.api.answers import server_wait, should_retry, with_trusted_date
 from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
 from airflow_provider_trigger.api.http import Call, Request, Response
+from airflow_provider_trigger.api.key import SecretKey
 from airflow_provider_trigger.api.limits import CircuitBreaker, RateLimit
-from airflow_provider_trigger.api.masking import SecretKey
-from airflow_provider_trigger.api.responses import server_wait, should_retry, with_trusted_date
 from airflow_provider_trigger.api.retry import (
     SHARE_OF_ONE_STEP,
     Tries,

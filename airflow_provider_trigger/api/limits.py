@@ -7,10 +7,10 @@ import threading
 from dataclasses import dataclass
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api import responses
+from airflow_provider_trigger.api import answers
+from airflow_provider_trigger.api.answers import MAX_WAIT
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.api.responses import MAX_WAIT
 from airflow_provider_trigger.rules import read_number
 
 
@@ -78,9 +78,9 @@ class RateLimit:
         if response is None:
             return
         self._read(response, monotonic=monotonic, now=now)
-        if responses.is_rejected_by_bucket(response):
+        if answers.is_rejected_by_bucket(response):
             # It need not be the bucket's: a proxy may have its own limit.
-            wait = responses.server_wait(response, now=now) or 0.0
+            wait = answers.server_wait(response, now=now) or 0.0
             self._rejected_until = max(self._rejected_until, monotonic + wait + _MARGIN)
 
     def _read(self, response: Response, *, monotonic: float, now: float) -> None:
@@ -92,7 +92,7 @@ class RateLimit:
         # Answers overtake each other: within one filling, the lowest is the latest.
         self._remaining = min(self._remaining, remaining) if reset == self._reset else remaining
         self._reset = reset
-        wait = responses.seconds_until_reset(response, now=now) or 0.0
+        wait = answers.seconds_until_reset(response, now=now) or 0.0
         self._refilled_at = monotonic + min(wait, MAX_WAIT) + _MARGIN
 
 

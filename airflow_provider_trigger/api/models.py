@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from airflow_provider_trigger.api.responses import read_text, read_time
+from airflow_provider_trigger.api.answers import read_text, read_time
 from airflow_provider_trigger.api.statuses import (
     FINAL_STATUSES,
     SUCCESS_STATUSES,

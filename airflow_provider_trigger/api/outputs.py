@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.answers import SUPERJSON, error_of, from_superjson, may_pass
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Call, Request, Response
-from airflow_provider_trigger.api.responses import SUPERJSON, error_of, from_superjson, may_pass
 
 _JSON = "application/json"
 _TEXT = "text/plain"

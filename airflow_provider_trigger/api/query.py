@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from airflow_provider_trigger.api.answers import json_object, read_text
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.responses import json_object, read_text
 from airflow_provider_trigger.api.statuses import todays_word
 
 MAX_QUERIED_RUNS = 5000

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from tenacity import wait_exponential, wait_random_exponential
 
 from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.answers import may_pass
 from airflow_provider_trigger.api.http import Request
 from airflow_provider_trigger.api.limits import Deadline
-from airflow_provider_trigger.api.responses import may_pass
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_trigger.api import responses
+from airflow_provider_trigger.api import answers
+from airflow_provider_trigger.api.answers import json_object, read_id, read_text, read_time
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response, segment
-from airflow_provider_trigger.api.responses import json_object, read_id, read_text, read_time
 
 WAITING, COMPLETED, TIMED_OUT = "WAITING", "COMPLETED", "TIMED_OUT"
 """All statuses (measured)."""
@@ -84,7 +84,7 @@ class WaitpointToken:
 def _read_output(answer: Mapping[str, Any]) -> tuple[Any, str | None]:
     """Return the data, or an error: a text as it is, anything else is a superjson document (measured)."""
     output, kind = answer.get("output"), answer.get("outputType")
-    if output is not None and kind not in (None, "text/plain", "application/json", responses.SUPERJSON):
+    if output is not None and kind not in (None, "text/plain", "application/json", answers.SUPERJSON):
         return None, f"its output is of the type {str(kind)[:100]!r}, which this provider does not read"
     if not isinstance(output, str) or kind == "text/plain":
         return output, None
@@ -92,7 +92,7 @@ def _read_output(answer: Mapping[str, Any]) -> tuple[Any, str | None]:
         value = json.loads(output)
     except (ValueError, RecursionError):
         return output, None
-    return (responses.from_superjson(value) if kind == responses.SUPERJSON else value), None
+    return (answers.from_superjson(value) if kind == answers.SUPERJSON else value), None
 
 
 _PATH = "/api/v1/waitpoints/tokens"

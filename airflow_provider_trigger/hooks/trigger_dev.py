@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger._compat import AirflowFailException, BaseHook
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import segment
+from airflow_provider_trigger.api.key import SecretKey
 from airflow_provider_trigger.api.limits import NEVER, Deadline
-from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.api.statuses import TODAYS_STATUSES
 from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.defaults import (

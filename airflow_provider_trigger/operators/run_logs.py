@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.events import RunEvent, list_events
 from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.api.runs import RunEvent, list_events
 from airflow_provider_trigger.log import Level, Line, write
 from airflow_provider_trigger.run.waited import WaitEnd
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from airflow_provider_trigger.api.answers import read_text
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.responses import read_text
 from airflow_provider_trigger.rules import read_number
 
 

@@ -19,12 +19,12 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.http import Call, encode_json
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.models import TriggeredRun
-from airflow_provider_trigger.api.runs import replay_run
-from airflow_provider_trigger.api.tasks import (
+from airflow_provider_trigger.api.runs import (
     MAX_BATCH_SIZE,
     MAX_ITEMS_AT_ONCE,
     NO_PAYLOAD,
     batch_item,
+    replay_run,
     retrieve_batch,
     trigger_batch,
     trigger_task,

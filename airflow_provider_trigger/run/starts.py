@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import ListedRun, Run
-from airflow_provider_trigger.api.runs import cancel_run
-from airflow_provider_trigger.api.tasks import reset_idempotency_key
+from airflow_provider_trigger.api.runs import cancel_run, reset_idempotency_key
 from airflow_provider_trigger.cancel.crew import begin_thread
 from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run.checks import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_trigger.api.responses import well_formed
+from airflow_provider_trigger.api.answers import well_formed
 from airflow_provider_trigger.log import Log
 
 # By these, Airflow's serializer knows what it has made of objects: it rejects them, or makes an object of

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger._compat.task_instances import may_pull_in_thread
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
 from airflow_provider_trigger.api.models import ListedRun
-from airflow_provider_trigger.api.runs import check_run
-from airflow_provider_trigger.api.tasks import Batch, retrieve_batch
+from airflow_provider_trigger.api.runs import Batch, check_run, retrieve_batch
 from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run.checks import call_each
 from airflow_provider_trigger.run.search import RunFilter, Search, in_threads

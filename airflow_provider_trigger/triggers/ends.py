@@ -13,12 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
+from airflow_provider_trigger.api.answers import UNTRUSTED_DATE
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.http import Call, Response, read_http_date
 from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.responses import UNTRUSTED_DATE
 from airflow_provider_trigger.ends import Answer, EndFilter, Follower, Position, next_poll
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.run.wait_log import Outage

@@ -22,8 +22,8 @@ from airflow_provider_trigger.api.errors import (
     is_rejection,
 )
 from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.key import SecretKey
 from airflow_provider_trigger.api.limits import RateLimit
-from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.crew import begin_thread
 from airflow_provider_trigger.cancel.outcome import CancelResult

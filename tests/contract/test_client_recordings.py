@@ -15,27 +15,26 @@ import pytest
 from shortened import as_sent, body_as_sent
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.events import RunEvent, list_events
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models import ListedRun, Run, RunPage, TriggeredRun
 from airflow_provider_trigger.api.query import query_runs
 from airflow_provider_trigger.api.runs import (
+    NO_PAYLOAD,
+    Batch,
+    RunEvent,
     cancel_run,
     cancel_runs_in_bulk,
+    list_events,
     list_runs_page,
     replay_run,
     reschedule_run,
-    retrieve_run,
-)
-from airflow_provider_trigger.api.statuses import RunStatus
-from airflow_provider_trigger.api.tasks import (
-    NO_PAYLOAD,
-    Batch,
     reset_idempotency_key,
     retrieve_batch,
+    retrieve_run,
     trigger_batch,
     trigger_task,
 )
+from airflow_provider_trigger.api.statuses import RunStatus
 from airflow_provider_trigger.api.tokens import (
     CreatedToken,
     WaitpointToken,

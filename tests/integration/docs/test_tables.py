@@ -144,15 +144,15 @@ NUMBERS: list[tuple[str, str, str, float]] = [
     ("outcomes.md", "up to {} runs have a line each", "log.MAX_LINES", 1),
     ("outcomes.md", "a line every {} minutes without a change", "run.wait_log.LOG_INTERVAL", 60),
     ("security.md", "answer over {} MB", "api.http.MAX_BODY_BYTES", MB),
-    ("security.md", "a key of less than {} characters", "api.masking.SHORTEST", 1),
-    ("security.md", "cut to {}\ncharacters", "api.responses.MAX_DETAIL_LENGTH", 1),
+    ("security.md", "a key of less than {} characters", "api.key.SHORTEST", 1),
+    ("security.md", "cut to {}\ncharacters", "api.answers.MAX_DETAIL_LENGTH", 1),
     ("security.md", "up to {} characters", "sources.run_ids.MAX_SHOWN", 1),
     ("run.md", "above `max_output_size`\n({} MB)", "defaults.MAX_OUTPUT_SIZE", MB),
     ("run.md", "until its worker has stopped, up to {} s", "api.models.TERMINATES_WITHIN", 1),
     ("many_runs.md", "more than {} runs by\na bulk action", "defaults.BULK_FROM_AT_A_STOP", 1),
     ("many_runs.md", "up to {} requests of", "run.starts.REQUESTS_AT_ONCE", 1),
-    ("many_runs.md", "requests of {} items each", "api.tasks.MAX_ITEMS_AT_ONCE", 1),
-    ("connection.md", "for {} minutes", "api.rights.DENIED_FOR", 60),
+    ("many_runs.md", "requests of {} items each", "api.runs.MAX_ITEMS_AT_ONCE", 1),
+    ("connection.md", "for {} minutes", "api.key.DENIED_FOR", 60),
 ]
 
 
@@ -177,7 +177,7 @@ def test_outcomes_of_a_cancel():
 
 def test_a_page_names_each_right():
     page = (DOCS / "connection.md").read_text(encoding="utf-8")
-    assert [right for right in value_of("api.rights.RIGHTS").values() if f"`{right}`" not in page] == []
+    assert [right for right in value_of("api.answers.RIGHTS").values() if f"`{right}`" not in page] == []
 
 
 @pytest.mark.parametrize(

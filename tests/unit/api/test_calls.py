@@ -10,23 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.events import RunEvent, list_events
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.query import query_runs
 from airflow_provider_trigger.api.runs import (
+    RunEvent,
+    batch_item,
     cancel_run,
     cancel_runs_in_bulk,
     ended_run,
+    list_events,
     list_newest_runs,
     list_runs_page,
     replay_run,
     reschedule_run,
-    retrieve_run,
-)
-from airflow_provider_trigger.api.tasks import (
-    batch_item,
     reset_idempotency_key,
     retrieve_batch,
+    retrieve_run,
     trigger_batch,
     trigger_task,
 )

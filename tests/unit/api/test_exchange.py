@@ -16,7 +16,7 @@ import pytest
 import requests
 from fake_clock import Clock
 
-from airflow_provider_trigger.api import errors, responses
+from airflow_provider_trigger.api import answers, errors
 from airflow_provider_trigger.api.http import Call, Request
 from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.outputs import fetch_output
@@ -406,7 +406,7 @@ def test_a_pause_of_two_seconds_is_worth_one_line(
 def test_a_date_that_differs_from_the_local_clock_is_not_used_and_that_is_logged_once(
     calls: Calls, answer, log: pytest.LogCaptureFixture, monkeypatch, ahead: int, which: str | None
 ) -> None:
-    monkeypatch.setattr(responses, "_warnings", count())
+    monkeypatch.setattr(answers, "_warnings", count())
     clock = calls.clock
     began = datetime.fromtimestamp(clock.time() - 60, UTC).isoformat()
     shown = {"id": "run_1", "status": "CANCELED", "createdAt": began, "startedAt": began, "updatedAt": began}

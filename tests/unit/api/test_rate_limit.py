@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api.answers import MAX_WAIT
 from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.limits import RateLimit
-from airflow_provider_trigger.api.responses import MAX_WAIT
 
 NOW = 1_795_600_000.0
 START = 50.0  # on the monotonic clock, when it is NOW

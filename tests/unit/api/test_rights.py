@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from in_process import Network
 
-from airflow_provider_trigger.api import events, query, runs, tasks
+from airflow_provider_trigger.api import query, runs
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import PermissionDeniedError, ResponseError
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.masking import SecretKey
+from airflow_provider_trigger.api.key import SecretKey
 from airflow_provider_trigger.api.tokens import create_token, retrieve_token
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -20,16 +20,16 @@ Calls = dict[str, tuple[Call[Any], str]]
 READ: Calls = {
     "get": (runs.retrieve_run("run_1"), "read:runs"),
     "list": (runs.list_runs_page(created_from=None), "read:runs"),
-    "events": (events.list_events("run_1"), "read:runs"),
+    "events": (runs.list_events("run_1"), "read:runs"),
 }
 START: Calls = {
-    "trigger": (tasks.trigger_task("work", options={}), "trigger:tasks"),
-    "batch": (tasks.trigger_batch([tasks.batch_item("work", options={})]), "batchTrigger:tasks"),
+    "trigger": (runs.trigger_task("work", options={}), "trigger:tasks"),
+    "batch": (runs.trigger_batch([runs.batch_item("work", options={})]), "batchTrigger:tasks"),
 }
 WRITE: Calls = {
     "cancel": (runs.cancel_run("run_1"), "write:runs"),
     "bulk": (runs.cancel_runs_in_bulk(["run_1"], name="x"), "write:runs"),
-    "reset": (tasks.reset_idempotency_key("a/b", task_identifier="work"), "write:runs"),
+    "reset": (runs.reset_idempotency_key("a/b", task_identifier="work"), "write:runs"),
     "replay": (runs.replay_run("run_1"), "write:runs"),
 }
 OTHERS: Calls = {

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from airflow_provider_trigger.api.errors import AuthenticationError, ServerError
-from airflow_provider_trigger.api.tasks import batch_item, trigger_batch
+from airflow_provider_trigger.api.runs import batch_item, trigger_batch
 from airflow_provider_trigger.sources.arguments import Selection
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.search import SelectedRuns

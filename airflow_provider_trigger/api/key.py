@@ -10,9 +10,8 @@ from dataclasses import replace
 from urllib.parse import quote
 
 from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.answers import FOR_SPEED, error_of, kind_of
 from airflow_provider_trigger.api.http import Request, Response
-from airflow_provider_trigger.api.responses import error_of
-from airflow_provider_trigger.api.rights import Denials
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +22,29 @@ SHORTEST = 8
 _FETCH_INTERVAL = 10.0
 # A triggerer cancels runs for months.
 _MAX_IDS = 100_000
+
+
+DENIED_FOR = 600.0
+"""After a 403, no call of a kind is made for so many seconds whose absence costs only speed."""
+
+
+class Denials(dict[str, tuple[float, Response]]):
+    """The 403s of a secret key, with their times, by kind of call."""
+
+    def note(
+        self, request: Request, answer: Response | None, error: errors.TriggerDevError, *, now: float
+    ) -> None:
+        """Take in how a request has failed."""
+        if answer is not None and isinstance(error, errors.PermissionDeniedError):
+            self[kind_of(request)] = now, replace(answer, headers={})  # its date is old when it is read again
+
+    def find(self, request: Request, *, now: float) -> Response | None:
+        """Return the 403 that holds for a request."""
+        if not self:
+            return None
+        kind = kind_of(request)
+        denied_at, answer = self.get(kind, (-DENIED_FOR, None))
+        return answer if now < denied_at + DENIED_FOR and kind in FOR_SPEED else None
 
 
 class SecretKey:

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.http import Request, Response
-from airflow_provider_trigger.api.responses import (
+from airflow_provider_trigger.api.answers import (
     json_object,
     raise_unless_success,
     server_message,
     server_wait,
 )
+from airflow_provider_trigger.api.http import Request, Response
 
 REQUEST = Request(method="GET", path="/api/v3/runs/run_1", repeatable=True)
 FOREIGN = "this is not a Trigger.dev server, or a proxy stands in front of it"
