@@ -37,7 +37,6 @@ MUTATED = tuple(
     for module in (
         "api/limits",
         "api/key",
-        "api/retry",
         "api/statuses",
         "cancel/bulk",
         "cancel/record",

@@ -187,9 +187,6 @@ MAX_WAIT = 60.0
 
 _MAX_CLOCK_DIFFERENCE = 10.0  # in seconds; a canceled run counts as terminated 15 s after it is
 
-UNTRUSTED_DATE = "untrusted-date"
-"""Has the ``Date`` of an answer that is without it, as the local clock differs."""
-
 _warnings = itertools.count()
 
 
@@ -234,7 +231,7 @@ def _server_time(response: Response, *, now: float) -> float:
 
 
 def with_trusted_date(response: Response, *, now: float) -> Response:
-    """Return an answer without its ``Date`` where the local clock differs: either may be wrong. Warn once."""
+    """Return an answer whose date is not used where the local clock differs, as either may be wrong."""
     date = response.date()
     ahead = date.timestamp() - now if date else 0.0
     if abs(ahead) <= _MAX_CLOCK_DIFFERENCE:
@@ -245,5 +242,4 @@ def with_trusted_date(response: Response, *, now: float) -> Response:
             "runs. Correct the one that is wrong: this machine's, the server's, or that of a proxy"
         )
         log.warning(text, abs(ahead), "ahead of" if ahead > 0 else "behind")
-    untrusted = {"date": "", UNTRUSTED_DATE: response.headers["date"]}
-    return replace(response, headers={**response.headers, **untrusted})
+    return replace(response, has_trusted_date=False)

@@ -1,55 +1,42 @@
-"""The driver: sends calls with requests, in whatever thread makes them."""
+"""The client: makes calls, and repeats them, at the pace that the rate limit and an outage allow."""
 
 from __future__ import annotations
 
-import ssl
+import logging
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-import requests
-import urllib3
-from requests.adapters import HTTPAdapter
-from tenacity import Retrying
-from urllib3.exceptions import HTTPError
+from tenacity import Retrying, retry_if_exception
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
-from airflow_provider_trigger.api.http import (
-    API_VERSION,
-    MAX_BODY_BYTES,
-    Call,
-    Request,
-    Response,
-    ServerSettings,
-)
+from airflow_provider_trigger.api.answers import server_wait, should_retry, with_trusted_date
+from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
+from airflow_provider_trigger.api.http import Call, Request, Response, ServerSettings
 from airflow_provider_trigger.api.key import SecretKey
-from airflow_provider_trigger.api.limits import NEVER, Deadline, RateLimit
-from airflow_provider_trigger.api.retry import Tries
+from airflow_provider_trigger.api.limits import (
+    NEVER,
+    CircuitBreaker,
+    Deadline,
+    RateLimit,
+    Tries,
+    shows_that_server_works,
+    tries_allowed,
+)
+from airflow_provider_trigger.api.transport import Reply, Transport
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Sleep = Callable[[float], None]
 
-CONNECT_TIMEOUT = 10.0
-"""How long to wait for a connection at most, in seconds."""
-
-# So many bytes are decompressed at once; they can become a thousand times as many.
-_PIECE = 16 * 1024
-
-
-class _Adapter(HTTPAdapter):
-    """Keeps Python's http.client from printing headers, and so the key, whatever its ``debuglevel``."""
-
-    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
-        pool: Any = super().get_connection_with_tls_context(*args, **options)
-        if not hasattr(pool.ConnectionCls, "is_silent"):
-            pool.ConnectionCls = type(
-                "SilentConnection", (pool.ConnectionCls,), {"debuglevel": 0, "is_silent": True}
-            )
-        return pool
+# How long a call waits at a time for its turn, in seconds; then it checks again what holds it up.
+_TURN_INTERVAL = 0.1
+# A shorter pause for the rate limit is not worth a line in the log, in seconds.
+_LOGGED_PAUSE = 2.0
+# In an outage many calls are repeated: one line of them in so many seconds is logged above debug level.
+_RETRY_LOG_INTERVAL = 5.0
 
 
 class TriggerDevClient:
@@ -76,24 +63,16 @@ class TriggerDevClient:
         secret_key: SecretKey | None = None,
     ) -> None:
         self.settings = settings
+        self.breaker = CircuitBreaker()
+        self.key_is_rejected = False
+        """Whether a call got a 401 twice, and no answer since then shows that the key is valid."""
+        self.monotonic = time.monotonic
         self._key = secret_key or SecretKey(settings.secret_key)
-        self.exchange = Exchange(
-            key=self._key,
-            rate_limit=rate_limit or RateLimit(),
-            timeout=settings.timeout,
-            retry_for=settings.retry_for,
-        )
-        self._session = requests.Session()
-        adapter = _Adapter(pool_connections=1, pool_maxsize=max_connections, max_retries=0)
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, adapter)
-        # A query's answer of 400 KB is worth compressing; what else HTTP libraries know is not read.
-        self._headers = {"Accept-Encoding": "gzip", "User-Agent": settings.user_agent}
-        self._api_headers = {"Accept": "application/json", "x-trigger-api-version": API_VERSION}
-        if settings.branch:
-            self._api_headers["x-trigger-branch"] = settings.branch
-        # Read once and not with each request; afterwards the environment has no effect.
-        self._options = connection_options(settings.base_url, settings)
+        self.transport = Transport(settings, self._key, max_connections=max_connections)
+        self._rate_limit = rate_limit or RateLimit()
+        self._lock = self._rate_limit.lock
+        # In an outage, or a long pause, all calls have the same to say: it is logged now and then.
+        self._pause_logged_until = self._retry_logged_at = -math.inf
         self._is_closed = False
 
     def __enter__(self) -> TriggerDevClient:
@@ -105,7 +84,7 @@ class TriggerDevClient:
     def close(self) -> None:
         """Close the connections; a call that another thread is making sends nothing more."""
         self._is_closed = True
-        self._session.close()
+        self.transport.close()
 
     def call(
         self,
@@ -126,33 +105,30 @@ class TriggerDevClient:
         :raises TriggerDevError: the last error
         """
         version, sleep = self._key.version, sleep or self.sleep
+        patience = self.settings.retry_for if patience is None else patience
         try:
             return self._repeat(call, deadline, patience, sleep)
-        except errors.AuthenticationError:
-            if not self._key.renew(version, now=self.exchange.monotonic()):
+        except AuthenticationError:
+            if not self._key.renew(version, now=self.monotonic()):
                 raise
-        self.exchange.key_is_rejected = False
+        self.key_is_rejected = False
         return self._repeat(call, deadline, patience, sleep)
 
-    def _repeat(self, call: Call[T], deadline: Deadline, patience: float | None, sleep: Sleep | None) -> T:
-        exchange = self.exchange
-        if denial := self._key.denials.find(call.request, now=exchange.monotonic()):
+    def _repeat(self, call: Call[T], deadline: Deadline, patience: float, sleep: Sleep | None) -> T:
+        if denial := self._key.denials.find(call.request, now=self.monotonic()):
             return call.read(denial)  # raises what it did before
-        patience = exchange.retry_for if patience is None else patience
-        tries = Tries(exchange.monotonic(), deadline, patience)
+        tries = Tries(self.monotonic(), deadline, patience)
         retrying = Retrying(
             sleep=sleep or time.sleep,
-            stop=tries.stop,
-            wait=tries.wait,
-            retry=tries.failed,
-            before_sleep=lambda it: exchange.log_retry(
-                it.attempt_number, it.upcoming_sleep, tries.last_error
-            ),
+            retry=retry_if_exception(lambda error: error is tries.last_error),  # else nothing was sent
+            wait=lambda it: tries.pause(it.attempt_number),
+            stop=lambda it: tries.are_over(it.upcoming_sleep),
+            before_sleep=lambda it: self.log_retry(it.attempt_number, it.upcoming_sleep, tries.last_error),
             reraise=True,
         )
         try:
             result: T = retrying(self._try, call, tries, sleep)
-        except errors.TriggerDevError as raised:
+        except TriggerDevError as raised:
             # The error's traceback leads to this frame, so that is not to lead to the error.
             error, tries.last_error = tries.last_error or raised, None
         else:
@@ -160,158 +136,111 @@ class TriggerDevClient:
         raise error.with_traceback(None)
 
     def _try(self, call: Call[T], tries: Tries, sleep: Sleep | None) -> T:
-        """Make a call once; no frame that an error's traceback leads to has an answer that shows the key."""
-        return self.exchange.read(call, self._send_in_turn(call, tries, sleep), tries)
+        """Send a request, once, and return its result, or raise its error."""
+        reply = self._send_in_turn(call, tries, sleep)
+        try:
+            if isinstance(reply, TriggerDevError):
+                raise reply
+            result = call.read(with_trusted_date(reply, now=time.time()))
+        except TriggerDevError as raised:
+            error = raised.with_traceback(None)
+        else:
+            if call.request.url is None:
+                self._key.note_shown(call.request, result, version=tries.key_version)
+                self._note_success()
+            return result
+        error = self._key.doubted(error, call.request, tries.key_version, now=self.monotonic())
+        self._note_failure(call.request, reply, error, tries)
+        raise error  # not in the block above, so that it has no context
 
     def _send_in_turn(self, call: Call[Any], tries: Tries, sleep: Sleep | None) -> Reply:
-        exchange, begun, response = self.exchange, self.exchange.monotonic(), None
-        while pause := exchange.turn(call.request, tries):
+        """Send a request once nothing holds it up; return its response, or its error."""
+        request, begun, response = call.request, self.monotonic(), None
+        while pause := self._turn(request, tries):
             (sleep or time.sleep)(pause)
-        tries.started_at += exchange.monotonic() - begun  # waiting for a turn uses up no patience
+        tries.started_at += self.monotonic() - begun  # waiting for a turn uses up no patience
         tries.key_version = self._key.version
         try:
             if sleep:
                 sleep(0)
             if self._is_closed:
-                raise errors.NotSentError("the client was closed")
-            reply = self.send(Send(call.request, exchange.timeout_of(call, tries)))
-            if isinstance(reply, Response):
-                reply = response = self._key.hidden_in(reply)
+                raise NotSentError("the client was closed")
+            timeout = min(self.settings.timeout, call.timeout)
+            reply = self.transport.send(request, tries.timeout_within(timeout, now=self.monotonic()))
+            response = reply if isinstance(reply, Response) else None
             return reply
         finally:
-            exchange.ended(call.request, response)
+            if request.url is None:
+                with self._lock:
+                    self._rate_limit.ended(response, monotonic=self.monotonic(), now=time.time())
 
-    def send(self, step: Send) -> Reply:
-        """Send one request, once; return the response, or the error that came instead."""
-        try:
-            return self._send(step)
-        except (OSError, HTTPError) as error:  # requests lets some of urllib3's through
-            where = step.request.target(self.settings.base_url)
-            failure: errors.TriggerDevError = transport_error(error, where, step.timeout)
-        except errors.TriggerDevError as error:  # of the body
-            failure = error.with_traceback(None)
-        # Raised elsewhere: within the blocks above, the request and so the key would be its context.
-        return failure
+    def _turn(self, request: Request, tries: Tries) -> float:
+        """
+        Return how long a call waits until it asks again, in seconds; 0 when its request goes out now.
 
-    def _send(self, step: Send) -> Response:
-        prepared, options = self._prepare(step.request)
-        # Redirects would carry the key elsewhere, or turn a POST into a GET: an adapter knows of none,
-        # while a session reads and resolves them even when it is not to follow them.
-        adapter = self._session.get_adapter(str(prepared.url))
-        timeout = (min(CONNECT_TIMEOUT, step.timeout), step.timeout)
-        until = time.monotonic() + step.timeout
-        with self._open(partial(adapter.send, prepared, timeout=timeout), options) as answer:
-            headers = {name.lower(): value for name, value in answer.headers.items()}
-            # As requested; in several layers, a few bytes could become any number.
-            is_gzip = headers.get("content-encoding") == "gzip"
-            body = _read_body(answer.raw, step.request, until=until, is_gzip=is_gzip)
-            return Response(status=answer.status_code, headers=headers, body=body)
+        :raises NotSentError: it is to wait no longer
+        """
+        now, deadline = self.monotonic(), tries.deadline
+        if not deadline.remaining(now):
+            raise NotSentError("the time limit was reached", retryable=True)
+        if request.url is not None:
+            return 0.0
+        with self._lock:
+            pause = self._rate_limit.delay(monotonic=now)
+            delay = max(pause, self.breaker.delay(monotonic=now))
+            if not delay:
+                self.breaker.sent(monotonic=now)
+                self._rate_limit.sent()
+                return 0.0
+            # Where the work has a deadline, that decides how long to wait for the server.
+            for_server = tries.patience if math.isinf(deadline.at) else math.inf
+            failed_too_long = self.breaker.has_failed_too_long(for_server, monotonic=now)
+            if pause >= _LOGGED_PAUSE and now >= self._pause_logged_until:
+                self._pause_logged_until = now + pause
+                log.info("Waiting %.0f s for the rate limit", pause)
+        if failed_too_long:
+            raise NotSentError(
+                "the server stopped responding",
+                last_error=self.breaker.last_error,
+                retryable=not self.breaker.is_permanent,
+            )
+        return min(delay, _TURN_INTERVAL, deadline.remaining(now))
 
-    def _open(self, send: Callable[..., requests.Response], options: Mapping[str, Any]) -> requests.Response:
-        try:
-            return send(**options)
-        except requests.exceptions.SSLError:
-            # An object store of one's own may have a certificate of the same private CA as the server.
-            if self.settings.verify in (True, options["verify"]):
-                raise
-        return send(**{**options, "verify": self.settings.verify})
+    def _note_success(self) -> None:
+        with self._lock:
+            self.key_is_rejected = False
+            self.breaker.succeeded()
 
-    def _prepare(self, request: Request) -> tuple[requests.PreparedRequest, dict[str, Any]]:
-        """Return what an adapter sends, and how."""
-        address, body = request.address(self.settings.base_url), request.body()
-        headers = {**self._headers, **request.headers}
-        if request.url is None:
-            headers |= self._api_headers | {"Authorization": self._key.authorization}
-            options = self._options
-        else:
-            options = connection_options(address, self.settings)
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        # Not by the session: it reads .netrc, and merging its defaults takes long.
-        return requests.Request(request.method, address, headers=headers, data=body).prepare(), options
+    def _note_failure(self, request: Request, reply: Reply, error: TriggerDevError, tries: Tries) -> None:
+        """Add to an error what follows from it, and let other calls know what it shows."""
+        response, now = reply if isinstance(reply, Response) else None, self.monotonic()
+        error.run_id = request.run_id
+        self._key.hide_in(error)
+        self._key.denials.note(request, response, error, now=now)
+        error.server_wait = server_wait(response, now=time.time()) if response else None
+        error.tries_allowed = tries_allowed(
+            request,
+            error,
+            should_retry=should_retry(response),
+            has_worked=self.breaker.has_worked and request.url is None,
+            is_confirmed=self.key_is_rejected,
+        )
+        similar = tries.note(error, now=now)
+        if request.url is not None:
+            return
+        works = shows_that_server_works(error)
+        if works:
+            self._note_success()
+            return
+        with self._lock:
+            if isinstance(error, AuthenticationError):
+                self.key_is_rejected = self.key_is_rejected or similar > 1
+            elif works is False:
+                self.breaker.failed(error, is_permanent=error.tries_allowed <= 1, monotonic=now)
 
-
-def _read_body(raw: Any, request: Request, *, until: float, is_gzip: bool) -> bytes:
-    """Return a body of a limited size; the time limit of a socket is that of one read."""
-    limit, length = min(request.limit, MAX_BODY_BYTES), None if is_gzip else raw.length_remaining
-    body = bytearray()
-    while max(len(body), length or 0) <= limit:
-        if not (piece := raw.read1(_PIECE, decode_content=is_gzip)):
-            return bytes(body)
-        body += piece
-        if time.monotonic() > until:
-            raise requests.ReadTimeout
-    raise errors.OversizeError(str(request), limit=limit, size=length)
-
-
-def connection_options(url: str, settings: ServerSettings) -> dict[str, Any]:
-    """Return how an adapter connects to a URL: the settings' CA file is that of their own server."""
-    proxies = {"https": settings.proxy, "http": settings.proxy} if settings.proxy else {}
-    is_elsewhere = urlsplit(url).netloc != urlsplit(settings.base_url).netloc
-    verify = True if is_elsewhere and settings.verify else settings.verify
-    with requests.Session() as session:
-        return {**session.merge_environment_settings(url, proxies, True, verify, None)}
-
-
-_NO_CONNECTION = "no connection within"
-
-
-def transport_error(error: Exception, where: str, timeout: float) -> errors.TransportError:
-    """Return what requests and urllib3 raise when no answer comes, in our words: theirs repeat URLs."""
-    causes = _causes(error)
-    kind, reason, retryable = _describe(error, causes, timeout)
-    is_connected = not any(isinstance(one, urllib3.exceptions.NewConnectionError) for one in causes)
-    # All that no other try can change is found before anything is sent.
-    was_sent = retryable and is_connected and not reason.startswith(_NO_CONNECTION)
-    return kind(f"{where}: {reason}", reason=reason, retryable=retryable, was_sent=was_sent)
-
-
-def _describe(
-    error: Exception, causes: Sequence[BaseException], timeout: float
-) -> tuple[type[errors.TransportError], str, bool]:
-    """Return the kind of the error to raise, its reason, and whether trying again may succeed."""
-    # Just before a deadline a request has only milliseconds.
-    shown, connecting = (f"{max(0.1, round(it, 1)):g} s" for it in (timeout, min(CONNECT_TIMEOUT, timeout)))
-    # TLS that takes too long is reported by urllib3 as an answer that does.
-    is_late_tls = any("handshake operation timed out" in str(one) for one in causes)
-    if isinstance(error, requests.ConnectTimeout) or is_late_tls:
-        return errors.TransportError, f"{_NO_CONNECTION} {connecting}", True
-    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
-        return errors.AnswerTimeoutError, f"no answer within {shown}", True
-    if isinstance(error, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)):
-        return _describe_tls(error, causes)
-    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-        return errors.TLSError, str(error)[:200], False  # so requests reports that the CA file is gone
-    if isinstance(error, ValueError):  # so both libraries mark it
-        reason = f"the URL or the proxy's URL is not valid ({type(error).__name__})"
-        return errors.TransportError, reason, False
-    if isinstance(error, requests.exceptions.ProxyError):
-        return errors.TransportError, "the proxy rejected the connection, or cannot be reached", True
-    if isinstance(error, urllib3.exceptions.ProtocolError):
-        return errors.TransportError, "the connection was lost before the whole answer arrived", True
-    # What the operating system said, without the request that a library repeats around it.
-    said = (
-        one for one in causes if isinstance(one, OSError) and not isinstance(one, requests.RequestException)
-    )
-    reasons = (str(one.strerror or one)[:200] for one in said)
-    return errors.TransportError, next(reasons, type(error).__name__), True
-
-
-def _describe_tls(
-    error: Exception, causes: Sequence[BaseException]
-) -> tuple[type[errors.TransportError], str, bool]:
-    cause = next((one for one in causes if isinstance(one, ssl.SSLError)), None)
-    if "certificate" in str(error).lower():
-        reason = getattr(cause, "verify_message", "") or "reason unknown"
-        return errors.TLSError, f"the server's certificate is not accepted: {reason}", False
-    # OpenSSL's reasons where what answered the handshake was no TLS at all.
-    if cause is not None and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
-        return errors.PlainHttpError, "the server speaks http, not https, on this port", False
-    return errors.TransportError, "the TLS connection failed", True
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """Return an error and what caused it, the innermost first; a context may be an earlier request's."""
-    inner = [*error.args, error.__cause__, getattr(error, "reason", None)]
-    found = [cause for one in inner if isinstance(one, BaseException) for cause in _causes(one)]
-    return [*found, error]
+    def log_retry(self, attempt: int, pause: float, error: TriggerDevError | None) -> None:
+        """Log that a request is repeated: of many in a row, one at a level that is shown."""
+        now, level = self.monotonic(), logging.DEBUG
+        if now >= self._retry_logged_at + _RETRY_LOG_INTERVAL:
+            self._retry_logged_at, level = now, logging.INFO
+        log.log(level, "Attempt %d failed, the next one follows in %.1f s: %s", attempt, pause, error)

@@ -102,6 +102,7 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    has_trusted_date: bool = True
 
     def json(self) -> Any:
         """Return the decoded body, None where it is not valid JSON in UTF-8."""
@@ -117,8 +118,8 @@ class Response:
         return answer if isinstance(answer, dict) else {}
 
     def date(self) -> datetime | None:
-        """Return the server's clock as it answered, to the second; None if it sent none."""
-        return read_http_date(self.headers.get("date", ""))
+        """Return the server's clock as it answered, to the second; None if it sent none that is trusted."""
+        return read_http_date(self.headers.get("date", "")) if self.has_trusted_date else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_trigger.api import errors
@@ -116,12 +117,16 @@ class SecretKey:
                 self.replace(value)
         return self.version != rejected
 
-    def note_shown(self, ids: Iterable[str], *, version: int) -> None:
+    def note_shown(self, request: Request, result: Any, *, version: int) -> None:
         """Take in which runs and tokens a version of it has shown."""
-        if self._fetch is not None:
-            if len(self._shown_by) > _MAX_IDS:
-                self._shown_by.clear()
-            self._shown_by.update(dict.fromkeys(ids, version))
+        if self._fetch is None:
+            return
+        if len(self._shown_by) > _MAX_IDS:
+            self._shown_by.clear()
+        for one in [request.run_id, *(result if isinstance(result, list) else [result])]:
+            shown = getattr(one, "id", one)
+            if isinstance(shown, str):
+                self._shown_by[shown] = version
 
     def doubted(
         self, error: errors.TriggerDevError, request: Request, version: int, *, now: float

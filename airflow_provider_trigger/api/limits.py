@@ -1,16 +1,20 @@
-"""What holds requests up: a deadline, the rate limit, an outage. Pure: the caller says what time it is."""
+"""
+What limits a call: its deadline, the rate limit, an outage, and how often and how long it is repeated.
+
+Pure: the caller says what time it is. All times are in seconds.
+"""
 
 from __future__ import annotations
 
 import math
+import random
 import threading
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api import answers
-from airflow_provider_trigger.api.answers import MAX_WAIT
-from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.http import Response
+from airflow_provider_trigger.api import answers, errors
+from airflow_provider_trigger.api.http import Request, Response
 from airflow_provider_trigger.rules import read_number
 
 
@@ -93,7 +97,7 @@ class RateLimit:
         self._remaining = min(self._remaining, remaining) if reset == self._reset else remaining
         self._reset = reset
         wait = answers.seconds_until_reset(response, now=now) or 0.0
-        self._refilled_at = monotonic + min(wait, MAX_WAIT) + _MARGIN
+        self._refilled_at = monotonic + min(wait, answers.MAX_WAIT) + _MARGIN
 
 
 FAILURES_TO_OPEN = 10
@@ -114,7 +118,7 @@ class CircuitBreaker:
     def __init__(self) -> None:
         self.has_worked = False
         """Whether the server has answered this client, or another one, as Trigger.dev does."""
-        self.last_error: TriggerDevError | None = None
+        self.last_error: errors.TriggerDevError | None = None
         self._failures = 0
         self._failing_since = math.inf
         self._all_permanent = True
@@ -148,10 +152,155 @@ class CircuitBreaker:
         self.last_error = None
         self._failures = 0
 
-    def failed(self, error: TriggerDevError, *, is_permanent: bool, monotonic: float) -> None:
+    def failed(self, error: errors.TriggerDevError, *, is_permanent: bool, monotonic: float) -> None:
         """Count a request that Trigger.dev did not answer; ``is_permanent``: repeating it is useless."""
         if not self._failures:
             self._failing_since = monotonic
         self._failures += 1
         self.last_error = error
         self._all_permanent &= is_permanent
+
+
+# How many failures of a kind end a call.
+_FINAL = 1.0
+_REJECTED_KEY = 2.0  # a gateway may send a single 401 for a valid key; a wrong or revoked one gets it again
+_AT_SHOULD_RETRY = 4.0  # a GET's 404 says ``x-should-retry: true`` every time (measured)
+# A 500, which can be permanent, as for an id with a NUL (measured); a success that is not Trigger.dev's, as
+# of another product; an answer of a replica that lags, which is newer soon.
+_DOUBTFUL = 6.0
+# A lost connection, a busy server, a page in front of a server that has worked.
+_OUTAGE = float("inf")
+
+
+def tries_allowed(
+    request: Request,
+    error: errors.TriggerDevError,
+    *,
+    should_retry: bool | None = None,
+    has_worked: bool = False,
+    is_confirmed: bool = False,
+) -> float:
+    """
+    Return how often a call is sent in all if each try fails like this.
+
+    ``should_retry`` is what the server says of it, None for nothing. ``has_worked``: before, it had answered
+    this client as Trigger.dev does. ``is_confirmed``: a 401 has come twice to another call, and no good
+    answer since.
+    """
+    status = error.status if isinstance(error, errors.ResponseError) else 0
+    # A 401 and a 429 reject a request before it has an effect; a 401 is always confirmed by another try.
+    is_harmless = request.repeatable or status == 429
+    if status == 401:
+        tries = _FINAL if is_confirmed else _REJECTED_KEY
+    elif not is_harmless or should_retry is False:
+        return _FINAL
+    else:
+        tries = _tries_of_kind(error, status, has_worked=has_worked)
+    return max(tries, _AT_SHOULD_RETRY) if should_retry else tries
+
+
+def _tries_of_kind(error: errors.TriggerDevError, status: int, *, has_worked: bool) -> float:
+    is_foreign = errors.is_not_from_trigger_dev(error)
+    if has_worked and is_foreign and (error.retryable or 300 <= status < 400 or status == 404):
+        return _OUTAGE
+    if status == 500 or (
+        isinstance(error, (errors.UnexpectedAnswerError, errors.OutdatedAnswerError)) and error.retryable
+    ):
+        return _DOUBTFUL
+    if (answers.may_pass(status) and not is_foreign) or (
+        isinstance(error, errors.TransportError) and error.retryable
+    ):
+        return _OUTAGE
+    return _FINAL
+
+
+def shows_that_server_works(error: errors.TriggerDevError) -> bool | None:
+    """Return whether an error shows that Trigger.dev answers; None if it shows nothing."""
+    if isinstance(error, errors.OutdatedAnswerError):
+        return True
+    if not isinstance(error, errors.ResponseError) or errors.is_not_from_trigger_dev(error):
+        return False
+    if error.status in (401, 403, 429) or isinstance(error, errors.UnknownTokenError):
+        return None  # may be a gateway's, or a failure
+    return error.status < 500 and error.status not in (408, 425)
+
+
+# The part of the remaining time that one request, or one wait of our own choice, may take.
+_SHARE_OF_ONE_STEP = 1 / 3
+
+# A request gets at least this, as long as there is so much time.
+_SHORTEST_TIMEOUT = 1.0
+_LEAST_TIMEOUT = 0.01
+
+# Within this a 401 is tried again, so that it is soon known whether the key is rejected.
+_LONGEST_DOUBT = 1.0
+
+# A wait of our own choice is half fixed and half random; both halves double with each failure.
+_FIRST_HALF, _LONGEST_HALF, _DOUBLED = 0.25, 15.0, 6
+
+
+def pause_after(failures: int, server_wait: float | None, *, remaining: float) -> float:
+    """Return how long to wait after so many failures in a row, of what is left."""
+    if server_wait is not None:
+        return server_wait
+    half = min(_FIRST_HALF * 2.0 ** min(failures - 1, _DOUBLED), _LONGEST_HALF)
+    return min(half + random.uniform(0, half), remaining * _SHARE_OF_ONE_STEP)
+
+
+@dataclass(eq=False)
+class Tries:
+    """
+    The tries of one call.
+
+    :param started_at: when it began, later by the time spent waiting for a turn
+    :param patience: how long a failed request is repeated after the first one
+    """
+
+    started_at: float
+    deadline: Deadline
+    patience: float
+    last_error: errors.TriggerDevError | None = None
+    key_version: int = 0
+    """Of the key that the last request had."""
+    _failed_at: float = 0.0
+    # Failures of another kind do not use up the tries of this one.
+    _failures: Counter[float] = field(default_factory=Counter)
+
+    def timeout_within(self, longest: float, *, now: float) -> float:
+        """Return how long the next request may take."""
+        remaining = self.deadline.remaining(now)
+        # A call that fails again and again leaves time for one that shows what came of it.
+        share = remaining / 2 if self.last_error else remaining
+        timeout = min(longest, share, max(remaining * _SHARE_OF_ONE_STEP, _SHORTEST_TIMEOUT))
+        return max(timeout, _LEAST_TIMEOUT)  # the deadline may have passed since the turn came
+
+    def note(self, error: errors.TriggerDevError, *, now: float) -> int:
+        """Take in how a try has failed; return how many failed like that."""
+        self._failures[error.tries_allowed] += 1
+        error.tries = self._failures.total()
+        self.last_error, self._failed_at = error, now
+        return self._failures[error.tries_allowed]
+
+    def pause(self, failures: int) -> float:
+        """Return how long to wait before the next try: as the server says, else longer each time."""
+        remaining = self.deadline.remaining(self._failed_at)
+        pause = pause_after(failures, self._last.server_wait, remaining=remaining)
+        return min(pause, _LONGEST_DOUBT) if self._has_doubtful_key else pause
+
+    def are_over(self, pause: float) -> bool:
+        """Return whether the call ends with its last failure, instead of another try after a pause."""
+        allowed = self._last.tries_allowed
+        if self._failures[allowed] >= allowed or pause >= self.deadline.remaining(self._failed_at):
+            return True
+        # A rejected key ends the whole work, so another try has to confirm it, whatever the patience.
+        return not self._has_doubtful_key and self._failed_at + pause - self.started_at > self.patience
+
+    @property
+    def _has_doubtful_key(self) -> bool:
+        """Whether the key was rejected at the last try, which another one has to confirm."""
+        return isinstance(self._last, errors.AuthenticationError) and self._last.tries_allowed > _FINAL
+
+    @property
+    def _last(self) -> errors.TriggerDevError:
+        assert self.last_error is not None
+        return self.last_error

@@ -22,9 +22,8 @@ from airflow_provider_trigger.api.errors import (
     NotSentError,
     TriggerDevError,
 )
-from airflow_provider_trigger.api.limits import PROBE_INTERVAL, Deadline
+from airflow_provider_trigger.api.limits import PROBE_INTERVAL, Deadline, pause_after
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.retry import pause_after
 from airflow_provider_trigger.cancel.bulk import BulkActions
 from airflow_provider_trigger.cancel.crew import Crew
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action, result_of
@@ -69,7 +68,6 @@ class Cancellation:
         self.client = client
         self.end: End | None = None  # why it ended, None before
         self.rejection: AuthenticationError | None = None
-        self._exchange = client.exchange
         self._settings = settings
         self._is_stopped = is_stopped
         self._action_for = action_for
@@ -94,7 +92,7 @@ class Cancellation:
         """In the ids' order, and then of descendants; a run that was not reached is ``failed``."""
         if self._results is not None:
             return self._results
-        breaker, end = self._exchange.breaker, self.end or End.STOPPED
+        breaker, end = self.client.breaker, self.end or End.STOPPED
         last_error = breaker.last_error if breaker.is_open else None
         records = [record for record in self.records.values() if not record.had_ended]
         records.sort(key=lambda record: record.parent_run_id is not None)
@@ -159,12 +157,13 @@ class Cancellation:
             self._crew.close()
 
     def _now(self) -> float:
-        return self._exchange.monotonic()
+        return self.client.monotonic()
 
     def _continues(self) -> bool:
         """Return whether the work has not ended."""
+        now = self._now()
         # Where the work has a deadline, that decides how long to wait for the server.
-        now, patience = self._now(), self._exchange.retry_for if math.isinf(self._deadline.at) else math.inf
+        patience = self.client.settings.retry_for if math.isinf(self._deadline.at) else math.inf
         if self.end is not None:
             return False
         if not self._unfinished and self._further is None:
@@ -173,7 +172,7 @@ class Cancellation:
             self.end = End.STOPPED
         elif not self._deadline.remaining(now):
             self.end = End.TIME_LIMIT
-        elif self._exchange.breaker.has_failed_too_long(patience, monotonic=now):
+        elif self.client.breaker.has_failed_too_long(patience, monotonic=now):
             self.end = End.NO_ANSWER
         elif now - self._logged_at > _PROGRESS_INTERVAL:
             self._logged_at = now
@@ -237,7 +236,7 @@ class Cancellation:
             return
         task, result, error = answer
         now = self._now()
-        if isinstance(error, AuthenticationError) and self._exchange.key_is_rejected and self.end is None:
+        if isinstance(error, AuthenticationError) and self.client.key_is_rejected and self.end is None:
             self.end, self.rejection = End.KEY_REJECTED, error
         if isinstance(task, RunRecord):
             self._take(task, result, error, now)
@@ -269,16 +268,16 @@ class Cancellation:
         pause = pause_after(record.failures, error.server_wait, remaining=remaining)
         until = self._cancels_until if record.action is Action.CANCEL else self._deadline.at
         if math.isinf(until):
-            until = (record.sent_at or now) + self._exchange.retry_for
+            until = (record.sent_at or now) + self.client.settings.retry_for
         if record.failures >= error.tries_allowed or now + pause > until:
             return False
-        self._exchange.log_retry(record.failures, pause, error)
+        self.client.log_retry(record.failures, pause, error)
         self._put(record, now + pause)
         return True
 
     def _log_progress(self) -> None:
         """Log how far it is, and the last error while the server does not respond."""
-        records, last_error = self.records.values(), self._exchange.breaker.last_error
+        records, last_error = self.records.values(), self.client.breaker.last_error
         requested = sum(one.cancels > 0 or one.is_in_bulk for one in records)
         finished = counted(len(records) - self._unfinished, "run")
         last = f"; last error: {last_error}" if last_error else ""

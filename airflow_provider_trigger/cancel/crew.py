@@ -101,7 +101,7 @@ class Crew:
             result: Any = None
             error: BaseException | None = None
             try:
-                until = min(self._deadline.at, task.ends_at, self._client.exchange.monotonic() + _FAR)
+                until = min(self._deadline.at, task.ends_at, self._client.monotonic() + _FAR)
                 sleep = partial(self._sleep, task)
                 result = self._client.call(task.call(), deadline=Deadline(until), patience=0, sleep=sleep)
             except TriggerDevError as raised:
@@ -118,4 +118,4 @@ class Crew:
         if seconds:
             self._closed.wait(seconds)
         else:
-            task.note_sent(self._client.exchange.monotonic())
+            task.note_sent(self._client.monotonic())

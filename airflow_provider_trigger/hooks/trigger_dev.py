@@ -165,7 +165,7 @@ class TriggerDevHook(BaseHook):
 
         with self.get_client(max_connections=max_connections) as client:
             if has_worked:
-                client.exchange.breaker.has_worked = True
+                client.breaker.has_worked = True
             try:
                 yield client
             except TriggerDevError as error:

@@ -248,7 +248,7 @@ class Guard:
         ids = sorted(left, reverse=is_stop)
         work = Cancellation(self._client, ids, settings, is_stopped=lambda: self._note.is_set and not is_stop)
         try:
-            self._client.exchange.breaker.has_worked = True  # a page in place of an answer passes
+            self._client.breaker.has_worked = True  # a page in place of an answer passes
             work.run(in_threads(self._further(stop, set(left), deadline, is_stop=is_stop)))
         except AuthenticationError:
             pass  # the results say so

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
-from airflow_provider_trigger.api.answers import UNTRUSTED_DATE
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.http import Call, Response, read_http_date
@@ -77,7 +76,7 @@ class Feed:
         self._loop = asyncio.get_running_loop()
         pace = RateLimit(reserve=CHECKS_RESERVE)
         self._client = TriggerDevClient(settings, max_connections=1, rate_limit=pace)
-        self._client.exchange.breaker.has_worked = True  # an outage passes, and is no reason to stop
+        self._client.breaker.has_worked = True  # an outage passes, and is no reason to stop
         self._outage = Outage(f"Connection {settings.conn_id!r}: ends of runs cannot be read", log)
         self._tasks = [keep(work, context=Context()) for work in (self._poll(), self._follow_connection())]
 
@@ -143,8 +142,7 @@ def _dated(call: Call[list[Run]]) -> Call[Answer]:
 
     def read(response: Response) -> Answer:
         local = datetime.fromtimestamp(time.time(), UTC)
-        date = response.headers.get("date") or response.headers.get(UNTRUSTED_DATE, "")
-        behind, ahead = sorted((local, read_http_date(date) or local))
+        behind, ahead = sorted((local, read_http_date(response.headers.get("date", "")) or local))
         return call.read(response), behind, ahead
 
     return Call(request=call.request, read=read, timeout=call.timeout)

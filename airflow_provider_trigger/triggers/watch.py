@@ -234,7 +234,7 @@ class Environment:
             rate_limit=self._cancel_pace,
             secret_key=SecretKey(settings.secret_key, fetch=self._fetch_key),
         ) as client:
-            client.exchange.breaker.has_worked = True
+            client.breaker.has_worked = True
             action = partial(action_for, settings=settings)
             return cancel_all(client, run_ids, seconds, action_for=action)
 
@@ -247,7 +247,7 @@ def _new_clients(settings: Settings) -> dict[Use, TriggerDevClient]:
         size = 1 if use == "queries" else CHECK_CONCURRENCY
         clients[use] = TriggerDevClient(settings, max_connections=size, rate_limit=pace)
         # The server has started these runs: a page in its place passes, and is no reason to stop.
-        clients[use].exchange.breaker.has_worked = True
+        clients[use].breaker.has_worked = True
     return clients
 
 

@@ -21,7 +21,6 @@ from hypothesis import HealthCheck, settings
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.exchange import Exchange
 from airflow_provider_trigger.api.http import Response, ServerSettings
 
 BASE_URL = "https://trigger.test"
@@ -110,8 +109,8 @@ def connect() -> Callable[..., tuple[TriggerDevClient, Wire]]:
         own = {name: given.pop(name) for name in ("max_connections", "rate_limit") if name in given}
         client = TriggerDevClient(ServerSettings(**given), secret_key=key, **own)
         wire = Wire(script[0] if callable(script[0]) else in_turn(script))
-        client._session.mount("https://", wire)
-        client._session.mount("http://", wire)
+        for scheme in ("https://", "http://"):
+            client.transport._session.mount(scheme, wire)
         return client, wire
 
     return build
@@ -127,27 +126,11 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 
 @pytest.fixture
-def go_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Clock], None]:
-    """Let the clients that are built from now on go by a clock."""
-
-    def go_by(clock: Clock) -> None:
-        init = Exchange.__init__
-
-        def init_with_clock(self: Exchange, **arguments: Any) -> None:
-            init(self, **{"monotonic": clock.monotonic, "wall": clock.time, **arguments})
-
-        monkeypatch.setattr(Exchange, "__init__", init_with_clock)
-
-    return go_by
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch, go_by: Callable[[Clock], None]) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock by which clients that are built after it go, and what they share with a cancellation."""
     clock = Clock()
-    for module in ("api.client", "run.search"):
+    for module in ("api.client", "api.transport", "run.search"):
         monkeypatch.setattr(f"airflow_provider_trigger.{module}.time", clock)
-    go_by(clock)
 
     class Answers(queue.Queue[Any]):
         """A wait without an answer moves the clock."""

@@ -10,13 +10,13 @@ from e2e_names import DAG, HAS_DEADLINE_ALERTS
 from secret_cases import CRASHES, ENDINGS, WAYS, connection_of, pattern_of, run_of
 from urllib3.connectionpool import HTTPConnectionPool
 
-from airflow_provider_trigger.api import client
+from airflow_provider_trigger.api import transport
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 
 # What calls these has the key in a local variable: once as it is, once in the headers of a request.
 BUGS: dict[str, tuple[Any, str]] = {
-    "crashed": (client, "connection_options"),
+    "crashed": (transport, "connection_options"),
     "crashedsending": (HTTPConnectionPool, "_make_request"),
 }
 

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_trigger.api import client as body_module
-from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api import errors, transport
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.api.outputs import fetch_output
@@ -109,7 +108,7 @@ def test_a_call_can_be_ended_before_each_request(connect, answer, clock) -> None
 def test_an_answer_that_is_too_large_is_not_read_to_its_end(
     connect, answer, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr(body_module, "MAX_BODY_BYTES", 1024 * 1024)
+    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 1024 * 1024)
     client, wire = connect(answer(status, b" " * (3 * 1024 * 1024), {"location": "https://evil.test/"}))
     with pytest.raises(errors.UnexpectedAnswerError, match="run_1 answered more than 1 MB"):
         client.call(retrieve_run("run_1"))
@@ -120,7 +119,7 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(
 def test_a_small_answer_that_decompresses_to_a_large_one_takes_little_memory(
     connect, answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body_module, "MAX_BODY_BYTES", 100_000)
+    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 100_000)
     bomb = gzip.compress(bytes(128 * 1024 * 1024))
     client, _ = connect(answer(200, bomb, {"content-encoding": "gzip"}), retry_for=0.0)
     tracemalloc.start()
@@ -201,7 +200,7 @@ def test_an_answer_that_ends_badly_is_none(listener, spoken: bytes, reason: str)
 
 
 def test_a_handshake_that_hangs_is_no_connection(listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_trigger.api.client.CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr("airflow_provider_trigger.api.transport.CONNECT_TIMEOUT", 0.1)
     ended = threading.Event()
     url = listener(lambda _: ended.wait(20)).replace("http:", "https:")
     with (

@@ -106,10 +106,10 @@ def calls(connect, clock) -> Calls:
 
 @pytest.fixture(autouse=True)
 def jitter(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """What stands in for tenacity's random numbers; without any jitter taken off."""
+    """What stands in for random numbers; without any jitter taken off."""
     jitter = SimpleNamespace(random=lambda: 1.0)
     jitter.uniform = lambda least, most: least + (most - least) * jitter.random()
-    monkeypatch.setattr("tenacity.wait.random", jitter)
+    monkeypatch.setattr("airflow_provider_trigger.api.limits.random", jitter)
     return jitter
 
 

@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.answers import should_retry
 from airflow_provider_trigger.api.http import Request, Response
-from airflow_provider_trigger.api.retry import shows_that_server_works, tries_allowed
+from airflow_provider_trigger.api.limits import shows_that_server_works, tries_allowed
 from airflow_provider_trigger.api.runs import retrieve_run
 
 GET = retrieve_run("run_1").request

@@ -7,13 +7,13 @@ import requests
 import urllib3
 from urllib3.exceptions import MaxRetryError
 
-from airflow_provider_trigger.api.client import transport_error
 from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     PlainHttpError,
     TLSError,
     TransportError,
 )
+from airflow_provider_trigger.api.transport import transport_error
 
 known = requests.exceptions
 PROXY_PASSWORD = "hunter2"

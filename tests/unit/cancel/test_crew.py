@@ -58,7 +58,7 @@ def release() -> Iterator[threading.Event]:
 
 
 def reach_time_limit(work: Cancellation) -> None:
-    work.client.exchange.monotonic = lambda: time.monotonic() + LONG
+    work.client.monotonic = lambda: time.monotonic() + LONG
 
 
 def outcomes(work: Cancellation) -> set[str]:
@@ -157,7 +157,7 @@ def test_it_ends_although_a_request_is_not_answered_and_what_comes_later_changes
 
     work = make(RUN_IDS[:2], hold, is_stopped=is_stopped, max_concurrency=1, time_limit=LONG / 2)
     if holds == "answer":
-        work.client.exchange.monotonic = read_clock
+        work.client.monotonic = read_clock
     with limited(60), pytest.raises(how) if isinstance(how, type) else nullcontext():
         work.run()
     reason = "the time limit was reached" if how == "time limit" else "canceling was stopped"

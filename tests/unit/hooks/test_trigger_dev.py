@@ -97,7 +97,7 @@ def test_a_client_has_the_values_of_the_connection_unless_it_gets_others(connect
     assert headers["User-Agent"] == f"{provider} apache-airflow/{airflow_version()}"
     assert (options["verify"], options["proxies"]["https"]) == (False, "http://p.test:1")
     assert [sent["timeout"] for sent in wire.options] == [(7, 7), (2, 2)]
-    assert (client.exchange.retry_for, other.exchange.retry_for) == (120, 0)
+    assert (client.settings.retry_for, other.settings.retry_for) == (120, 0)
 
 
 # Errors

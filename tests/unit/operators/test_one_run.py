@@ -17,7 +17,7 @@ from run_operator import operator_in_worker as operator
 from waiting import until
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
-from airflow_provider_trigger.api import client as api_client
+from airflow_provider_trigger.api import transport
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -79,7 +79,7 @@ def test_a_run_that_completed_gives_its_output(output, execute, server) -> None:
 def test_a_large_output_is_replaced_by_a_reference_with_a_warning(
     output: str, size: int | None, execute, server, log, run_of, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_client, "MAX_BODY_BYTES", 1024 * 1024)
+    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 1024 * 1024)
     server.on_task("resize", output=output)
     returned = execute(operator(max_output_size=10))
     assert returned == (output if size is None else {"run_id": run_of().id, "output_size": size})

@@ -68,7 +68,7 @@ def batch_time(virtual_time, monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def wait(client, virtual_time, log) -> Callable[..., list[Waited]]:
     """Wait for runs, and return what became of each."""
-    client.exchange.breaker.has_worked = True  # the server has started them
+    client.breaker.has_worked = True  # the server has started them
 
     def run(*runs: Any, **settings: Any) -> list[Waited]:
         made = WaitSettings(**{"patience": 60.0, "poll_interval": 5.0} | settings)

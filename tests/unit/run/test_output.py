@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api import client as api_client
+from airflow_provider_trigger.api import transport
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.runs import retrieve_run
 from airflow_provider_trigger.run.output import (
@@ -47,7 +47,7 @@ def fetch(client, log) -> Callable[..., list[Any]]:
 @pytest.fixture
 def too_large(add, monkeypatch: pytest.MonkeyPatch) -> str:
     """The id of a run whose output is larger than any that is read."""
-    monkeypatch.setattr(api_client, "MAX_BODY_BYTES", 1024 * 1024)
+    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 1024 * 1024)
     return str(add("x" * 2_000_000))
 
 

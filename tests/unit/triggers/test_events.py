@@ -23,7 +23,8 @@ from virtual_loop import run_in_virtual_time
 
 import airflow_provider_trigger.ends as reader
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.exchange import Reply, Send
+from airflow_provider_trigger.api.http import Request
+from airflow_provider_trigger.api.transport import Reply
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.hooks.connection import connection_not_found
 from airflow_provider_trigger.testing import TriggerDevServer
@@ -194,9 +195,9 @@ def world(server, network, client, clock, keep_log, monkeypatch: pytest.MonkeyPa
             conn_id=conn_id, conn_type="trigger_dev", host="trigger.test", password=server.secret_key
         )
 
-    async def send(step: Send) -> Reply:
+    async def send(request: Request, timeout: float) -> Reply:
         await asyncio.sleep(0.05)
-        return client.send(step)
+        return client.transport.send(request, timeout)
 
     monkeypatch.setattr(fetching, "fetch_shielded", fetch)
     in_loop = calls_in_loop(send)
@@ -592,7 +593,7 @@ async def test_while_nothing_happens_it_stores_nothing(one) -> None:
 
 @pytest.mark.parametrize("change", ["key", "revoked key", "mistyped key", "host", "unreachable"])
 def test_it_follows_its_connection_and_begins_anew_on_another_host(
-    change: str, world, server, network, wire, go_by, clock, answer, monkeypatch: pytest.MonkeyPatch
+    change: str, world, server, network, wire, clock, answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, elsewhere = world(), TriggerDevServer(clock=clock.time, secret_key=server.secret_key)
     hosts = {"trigger.test": network, "there.test": Network(elsewhere, answer)}
@@ -633,7 +634,6 @@ def test_it_follows_its_connection_and_begins_anew_on_another_host(
         end("there_after", server=elsewhere)
         await asyncio.sleep(50)
 
-    go_by(clock)
     wire.script = reply
     monkeypatch.setattr(fetching, "fetch_shielded", fetch)
     monkeypatch.setattr(ends.Feed, "_call", call)

@@ -13,10 +13,9 @@ import pytest
 from event_loop import run, until
 from fetched_hook import get_hook
 
-from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.api.runs import check_run
+from airflow_provider_trigger.api.transport import Reply, Transport
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 from airflow_provider_trigger.triggers.watch import Environment, environment_of, in_thread
@@ -129,13 +128,13 @@ def test_each_line_carries_the_context_of_its_trigger_and_work_for_several_none_
 
     monkeypatch.setattr(TriggerDevRunTrigger, "log", Log())
     monkeypatch.setattr("airflow_provider_trigger.triggers.run.triggers_have_on_kill", lambda: True)
-    send = TriggerDevClient.send
+    send = Transport.send
 
-    def note_and_send(self: TriggerDevClient, step: Send) -> Reply:
+    def note_and_send(*what: Any) -> Reply:
         seen.append(acts_as.get())
-        return send(self, step)
+        return send(*what)
 
-    monkeypatch.setattr(TriggerDevClient, "send", note_and_send)
+    monkeypatch.setattr(Transport, "send", note_and_send)
 
     async def first_of(made: TriggerDevRunTrigger) -> Any:
         return await anext(made.run())
