@@ -12,7 +12,12 @@ from tenacity import Retrying, retry_if_exception
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.answers import server_wait, should_retry, with_trusted_date
-from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotSentError,
+    PermissionDeniedError,
+    TriggerDevError,
+)
 from airflow_provider_trigger.api.http import Call, Request, Response, ServerSettings
 from airflow_provider_trigger.api.key import SecretKey
 from airflow_provider_trigger.api.limits import (
@@ -115,7 +120,7 @@ class TriggerDevClient:
         return self._repeat(call, deadline, patience, sleep)
 
     def _repeat(self, call: Call[T], deadline: Deadline, patience: float, sleep: Sleep | None) -> T:
-        if denial := self._key.denials.find(call.request, now=self.monotonic()):
+        if denial := self._key.denial_of(call.request, now=self.monotonic()):
             return call.read(denial)  # raises what it did before
         tries = Tries(self.monotonic(), deadline, patience)
         retrying = Retrying(
@@ -216,7 +221,8 @@ class TriggerDevClient:
         response, now = reply if isinstance(reply, Response) else None, self.monotonic()
         error.run_id = request.run_id
         self._key.hide_in(error)
-        self._key.denials.note(request, response, error, now=now)
+        if response and isinstance(error, PermissionDeniedError):
+            self._key.note_denial(request, response, now=now)
         error.server_wait = server_wait(response, now=time.time()) if response else None
         error.tries_allowed = tries_allowed(
             request,

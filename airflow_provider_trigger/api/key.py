@@ -24,28 +24,8 @@ _FETCH_INTERVAL = 10.0
 # A triggerer cancels runs for months.
 _MAX_IDS = 100_000
 
-
 DENIED_FOR = 600.0
 """After a 403, no call of a kind is made for so many seconds whose absence costs only speed."""
-
-
-class Denials(dict[str, tuple[float, Response]]):
-    """The 403s of a secret key, with their times, by kind of call."""
-
-    def note(
-        self, request: Request, answer: Response | None, error: errors.TriggerDevError, *, now: float
-    ) -> None:
-        """Take in how a request has failed."""
-        if answer is not None and isinstance(error, errors.PermissionDeniedError):
-            self[kind_of(request)] = now, replace(answer, headers={})  # its date is old when it is read again
-
-    def find(self, request: Request, *, now: float) -> Response | None:
-        """Return the 403 that holds for a request."""
-        if not self:
-            return None
-        kind = kind_of(request)
-        denied_at, answer = self.get(kind, (-DENIED_FOR, None))
-        return answer if now < denied_at + DENIED_FOR and kind in FOR_SPEED else None
 
 
 class SecretKey:
@@ -59,7 +39,7 @@ class SecretKey:
     """
 
     def __init__(self, value: str, *, fetch: Callable[[], str | None] | None = None) -> None:
-        self.denials = Denials()
+        self._denials: dict[str, tuple[float, Response]] = {}  # 403s, with their times, by kind of call
         self._values: list[str] = []
         self._spellings: set[str] = set()
         self._use(value)
@@ -81,8 +61,20 @@ class SecretKey:
     def replace(self, value: str) -> None:
         """Use another key from now on; the old one stays masked."""
         if value != self._values[-1]:
-            self.denials.clear()
+            self._denials.clear()
             self._use(value)
+
+    def note_denial(self, request: Request, answer: Response, *, now: float) -> None:
+        """Take in a 403."""
+        if (kind := kind_of(request)) in FOR_SPEED:
+            self._denials[kind] = now, replace(answer, headers={})  # its date is old when it is read again
+
+    def denial_of(self, request: Request, *, now: float) -> Response | None:
+        """Return the 403 that holds for a request."""
+        if not self._denials:
+            return None
+        denied_at, answer = self._denials.get(kind_of(request), (-math.inf, None))
+        return answer if now < denied_at + DENIED_FOR else None
 
     def _use(self, value: str) -> None:
         self._values.append(value)

@@ -203,15 +203,11 @@ def _tries_of_kind(error: errors.TriggerDevError, status: int, *, has_worked: bo
     is_foreign = errors.is_not_from_trigger_dev(error)
     if has_worked and is_foreign and (error.retryable or 300 <= status < 400 or status == 404):
         return _OUTAGE
-    if status == 500 or (
-        isinstance(error, (errors.UnexpectedAnswerError, errors.OutdatedAnswerError)) and error.retryable
-    ):
+    if not error.retryable:
+        return _FINAL
+    if status == 500 or isinstance(error, (errors.UnexpectedAnswerError, errors.OutdatedAnswerError)):
         return _DOUBTFUL
-    if (answers.may_pass(status) and not is_foreign) or (
-        isinstance(error, errors.TransportError) and error.retryable
-    ):
-        return _OUTAGE
-    return _FINAL
+    return _FINAL if is_foreign else _OUTAGE
 
 
 def shows_that_server_works(error: errors.TriggerDevError) -> bool | None:

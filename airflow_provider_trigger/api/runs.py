@@ -22,9 +22,6 @@ MAX_BULK_SIZE = 500
 MAX_PAGE_SIZE = 100
 """As many runs as the server lists at once."""
 
-# So many pages in a row may be empty: the server filters again what it has found (measured).
-_MOST_IDLE_PAGES = 1000
-
 UNKNOWN_RUN_ID = "run_of_the_connection_test"
 """An id that no run has: real ones have 25 letters and digits after ``run_``."""
 
@@ -276,28 +273,27 @@ def list_runs_page(
 
 
 class Cursor:
-    """Where the next page of a list begins; a list without a last page is an error."""
+    """Where the next page of a list begins; a list whose pages repeat is an error."""
 
     def __init__(self) -> None:
         self.after: str | None = None
         """None for the first page."""
-        self.pages = 0
-        """How many were read."""
-        self._seen: set[str] = set()
-        self._idle, self._ids = 0, list[str]()
+        self._read = set[str | None]()
 
-    def advance(self, page: RunPage, *, shows_new: bool = True) -> bool:
-        """Take in a page, and whether it may show what is looked for; return whether another one follows."""
-        ids, before = [run.id for run in page.runs], self._ids
-        self._idle = 0 if shows_new and ids not in ([], before) else self._idle + 1
-        self.after, self._ids, self.pages = page.next, ids, self.pages + 1
-        if page.next is None:  # a short page is not the last one (measured)
-            return False
-        if page.next in self._seen or self._idle >= _MOST_IDLE_PAGES:
-            text = "the list of runs has no last page: its pages repeat, or show nothing new any more"
-            raise UnexpectedAnswerError(text, retryable=False)
-        self._seen.add(page.next)
-        return True
+    @property
+    def pages(self) -> int:
+        """How many were read."""
+        return len(self._read)
+
+    def advance(self, page: RunPage) -> bool:
+        """Take in a page; return whether another one follows: a short page is not the last one (measured)."""
+        self.after = page.next
+        if page.next in self._read:
+            raise UnexpectedAnswerError(
+                "the list of runs has no last page: its pages repeat", retryable=False
+            )
+        self._read.add(page.next)
+        return page.next is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -314,16 +310,6 @@ class RunEvent:
     level: str
     started_at: datetime | None
 
-    @classmethod
-    def from_answer(cls, shown: Mapping[str, Any]) -> RunEvent:
-        """Read an item of the server's list."""
-        try:
-            started_at = datetime.fromtimestamp(int(shown["startTime"]) / 10**9, UTC)
-        except (KeyError, TypeError, ValueError, ArithmeticError, OSError):
-            started_at = None
-        message, level = read_text(shown.get("message")) or "", read_text(shown.get("level")) or ""
-        return cls(message=message, level=level, started_at=started_at)
-
 
 def list_events(run_id: str) -> Call[list[RunEvent]]:
     """
@@ -339,9 +325,18 @@ def list_events(run_id: str) -> Call[list[RunEvent]]:
         events = json_object(request, response).get("events")
         if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
             raise UnexpectedAnswerError(f"{request} answered JSON without a list of events in 'events'")
-        return [RunEvent.from_answer(event) for event in events]
+        return [_read_event(event) for event in events]
 
     return Call(request=request, read=read)
+
+
+def _read_event(shown: Mapping[str, Any]) -> RunEvent:
+    try:
+        started_at = datetime.fromtimestamp(int(shown["startTime"]) / 10**9, UTC)
+    except (KeyError, TypeError, ValueError, ArithmeticError, OSError):
+        started_at = None
+    message, level = read_text(shown.get("message")) or "", read_text(shown.get("level")) or ""
+    return RunEvent(message=message, level=level, started_at=started_at)
 
 
 def _read_run(request: Request, response: Response, run_id: str) -> Run:

@@ -69,7 +69,6 @@ def test_how_often_an_answer_is_tried_and_what_it_shows_of_the_server(
         (errors.TLSError("expired", retryable=False), 1, False),
         (errors.UnreadableAnswerError("too large", retryable=False), 1, False),
         (errors.OutdatedAnswerError("shows the run as QUEUED"), 6, True),
-        (errors.NotSentError("stopped", retryable=True), 1, False),
     ],
 )
 def test_how_often_a_request_without_an_answer_is_tried(

@@ -138,21 +138,17 @@ def test_the_server_gets_all_filters_and_what_it_lists_in_spite_of_them_is_left_
     ]
 
 
-@pytest.mark.parametrize("page", ["repeated cursor", "empty", "same run", "done"])
-def test_a_list_without_a_last_page_is_an_error(pages_of, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_trigger.api.runs._MOST_IDLE_PAGES", 20)
+def test_a_list_without_a_last_page_is_an_error(pages_of) -> None:
     read = list[int]()
 
     def next_page(number: int) -> Any:
         read.append(number)
         assert number < 100
-        runs = {"empty": [], "done": [{"id": f"run_{number}", "status": "COMPLETED", "tags": ["x"]}]}
-        alive = [{"id": "run_1", "status": "EXECUTING", "tags": ["x"]}]
-        return runs.get(page, alive), f"c{number % 2 if page == 'repeated cursor' else number}"
+        return [{"id": "run_1", "status": "EXECUTING", "tags": ["x"]}], f"c{number % 2}"
 
     with pytest.raises(UnexpectedAnswerError, match="the list of runs has no last page"):
         pages_of(RunFilter(tags=("x",), only_alive=True), next_page)
-    assert len(read) == 3 or page != "repeated cursor"
+    assert len(read) == 3
 
 
 def test_behind_the_newest_5000_runs_a_tag_is_searched_by_status(pages_of) -> None:
