@@ -1,4 +1,9 @@
+"""What an answer is read as, how often its request is tried, and how long the server wants us to wait."""
+
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import pytest
 
@@ -8,75 +13,106 @@ from airflow_provider_trigger.api.answers import (
     raise_unless_success,
     server_message,
     server_wait,
+    should_retry,
 )
 from airflow_provider_trigger.api.http import Request, Response
+from airflow_provider_trigger.api.limits import shows_that_server_works, tries_allowed
+from airflow_provider_trigger.api.runs import retrieve_run
 
-REQUEST = Request(method="GET", path="/api/v3/runs/run_1", repeatable=True)
+GET = retrieve_run("run_1").request
+ONCE = Request(method="POST", path="/api/v1/tasks/t/trigger", repeatable=False)
 FOREIGN = "this is not a Trigger.dev server, or a proxy stands in front of it"
 
 
-def failure(response: Response, request: Request = REQUEST) -> errors.ResponseError:
+def failure(response: Response) -> errors.ResponseError:
     with pytest.raises(errors.ResponseError) as raised:
-        raise_unless_success(request, response)
+        raise_unless_success(GET, response)
     return raised.value
 
 
-KINDS: dict[type[errors.ResponseError], tuple[int, ...]] = {
-    errors.ResponseError: (101, 199, 400, 402, 405, 408, 409, 413, 422, 425, 499),
-    errors.RedirectError: (300, 301, 307, 399),
-    errors.AuthenticationError: (401,),
-    errors.PermissionDeniedError: (403,),
-    errors.NotFoundError: (404,),
-    errors.RateLimitError: (429,),
-    errors.ServerError: (500, 502, 503, 504, 599),
-}
-KIND_OF = {status: kind for kind, statuses in KINDS.items() for status in statuses}
-
-
-@pytest.mark.parametrize("status", KIND_OF)
-def test_each_status_is_its_own_kind_of_error(response, status: int) -> None:
-    error = failure(response(status, {"error": "Not found" if status == 404 else "no"}))
-    assert type(error) is KIND_OF[status]
-    assert (error.method, error.path, error.status) == ("GET", "/api/v3/runs/run_1", status)
-    assert error.retryable is (status in (408, 409, 425, 429, 500, 502, 503, 504, 599))
-    assert str(error).startswith(f"GET /api/v3/runs/run_1 answered {status}: ")
-
-
-# What is not Trigger.dev's
-
-
-@pytest.mark.parametrize(
-    "body", [{"error": "Not Found"}, {"error": "Unknown project"}, {"message": "Not found"}, b"<html>", b"{}"]
-)
-def test_another_404_is_not_taken_for_an_unknown_run(response, body) -> None:
-    error = failure(response(404, body, {"content-type": "text/html; x=y"}))
-    assert type(error) is errors.NotTriggerDevError
-    assert error.detail.endswith(f": {FOREIGN}")
-
-
-@pytest.mark.parametrize("status", [400, 403, 405, 409, 422, 499, 501])
-@pytest.mark.parametrize("body", [b"<html>", b'{"error": {"code": 1}}'])
-def test_an_error_without_a_message_in_json_is_not_trigger_devs(response, status: int, body: bytes) -> None:
-    error = failure(response(status, body, {"content-type": "text/html"}))
-    assert type(error) is errors.NotTriggerDevError
-    assert error.detail == f"(text/html, {len(body)} bytes): {FOREIGN}"
-
-
-@pytest.mark.parametrize("status", [401, 408, 413, 425, 429, 500, 502, 503, 504, 599])
-def test_what_a_gateway_answers_for_trigger_dev_is_trigger_devs(response, status: int) -> None:
-    error = failure(response(status, b"<html>"))
-    assert type(error) is KIND_OF[status]
-    assert FOREIGN not in str(error)
+OURS, PAGE = {"error": "Not found"}, b"<html>"
+# Statuses and a body; the kind of error; how often a call is sent that gets this each time, and once the
+# server has worked, as a page is then one of a gateway; whether it shows that the server works.
+FAILURES: list[tuple[tuple[int, ...], Any, type[errors.TriggerDevError], float, float, bool | None]] = [
+    ((101, 199, 400, 402, 405, 410, 413, 422, 499), OURS, errors.ResponseError, 1, 1, True),
+    ((408, 425), OURS, errors.ResponseError, math.inf, math.inf, False),
+    ((409,), OURS, errors.ResponseError, math.inf, math.inf, True),
+    ((401,), OURS, errors.AuthenticationError, 2, 2, None),
+    ((403,), OURS, errors.PermissionDeniedError, 1, 1, None),
+    ((404,), OURS, errors.NotFoundError, 1, 1, True),
+    ((429,), OURS, errors.RateLimitError, math.inf, math.inf, None),
+    ((500,), OURS, errors.ServerError, 6, 6, False),
+    ((501, 502, 503, 504, 599), OURS, errors.ServerError, math.inf, math.inf, False),
+    ((300, 301, 307, 399), PAGE, errors.RedirectError, 1, math.inf, False),
+    # Another product's; of a 404 it is not taken for an unknown run.
+    ((404, 409, 501), PAGE, errors.NotTriggerDevError, 1, math.inf, False),
+    ((404,), {"error": "Not Found"}, errors.NotTriggerDevError, 1, math.inf, False),
+    ((404,), {"message": "Not found"}, errors.NotTriggerDevError, 1, math.inf, False),
+    ((400, 403, 405, 422, 499), PAGE, errors.NotTriggerDevError, 1, 1, False),
+    ((400,), {"error": {"code": 1}}, errors.NotTriggerDevError, 1, 1, False),
+    # What a gateway in front of Trigger.dev says in its own form.
+    ((401,), PAGE, errors.AuthenticationError, 2, 2, None),
+    ((408, 425), PAGE, errors.ResponseError, math.inf, math.inf, False),
+    ((413,), PAGE, errors.ResponseError, 1, 1, True),
+    ((429,), PAGE, errors.RateLimitError, math.inf, math.inf, None),
+    ((502, 503, 504, 599), PAGE, errors.ServerError, math.inf, math.inf, False),
+    ((200,), PAGE, errors.UnexpectedAnswerError, 6, math.inf, False),
+    ((200,), {"id": "run_2", "status": "QUEUED"}, errors.UnexpectedAnswerError, 6, math.inf, False),
+]
 
 
 @pytest.mark.parametrize(
-    ("headers", "target"),
-    [({}, "nowhere"), ({"location": "https://login.test/" + "x" * 500}, "https://login.test/" + "x" * 181)],
+    ("status", "body", "kind", "at_first", "later", "works"),
+    [(status, *row) for statuses, *row in FAILURES for status in statuses],
 )
-def test_a_redirect_names_the_target_and_that_it_was_not_followed(
-    response, headers: dict[str, str], target: str
+def test_what_an_answer_becomes_and_how_often_it_is_tried(
+    response, status: int, body, kind: type[errors.TriggerDevError], at_first: float, later: float, works
 ) -> None:
-    assert failure(response(302, b"", headers)).detail == f"a redirect to {target}, not followed"
+    def tries(headers: Any = None, *, request: Request = GET, has_worked: bool = False) -> float:
+        answered = response(status, body, headers)
+        with pytest.raises(errors.TriggerDevError) as raised:
+            retrieve_run("run_1").read(answered)
+        retry = should_retry(answered)
+        return tries_allowed(request, raised.value, should_retry=retry, has_worked=has_worked)
+
+    with pytest.raises(errors.TriggerDevError) as raised:
+        retrieve_run("run_1").read(response(status, body))
+    error = raised.value
+    assert type(error) is kind
+    assert str(error).startswith(f"GET /api/v3/runs/run_1 answered {status}" if status != 200 else "GET ")
+    assert (FOREIGN in str(error)) is (kind is errors.NotTriggerDevError or (status == 200 and body == PAGE))
+    assert error.retryable is (status in (200, 408, 409, 425, 429) or status >= 500)
+    assert shows_that_server_works(error) is works
+    assert (tries(), tries(has_worked=True)) == (at_first, later)
+    is_rejected = status in (401, 429)  # then it had no effect
+    assert tries(request=ONCE) == (at_first if is_rejected else 1)
+    assert tries({"x-should-retry": "false"}, has_worked=True) == (2 if status == 401 else 1)
+    assert tries({"x-should-retry": "TRUE"}) == max(4, at_first)
+
+
+@pytest.mark.parametrize(
+    ("error", "allowed", "works"),
+    [
+        (errors.TransportError("refused"), math.inf, False),
+        (errors.TLSError("expired", retryable=False), 1, False),
+        (errors.UnreadableAnswerError("too large", retryable=False), 1, False),
+        (errors.OutdatedAnswerError("shows the run as QUEUED"), 6, True),
+    ],
+)
+def test_how_often_a_request_without_an_answer_is_tried(
+    error: errors.TriggerDevError, allowed: float, works: bool
+) -> None:
+    assert (tries_allowed(GET, error, has_worked=True), tries_allowed(GET, error)) == (allowed, allowed)
+    assert tries_allowed(ONCE, error) == 1
+    assert shows_that_server_works(error) is works
+
+
+def test_a_redirect_names_the_target_and_that_it_was_not_followed(response) -> None:
+    target = "https://login.test/" + "x" * 500
+    assert failure(response(302)).detail == "a redirect to nowhere, not followed"
+    assert failure(response(302, b"", {"location": target})).detail == (
+        f"a redirect to {target[:200]}, not followed"
+    )
 
 
 # The server's message
@@ -99,13 +135,9 @@ def test_the_servers_own_message_is_found_and_shown_in_one_line(response, body, 
     assert failure(response(500, body)).detail == detail
 
 
-# The object of a success
-
-
 @pytest.mark.parametrize(
     ("body", "what"),
     [
-        (b"<html>", "200 without valid JSON (text/html, 6 bytes)"),
         (b'{"id": "run_1", "sta', "200 without valid JSON (text/html, 20 bytes)"),
         (b"null", "200 without valid JSON (text/html, 4 bytes)"),
         (b"[]", "JSON that is not an object"),
@@ -113,9 +145,8 @@ def test_the_servers_own_message_is_found_and_shown_in_one_line(response, body, 
 )
 def test_a_success_that_is_not_an_object_is_an_unexpected_answer(response, body: bytes, what: str) -> None:
     with pytest.raises(errors.UnexpectedAnswerError) as raised:
-        json_object(REQUEST, response(200, body, {"content-type": "text/html"}))
+        json_object(GET, response(200, body, {"content-type": "text/html"}))
     assert str(raised.value) == f"GET /api/v3/runs/run_1 answered {what}: {FOREIGN}"
-    assert raised.value.retryable
 
 
 # How long to wait

@@ -1,270 +1,380 @@
+"""Calls of a client: their retries, pace, deadline and log, on a clock that only moves with them."""
+
 from __future__ import annotations
 
-import contextlib
-import gzip
-import json
-import socket
-import threading
-import time
-import tracemalloc
-from collections.abc import Callable, Iterator
-from typing import Any
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import formatdate
+from itertools import count, pairwise
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import pytest
 import requests
+from fake_clock import Clock
 
-from airflow_provider_trigger.api import errors, transport
-from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.http import ServerSettings
+from airflow_provider_trigger.api import answers, errors
+from airflow_provider_trigger.api.http import Call, Request
+from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.outputs import fetch_output
-from airflow_provider_trigger.api.runs import (
-    cancel_run,
-    list_newest_runs,
-    reschedule_run,
-    retrieve_run,
-)
+from airflow_provider_trigger.api.runs import cancel_run, retrieve_run
 
-RUN = {"id": "run_1", "status": "QUEUED"}
+T = TypeVar("T")
+
 KEY = "tr_prod_marker/of+the=test"
-SIGNED = "https://store.test:9000/packets/a%20b/1.json?X-Amz-Credential=t%2F20261125&X-Amz-Signature=0bb7"
+RUN = {"id": "run_1", "status": "QUEUED"}
+CHECK = retrieve_run("run_1")
+FETCH = fetch_output("https://store.test/packets/1.json?X-Amz-Signature=s")
+ONCE: Call[None] = Call(
+    request=Request(method="POST", path="/api/v1/tasks/t/trigger", repeatable=False),
+    read=cancel_run("run_1").read,
+)
+LOST = requests.ConnectionError()
+LOST_TEXT = "GET /api/v3/runs/run_1 to trigger.test: ConnectionError"
+NO_TLS = requests.exceptions.SSLError("the certificate is not accepted")
 
 
-def new_client(base_url: str, **settings: Any) -> TriggerDevClient:
-    """Return a client whose requests leave the process."""
-    arguments: dict[str, Any] = {"secret_key": KEY, "user_agent": "unit-tests/1", "retry_for": 0.0}
-    given = {"base_url": base_url} | arguments | settings
-    return TriggerDevClient(ServerSettings(**given))
+@dataclass(frozen=True)
+class After:
+    """A reply that comes some seconds after the request."""
+
+    seconds: float
+    reply: Any
 
 
-# What is sent
+class Calls:
+    """Makes calls one after the other, and keeps when requests were sent."""
 
+    def __init__(self, connect: Callable[..., Any], clock: Clock, **settings: Any):
+        self.clock = clock
+        self.sent_at: list[float] = []
+        self._replies: list[Any] = []
+        self.client, self._wire = connect(self._reply, **{"timeout": 30.0, "retry_for": 120.0} | settings)
 
-def test_a_request_is_sent_with_its_path_query_body_and_headers(connect, answer) -> None:
-    prefix = "http://trigger.test:3030/a/prefix"
-    client, wire = connect(
-        answer(body=RUN | {"data": [], "pagination": {}}), base_url=prefix, branch="feature/x"
-    )
-    client.call(list_newest_runs())
-    client.call(reschedule_run("run_1", delay="1h"))
-    client.call(cancel_run("run_1"))
-    listed, rescheduled, canceled = wire.sent
-    assert (listed.method, listed.url) == ("GET", f"{prefix}/api/v1/runs?page%5Bsize%5D=10")
-    assert rescheduled.url == f"{prefix}/api/v1/runs/run_1/reschedule"
-    assert (json.loads(rescheduled.body), rescheduled.headers["Content-Type"]) == (
-        {"delay": "1h"},
-        "application/json",
-    )
-    assert (canceled.method, canceled.body) == ("POST", None)
-    assert canceled.headers == {
-        "Accept": "application/json",
-        "Accept-Encoding": "gzip",
-        "Authorization": f"Bearer {KEY}",
-        "Content-Length": "0",
-        "User-Agent": "unit-tests/1",
-        "x-trigger-api-version": "2025-07-16",
-        "x-trigger-branch": "feature/x",
-    }
-    client, wire = connect(answer(body=RUN), branch="")
-    client.call(cancel_run("run_1"))
-    assert "x-trigger-branch" not in wire.sent[0].headers
+    def _reply(self, _: object) -> Any:
+        self.sent_at.append(self.clock.now)
+        assert len(self.sent_at) < 1000, "the call does not end"
+        reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
+        if isinstance(reply, After):
+            self.clock.now += reply.seconds
+            reply = reply.reply
+        return reply
 
+    def make(self, call: Call[T], *replies: Any, **options: Any) -> T:
+        """Make a call; each request gets the next of these replies, and the last of them again and again."""
+        self._replies = list(replies)
+        result: T = self.client.call(call, **options)
+        return result
 
-# How it is sent
+    def fail(self, call: Call[Any], *replies: Any, **options: Any) -> errors.TriggerDevError:
+        """Make a call that fails, and return its error."""
+        with pytest.raises(errors.TriggerDevError) as raised:
+            self.make(call, *replies, **options)
+        return raised.value
 
+    def fail_ten_times(self, reply: Any) -> None:
+        """Let ten calls fail, so that the circuit breaker opens, and forget them."""
+        for _ in range(10):
+            self.fail(CHECK, reply, patience=0.0)
+        self.forget()
 
-@pytest.mark.parametrize("location", ["https://evil.test/", "http://[::1", "x" * 99_999])
-def test_a_redirect_is_not_resolved(connect, answer, location: str) -> None:
-    client, wire = connect(answer(302, b"x" * 9999, {"location": location}))
-    with pytest.raises(errors.RedirectError) as raised:
-        client.call(cancel_run("run_1"))
-    assert location[:200] in str(raised.value)
-    assert len(wire.sent) == 1
+    def forget(self) -> None:
+        self.sent_at.clear()
+        self.clock.slept.clear()
 
+    def within(self, seconds: float | None) -> Deadline:
+        return Deadline.after(seconds, now=self.clock.now)
 
-# How steps are driven
+    @property
+    def gaps(self) -> list[float]:
+        """The seconds between requests."""
+        return [later - earlier for earlier, later in pairwise(self.sent_at)]
 
-
-def test_a_call_can_be_ended_before_each_request(connect, answer, clock) -> None:
-    client, wire = connect(answer(503), answer(503), answer(200, RUN))
-    slept: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        if slept.count(0) == 3:
-            raise RuntimeError("stopped")
-
-    with pytest.raises(RuntimeError, match="stopped"):
-        client.call(retrieve_run("run_1"), sleep=sleep)
-    assert len(wire.sent) == 2
-    assert slept[0] == slept[2] == slept[4] == 0
-    assert all(slept[1::2])
-    assert clock.slept == []
-
-
-# What comes back
-
-
-@pytest.mark.parametrize("status", [200, 302, 404])
-def test_an_answer_that_is_too_large_is_not_read_to_its_end(
-    connect, answer, monkeypatch: pytest.MonkeyPatch, status: int
-) -> None:
-    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 1024 * 1024)
-    client, wire = connect(answer(status, b" " * (3 * 1024 * 1024), {"location": "https://evil.test/"}))
-    with pytest.raises(errors.UnexpectedAnswerError, match="run_1 answered more than 1 MB"):
-        client.call(retrieve_run("run_1"))
-    assert len(wire.sent) == 1
-    assert wire.raw[0].tell() < 2 * 1024 * 1024
-
-
-def test_a_small_answer_that_decompresses_to_a_large_one_takes_little_memory(
-    connect, answer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 100_000)
-    bomb = gzip.compress(bytes(128 * 1024 * 1024))
-    client, _ = connect(answer(200, bomb, {"content-encoding": "gzip"}), retry_for=0.0)
-    tracemalloc.start()
-    try:
-        with pytest.raises(errors.UnexpectedAnswerError):
-            client.call(retrieve_run("run_1"))
-        assert tracemalloc.get_traced_memory()[1] < 64 * 1024 * 1024
-    finally:
-        tracemalloc.stop()
-
-
-# Real sockets
+    @property
+    def timeouts(self) -> list[float]:
+        return [options["timeout"][1] for options in self._wire.options]
 
 
 @pytest.fixture
-def listener() -> Iterator[Callable[[Callable[[socket.socket], None]], str]]:
-    """A server that reads a request and then sends what a test gives, byte by byte."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def serve(speak: Callable[[socket.socket], None]) -> str:
-            def answer_all() -> None:
-                with contextlib.suppress(OSError):
-                    while True:
-                        connection = listening.accept()[0]
-                        with connection, contextlib.suppress(OSError):
-                            connection.recv(65536)
-                            speak(connection)
-
-            threading.Thread(target=answer_all, daemon=True).start()
-            return f"http://127.0.0.1:{listening.getsockname()[1]}"
-
-        yield serve
-        listening.shutdown(socket.SHUT_RDWR)
+def calls(connect, clock) -> Calls:
+    return Calls(connect, clock)
 
 
-OK = b"HTTP/1.1 200 OK\r\n"
-CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
-TRICKLES = {
-    "length": (OK + b"Content-Length: 1000\r\n\r\n", b" "),
-    "chunks": (CHUNKED, b"1\r\n \r\n"),
-    "nothing more": (OK + b"Content-Length: 1000\r\n\r\n{", b""),
-}
+@pytest.fixture(autouse=True)
+def jitter(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What stands in for random numbers; without any jitter taken off."""
+    jitter = SimpleNamespace(random=lambda: 1.0)
+    jitter.uniform = lambda least, most: least + (most - least) * jitter.random()
+    monkeypatch.setattr("airflow_provider_trigger.api.limits.random", jitter)
+    return jitter
 
 
-@pytest.mark.parametrize("what", TRICKLES)
-def test_an_answer_that_trickles_times_out_whatever_it_sends(listener, what: str) -> None:
-    begin, piece = TRICKLES[what]
+@pytest.fixture
+def run(answer) -> Any:
+    return answer(200, RUN)
 
-    def trickle(connection: socket.socket) -> None:
-        connection.sendall(begin)
-        for _ in range(1000):
-            connection.sendall(piece)
-            time.sleep(0.01)
 
-    begun = time.monotonic()
-    with (
-        new_client(listener(trickle), timeout=0.1) as client,
-        pytest.raises(errors.TransportError, match=r"no answer within 0\.1 s"),
-    ):
-        client.call(retrieve_run("run_1"))
-    assert time.monotonic() - begun < 5  # 10 s, if it was read to its end
+def bucket(remaining: int, clock: Clock, *, resets_in: float) -> dict[str, str]:
+    return {
+        "x-ratelimit-limit": "100",
+        "x-ratelimit-remaining": str(remaining),
+        "x-ratelimit-reset": str(round((clock.time() + resets_in) * 1000)),
+    }
+
+
+# One request
 
 
 @pytest.mark.parametrize(
-    ("spoken", "reason"),
+    ("time_limit", "timeouts"),
+    [(None, [30, 30]), (90, [30, 29.8]), (30, [10, 9.8]), (2.5, [1, 1]), (1.5, [1, 0.5]), (0.5, [0.5])],
+)
+def test_a_request_takes_a_third_of_the_time_left_or_a_second_and_a_retry_half_of_it_at_most(
+    calls: Calls, run, time_limit: float | None, timeouts: list[float]
+) -> None:
+    """So that a check can follow, which shows whether a cancel had its effect."""
+    replies = [LOST, run] if len(timeouts) > 1 else [run]
+    calls.make(CHECK, *replies, deadline=calls.within(time_limit))
+    assert calls.timeouts == pytest.approx(timeouts, abs=0.04)
+
+
+# Retries
+
+
+def test_a_server_that_recovers_is_waited_for(calls: Calls, answer, run) -> None:
+    busy = answer(503, {"error": "busy"}, {"retry-after": "17"})
+    assert calls.make(CHECK, answer(500, {"error": "no"}), LOST, LOST, busy, run).status == "QUEUED"
+    assert calls.gaps == [0.5, 1, 2, 17]
+
+
+BROKEN, LATE = (500, {"error": "broken"}), (503, {"error": "busy"}, {"retry-after": "25"})
+PAGE = (404, b"<html>")
+
+
+@pytest.mark.parametrize(
+    ("call", "reply", "options", "sent"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{", "the connection was lost"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{", "the connection was lost"),
-        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n{{{{", "DecodeError"),
-        (b"", "Remote end closed connection|ConnectionError|Connection reset"),
+        (CHECK, (403, {"error": "no"}), {}, 1),
+        (CHECK, NO_TLS, {}, 1),
+        (CHECK, (404, {"error": "Not found"}, {"x-should-retry": "true"}), {}, 4),
+        (CHECK, BROKEN, {}, 6),
+        (CHECK, PAGE, {}, 1),
+        (ONCE, BROKEN, {}, 1),
+        (CHECK, LATE, {"patience": 0.0}, 1),
+        (CHECK, LATE, {"patience": 49.9}, 2),
+        (CHECK, LATE, {"patience": 50.0}, 3),
+        (CHECK, LATE, {}, 5),  # within the 120 s that are the default here
+        (CHECK, LATE, {"deadline": Deadline(1000.0 + 25)}, 1),
+        (CHECK, LATE, {"deadline": Deadline(1000.0 + 25.5)}, 2),
+        (CHECK, LATE, {"patience": math.inf, "deadline": Deadline(1000.0 + 600)}, 24),
     ],
 )
-def test_an_answer_that_ends_badly_is_none(listener, spoken: bytes, reason: str) -> None:
-    url = listener(lambda connection: connection.sendall(spoken))
-    with new_client(url) as client, pytest.raises(errors.TransportError, match=reason) as raised:
-        client.call(retrieve_run("run_1"))
-    assert raised.value.retryable
+def test_how_often_a_call_is_sent_and_what_it_ends_with(
+    calls: Calls, answer, call: Call[Any], reply, options: dict[str, Any], sent: int
+) -> None:
+    error = calls.fail(call, answer(*reply) if isinstance(reply, tuple) else reply, **options)
+    assert len(calls.sent_at) == error.tries == sent
+    assert isinstance(error, errors.TLSError) or getattr(error, "status", None) == reply[0]
+    assert error.run_id == call.request.run_id
+    if "deadline" in options:
+        assert calls.clock.now < options["deadline"].at, "it waits for nothing that comes too late"
 
 
-def test_a_handshake_that_hangs_is_no_connection(listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_trigger.api.transport.CONNECT_TIMEOUT", 0.1)
-    ended = threading.Event()
-    url = listener(lambda _: ended.wait(20)).replace("http:", "https:")
-    with (
-        new_client(url, timeout=5.0, retry_for=0.0) as client,
-        pytest.raises(errors.TransportError, match=r"no connection within 0\.1 s") as raised,
-    ):
-        client.call(cancel_run("run_1"))
-    ended.set()
-    assert (raised.value.retryable, raised.value.was_sent) == (True, False)
+def test_once_the_server_has_worked_a_page_in_front_of_it_is_repeated_until_it_is_gone(
+    calls: Calls, answer, run
+) -> None:
+    calls.make(CHECK, run)
+    assert calls.make(CHECK, *[answer(*PAGE)] * 9, run, patience=math.inf).id == "run_1"
+    assert len(calls.sent_at) == 11
 
 
-def test_a_closed_client_closes_its_connections_and_sends_nothing_more(connect, answer, clock) -> None:
-    def close(_: Any) -> Any:
-        client.close()
-        return answer(500, {"error": "no database"})
-
-    client, wire = connect(close)
-    closed = []
-    wire.close = lambda: closed.append(True)
-    with client as entered:
-        assert entered is client
-        for error in (errors.ServerError, errors.NotSentError):
-            with pytest.raises(error, match=r"no database$|^the client was closed$"):
-                client.call(retrieve_run("run_1"))
-            assert len(wire.sent) == 1
-        closed.clear()
-    assert closed
+def test_the_tries_of_one_kind_are_not_used_up_by_another(calls: Calls, answer, run) -> None:
+    rejected, broken, busy = (answer(status, {"error": "no"}) for status in (401, 500, 503))
+    others = [LOST, broken, broken, busy] * 2
+    calls.fail(CHECK, *others, rejected, LOST, rejected, patience=math.inf)
+    assert len(calls.sent_at) == 11
+    calls.make(CHECK, run)
+    calls.fail(CHECK, *others, broken, broken, patience=math.inf)
+    assert len(calls.sent_at) == 22
 
 
-# Another server, such as an object store
+# A rejected key
 
 
-def test_a_signed_url_is_sent_as_it_is_without_key_branch_and_version(connect, answer) -> None:
-    client, wire = connect(answer(body={"json": 1}), answer(body=RUN), branch="feature/x", user_agent="me/1")
-    assert client.call(fetch_output(SIGNED)) == 1
-    client.call(retrieve_run("run_1"))
-    sent, own = wire.sent
-    assert (sent.method, sent.url, sent.body) == ("GET", SIGNED, None)
-    assert sent.headers == {"User-Agent": "me/1", "Accept-Encoding": "gzip"}
-    assert own.headers["Authorization"] == f"Bearer {KEY}"
+@pytest.mark.parametrize("patience", [0.0, 120.0])
+def test_a_rejected_key_costs_one_request_more_until_an_answer_shows_that_it_works(
+    calls: Calls, answer, run, patience: float
+) -> None:
+    rejected = answer(401, {"error": "Invalid API key"})
+    for _ in range(5):
+        assert type(calls.fail(CHECK, rejected, patience=patience)) is errors.AuthenticationError
+    assert (len(calls.sent_at), len(calls.clock.slept)) == (6, 1)
+    calls.make(CHECK, run)
+    assert calls.make(CHECK, rejected, run, patience=patience).id == "run_1"
+    assert (len(calls.sent_at), len(calls.clock.slept)) == (9, 2)
+
+
+# How long to go on
+
+
+def test_patience_counts_from_the_first_request(calls: Calls, answer, run) -> None:
+    """Waiting for a turn is not a try; the time that a request takes counts."""
+    calls.make(CHECK, answer(200, RUN, bucket(5, calls.clock, resets_in=50)))
+    calls.make(CHECK, LOST, run, patience=0.5)
+    assert (len(calls.sent_at), calls.gaps[0] > 50) == (3, True)
+    calls.fail(CHECK, After(0.2, LOST), run, patience=0.6)
+    assert len(calls.sent_at) == 4
+
+
+# The deadline
+
+
+@pytest.mark.parametrize("seconds", [0, -5])
+def test_after_the_deadline_nothing_is_sent(calls: Calls, run, seconds: float) -> None:
+    error = calls.fail(CHECK, run, deadline=Deadline(calls.clock.now + seconds))
+    assert type(error) is errors.NotSentError
+    assert (str(error), error.retryable) == ("the time limit was reached", True)
+    assert (calls.sent_at, calls.clock.slept) == ([], [])
+
+
+def test_a_call_that_was_sent_never_ends_as_one_that_was_not(calls: Calls, answer) -> None:
+    busy = answer(503, {"error": "busy"})
+    error = calls.fail(CHECK, After(1, busy), deadline=calls.within(1))
+    assert type(error) is errors.ServerError
+    # The deadline passes while it waits for its turn.
+    limited = answer(429, b"{}", bucket(0, calls.clock, resets_in=1))
+    deadline = calls.within(1.04)
+    assert type(calls.fail(CHECK, limited, deadline=deadline)) is errors.RateLimitError
+    assert calls.clock.now == deadline.at
+
+
+# The rate limit
+
+
+def test_all_calls_slow_down_before_the_bucket_is_empty(calls: Calls, answer, run) -> None:
+    calls.make(CHECK, answer(200, RUN, bucket(5, calls.clock, resets_in=8)))
+    calls.make(CHECK, answer(200, RUN, bucket(99, calls.clock, resets_in=18)))
+    calls.make(CHECK, run)
+    assert calls.gaps == [pytest.approx(8.05), 0]
+    assert max(calls.clock.slept) == 0.1  # so that a stop is seen soon
+
+
+# The circuit breaker
 
 
 @pytest.mark.parametrize(
-    ("verify", "tried"), [("/ca.pem", ["/all.pem", "/ca.pem"]), (True, ["/all.pem"]), (False, [False])]
+    ("reply", "next_one", "opens"),
+    [
+        ((404, {"error": "Resource not found"}), errors.TransportError, False),
+        *(((status, {"error": "no"}), errors.TransportError, True) for status in (401, 403, 429)),
+        (BROKEN, errors.NotSentError, True),
+    ],
 )
-def test_a_store_elsewhere_is_checked_against_the_cas_of_all_and_then_the_private_one(
-    connect, answer, verify, tried, monkeypatch: pytest.MonkeyPatch
+def test_ten_failures_in_a_row_hold_up_calls_and_what_shows_nothing_of_the_server_does_not_count(
+    calls: Calls, answer, run, reply, next_one: type[errors.TriggerDevError], opens: bool
 ) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/all.pem")
-    unknown = requests.exceptions.SSLError("certificate verify failed")
-    for url, verified in ((SIGNED, tried), ("https://trigger.test/packets/1.json", tried[-1:])):
-        client, wire = connect(unknown, verify=verify)
-        with pytest.raises(errors.TLSError):
-            client.call(fetch_output(url))
-        assert [options["verify"] for options in wire.options] == verified
-        client, wire = connect(*[unknown] * (len(verified) - 1), answer(body={"json": 1}), verify=verify)
-        assert client.call(fetch_output(url)) == 1
+    for _ in range(9):
+        calls.fail(CHECK, LOST, patience=0.0)
+    calls.fail(CHECK, answer(*reply), patience=0.0)
+    assert type(calls.fail(CHECK, LOST, patience=0.0)) is next_one
+    calls.forget()
+    calls.make(CHECK, run)
+    assert sum(calls.clock.slept) == pytest.approx(1 if opens else 0)
 
 
-# The secret key
+def test_while_the_server_does_not_respond_one_request_a_second_goes_out(calls: Calls, run) -> None:
+    calls.fail_ten_times(LOST)
+    begun = calls.clock.now
+    calls.make(CHECK, LOST, LOST, run)
+    calls.make(CHECK, run)  # the answer closed it
+    assert [sent_at - begun for sent_at in calls.sent_at] == pytest.approx([1, 2, 3, 3])
 
 
-def test_the_key_is_hidden_in_results_and_in_errors(connect, answer) -> None:
-    client, _ = connect(answer(body=RUN | {"output": f"Bearer {KEY}"}), answer(404, {"error": "Not found"}))
-    assert client.call(retrieve_run("run_1")).output == "Bearer ***"
-    with pytest.raises(errors.NotFoundError, match=r"^GET /api/v3/runs/\*\*\* answered 404: Not found$"):
-        client.call(retrieve_run(KEY))
+def test_a_call_is_not_sent_when_the_server_has_not_responded_for_its_patience(calls: Calls, answer) -> None:
+    busy = answer(503, {"error": f"busy {KEY}"})
+    calls.fail_ten_times(busy)
+    calls.clock.now += 4.5
+    calls.fail(CHECK, busy, patience=0.0)  # this second's request
+    calls.forget()
+    error = calls.fail(CHECK, LOST, patience=4.5)
+    assert (type(error), error.retryable) == (errors.NotSentError, True)
+    text = "the server stopped responding; last error: GET /api/v3/runs/run_1 answered 503: busy ***"
+    assert str(error) == text
+    assert (calls.sent_at, calls.clock.slept) == ([], [])
+    # With a deadline, that decides how long to wait.
+    assert calls.make(CHECK, answer(200, RUN), patience=1.0, deadline=calls.within(60)).id == "run_1"
+
+
+# Requests that the rate limit does not count: to an object store
+
+
+@pytest.fixture
+def output(answer) -> Callable[..., Any]:
+    def build(status: int = 200, body: bytes = b'{"json": 1}', headers: Any = None) -> Any:
+        return answer(status, body, {"content-type": "application/super+json"} | (headers or {}))
+
+    return build
+
+
+def test_they_wait_for_no_turn_and_take_none(calls: Calls, answer, run, output) -> None:
+    calls.make(FETCH, output(headers=bucket(0, calls.clock, resets_in=90)))
+    calls.make(CHECK, answer(200, RUN, bucket(0, calls.clock, resets_in=50)))
+    assert (calls.make(FETCH, output()), calls.clock.slept) == (1, [])
+    calls.make(CHECK, run)
+    assert sum(calls.clock.slept) == pytest.approx(50.05)
+
+
+# The log
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.DEBUG, "airflow_provider_trigger")
+    return caplog
+
+
+def test_each_retry_is_logged_and_nothing_else(calls: Calls, log: pytest.LogCaptureFixture, run) -> None:
+    calls.make(CHECK, LOST, LOST, run)
+    assert log.messages == [
+        f"Attempt 1 failed, the next one follows in 0.5 s: {LOST_TEXT}",
+        f"Attempt 2 failed, the next one follows in 1.0 s: {LOST_TEXT}",
+    ]
+    log.clear()
+    calls.make(CHECK, run)
+    calls.fail(CHECK, LOST, patience=0.0)
+    assert log.messages == []
+
+
+@pytest.mark.parametrize(("pause", "lines"), [(1.9, []), (9.0, ["Waiting 9 s for the rate limit"])])
+def test_a_pause_of_two_seconds_is_worth_one_line(
+    calls: Calls, answer, run, log: pytest.LogCaptureFixture, pause: float, lines: list[str]
+) -> None:
+    calls.make(CHECK, answer(200, RUN, bucket(0, calls.clock, resets_in=pause - 0.05)))
+    for _ in range(2):
+        calls.fail(CHECK, run, deadline=calls.within(0.1))
+    assert log.messages == lines
+
+
+# The server's clock
+
+
+@pytest.mark.parametrize(
+    ("ahead", "which"), [(9, None), (-9, None), (90, "90 s ahead of"), (-90, "90 s behind"), (7200, "7200 s")]
+)
+def test_a_date_that_differs_from_the_local_clock_is_not_used_and_that_is_logged_once(
+    calls: Calls, answer, log: pytest.LogCaptureFixture, monkeypatch, ahead: int, which: str | None
+) -> None:
+    monkeypatch.setattr(answers, "_warnings", count())
+    clock = calls.clock
+    began = datetime.fromtimestamp(clock.time() - 60, UTC).isoformat()
+    shown = {"id": "run_1", "status": "CANCELED", "createdAt": began, "startedAt": began, "updatedAt": began}
+    for _ in range(2):
+        run = calls.make(CHECK, answer(200, shown, {"date": formatdate(clock.time() + ahead, usegmt=True)}))
+        assert run.age == pytest.approx(0 if which else 60 + ahead, abs=2)
+        assert not run.is_terminated, "its worker has 75 s to end"
+    warnings = [record.getMessage() for record in log.records if record.levelno == logging.WARNING]
+    assert len(warnings) == (1 if which else 0)
+    assert all(f"The server's clock (Date header) is {which}" in warning for warning in warnings)

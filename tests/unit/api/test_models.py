@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api import models
-from airflow_provider_trigger.api.models import ChildRun, Run, RunError
+from airflow_provider_trigger.api.models import ChildRun, Run
 from airflow_provider_trigger.api.statuses import RunStatus
 
 
@@ -111,33 +111,6 @@ def test_children_are_shown_with_their_parent() -> None:
     shown = run(relatedRuns={"children": children + odd})
     assert shown.children == [ChildRun("run_2", "QUEUED", "run_1"), ChildRun("run_3", "COMPLETED", "run_1")]
     assert shown.without_contents().children == []
-
-
-LONG = "m" * 90_000
-INTERNAL = "trigger.dev internal error (TASK_PROCESS_OOM_KILLED)"
-
-
-def error(message: str = "", **fields: str) -> RunError:
-    return RunError(**{"name": None, "message": message, "stack_trace": None, "code": None} | fields)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("shown", "read"),
-    [
-        (
-            {"name": "E", "message": "m" * 90_000, "stackTrace": "s"},
-            error("m" * 90_000, name="E", stack_trace="s"),
-        ),
-        ({"name": 1, "message": None, "stackTrace": ["x"]}, error()),
-        ({"message": INTERNAL}, error(INTERNAL, code="TASK_PROCESS_OOM_KILLED")),
-        # A task's own words that only contain such a text.
-        ({"message": f"got: {INTERNAL}"}, error(f"got: {INTERNAL}")),
-        (None, None),
-        ("text", None),
-    ],
-)
-def test_the_error_of_a_run_is_read(shown: object, read: RunError | None) -> None:
-    assert run("FAILED", error=shown).error == read
 
 
 # Without contents

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -68,12 +67,6 @@ def test_what_is_not_a_url_is_not_fetched(url: str) -> None:
 @pytest.mark.parametrize("kind", ["Application/Super+JSON; charset=utf-8", ""])
 def test_a_superjson_document_is_unwrapped(response, document, value, kind: str) -> None:
     assert fetch_output(URL).read(response(200, document, {"content-type": kind})) == value
-
-
-@pytest.mark.parametrize("value", [{"json": 1}, {"meta": 1}, None, 0, "text", [{"json": 1}]])
-def test_plain_json_stays_as_it_is(response, value) -> None:
-    body = json.dumps(value).encode()
-    assert fetch_output(URL).read(response(200, body, {"content-type": "application/json"})) == value
 
 
 @pytest.mark.parametrize(

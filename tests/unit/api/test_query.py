@@ -47,16 +47,6 @@ def test_only_plain_ids_are_queried() -> None:
             query_runs(run_ids)
 
 
-def test_a_row_is_a_run_without_contents(response: Answered) -> None:
-    run = one(response)
-    assert (run.id, run.status, run.task_identifier, run.attempt_count) == ("run_1", "EXECUTING", "resize", 2)
-    assert run.created_at == datetime(2026, 11, 25, 9, 0, 0, 123_000, tzinfo=UTC)
-    assert run.started_at == datetime(2026, 11, 25, 9, 0, 1, tzinfo=UTC)
-    assert (run.updated_at, run.finished_at, run.seen_at) == (None, None, SEEN_AT)
-    assert run.age == pytest.approx(599.877)
-    assert run.attributes == {"createdAt": ROW["triggered_at"], "attemptCount": 2}
-
-
 @pytest.mark.parametrize(
     ("columns", "shown"),
     [
