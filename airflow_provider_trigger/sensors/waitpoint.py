@@ -148,19 +148,13 @@ class WaitpointTokenSensor(TakesArguments, TriggerDevSensor):
 
     def _check(self, wait: TokenWait, *, patience: float | None) -> PokeReturnValue:
         """Check the token, repeatedly for so many seconds while that fails; None for ``retry_for``."""
-        from airflow_provider_trigger.run.checks import reply_of
         from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
         from airflow_provider_trigger.tokens.wait import TokenLostError
 
-        steps, reply, token = wait.check(), None, None
         is_resumed = patience is None  # as its trigger has seen the server work
         with self._hook().client(has_worked=wait.was_shown or is_resumed) as client:
             try:
-                while True:
-                    reply = reply_of(client.call, steps.send(reply), patience=patience)
-                    patience = None  # before it counts as unknown: a rescheduled sensor may have seen it
-            except StopIteration as end:
-                token = end.value
+                token = wait.check(client.call, patience=patience)
             except TokenLostError as error:
                 raise AirflowFailException(str(error)) from None
         try:

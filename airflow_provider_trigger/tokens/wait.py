@@ -1,10 +1,10 @@
-"""Wait for a waitpoint token, without I/O: what to request next, and what its reply means."""
+"""Wait for a waitpoint token: check it, and decide what the reply means."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any
@@ -16,13 +16,11 @@ from airflow_provider_trigger.api.errors import (
     UnknownTokenError,
     is_rejection,
 )
-from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run
 from airflow_provider_trigger.api.tokens import WaitpointToken, retrieve_token
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.checks import UNKNOWN_AFTER
+from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, reply_of
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
-from airflow_provider_trigger.run.waited import check_interval
 
 
 class TokenLostError(Exception):
@@ -54,37 +52,32 @@ class TokenWait:
     def __str__(self) -> str:
         return f"Waitpoint token {self.token_id} of connection {self.conn_id!r}"
 
-    def steps(self) -> Generator[Call[Any] | float, Any, None]:
-        """Yield calls, as :meth:`check`, and the seconds between two checks, until the token is completed."""
-        while (yield from self.check()) is None:
-            yield check_interval(time.time() - self.begun_at)
-
-    def check(self) -> Generator[Call[Any], Any, WaitpointToken | None]:
+    def check(self, call: Callable[..., Any], **how: Any) -> WaitpointToken | None:
         """
-        Yield calls, and take what each returned or the error that it ended with.
+        Return the token once it is completed, None while it is not.
 
-        The result is the token once it is completed, None while it is not. A TokenLostError, or the error of
-        a check that is rejected, ends the wait.
+        A TokenLostError, or the error of a check that is rejected, ends the wait. ``how`` the call is made
+        concerns the first check: before the token counts as unknown, more patience is due.
         """
-        reply = yield retrieve_token(self.token_id)
+        reply = reply_of(call, retrieve_token(self.token_id), **how)
         is_late = not self.was_shown and time.time() - self.begun_at >= self.patience
-        is_doubtful = is_late and isinstance(reply, UnknownTokenError)
-        # Also a key that may not read runs shows by its 403 that the server works.
-        works = (NotFoundError, PermissionDeniedError)
-        if is_doubtful and isinstance((yield check_run(UNKNOWN_RUN_ID)), works):
-            # The server works. Once more, as an outage may have ended in between, and a rescheduled sensor
-            # does not know what it has seen.
-            reply = yield retrieve_token(self.token_id)
-            if isinstance(reply, UnknownTokenError):
-                raise TokenLostError(
-                    f"{self} was not shown by any check for {self.patience:g} s (retry_for): the "
-                    "server answers 500 for a token that the key's environment does not have. Check the "
-                    "token's id, the connection, and whether its secret key is of the token's environment: "
-                    f"{reply}"
-                )
+        if is_late and isinstance(reply, UnknownTokenError):
+            proof = reply_of(call, check_run(UNKNOWN_RUN_ID))
+            # Also a key that may not read runs shows by its 403 that the server works.
+            if isinstance(proof, (NotFoundError, PermissionDeniedError)):
+                # Once more, as an outage may have ended in between, and a rescheduled sensor does not know
+                # what it has seen.
+                reply = reply_of(call, retrieve_token(self.token_id))
+                if isinstance(reply, UnknownTokenError):
+                    raise TokenLostError(
+                        f"{self} was not shown by any check for {self.patience:g} s (retry_for): the "
+                        "server answers 500 for a token that the key's environment does not have. Check the "
+                        "token's id, the connection, and whether its secret key is of the token's "
+                        f"environment: {reply}"
+                    )
         if isinstance(reply, WaitpointToken):
             return self._saw(reply)
-        self._failed(reply, time.time())
+        self.failed(reply)
         return None
 
     def _saw(self, token: WaitpointToken) -> WaitpointToken | None:
@@ -107,7 +100,9 @@ class TokenWait:
         self.log.info("%s is %s", self, token.status)
         return token
 
-    def _failed(self, error: TriggerDevError, now: float) -> None:
+    def failed(self, error: TriggerDevError) -> None:
+        """Take in that a check failed; it is raised where that ends the wait."""
+        now = time.time()
         self._failing_since = min(self._failing_since, now)
         is_rejected = is_rejection(error) or isinstance(error, NotFoundError)
         self._rejected_since = min(self._rejected_since, now) if is_rejected else math.inf

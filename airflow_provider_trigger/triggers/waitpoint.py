@@ -55,17 +55,22 @@ class WaitpointTokenTrigger(ResumingTrigger):
         from airflow_provider_trigger.api.errors import TriggerDevError
         from airflow_provider_trigger.hooks.diagnosis import add_connection
         from airflow_provider_trigger.tokens.wait import TokenLostError, TokenWait
-        from airflow_provider_trigger.triggers.watch import take
+        from airflow_provider_trigger.triggers.watch import LoopLog, wait_for_token
 
         hook = await self.hook(until=None)
-        conn_id, retry_for, shown = self.trigger_dev_conn_id, hook.settings.retry_for, self.was_shown
         wait = TokenWait(
-            self.token_id, conn_id, retry_for, self.begun_at, self.log, was_shown=shown, is_deferred=True
+            self.token_id,
+            self.trigger_dev_conn_id,
+            hook.settings.retry_for,
+            self.begun_at,
+            LoopLog(self.log),
+            was_shown=self.was_shown,
+            is_deferred=True,
         )
         self.log.info("Waiting for waitpoint token %s", self.token_id)
         event = {"error": "", "is_final": False, "begun_at": self.begun_at}
         try:
-            await take(wait.steps(), hook)
+            await wait_for_token(wait, hook)
         except TokenLostError as error:
             event |= {"error": str(error), "is_final": True}
         except TriggerDevError as error:

@@ -7,8 +7,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from functools import partial, partialmethod
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -31,12 +31,15 @@ from airflow_provider_trigger.hooks.diagnosis import action_for
 from airflow_provider_trigger.hooks.fetching import fetch_again, fetch_patiently, fetch_shielded
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.wait import Wait
+from airflow_provider_trigger.run.waited import check_interval
 from airflow_provider_trigger.run.watch import Watch
 
 if TYPE_CHECKING:
+    from airflow_provider_trigger.api.tokens import WaitpointToken
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.waited import Waited, WaitSettings
+    from airflow_provider_trigger.tokens.wait import TokenWait
 
 log = logging.getLogger(__name__)
 
@@ -167,13 +170,15 @@ class Environment:
         for client in self._clients.values():
             client.close()
 
-    async def call_for_token(self, call: Call[Any]) -> Any:
-        """Make a call; of all that wait, the one that has waited longest comes next, so no token starves."""
+    async def check_token(self, wait: TokenWait) -> WaitpointToken | None:
+        """Check a token; of all that wait, the one that has waited longest comes next, so none starves."""
         await self._free.acquire()
+        check = partial(wait.check, partial(self._call, "tokens"))
         try:
-            return await in_thread(partial(self._call, "tokens", call), at_end=self._free.release)
-        except TriggerDevError as error:
-            return error.with_traceback(None)
+            return await in_thread(check, at_end=self._free.release)
+        except NotSentError as error:  # no thread could begin
+            wait.failed(error)
+            return None
 
     # In threads
 
@@ -309,16 +314,8 @@ async def cancel_runs(run_ids: Iterable[str], hook: TriggerDevHook) -> dict[str,
     return {run_id: results[run_id] for run_id in wanted}
 
 
-async def take(steps: Generator[Call[Any] | float, Any, None], hook: TriggerDevHook) -> None:
-    """Take the steps of a wait for a token: calls, and seconds to pause."""
-    reply: Any = None
-    with closing(steps), environment_of(hook) as shared:
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration:
-                return
-            if isinstance(step, Call):
-                reply = await shared.call_for_token(step)
-            else:
-                await asyncio.sleep(step)
+async def wait_for_token(wait: TokenWait, hook: TriggerDevHook) -> None:
+    """Check a token until it is completed."""
+    with environment_of(hook) as shared:
+        while await shared.check_token(wait) is None:
+            await asyncio.sleep(check_interval(time.time() - wait.begun_at))
