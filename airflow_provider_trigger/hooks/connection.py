@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from airflow_provider_trigger import __version__
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 log = logging.getLogger(__name__)
-
-EXTRA_FIELDS = ("branch", "dashboard_url", "timeout", "retry_for", "verify", "proxy")
-"""The fields that the extra of a connection may have."""
-
-T = TypeVar("T")
 
 _YEAR = 366 * 86400.0  # far longer than anyone waits, and short enough for sockets and clocks
 _MAX_PORT = 65535
@@ -123,13 +118,20 @@ def read_settings(connection: Connection) -> Settings:
     """Read a connection and check each field; an error names the connection and the field."""
     conn_id = connection.conn_id
     read = partial(_read, conn_id)
-    # Airflow gives None for JSON without a type, and '' for a URI without a scheme: no other service's.
+    # JSON without a type and a URI without a scheme are of no other service.
     kind = (getattr(connection, "conn_type", None) or CONNECTION_TYPE).replace("-", "_")
     if kind != CONNECTION_TYPE:
         reason = f"must be {CONNECTION_TYPE!r}, not {kind!r}: its password is not sent to Trigger.dev"
         raise _error(conn_id, "conn_type", f"{reason}; name a connection of the type Trigger.dev, or add one")
     extra = read("extra", connection.extra, _object)
-    _warn_of_unknown_fields(conn_id, extra)
+    if unknown := sorted(extra.keys() - EXTRA_FIELDS.keys()):
+        log.warning(
+            "Connection %r: unknown fields in extra have no effect: %s; the known fields are %s",
+            conn_id,
+            _SECRET_KEY.sub("***", ", ".join(map(repr, unknown))),
+            ", ".join(EXTRA_FIELDS),
+        )
+    values = {name: read(name, extra.get(name), reader) for name, reader in EXTRA_FIELDS.items()}
     port = read("port", connection.port, _port)
     scheme = read("schema", connection.schema, _scheme)
     # Before the password: in trigger-dev://KEY the key is in the host, and the password is empty.
@@ -137,18 +139,13 @@ def read_settings(connection: Connection) -> Settings:
         raise _error(conn_id, "host", _KEY_ELSEWHERE)
     base_url = read("host", connection.host, partial(_base_url, scheme=scheme, port=port))
     is_cloud = urlsplit(base_url).hostname == urlsplit(API_URL).hostname
+    values["dashboard_url"] = values["dashboard_url"] or (DASHBOARD_URL if is_cloud else base_url)
     settings = Settings(
         conn_id=conn_id,
         base_url=base_url,
         secret_key=_secret_key(conn_id, connection.password, login=connection.login),
         user_agent=f"airflow-provider-trigger/{__version__} apache-airflow/{airflow_version()}",
-        branch=read("branch", extra.get("branch"), _branch),
-        dashboard_url=read("dashboard_url", extra.get("dashboard_url"), _url)
-        or (DASHBOARD_URL if is_cloud else base_url),
-        timeout=read("timeout", extra.get("timeout"), partial(_seconds, default=REQUEST_TIMEOUT, zero=False)),
-        retry_for=read("retry_for", extra.get("retry_for"), partial(_seconds, default=RETRY_FOR, zero=True)),
-        verify=read("verify", extra.get("verify"), _verify),
-        proxy=read("proxy", extra.get("proxy"), _proxy),
+        **values,
     )
     _warn_if_unencrypted(conn_id, base_url)
     return settings
@@ -158,7 +155,7 @@ def _error(conn_id: str, name: str, reason: str) -> InvalidConnectionError:
     return InvalidConnectionError(f"Connection {conn_id!r}, field {name!r}: {reason}")
 
 
-def _read(conn_id: str, name: str, value: Any, read: Callable[[Any], T]) -> T:
+def _read(conn_id: str, name: str, value: Any, read: Callable[[Any], Any]) -> Any:
     """Return what is read of the value of a field, or raise an error that says what it must be."""
     try:
         return read(value)
@@ -212,20 +209,13 @@ def _base_url(value: str | None, *, scheme: str, port: int | None) -> str:
 
 def _url(value: object) -> str | None:
     """Return the URL of a server, without a trailing slash."""
-    text = _text(value)
-    url = urlsplit(text or "")
+    if not (text := _text(value)):
+        return None
+    url = urlsplit(text)
     is_valid = url.scheme in ("http", "https") and url.hostname and url.port != 0 and "@" not in url.netloc
-    if text and (not is_valid or url.query or url.fragment or any(map(str.isspace, text))):
+    if not is_valid or url.query or url.fragment or re.search(r"\s", text):
         raise ValueError
-    return f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}" if text else None
-
-
-def _proxy(value: object) -> str | None:
-    return _text(value, is_valid=lambda text: bool(urlsplit(text).scheme and urlsplit(text).hostname))
-
-
-def _branch(value: object) -> str | None:
-    return _text(value, is_valid=lambda text: text.isascii() and text.isprintable())
+    return f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
 
 
 def _verify(value: object) -> bool | str:
@@ -244,7 +234,7 @@ def _seconds(value: object, *, default: float, zero: bool) -> float:
     return float(seconds)
 
 
-def _text(value: object, *, is_valid: Callable[[str], bool] = bool) -> str | None:
+def _text(value: object, *, is_valid: Callable[[str], object] = bool) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ValueError
     text = (value or "").strip() or None
@@ -253,14 +243,15 @@ def _text(value: object, *, is_valid: Callable[[str], bool] = bool) -> str | Non
     return text
 
 
-def _warn_of_unknown_fields(conn_id: str, extra: dict[str, Any]) -> None:
-    if unknown := sorted(set(extra) - set(EXTRA_FIELDS)):
-        log.warning(
-            "Connection %r: unknown fields in extra have no effect: %s; the known fields are %s",
-            conn_id,
-            _SECRET_KEY.sub("***", ", ".join(map(repr, unknown))),
-            ", ".join(EXTRA_FIELDS),
-        )
+EXTRA_FIELDS: dict[str, Callable[[object], Any]] = {
+    "branch": partial(_text, is_valid=lambda text: text.isascii() and text.isprintable()),
+    "dashboard_url": _url,
+    "timeout": partial(_seconds, default=REQUEST_TIMEOUT, zero=False),
+    "retry_for": partial(_seconds, default=RETRY_FOR, zero=True),
+    "verify": _verify,
+    "proxy": partial(_text, is_valid=lambda text: urlsplit(text).scheme and urlsplit(text).hostname),
+}
+"""The fields that the extra of a connection may have, and what reads each."""
 
 
 @lru_cache(maxsize=128)
