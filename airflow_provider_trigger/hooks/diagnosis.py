@@ -31,6 +31,8 @@ MAX_TIMEOUT = 10.0
 """For each of the Test button's requests, at most two, in seconds."""
 
 
+_OTHER_SERVER = ("{url} is not a Trigger.dev server", "check the host of {connection}")
+_FAILED = ("{url} failed", "")
 # What an error means, and what to do: of the first class that fits.
 _MEANINGS: dict[type[TriggerDevError], tuple[str, str]] = {
     AuthenticationError: ("{url} rejected the secret key", "check the password of {connection}"),
@@ -51,11 +53,13 @@ _MEANINGS: dict[type[TriggerDevError], tuple[str, str]] = {
         "{url} could not be reached",
         "check host, port and 'proxy' of {connection}, and whether the server runs",
     ),
-    NotTriggerDevError: ("{url} is not a Trigger.dev server", "check the host of {connection}"),
-    UnreadableAnswerError: ("{url} failed", ""),
-    UnexpectedAnswerError: ("{url} is not a Trigger.dev server", "check the host of {connection}"),
-    TriggerDevError: ("{url} failed", ""),
+    NotTriggerDevError: _OTHER_SERVER,
+    UnreadableAnswerError: _FAILED,
+    UnexpectedAnswerError: _OTHER_SERVER,
+    TriggerDevError: _FAILED,
 }
+# A preview key was rejected.
+_NO_BRANCH = "a preview key (tr_preview_…) needs a branch: set 'branch' in the extra of {connection}"
 
 
 def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, str]:
@@ -71,7 +75,7 @@ def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, 
     except (ServerError, PermissionDeniedError, AnswerTimeoutError) as error:
         list_error = error
     except TriggerDevError as error:
-        return False, meaning(error, settings)
+        return False, _meaning(error, settings)
     else:
         return True, accepted
     try:
@@ -79,24 +83,16 @@ def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, 
     except NotFoundError:
         pass  # the server searched for the run, so it accepts the key
     except AuthenticationError as error:
-        return False, meaning(error, settings)
+        return False, _meaning(error, settings)
     except TriggerDevError as error:
-        return False, f"{meaning(list_error, settings)}. A status check failed, too: {error.reason}"
+        return False, f"{_meaning(list_error, settings)}. A status check failed, too: {error.reason}"
     failed = f"The list of runs, which canceling does not need, failed: {list_error.reason}"
     return True, f"{accepted}. {failed}"
 
 
-def meaning(error: TriggerDevError, settings: Settings) -> str:
-    """Return what an error of the Test button means and what to do."""
-    # Airflow tests a copy of the connection, under a random id.
-    action = _action(error, settings, "this connection")
-    problem = _meaning_of(error)[0].format(url=settings.base_url)
-    return f"{problem}: {error.reason}" + (f"; {action}" if action else "")
-
-
 def action_for(error: TriggerDevError, settings: Settings) -> str | None:
     """Return what to do about an error, None where its text says it all."""
-    return _action(error, settings, f"connection {settings.conn_id!r}")
+    return _explained(error, settings, f"connection {settings.conn_id!r}")[1] or None
 
 
 def safe_text(error: Exception) -> str:
@@ -107,19 +103,21 @@ def safe_text(error: Exception) -> str:
 
 def add_connection(error: TriggerDevError, settings: Settings) -> None:
     """Make an error's text name the connection and what to do, in place."""
-    action = _action(error, settings, "the connection")
+    _, action = _explained(error, settings, "the connection")
     # The text of a TransportError names the server.
     server = "" if isinstance(root_of(error), TransportError) else f" to {settings.base_url}"
     error.reword(f"Connection {settings.conn_id!r}{server}: {error}" + (f"; {action}" if action else ""))
 
 
-def _meaning_of(error: TriggerDevError) -> tuple[str, str]:
+def _meaning(error: TriggerDevError, settings: Settings) -> str:
+    # Airflow tests a copy of the connection, under a random id.
+    problem, action = _explained(error, settings, "this connection")
+    return f"{problem}: {error.reason}" + (f"; {action}" if action else "")
+
+
+def _explained(error: TriggerDevError, settings: Settings, connection: str) -> tuple[str, str]:
     cause = root_of(error)
-    return next(texts for kind, texts in _MEANINGS.items() if isinstance(cause, kind))
-
-
-def _action(error: TriggerDevError, settings: Settings, connection: str) -> str | None:
-    is_rejected = isinstance(root_of(error), AuthenticationError)
-    if is_rejected and settings.secret_key.startswith("tr_preview_") and not settings.branch:
-        return f"a preview key (tr_preview_…) needs a branch: set 'branch' in the extra of {connection}"
-    return _meaning_of(error)[1].format(connection=connection) or None
+    problem, action = next(texts for kind, texts in _MEANINGS.items() if isinstance(cause, kind))
+    if isinstance(cause, AuthenticationError) and not settings.branch:
+        action = _NO_BRANCH if settings.secret_key.startswith("tr_preview_") else action
+    return problem.format(url=settings.base_url), action.format(connection=connection)

@@ -12,11 +12,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowFailException, BaseHook
-from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.errors import TriggerDevError, UnreadableAnswerError
 from airflow_provider_trigger.api.http import segment
 from airflow_provider_trigger.api.key import SecretKey
 from airflow_provider_trigger.api.limits import NEVER, Deadline
+from airflow_provider_trigger.api.runs import reschedule_run, retrieve_run
 from airflow_provider_trigger.api.statuses import TODAYS_STATUSES
+from airflow_provider_trigger.api.tokens import CreatedToken, WaitpointToken, retrieve_token
 from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.defaults import (
     AUTOMATIC_KEY,
@@ -33,6 +35,7 @@ from airflow_provider_trigger.get_provider_info import (
     RELABELING,
 )
 from airflow_provider_trigger.hooks.connection import Settings, read_settings
+from airflow_provider_trigger.hooks.diagnosis import MAX_TIMEOUT, action_for, add_connection, try_connection
 from airflow_provider_trigger.hooks.fetching import fetch_connection, fetch_key
 from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.rules import (
@@ -46,7 +49,7 @@ from airflow_provider_trigger.rules import (
 )
 from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
 from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
-from airflow_provider_trigger.run.waited import WaitSettings
+from airflow_provider_trigger.run.waited import WaitEnd, WaitSettings
 from airflow_provider_trigger.sources.arguments import BATCH_ID, SELECTING, Selection, terms
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, RunIds, all_valid, exactly_one
 from airflow_provider_trigger.tokens.create import check_data, send_token, token_options
@@ -56,10 +59,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models import ListedRun, Run
-    from airflow_provider_trigger.api.tokens import CreatedToken, WaitpointToken
     from airflow_provider_trigger.cancel.cancellation import Cancellation
     from airflow_provider_trigger.cancel.outcome import CancelResult
-    from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.tokens.complete import Completion, CompletionResult
 
 
@@ -107,8 +108,6 @@ class TriggerDevHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Test the connection; return whether it works, and one line that says why."""
-        from airflow_provider_trigger.hooks.diagnosis import MAX_TIMEOUT, try_connection
-
         try:
             timeout = min(self.settings.timeout, MAX_TIMEOUT)
         except AirflowFailException as error:
@@ -125,8 +124,8 @@ class TriggerDevHook(BaseHook):
     @cached_property
     def _key(self) -> SecretKey:
         """Shared by all clients; fetched again after it was rejected."""
-        fetch = partial(fetch_key, self.settings, get=self.get_connection)
-        return SecretKey(self.settings.secret_key, fetch=None if self._connection else fetch)
+        fetch = None if self._connection else partial(fetch_key, self.settings, get=self.get_connection)
+        return SecretKey(self.settings.secret_key, fetch=fetch)
 
     def get_client(
         self,
@@ -161,8 +160,6 @@ class TriggerDevHook(BaseHook):
 
         ``has_worked``: the server has answered another client, so a page in its place is an outage.
         """
-        from airflow_provider_trigger.hooks.diagnosis import add_connection
-
         with self.get_client(max_connections=max_connections) as client:
             if has_worked:
                 client.breaker.has_worked = True
@@ -223,7 +220,6 @@ class TriggerDevHook(BaseHook):
             and for 30 s at least: a shorter ``timeout`` comes first, also where there is no such run
         """
         from airflow_provider_trigger.report.ends import why_no_output, why_not_completed
-        from airflow_provider_trigger.run.waited import WaitEnd
         from airflow_provider_trigger.run.watch import wait_for_runs
 
         segment(run_id)
@@ -255,8 +251,6 @@ class TriggerDevHook(BaseHook):
         :param run_id: the run id
         :raises NotFoundError: the key's environment has no such run
         """
-        from airflow_provider_trigger.api.runs import retrieve_run
-
         with self.client() as client:
             return client.call(retrieve_run(run_id))
 
@@ -307,7 +301,6 @@ class TriggerDevHook(BaseHook):
         :raises ValueError: the run has not completed
         :raises TriggerDevError: it could not be fetched; an ``OutputTooLargeError`` says how to download it
         """
-        from airflow_provider_trigger.api.runs import retrieve_run
         from airflow_provider_trigger.run.output import output_of
 
         with self.client() as client:
@@ -337,8 +330,6 @@ class TriggerDevHook(BaseHook):
         :param delay: a duration from now such as ``"1h30m"``, a timedelta, a time, or an ISO date
         :raises TriggerDevError: it could not be changed, as the run is not DELAYED, for example
         """
-        from airflow_provider_trigger.api.runs import reschedule_run
-
         with naming("reschedule_run"):
             if delay is None:  # would be no option at all
                 raise ValueError("delay must be given, not None")
@@ -411,7 +402,6 @@ class TriggerDevHook(BaseHook):
         ``is_stopped`` is called several times per second; true stops the work within a second.
         """
         from airflow_provider_trigger.cancel.cancellation import Cancellation
-        from airflow_provider_trigger.hooks.diagnosis import action_for
 
         action = partial(action_for, settings=self.settings)
         # One more, for a search of further runs.
@@ -448,9 +438,6 @@ class TriggerDevHook(BaseHook):
         :param token_id: the token id
         :raises UnknownTokenError: the key's environment has no such token, which takes some seconds to know
         """
-        from airflow_provider_trigger.api.errors import UnreadableAnswerError
-        from airflow_provider_trigger.api.tokens import retrieve_token
-
         with self.client() as client:
             token = client.call(retrieve_token(token_id))
             if token.output_error:
@@ -482,7 +469,6 @@ class TriggerDevHook(BaseHook):
         self, data: Any, *, deadline: Deadline = NEVER, is_stopped: Callable[[], bool] = lambda: False
     ) -> Iterator[Completion]:
         """Give a completion with checked data on a client of its own; ``deadline`` is of the whole work."""
-        from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.tokens.complete import Completion
 
         action = partial(action_for, settings=self.settings)
