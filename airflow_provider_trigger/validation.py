@@ -49,13 +49,13 @@ def check_outputs(argument: str, value: object, *, takes_outputs: bool = True) -
     except RecursionError:
         raise ValueError(f"{argument} must not be nested so deeply") from None
     for part in parts:
-        if not (task_id := _task_id(part)) or (takes_outputs and isinstance(part, XComArg)):
-            continue
-        if takes_outputs:
+        task_id = _task_id(part)
+        if task_id and not takes_outputs:
+            what = f"a task's output in {argument}; use xcom_task_ids={task_id!r}"
+            raise ValueError(f"a callback cannot resolve {what}")
+        if task_id and not isinstance(part, XComArg):
             what = f"takes the output of task {task_id!r}, not the task: call it, or give .output"
             raise ValueError(f"{argument} {what}")
-        what = f"a task's output in {argument}; use xcom_task_ids={task_id!r}"
-        raise ValueError(f"a callback cannot resolve {what}")
 
 
 def check_task_ids(value: object, *, outputs_go_into: str | None) -> None:

@@ -79,17 +79,17 @@ def airflow_version() -> str:
 
 async def get_async_connection(conn_id: str, *, executor: ThreadPoolExecutor | None = None) -> Connection:
     """Get a connection on an event loop; older Airflows wait in the executor, None for the loop's own."""
+    get: Any
     try:
         # Airflow's own helper knows which version deadlocks at which call.
-        from airflow.providers.common.compat.connection import get_async_connection as get_connection
+        from airflow.providers.common.compat.connection import get_async_connection as get
     except ImportError:
         from asgiref.sync import sync_to_async
 
         # In a thread that asgiref has not made, masking the password breaks the triggerer of Airflow 3.0.
         get = sync_to_async(__getattr__("BaseHook").get_connection, thread_sensitive=False, executor=executor)
-        connection: Connection = await get(conn_id)
-        return connection
-    return await get_connection(conn_id)
+    connection: Connection = await get(conn_id)
+    return connection
 
 
 def is_mapped_instance(operator: Any) -> bool:

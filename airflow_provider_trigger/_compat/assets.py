@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import _compat
 
@@ -47,24 +47,13 @@ def add_to_asset_events(outlets: Iterable[Any], context: Context, *, key: str, v
             events[outlet].extra.setdefault(key, value)
 
 
-class Store(Protocol):
-    """
-    Stores a JSON object for a watcher.
-
-    Its calls end although their caller is canceled: on Airflow 3.0 and 3.1 a trigger that is canceled while
-    it talks to the supervisor breaks all others (measured).
-    """
-
-    async def load(self) -> list[Any]:
-        """Return what is stored, nothing or one object for each place; others where somebody changed it."""
-
-    async def save(self, value: dict[str, Any]) -> None:
-        """Store an object."""
-
-
 def store_of(trigger: Any, *, name: str, digest: str) -> Store:
     """
-    Return the store of a trigger that is running.
+    Return the store of a trigger that is running, in which it saves a JSON object.
+
+    It loads a list: nothing or one object for each place, and what else somebody has put there. Its calls
+    end although their caller is canceled: on Airflow 3.0 and 3.1 a trigger that is canceled while it talks to
+    the supervisor breaks all others (measured).
 
     :param name: what identifies the watcher among those of an asset
     :param digest: what identifies it among all
@@ -114,6 +103,9 @@ class _Variable:
         from airflow.sdk.execution_time.comms import PutVariable
 
         await _ask(PutVariable(key=self._key, value=json.dumps(value), description=self._description))
+
+
+Store = _AssetStates | _Variable
 
 
 async def _ask(message: Any) -> Any:
