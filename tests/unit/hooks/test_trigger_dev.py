@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,17 +19,9 @@ from airflow_provider_trigger._compat import (
     BaseHook,
     airflow_version,
 )
-from airflow_provider_trigger.api.errors import (
-    AuthenticationError,
-    NotFoundError,
-    TriggerDevError,
-)
-from airflow_provider_trigger.api.models import ListedRun
-from airflow_provider_trigger.api.runs import list_newest_runs
 from airflow_provider_trigger.hooks import trigger_dev
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.testing import TriggerDevServer
 
 KEY = "tr_prod_marker_of_the_test"
@@ -57,7 +48,6 @@ def hook(
     """A hook that goes by the test's clock."""
     watch_by(clock, monkeypatch)
     monkeypatch.setattr(trigger_dev, "time", clock)
-    monkeypatch.setattr(Guard, "sleep", lambda _, seconds: clock.sleep(seconds))
     made: TriggerDevHook = connect_as(password=server.secret_key)
     return made
 
@@ -84,11 +74,12 @@ def test_the_form_of_older_airflows_is_that_of_newer_ones() -> None:
     assert json.loads(behaviour["placeholders"]["extra"])
 
 
-def test_a_client_has_the_values_of_the_connection_unless_it_gets_others(connect_as, wire) -> None:
+def test_a_client_has_the_values_of_the_connection_unless_it_gets_others(connect_as, wire, answer) -> None:
+    wire.script = lambda _: answer(200, {"id": "run_1", "status": "QUEUED"})
     hook = connect_as(extra={"timeout": 7, "branch": "main", "verify": False, "proxy": "http://p.test:1"})
     with hook.get_conn() as client, hook.get_client(timeout=2, retry_for=0) as other:
         for one in (client, other):
-            one.call(list_newest_runs())
+            one.call(trigger_dev.retrieve_run("run_1"))
     headers, options = wire.sent[0].headers, wire.options[0]
     assert wire.sent[0].url.startswith("https://trigger.test/api/")
     assert headers["Authorization"] == f"Bearer {KEY}"
@@ -108,7 +99,7 @@ def test_nothing_that_an_error_carries_leads_to_the_key(connect_as, wire, answer
     bad_key, page = answer(401, {"error": f"bad {KEY}"}), answer(200, b"<html>")
     for failure in (bad_key, requests.ConnectionError("refused"), page):
         wire.script = lambda _, failure=failure: failure
-        with pytest.raises(TriggerDevError) as raised:
+        with pytest.raises(Exception, match="GET /api/v3/runs/run_1") as raised:
             hook.get_run("run_1")
         assert_hides(raised.value, KEY)
 
@@ -138,13 +129,15 @@ def test_every_error_of_the_api_names_the_connection_and_says_what_to_do(
     connect_as, wire, answer, name: str, arguments: dict[str, Any]
 ) -> None:
     wire.script = lambda _: answer(401, {"error": "Invalid API key"})
-    with pytest.raises(AuthenticationError) as raised:
+    with pytest.raises(Exception, match="Invalid API key") as raised:
         list(getattr(connect_as(), name)(**arguments))
-    text = str(raised.value)
+    assert raised.typename == "AuthenticationError"
+    error: Any = raised.value
+    text = str(error)
     assert text.startswith("Connection 'trigger_dev_default' to https://trigger.test: ")
     assert text.endswith("; check the password of the connection")
     assert text.count("'trigger_dev_default'") == 1
-    assert (raised.value.message, raised.value.detail) == (text, "Invalid API key")
+    assert (error.message, error.detail) == (text, "Invalid API key")
 
 
 # Invalid arguments
@@ -276,7 +269,7 @@ def test_a_run_that_takes_too_long_is_left_alone_and_checked_as_often_as_wanted(
 # List
 
 
-def ids_of(listed: Iterator[ListedRun]) -> list[str]:
+def ids_of(listed: Any) -> list[str]:
     return [run.id for run in listed]
 
 
@@ -314,7 +307,7 @@ def test_only_a_completed_run_has_an_output(hook, server) -> None:
         run = server.add_run(status)
         with pytest.raises(ValueError, match=f"^Run {run.id} has no output: it is {status}$"):
             hook.get_output(run.id)
-    with pytest.raises(NotFoundError):
+    with pytest.raises(Exception, match=" answered 404"):
         hook.get_output("run_x")
 
 

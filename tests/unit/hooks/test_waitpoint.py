@@ -10,9 +10,7 @@ from fake_clock import Clock
 from in_process import Network
 from token_server import KEY, TOKENS, UNKNOWN, secret_of
 
-from airflow_provider_trigger.api.errors import AuthenticationError, UnknownTokenError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.tokens.complete import CompletionOutcome, CompletionResult
 
 pytestmark = pytest.mark.usefixtures("wired")
 
@@ -32,48 +30,44 @@ def test_it_creates_a_token_with_what_it_is_given_and_shows_its_address_only_as_
     assert secret_of(token) not in repr(first)
 
 
-def test_it_returns_a_token_with_its_data(tokens) -> None:
-    found = TriggerDevHook().get_waitpoint_token(tokens["already_completed"].id)
+def test_it_returns_a_token_with_its_data_and_an_unknown_one_is_an_error_after_some_seconds(
+    tokens, clock: Clock
+) -> None:
+    hook = TriggerDevHook()
+    found = hook.get_waitpoint_token(tokens["already_completed"].id)
     assert (found.status, found.output, found.is_completed) == ("COMPLETED", {"by": "somebody"}, True)
-    assert TriggerDevHook().get_waitpoint_token(tokens["timed_out"].id).has_timed_out
-
-
-def test_an_unknown_token_is_an_error_after_some_seconds(clock: Clock) -> None:
+    assert hook.get_waitpoint_token(tokens["timed_out"].id).has_timed_out
     begun = clock.now
-    with pytest.raises(UnknownTokenError, match="Connection 'trigger_dev_default'"):
-        TriggerDevHook().get_waitpoint_token(UNKNOWN)
+    with pytest.raises(Exception, match="Connection 'trigger_dev_default'") as raised:
+        hook.get_waitpoint_token(UNKNOWN)
+    assert raised.typename == "UnknownTokenError"
     assert clock.now - begun < 20
 
 
-def test_it_completes_a_token_and_returns_what_became_of_it(tokens, waitpoints) -> None:
+def test_it_completes_a_token_and_returns_what_became_of_it(tokens) -> None:
     hook, results = TriggerDevHook(), {}
     for name, token in tokens.items():
         results[name] = hook.complete_waitpoint_token({"id": token.id, "url": token.path}, data=[1])
     results["not_found"] = hook.complete_waitpoint_token(UNKNOWN)
-    assert {name: result.outcome.value for name, result in results.items()} == {one: one for one in results}
+    assert {name: result.outcome for name, result in results.items()} == {one: one for one in results}
     assert (tokens["completed"].output, tokens["already_completed"].output) == ([1], {"by": "somebody"})
-    assert results["timed_out"].to_dict() == {
-        "token_id": tokens["timed_out"].id,
-        "outcome": "timed_out",
-        "status": "TIMED_OUT",
-    }
 
 
 def test_a_failure_is_returned_and_a_rejected_key_is_raised(tokens, wired: Network, answer) -> None:
     token = tokens["completed"]
     wired.fault("/complete", answer(403, {"error": "no"}))
-    result = TriggerDevHook().complete_waitpoint_token(token.path)
-    error = (
-        f"POST {TOKENS}/{token.id}/complete answered 403: no: the key may lack the right "
+    assert TriggerDevHook().complete_waitpoint_token(token.path).to_dict() == {
+        "token_id": token.id,
+        "outcome": "failed",
+        "status": None,
+        "error": f"POST {TOKENS}/{token.id}/complete answered 403: no: the key may lack the right "
         "write:waitpoints; check the permissions of the key in the password of connection "
-        "'trigger_dev_default'"
-    )
-    failed = CompletionOutcome.FAILED
-    assert result == CompletionResult(token_id=token.id, outcome=failed, error=error)
-    assert result.to_dict()["error"] == error
+        "'trigger_dev_default'",
+    }
     wired.fault("", answer(401, {"error": f"Invalid API key {KEY}"}), times=1000)
-    with pytest.raises(AuthenticationError, match="check the password of the connection"):
+    with pytest.raises(Exception, match="check the password of the connection") as raised:
         TriggerDevHook().complete_waitpoint_token(token.id)
+    assert raised.typename == "AuthenticationError"
 
 
 @pytest.mark.parametrize(
