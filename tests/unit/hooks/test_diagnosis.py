@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import pytest
 import requests
 
-from airflow_provider_trigger.api.errors import (
-    NotSentError,
-    PermissionDeniedError,
-    PlainHttpError,
-    ResponseError,
-    ServerError,
-    TLSError,
-    TransportError,
-    TriggerDevError,
-    UnexpectedAnswerError,
-)
-from airflow_provider_trigger.hooks.diagnosis import action_for, add_connection
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 KEY = "tr_prod_marker_of_the_test"
@@ -148,46 +137,43 @@ def test_a_connection_that_is_invalid_or_missing_is_named_without_a_request(conn
 
 # Errors of calls
 
-
-def refused() -> TransportError:
-    return TransportError("GET /p to trigger.test: Connection refused")
-
-
-def response_error(status: int, detail: str) -> ResponseError:
-    kind = {500: ServerError, 403: PermissionDeniedError}.get(status, ResponseError)
-    return kind(method="POST", path="/p", status=status, detail=detail, request_id="req_1", retryable=False)
-
-
 DOWN = "check host, port and 'proxy' of the connection, and whether the server runs"
-STOPPED = "the server stopped responding"
+RUN = "GET /api/v3/runs/run_1"
+REFUSED = requests.ConnectionError("refused")
+NO_TLS = ssl.SSLError()
+NO_TLS.reason = "WRONG_VERSION_NUMBER"
 
 
 @pytest.mark.parametrize(
-    ("error", "action"),
+    ("reply", "server", "action"),
     [
-        (response_error(403, "no"), "check the permissions of the key in the password of the connection"),
         (
-            TLSError("GET /p to trigger.test: bad certificate"),
+            (403, {"error": "no"}),
+            f" to {URL}",
+            "check the permissions of the key in the password of the connection",
+        ),
+        (
+            requests.exceptions.SSLError("bad certificate"),
+            "",
             "check the host of the connection, and for a private CA set 'verify' in its extra",
         ),
         (
-            PlainHttpError("GET /p to trigger.test: no TLS"),
+            requests.exceptions.SSLError(NO_TLS),
+            "",
             "write http:// in the host of the connection, or give the port for https",
         ),
-        (UnexpectedAnswerError("GET /p answered HTML"), "check the host of the connection"),
-        (refused(), DOWN),
-        (NotSentError(STOPPED, last_error=refused()), DOWN),
-        (NotSentError("the time limit was reached"), None),
+        ((200, b"<html>"), f" to {URL}", "check the host of the connection"),
+        (REFUSED, "", DOWN),
+        ((400, {"error": "no"}), f" to {URL}", None),
     ],
 )
 def test_an_error_names_connection_and_server_once_and_says_what_to_do(
-    settings, error: TriggerDevError, action: str | None
+    connect_as, wire, answer, reply: Any, server: str, action: str | None
 ) -> None:
-    connection, shown = settings(host=URL), str(error)
-    of_a_run = action and action.replace("the connection", "connection 'mine'")
-    assert action_for(error, connection) == of_a_run
-    add_connection(error, connection)
-    server = "" if "trigger.test" in shown else f" to {URL}"
-    text = f"Connection 'mine'{server}: {shown}" + (f"; {action}" if action else "")
-    assert (str(error), error.message, error.args) == (text, text, (text,))
-    assert (text.count("'mine'"), text.count("trigger.test")) == (1, 1)
+    wire.script = lambda _: reply if isinstance(reply, Exception) else answer(*reply)
+    with pytest.raises(Exception, match=RUN) as raised:
+        connect_as(extra={"retry_for": 0}).get_run("run_1")
+    text = str(raised.value)
+    assert text.startswith(f"Connection 'trigger_dev_default'{server}: {RUN}")
+    assert text.endswith(f"; {action}" if action else " answered 400: no")
+    assert (text.count("'trigger_dev_default'"), text.count("trigger.test")) == (1, 1)
