@@ -1,3 +1,5 @@
+"""What Airflow reads of this provider when it starts."""
+
 from __future__ import annotations
 
 import importlib
@@ -11,7 +13,6 @@ import airflow_has
 import pytest
 
 import airflow_provider_trigger
-from airflow_provider_trigger.get_provider_info import get_provider_info
 from airflow_provider_trigger.hooks import connection
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
@@ -36,14 +37,22 @@ CLASSES = {
 PACKAGE = "airflow_provider_trigger"
 
 
+@pytest.fixture(scope="module")
+def info() -> dict[str, Any]:
+    """Return what Airflow gets by the entry point."""
+    module = f"{PACKAGE}.get_provider_info"
+    [entry_point] = importlib.metadata.entry_points(group="apache_airflow_provider", module=module)
+    found: dict[str, Any] = entry_point.load()()
+    return found
+
+
 @pytest.mark.skipif(not SCHEMA.exists(), reason="this Airflow has no schema with it")
-def test_it_is_what_airflows_own_schema_asks_for() -> None:
+def test_it_is_what_airflows_own_schema_asks_for(info) -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    jsonschema.validate(get_provider_info(), json.loads(SCHEMA.read_text()))
+    jsonschema.validate(info, json.loads(SCHEMA.read_text()))
 
 
-def test_each_public_module_and_class_is_listed_and_can_be_imported() -> None:
-    info = get_provider_info()
+def test_each_public_module_and_class_is_listed_and_can_be_imported(info) -> None:
     assert info.keys() == KEYS
     for kind, modules in MODULES.items():
         [listed] = info[kind]
@@ -58,46 +67,32 @@ def test_each_public_module_and_class_is_listed_and_can_be_imported() -> None:
             assert hasattr(importlib.import_module(module), attribute)
 
 
-def test_airflow_finds_it_by_its_entry_point() -> None:
-    [entry_point] = importlib.metadata.entry_points(
-        group="apache_airflow_provider", module="airflow_provider_trigger.get_provider_info"
-    )
-    assert entry_point.load() is get_provider_info
-
-
-def test_the_version_is_the_packages() -> None:
-    assert get_provider_info()["versions"] == [airflow_provider_trigger.__version__]
+def test_the_version_is_the_packages(info) -> None:
+    assert info["versions"] == [airflow_provider_trigger.__version__]
     assert importlib.metadata.version("airflow-provider-trigger") == airflow_provider_trigger.__version__
 
 
-def connection_type() -> dict[str, Any]:
-    [connection_type] = get_provider_info()["connection-types"]
-    return connection_type
-
-
-def test_the_connection_type_is_the_hooks_and_its_form_has_the_fields_that_are_read() -> None:
-    hook = TriggerDevHook
-    assert connection_type()["connection-type"] == hook.conn_type
-    assert connection_type()["hook-name"] == hook.hook_name
-    assert connection_type()["hook-class-name"] == f"{hook.__module__}.{hook.__qualname__}"
-    assert list(connection_type()["conn-fields"]) == list(connection.EXTRA_FIELDS)
-
-
-def test_each_field_has_a_label_and_a_description_and_may_be_empty_and_a_password_is_hidden() -> None:
-    for name, field in connection_type()["conn-fields"].items():
+def test_the_connection_type_is_the_hooks_and_its_form_has_the_fields_that_are_read(info) -> None:
+    hook, [found] = TriggerDevHook, info["connection-types"]
+    assert (found["connection-type"], found["hook-name"]) == (hook.conn_type, hook.hook_name)
+    assert found["hook-class-name"] == f"{hook.__module__}.{hook.__qualname__}"
+    assert list(found["conn-fields"]) == list(connection.EXTRA_FIELDS)
+    for name, field in found["conn-fields"].items():
         assert field["label"], name
         assert field["description"].endswith("."), name
         assert "null" in field["schema"]["type"], name
-    assert connection_type()["conn-fields"]["proxy"]["schema"]["format"] == "password"
+    assert found["conn-fields"]["proxy"]["schema"]["format"] == "password"
 
 
-def test_the_form_shows_the_defaults() -> None:
-    fields = connection_type()["conn-fields"]
+def test_the_form_shows_the_defaults_also_in_older_airflows(info) -> None:
+    [found] = info["connection-types"]
+    fields, behaviour = found["conn-fields"], found["ui-field-behaviour"]
     assert fields["timeout"]["description"].endswith("Empty: 30.")
     assert fields["retry_for"]["description"].endswith("Empty: 120.")
     assert "Empty: https://cloud.trigger.dev for the cloud" in fields["dashboard_url"]["description"]
-    placeholders = connection_type()["ui-field-behaviour"]["placeholders"]
-    assert placeholders["host"].startswith("https://api.trigger.dev (default)")
-    extra = json.loads(placeholders["extra"])
+    assert behaviour["placeholders"]["host"].startswith("https://api.trigger.dev (default)")
+    extra = json.loads(behaviour["placeholders"]["extra"])
     assert (extra["timeout"], extra["retry_for"]) == (30, 120)
     assert extra.keys() <= connection.EXTRA_FIELDS.keys()
+    older = TriggerDevHook.get_ui_field_behaviour()
+    assert older == {name.replace("-", "_"): value for name, value in behaviour.items()}

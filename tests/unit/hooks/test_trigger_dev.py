@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import datetime, timedelta
 from typing import Any
@@ -62,16 +61,6 @@ def test_the_names_that_airflow_and_users_know() -> None:
     assert TriggerDevHook.default_conn_name == TriggerDevHook().trigger_dev_conn_id == "trigger_dev_default"
     # Not fetched until it is used.
     assert TriggerDevHook(trigger_dev_conn_id="not there").trigger_dev_conn_id == "not there"
-
-
-def test_the_form_of_older_airflows_is_that_of_newer_ones() -> None:
-    from airflow_provider_trigger.get_provider_info import get_provider_info
-
-    behaviour = TriggerDevHook.get_ui_field_behaviour()
-    [connection_type] = get_provider_info()["connection-types"]
-    newer = {name.replace("-", "_"): value for name, value in connection_type["ui-field-behaviour"].items()}
-    assert behaviour == newer
-    assert json.loads(behaviour["placeholders"]["extra"])
 
 
 def test_a_client_has_the_values_of_the_connection(connect_as, wire, answer) -> None:
