@@ -18,7 +18,7 @@ from airflow_provider_trigger.api.key import SecretKey
 from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.runs import reschedule_run, retrieve_run
 from airflow_provider_trigger.api.statuses import TODAYS_STATUSES
-from airflow_provider_trigger.api.tokens import CreatedToken, WaitpointToken, retrieve_token
+from airflow_provider_trigger.api.tokens import CreatedToken, WaitpointToken, create_token, retrieve_token
 from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.defaults import (
     AUTOMATIC_KEY,
@@ -52,7 +52,7 @@ from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
 from airflow_provider_trigger.run.waited import WaitEnd, WaitSettings
 from airflow_provider_trigger.sources.arguments import BATCH_ID, SELECTING, Selection, terms
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, RunIds, all_valid, exactly_one
-from airflow_provider_trigger.tokens.create import check_data, send_token, token_options
+from airflow_provider_trigger.tokens.create import check_data, token_options
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -425,11 +425,14 @@ class TriggerDevHook(BaseHook):
             since; None for none
         :raises TriggerDevError: it could not be created; the error says whether it may exist
         """
+        from airflow_provider_trigger.run.sending import saying_what_may_exist
+
         given = {"timeout": timeout, "tags": tags, "idempotency_key": idempotency_key}
         with naming("create_waitpoint_token"):
             options = token_options(given)
-        with self.client() as client:
-            return send_token(client, options)
+        has_key = idempotency_key is not None
+        with self.client() as client, saying_what_may_exist("token", "create", has_key=has_key):
+            return client.call(create_token(**options))
 
     def get_waitpoint_token(self, token_id: str) -> WaitpointToken:
         """

@@ -78,14 +78,12 @@ class CreateWaitpointTokenOperator(ChecksRendered, BaseOperator):
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.run.identity import content_of
         from airflow_provider_trigger.sources.context import key_of_execution
-        from airflow_provider_trigger.tokens.create import send_token
 
         when = self._check_rendered()
         options = token_options(self._rendered, when)
         key = key_of_execution(context, self, content=content_of("", options))
-        sent = options if key is None else {**options, "idempotency_key": str(key)}
-        with TriggerDevHook(self.trigger_dev_conn_id).client() as client:
-            token = send_token(client, sent)
+        hook = TriggerDevHook(self.trigger_dev_conn_id)
+        token = hook.create_waitpoint_token(**options, idempotency_key=None if key is None else str(key))
         text = "Created waitpoint token %s"
         if token.is_cached:
             text = "Waitpoint token %s exists: an earlier try or request of this task has created it"

@@ -1,17 +1,13 @@
-"""What waitpoint tokens are created and completed with, checked, as it is sent; and the request for one."""
+"""What waitpoint tokens are created and completed with, checked, as it is sent."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, Rule, checked_given, duration
 from airflow_provider_trigger.run.request import KEY_OPTIONS, OPTIONS, check_json
-
-if TYPE_CHECKING:
-    from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.api.tokens import CreatedToken
 
 MAX_DATA_SIZE = 512 * 1024
 """As JSON, in bytes: 200 KB are taken, 600 KB are not (measured)."""
@@ -57,12 +53,3 @@ def _check_integers(name: str, value: Any) -> None:
     if isinstance(value, (dict, list, tuple)):
         for part in value.values() if isinstance(value, dict) else value:
             _check_integers(name, part)
-
-
-def send_token(client: TriggerDevClient, options: Mapping[str, Any]) -> CreatedToken:
-    """Create a token with checked options; an error says whether one may exist."""
-    from airflow_provider_trigger.api.tokens import create_token
-    from airflow_provider_trigger.run.sending import saying_what_may_exist
-
-    with saying_what_may_exist("token", "create", has_key="idempotency_key" in options):
-        return client.call(create_token(**options))
