@@ -16,9 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
-from airflow_provider_trigger.api.limits import NEVER, Deadline
+from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.tokens import WAITING, WaitpointToken, complete_token, retrieve_token
-from airflow_provider_trigger.cancel.outcome import ActionFor, no_action
+from airflow_provider_trigger.cancel.outcome import ActionFor
 from airflow_provider_trigger.run.checks import CONCURRENCY
 from airflow_provider_trigger.run.stop import CHECK_INTERVAL, StoppedError, pause
 
@@ -92,9 +92,9 @@ class Completion:
 
     client: TriggerDevClient
     data: Any
-    deadline: Deadline = NEVER
-    action_for: ActionFor = no_action
-    is_stopped: Callable[[], bool] = lambda: False
+    deadline: Deadline
+    action_for: ActionFor
+    is_stopped: Callable[[], bool]
     rejection: AuthenticationError | None = None
     """Of the key, as soon as one request met it: nothing more is sent then."""
     _replies: dict[str, list[Reply]] = field(default_factory=dict)  # of a check, the completion, a check
@@ -102,8 +102,7 @@ class Completion:
     @property
     def results(self) -> list[CompletionResult]:
         """In the ids' order; a token that was not reached is ``failed``."""
-        action_for = self.action_for
-        return [outcome_of(*one, self.data, action_for=action_for) for one in self._replies.items()]
+        return [_outcome_of(*one, self.data, self.action_for) for one in self._replies.items()]
 
     def run(self, token_ids: Sequence[str]) -> list[CompletionResult]:
         """Complete the tokens, several at a time; it ends within a second after a stop."""
@@ -146,8 +145,8 @@ class Completion:
         return reply
 
 
-def outcome_of(
-    token_id: str, replies: Sequence[Reply], data: Any, *, action_for: ActionFor = no_action
+def _outcome_of(
+    token_id: str, replies: Sequence[Reply], data: Any, action_for: ActionFor
 ) -> CompletionResult:
     """Return what became of a token, given what a check, its completion and a check came to as yet."""
     before, sent, after = [*replies, *[_NO_ANSWER] * 3][:3]
