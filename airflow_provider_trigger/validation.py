@@ -173,20 +173,13 @@ def with_lists(value: Any) -> Any:
     return [with_lists(part) for part in found] if isinstance(found, (list, tuple)) else found
 
 
-def check_sequence_texts(name: str, value: Any) -> None:
-    """Check that no template has turned the outputs of a mapped task into the name of a Python object."""
-    for text in contents(value):
-        if isinstance(text, str) and (found := SEQUENCE_TEXT.search(text)):
-            raise ValueError(
-                f"{name} must not contain {found[0]!r}, which is what the template made of a mapped "
-                "task's outputs. Give the task's .output in place of the template, or set "
-                "render_template_as_native_obj=True on the Dag"
-            )
-
-
 _NONE_TEXT = (
     "The template %r rendered to the text 'None': it found nothing, or a task returned None. Check the task "
     "ids and the key in it; a task's .output in its place gives None itself"
+)
+_SEQUENCE_TEXT = (
+    "{} must not contain {!r}, which is what the template made of a mapped task's outputs. Give the task's "
+    ".output in place of the template, or set render_template_as_native_obj=True on the Dag"
 )
 
 
@@ -230,6 +223,8 @@ class ChecksRendered(TakesArguments):
             setattr(self, attribute, with_lists(getattr(self, attribute)))
         with naming(owner_of(self), AirflowFailException):
             for name, value in self._rendered.items():
-                check_sequence_texts(name, value)
+                for text in contents(value):
+                    if isinstance(text, str) and (found := SEQUENCE_TEXT.search(text)):
+                        raise ValueError(_SEQUENCE_TEXT.format(name, found[0]))
             self._check(when)
         return when
