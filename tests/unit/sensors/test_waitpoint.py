@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from event_loop import run
 from fake_airflow import TaskInstance, context_of
 from fake_clock import START, Clock
 
@@ -187,6 +189,27 @@ def test_its_trigger_gets_what_it_needs_and_no_address(
     short = sensor(token, deferrable=True, timeout=1)
     _, deferral = deferred(short, lambda: short.execute(context))
     assert deferral.timeout == timedelta(seconds=max(1, 1.5 * least)), "longer than its event is held back"
+
+
+def test_its_trigger_waits_on_where_no_thread_can_be_started(
+    server, connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, start = server.create_token()[0], threading.Thread.start
+    server.complete_token(token.id)
+
+    def fail_once(thread: threading.Thread) -> None:
+        if thread.name != "trigger-dev-call":
+            return start(thread)
+        monkeypatch.setattr(threading.Thread, "start", start)
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> Any:
+        async for found in WaitpointTokenTrigger(token_id=token.id, begun_at=START).run():
+            return found.payload
+
+    monkeypatch.setattr(threading.Thread, "start", fail_once)
+    monkeypatch.setattr("airflow_provider_trigger.triggers.watch.check_interval", lambda age: 0.01)
+    assert run(main()) == event()
 
 
 def event(error: str = "", *, is_final: bool = False) -> dict[str, Any]:
