@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat.task_instances import may_pull_in_thread
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
-from airflow_provider_trigger.api.models import ListedRun
+from airflow_provider_trigger.api.models import ListedRun, Run
 from airflow_provider_trigger.api.runs import Batch, check_run, retrieve_batch
 from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run.checks import call_each
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.limits import Deadline
 
-# All runs are searched for twice, as the list lags.
-_LOOKS = 2
 # The part of the time limit that the search by tag may take; reading XCom needs the rest.
 _SHARE_OF_SEARCH = 1 / 2
 # A selection that finds too many runs is counted up to so many times as many as are allowed.
@@ -58,9 +56,8 @@ class SelectedRuns:
         self._log = log
         self._on_empty: Reaction = on_empty
         self._is_stopped = is_stopped
-        self._sources_alive = set[str]()
+        self._alive = set[str]()  # the sources that had a run that was alive
         self._problems = RunIds()  # of the last look
-        self._found_in = dict[str, set[str]]()  # each batch
         self.error: TriggerDevError | ValueError | None = None
         """Why the first look failed."""
 
@@ -127,6 +124,14 @@ class SelectedRuns:
     def _fail(self, text: str) -> None:
         self._note(failed=[f"{self._selection}: {text}"])
 
+    def _log_found(self, runs: list[ListedRun], name: str) -> None:
+        """Name all runs before the first is canceled."""
+        if runs:
+            self._log.info("Found %s alive by %s", counted(len(runs), name), self._selection)
+        for start in range(0, len(runs), _IDS_IN_A_LINE):
+            part = runs[start : start + _IDS_IN_A_LINE]
+            self._log.info("Found: %s", ", ".join(run.id for run in part))
+
     def _pages(
         self, client: TriggerDevClient, since: datetime, deadline: Deadline
     ) -> Iterator[list[ListedRun]]:
@@ -137,67 +142,64 @@ class SelectedRuns:
             runs = RunFilter(tags=tags, only_alive=True).pages(client, since, deadline)
             sources[f"no run that is alive has tags={list(tags)!r}"] = runs
         for batch_id in self._selection.batch_ids:
-            sources[f"batch {batch_id!r} has no run that is alive"] = self._batch(batch_id, client, problems)
+            sources[f"batch {batch_id!r} has no run that is alive"] = _batch(batch_id, client, problems)
         for if_empty, pages in sources.items():
             try:
                 for page in pages:
                     if any(not run.is_final for run in page):
-                        self._sources_alive.add(if_empty)
+                        self._alive.add(if_empty)
                     yield page
             except AuthenticationError:
                 raise
             except TriggerDevError as error:  # the list and the batches have databases of their own
                 failed = failed or error
-            else:
-                problems.empty += [if_empty] if if_empty not in self._sources_alive else []
+        problems.empty = [one for one in sources if one not in self._alive]
         self._problems = problems
         if failed:
             raise failed
 
-    def _batch(self, batch_id: str, client: TriggerDevClient, problems: RunIds) -> Iterator[list[ListedRun]]:
-        """
-        Yield the runs of a batch in its items' order, some ended; those of an earlier call may be missing.
 
-        A batch names runs of earlier batches, too, that its items got by their keys, and which the list does
-        not show with it; the list shows runs that a large batch does not name yet (measured). What only one
-        of them has is checked. Where the list fails, the error is raised after what the batch names.
-        """
-        try:
-            batch = client.call(retrieve_batch(batch_id))
-        except NotFoundError:
-            reason = "the environment of the secret key has no such batch"
-            unknown = invalid_value(batch_id, source="batch_ids", kind=BATCH_ID, reason=reason)
-            problems.invalid.append(str(unknown))
-            return
-        listed, failed = dict[str, ListedRun](), None
-        try:
-            listed = _listed(batch, client)
-        except TriggerDevError as list_error:
-            failed = list_error if len(batch.run_ids) < batch.run_count else None
-        found = self._found_in.setdefault(batch_id, set())
-        runs, unsure = _members(batch, listed, found, client)
-        found.update(runs)
-        yield list(runs.values())
-        if batch.status in _CREATING and len(batch.run_ids) < batch.run_count:
-            exist = f"{len(batch.run_ids)} of its {batch.run_count} runs exist"
-            text = f"batch {batch_id!r} is still being created: {exist}. Cancel it again for the others"
-            problems.failed.append(text)
-        if error := failed or unsure:
-            raise error
+def _batch(batch_id: str, client: TriggerDevClient, problems: RunIds) -> Iterator[list[ListedRun]]:
+    """
+    Yield the runs of a batch in its items' order, some ended.
 
-    def _log_found(self, runs: list[ListedRun], name: str) -> None:
-        """Name all runs before the first is canceled, those that are alike in lines of up to 50."""
-        if runs:
-            self._log.info("Found %s alive by %s", counted(len(runs), name), self._selection)
-        alike: dict[tuple[str, str], list[str]] = {}
-        for run in runs:
-            alike.setdefault((run.task_identifier, run.status), []).append(run.id)
-        for (task, status), run_ids in alike.items():
-            what = f"of Trigger.dev task {task!r}" if task else "of an unknown task"
-            for start in range(0, len(run_ids), _IDS_IN_A_LINE):
-                part = run_ids[start : start + _IDS_IN_A_LINE]
-                text = "%d %s, %s: %s"
-                self._log.info(text, len(part), what, status or "status unknown", ", ".join(part))
+    A batch names runs of earlier batches, too, that its items got by their keys, and which the list does not
+    show with it; the list shows runs that a large batch does not name yet (measured). What only one of them
+    has is checked. Where the list fails, the error is raised after what the batch names.
+    """
+    try:
+        batch = client.call(retrieve_batch(batch_id))
+    except NotFoundError:
+        reason = "the environment of the secret key has no such batch"
+        unknown = invalid_value(batch_id, source="batch_ids", kind=BATCH_ID, reason=reason)
+        problems.invalid.append(str(unknown))
+        return
+    named, listed, failed = set(batch.run_ids), dict[str, ListedRun](), None
+    is_incomplete = len(batch.run_ids) < batch.run_count
+    try:
+        listed = _listed(batch, client)
+    except TriggerDevError as error:
+        failed = error if is_incomplete else None
+    run_ids = [*dict.fromkeys([*batch.run_ids, *listed])]
+    checked = call_each(client, check_run, [one for one in run_ids if one not in named or one not in listed])
+    found: list[ListedRun] = []
+    for run_id in run_ids:
+        run = checked[run_id] if run_id in checked else listed[run_id]
+        if isinstance(run, TriggerDevError):
+            # One that was named, but never made, is not found (measured).
+            if run_id not in named or isinstance(run, AuthenticationError):
+                failed = failed or run
+            elif not isinstance(run, NotFoundError):
+                found.append(ListedRun(id=run_id, status="", task_identifier="", attributes={}))
+        elif run_id in named or (isinstance(run, Run) and run.batch_id == batch.id):
+            found.append(run)
+    yield found
+    if batch.status in _CREATING and is_incomplete:
+        exist = f"{len(batch.run_ids)} of its {batch.run_count} runs exist"
+        text = f"batch {batch_id!r} is still being created: {exist}. Cancel it again for the others"
+        problems.failed.append(text)
+    if failed:
+        raise failed
 
 
 def _listed(batch: Batch, client: TriggerDevClient) -> dict[str, ListedRun]:
@@ -208,27 +210,6 @@ def _listed(batch: Batch, client: TriggerDevClient) -> dict[str, ListedRun]:
         if len(listed) > max(batch.run_count, len(batch.run_ids)):
             return {}
     return listed
-
-
-def _members(
-    batch: Batch, listed: dict[str, ListedRun], found: set[str], client: TriggerDevClient
-) -> tuple[dict[str, ListedRun], TriggerDevError | None]:
-    """Return the runs of a batch, and why one that only the list shows could not be checked."""
-    named, failed = dict.fromkeys(batch.run_ids), None
-    ids = [one for one in named | listed if one not in found]
-    runs: dict[str, ListedRun] = {one: listed[one] for one in ids if one in named and one in listed}
-    checked = call_each(client, check_run, [one for one in ids if one not in runs])
-    for run_id, run in checked.items():
-        if isinstance(run, AuthenticationError):
-            raise run
-        if isinstance(run, TriggerDevError):
-            # One that was named, but never made, is not found (measured).
-            if run_id in named and not isinstance(run, NotFoundError):
-                runs[run_id] = ListedRun(id=run_id, status="", task_identifier="", attributes={})
-            failed = failed or (None if run_id in named else run)
-        elif run_id in named or run.batch_id == batch.id:
-            runs[run_id] = run
-    return {run_id: runs[run_id] for run_id in ids if run_id in runs}, failed
 
 
 def started(
@@ -256,17 +237,12 @@ def started(
         belongs=starter.has_started,
         deadline=deadline.before(_SHARE_OF_SEARCH, now=time.monotonic()),
     )
+    looks = _look_twice(search, ids)
     if may_pull_in_thread():
-        sources = [_look_twice(search, ids), _in_time(in_threads(reading), search, ids, deadline)]
+        reads = _in_time(in_threads(reading), search, ids, deadline)
+        yield from chain.from_iterable(zip_longest(looks, reads, fillvalue=list[str]()))
     else:
-        sources = [chain(_look_twice(search, ids), _in_time(reading, search, ids, deadline))]
-    while sources:
-        for source in list(sources):
-            found = next(source, None)
-            if found is None:
-                sources.remove(source)
-            else:
-                yield found
+        yield from chain(looks, _in_time(reading, search, ids, deadline))
     others = [run_id for run_id in search.others if run_id not in ids.found]
     if others:
         log.warning(
@@ -278,8 +254,8 @@ def started(
 
 
 def _look_twice(search: Search, ids: RunIds) -> Iterator[list[str]]:
-    """Yield the ids of runs that carry the tag."""
-    for _ in range(_LOOKS):
+    """Yield the ids of runs that carry the tag; the list lags."""
+    for _ in range(2):
         for page in search.gathered():
             yield [run.id for run in page]
         if search.error:

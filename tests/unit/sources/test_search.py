@@ -74,16 +74,14 @@ def down(answer) -> Any:
 # By tags
 
 
-def test_the_log_names_each_run_with_its_task_and_status_up_to_fifty_in_a_line(server, select, log) -> None:
-    queued = server.add_run("QUEUED", tags=["a"], task_identifier="crop").id
-    runs = [server.add_run("EXECUTING", tags=["a"], task_identifier="resize").id for _ in range(53)]
+def test_the_log_names_each_run_up_to_fifty_in_a_line(server, select, log) -> None:
+    runs = [server.add_run("EXECUTING", tags=["a"]).id for _ in range(53)]
     select(tags=("a",))
     runs.reverse()
-    assert log.of("info")[0] == "Found 54 runs alive by tags=['a']"
-    assert sorted(log.of("info")[1:]) == [
-        f"1 of Trigger.dev task 'crop', QUEUED: {queued}",
-        f"3 of Trigger.dev task 'resize', EXECUTING: {', '.join(runs[50:])}",
-        f"50 of Trigger.dev task 'resize', EXECUTING: {', '.join(runs[:50])}",
+    assert log.of("info") == [
+        "Found 53 runs alive by tags=['a']",
+        f"Found: {', '.join(runs[:50])}",
+        f"Found: {', '.join(runs[50:])}",
     ]
 
 
@@ -249,10 +247,9 @@ def test_a_run_that_was_named_but_never_made_is_left_out_and_no_other(select, sh
     assert select(client, batch_ids=("batch_1",)).first == ["run_2", "run_3"]
 
 
-def test_a_run_that_cannot_be_checked_is_found_only_if_the_batch_names_it(select, shown, ids, log) -> None:
+def test_a_run_that_cannot_be_checked_is_found_only_if_the_batch_names_it(select, shown, ids) -> None:
     client, _ = shown(named=["run_1"], listed=["run_2"], run_1=500, run_2=500)
     assert select(client, batch_ids=("batch_1",)).first == ["run_1"]
-    assert "1 of an unknown task, status unknown: run_1" in log.lines
     [text] = ids.failed
     assert text.startswith("batch_ids=['batch_1']: not all runs could be searched: GET /api/v3/runs/run_2 ")
 
