@@ -7,7 +7,6 @@ import copy
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -57,10 +56,11 @@ class IdsNotifier(TakesIds, BaseNotifier):
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+        from airflow_provider_trigger.report.cancels import adding
 
         origin, begun = origin_of(context), time.monotonic()
         ids = self._gather(context, origin)
-        with self._naming_what_is_left(ids, origin):
+        with adding(self._left(ids), origin=origin):
             hook = None
             if self._has_work(ids):
                 hook = TriggerDevHook(self.trigger_dev_conn_id)
@@ -77,6 +77,7 @@ class IdsNotifier(TakesIds, BaseNotifier):
         """
         from airflow_provider_trigger.hooks.fetching import fetch_on_loop
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+        from airflow_provider_trigger.report.cancels import adding
 
         origin, begun = origin_of(context), time.monotonic()
         # The event loop's own executor is shared by all that runs in the triggerer: callbacks that wait for a
@@ -89,7 +90,7 @@ class IdsNotifier(TakesIds, BaseNotifier):
 
         try:
             ids = await in_thread(self._gather, context, origin)
-            with self._naming_what_is_left(ids, origin):
+            with adding(self._left(ids), origin=origin):
                 hook = None
                 if self._has_work(ids):
                     connection = await fetch_on_loop(self.trigger_dev_conn_id, executor=executor)
@@ -110,8 +111,8 @@ class IdsNotifier(TakesIds, BaseNotifier):
     def _has_work(self, ids: RunIds) -> bool:
         return bool(ids.found)
 
-    def _naming_what_is_left(self, ids: RunIds, origin: str) -> AbstractContextManager[None]:
-        """Let an error that is raised name what is not done."""
+    def _left(self, ids: RunIds) -> list[str]:
+        """Return what an error that is raised names, as it is not done."""
         raise NotImplementedError
 
     def _work(

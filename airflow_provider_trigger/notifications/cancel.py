@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -101,11 +100,10 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
     def _has_work(self, ids: RunIds) -> bool:
         return super()._has_work(ids) or self._cancels_started
 
-    def _naming_what_is_left(self, ids: RunIds, origin: str) -> AbstractContextManager[None]:
-        from airflow_provider_trigger.report.cancels import adding_runs_left
+    def _left(self, ids: RunIds) -> list[str]:
+        from airflow_provider_trigger.report.cancels import gathered_left
 
-        searched = self._cancels_started or self.xcom_task_ids is not None
-        return adding_runs_left(ids, origin=origin, searched=searched)
+        return gathered_left(ids, searched=self._cancels_started or self.xcom_task_ids is not None)
 
     def _work(
         self, context: Context, ids: RunIds, hook: TriggerDevHook | None, deadline: Deadline, origin: str
@@ -143,7 +141,6 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         """
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.api.limits import Deadline
-        from airflow_provider_trigger.cancel.outcome import not_canceled
         from airflow_provider_trigger.cancel.record import CancelSettings
         from airflow_provider_trigger.hooks.diagnosis import action_for
 
@@ -153,10 +150,10 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         )
         results: dict[str, CancelResult] = {}
         read, rejection = dict.fromkeys(ids.found), None
-        reading, end = _new_ones(ids.rest, read), deadline
-        while True:
+        reading, is_over = _new_ones(ids.rest, read), False
+        while not is_over:
             left = [one for one in read if one not in results or results[one].error]
-            count, limit = len(read), end.remaining(time.monotonic())
+            count, limit = len(read), deadline.remaining(time.monotonic())
             with hook.cancellation(left, replace(settings, time_limit=limit)) as work:
                 try:
                     work.run(reading)
@@ -164,13 +161,10 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
                     rejection = action_for(error, hook.settings)
             results |= {result.run_id: result for result in work.results}
             was_late = len(read) > count and not work.finished
-            if rejection or not (was_late or any(reading)):
-                break  # or one more is read, whose time begins then
-            end = Deadline.after(self.timeout / 2, now=time.monotonic())
-        for _ in reading:
-            pass  # what a rejected key has cut off
-        unsent = (not_canceled(one, "the key was rejected") for one in read if one not in results)
-        return [*results.values(), *unsent], rejection, work.unsearched
+            # Or one more is read, whose time begins then.
+            is_over = not (was_late or any(reading))
+            deadline = Deadline.after(self.timeout / 2, now=time.monotonic())
+        return [*results.values()], rejection, work.unsearched
 
 
 def _new_ones(reading: Iterable[list[str]], read: dict[str, None]) -> Iterator[list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger import defaults
@@ -79,11 +78,10 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
         with arguments_of(self):
             check_data("data", self.data, _PARSED)
 
-    def _naming_what_is_left(self, ids: RunIds, origin: str) -> AbstractContextManager[None]:
-        from airflow_provider_trigger.report.cancels import adding
+    def _left(self, ids: RunIds) -> list[str]:
         from airflow_provider_trigger.report.completions import tokens_left
 
-        return adding(tokens_left(len(ids.found), ids), origin=origin)
+        return tokens_left(len(ids.found), ids)
 
     def _work(
         self, context: Context, ids: RunIds, hook: TriggerDevHook | None, deadline: Deadline, origin: str

@@ -157,11 +157,11 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         from airflow_provider_trigger.cancel.record import CancelSettings
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.report.cancels import adding_runs_left, runs_left
+        from airflow_provider_trigger.report.cancels import adding, gathered_left, runs_left
         from airflow_provider_trigger.sources.search import SelectedRuns
 
         hook = TriggerDevHook(self.trigger_dev_conn_id)
-        with adding_runs_left(ids, searched=bool(selection)):
+        with adding(gathered_left(ids, searched=bool(selection))):
             connection = hook.settings
         self._announce(ids.found, hook, context)
         selected = SelectedRuns(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -152,17 +152,15 @@ def adding(left: Sequence[str], *, origin: str = "") -> Iterator[None]:
         raise
 
 
-def adding_runs_left(
-    ids: RunIds, *, origin: str = "", searched: bool = False
-) -> AbstractContextManager[None]:
+def gathered_left(ids: RunIds, *, searched: bool) -> list[str]:
     """
-    Make the text of an error name how many runs may still run.
+    Return how many runs may still run, where none was canceled.
 
     ``searched``: there may be others than those that were gathered, which were to be searched.
     """
     left = [f"{counted(len(ids.found), 'run')} may still run"] if ids.found or not searched else []
     left += ["runs that were not found yet may still run"] if searched else []
-    return adding([*left, *runs_left((), ids)], origin=origin)
+    return [*left, *runs_left((), ids)]
 
 
 def _not_found(results: Iterable[CancelResult]) -> list[str]:

@@ -19,10 +19,6 @@ MAX_SHOWN = 80
 _MAX_DEPTH = 100  # of lists in lists: deeper ones would exceed Python's own limit
 _NONE_TEXTS = ("None", "null")
 _BATCH_PREFIX = "batch_"
-_BATCH = (
-    "it is a batch without its run ids: give the 'runs' of the SDK's batch.retrieve, "
-    "or of GET /api/v2/batches/{id}"
-)
 _NO_XCOM = "a template probably found no XCom: check task_ids and key in it"
 # Up to 256 characters, and no number; real ones have 29, of tokens 35.
 _ID = re.compile(r"(?!\d+$)(?=.*[^\W_])[\w.:-]{1,256}", re.ASCII)
@@ -53,7 +49,7 @@ RUN_IDS = IdKind(
     argument="run_ids",
     prefix="run_",
     keys=("id", "run_id"),
-    valid="it must be an id (run_…), a list of ids, or a dict with 'id', 'run_id' or 'runs'",
+    valid="it must be an id (run_…), a list of ids, or a dict with 'id', 'run_id' or, of a batch, 'runs'",
     instead="CancelTriggerRunOperator",
 )
 TOKEN_IDS = IdKind(
@@ -75,7 +71,7 @@ class RunIds:
     invalid: list[str] = field(default_factory=list)
     """A sentence for each value that is not an id, nor the id of a task."""
     skipped: list[str] = field(default_factory=list)
-    """The source of each ``None`` next to other values."""
+    """The sources that held None next to other values."""
     empty: list[str] = field(default_factory=list)
     """A sentence for each source that gave nothing at all."""
     failed: list[str] = field(default_factory=list)
@@ -83,7 +79,6 @@ class RunIds:
     kind: IdKind = RUN_IDS
     rest: Iterator[list[str]] = field(default=iter(()), repr=False, compare=False)
     """Reads the sources that are not read yet, and yields all ids so far after each."""
-    _seen: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def add(self, value: object, *, source: str) -> None:
         """
@@ -92,7 +87,7 @@ class RunIds:
         It may be an id, a token's URL, a dict, the answer of a batch call with ``runs``, lists of these, or
         the text of such a list.
         """
-        nones = count = 0
+        seen, nones, count = set(self.found), 0, 0
         for item, reason in _read(value, self.kind):
             count += 1
             if reason:
@@ -100,11 +95,11 @@ class RunIds:
                 self.invalid.append(str(error))
             elif not isinstance(item, str):
                 nones += 1
-            elif item not in self._seen:
-                self._seen.add(item)
+            elif item not in seen:
+                seen.add(item)
                 self.found.append(item)
         if count > nones:
-            self.skipped += [source] * nones
+            self.skipped += [source] * bool(nones)
         elif nones:
             self.empty.append(f"{source} is None: a task returned None or was skipped, or {_NO_XCOM}")
         else:
@@ -185,18 +180,15 @@ def _read(value: object, kind: IdKind, depth: int = 0) -> Iterator[_Item]:
 
 
 def _read_mapping(value: Mapping[object, object], kind: IdKind, depth: int) -> Iterator[_Item]:
-    is_run, runs = kind is RUN_IDS, value.get("runs")
-    if is_run and isinstance(runs, (list, tuple)):  # the answer of a batch call, whose id is the batch's
+    runs = value.get("runs")
+    if kind is RUN_IDS and isinstance(runs, (list, tuple)):  # the answer of a batch call, whose id is its own
         yield from _read(runs, kind, depth + 1)
         return
     texts = {text for key in kind.keys if isinstance(text := value.get(key), str)}
     # An "id" next to a "run_id" may belong to anything.
     ids = [text for text in texts if len(texts) == 1 or text.startswith(kind.prefix)]
-    batch = next(iter(ids), value.get("batchId"))
-    if len(ids) == 1 and not (is_run and ids[0].startswith(_BATCH_PREFIX)):
+    if len(ids) == 1 and not ids[0].startswith(_BATCH_PREFIX):
         yield _read_id(ids[0], kind)
-    elif is_run and len(texts) < 2 and isinstance(batch, str):
-        yield value, _BATCH
     else:
         yield value, kind.valid
 
@@ -265,9 +257,8 @@ def problems_of_sources(ids: RunIds, on_empty: Reaction) -> list[str]:
 def log_sources(log: Log, ids: RunIds, *, on_empty: Reaction, origin: str = "") -> None:
     """Log what was found besides ids, up to ``MAX_LINES`` lines of each kind."""
     lines: list[Line] = []
-    if count := len(ids.skipped):
-        what = "value that is None" if count == 1 else "values that are None"
-        lines.append(("info", f"Skipped {count} {what} from {enumeration(dict.fromkeys(ids.skipped))}"))
+    if ids.skipped:
+        lines.append(("info", f"Skipped what is None in {enumeration(ids.skipped)}"))
     lines += [("error" if on_empty == "fail" else "warning", text) for text in ids.empty[:MAX_LINES]]
     lines += [("error", text) for text in (*ids.invalid[:MAX_LINES], *ids.failed[:MAX_LINES])]
     write(log, lines, origin=origin)

@@ -11,8 +11,9 @@ from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import MAX_LINES
 from airflow_provider_trigger.report.cancels import (
     Report,
-    adding_runs_left,
+    adding,
     failures,
+    gathered_left,
     make_report,
     of_work,
 )
@@ -240,14 +241,15 @@ def test_what_a_search_for_descendants_may_have_missed_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "options", "text"),
+    ("ids", "searched", "text"),
     [
-        (gathered(["run_1", "run_2"]), {}, "100 % wrong; 2 runs may still run"),
-        (gathered(["run_1", 7]), {"origin": "Dag: "}, f"Dag: 100 % wrong; 1 run may still run; {UNREAD}"),
-        (gathered([]), {"searched": True}, "100 % wrong; runs that were not found yet may still run"),
+        (gathered(["run_1", "run_2"]), False, "2 runs may still run"),
+        (gathered(["run_1", 7]), False, f"1 run may still run; {UNREAD}"),
+        (gathered([]), True, "runs that were not found yet may still run"),
     ],
 )
-def test_an_error_names_how_many_runs_may_still_run(ids: RunIds, options: dict[str, Any], text: str) -> None:
-    with pytest.raises(ValueError, match="100 % wrong") as raised, adding_runs_left(ids, **options):
+def test_an_error_names_how_many_runs_may_still_run(ids: RunIds, searched: bool, text: str) -> None:
+    left = gathered_left(ids, searched=searched)
+    with pytest.raises(ValueError, match="100 % wrong") as raised, adding(left, origin="Dag: "):
         raise ValueError("100 % wrong")
-    assert str(raised.value) == text
+    assert str(raised.value) == f"Dag: 100 % wrong; {text}"
