@@ -157,7 +157,7 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         from airflow_provider_trigger.cancel.record import CancelSettings
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.report.cancels import adding, gathered_left, runs_left
+        from airflow_provider_trigger.report.cancels import adding, gathered_left
         from airflow_provider_trigger.sources.search import SelectedRuns
 
         hook = TriggerDevHook(self.trigger_dev_conn_id)
@@ -174,21 +174,17 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
             include_descendants=self.include_descendants,
         )
         with hook.cancellation(ids.found, settings, is_stopped=lambda: self._is_stopped) as work:
-            rejection = None
             try:
                 work.run(self._search(selected, work, hook, context) if selection else None)
-                if isinstance(selected.error, AuthenticationError):
-                    rejection = action_for(selected.error, connection)
-            except AuthenticationError as error:
-                rejection = action_for(error, connection)
+                error = selected.error
+            except AuthenticationError as raised:
+                error = raised
             except BaseException:
                 # Airflow's own, which ends execute() at the execution_timeout and, on 2.11, at a stop.
                 push_results(self, self._logged(work, hook), context)
                 raise
             results = self._logged(work, hook)
-            if isinstance(selected.error, ValueError):
-                push_results(self, results, context)
-                raise AirflowFailException("; ".join((str(selected.error), *runs_left(results, ids))))
+            rejection = action_for(error, connection) if isinstance(error, AuthenticationError) else None
             return self._conclude(results, ids, context, rejection=rejection, stopped=work.stopped)
 
     def _search(

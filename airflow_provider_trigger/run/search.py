@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError
 from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import ListedRun, Run
-from airflow_provider_trigger.api.runs import MAX_BULK_SIZE, MAX_PAGE_SIZE, Cursor, list_runs_page
+from airflow_provider_trigger.api.runs import MAX_PAGE_SIZE, Cursor, list_runs_page
 from airflow_provider_trigger.api.statuses import ALIVE_STATUSES, todays_word
 from airflow_provider_trigger.run.stop import begin
 
@@ -37,8 +37,6 @@ _SMALL_PAGE = 10
 _RECENT = timedelta(days=1)
 # How often the caller can notice a stop, in seconds.
 _PAUSE = 0.1
-# How long the next page may take until the runs of those before are handed over, in seconds.
-_PAGE_WITHIN = 1.0
 
 Pages = Callable[["TriggerDevClient", datetime, Deadline], Iterator[list[ListedRun]]]
 """What yields runs page by page, of those that were created since a time; a page may be empty."""
@@ -166,23 +164,6 @@ class Search:
             time.sleep(_PAUSE)
             yield []
         yield from in_threads(self._look())
-
-    def gathered(self) -> Iterator[list[ListedRun]]:
-        """
-        Look once, too, but join pages until a bulk action is full or the next page takes too long.
-
-        Meanwhile it yields empty pages, too.
-        """
-        found, until = list[ListedRun](), 0.0
-        for page in self.pages():
-            now = time.monotonic()
-            until = now + _PAGE_WITHIN if page else until
-            found += page
-            while len(found) >= MAX_BULK_SIZE or (found and now >= until):
-                yield found[:MAX_BULK_SIZE]
-                found = found[MAX_BULK_SIZE:]
-            yield []
-        yield found
 
     def _look(self) -> Iterator[list[ListedRun]]:
         since = datetime.fromtimestamp(time.time(), UTC) - _RECENT if self._has_read_all else ALL_TIMES

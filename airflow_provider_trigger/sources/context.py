@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -21,15 +22,14 @@ def dag_run_of(context: Context) -> DagRunIdentity | None:
     """Return what identifies a context's Dag run, None where the context does not say when it started."""
     from airflow_provider_trigger.run.identity import DagRunIdentity
 
-    dag_run: Any = context.get("dag_run")
+    dag_run, (dag_id, run_id) = _dag_run_and_ids(context)
+    start_date = getattr(dag_run, "start_date", None)
+    dates = getattr(dag_run, "logical_date", None), getattr(dag_run, "run_after", None)
+    is_test = start_date in (None, *dates)
     if isinstance(dag_run, Mapping):  # of a deadline alert
-        start_date = _read_date(dag_run.get("start_date"))
+        with suppress(ValueError):
+            start_date = datetime.fromisoformat(str(dag_run.get("start_date")))
         is_test = False
-    else:
-        start_date = getattr(dag_run, "start_date", None)
-        dates = getattr(dag_run, "logical_date", None), getattr(dag_run, "run_after", None)
-        is_test = start_date is None or start_date in dates
-    dag_id, run_id = _ids_of(dag_run)
     if not dag_id or not run_id or (start_date is None and not is_test):
         return None
     is_cleared = bool(getattr(dag_run, "clear_number", 0))
@@ -84,7 +84,7 @@ def is_repeated(context: Context) -> bool:
 
 def origin_of(context: Context) -> str:
     """Return, for example, ``Dag 'a', Dag run 'b', task 'c': ``, of these what the context has."""
-    dag_id, run_id = _ids_of(context.get("dag_run"))
+    _, (dag_id, run_id) = _dag_run_and_ids(context)
     ti = own_ti_of(context)
     task_id = getattr(ti, "task_id", None)
     named = (
@@ -131,7 +131,11 @@ class _Executions:
         from airflow_provider_trigger.run.identity import RunKey
 
         with self._lock:
-            self._begin(ti, identity)
+            # The object differs where a process repeats a test of a Dag.
+            if self._try[0] is not ti or self._try[1] != ti.try_number:
+                self._try, self._counts = (ti, ti.try_number), Counter()
+                if identity.dag_run.is_test and (ti.try_number <= 1 or not self._tests[identity]):
+                    self._tests[identity] += 1
             key = RunKey(
                 task_instance=identity,
                 max_tries=ti.max_tries,
@@ -143,26 +147,13 @@ class _Executions:
             self._counts[first] += 1
             return replace(key, execution=self._counts[first])
 
-    def _begin(self, ti: Any, identity: TaskInstanceIdentity) -> None:
-        # The object differs where a process repeats a test of a Dag.
-        if self._try[0] is not ti or self._try[1] != ti.try_number:
-            self._try, self._counts = (ti, ti.try_number), Counter()
-            if identity.dag_run.is_test and (ti.try_number <= 1 or not self._tests[identity]):
-                self._tests[identity] += 1
-
 
 _executions = _Executions()
 
 
-def _ids_of(dag_run: Any) -> tuple[Any, Any]:
-    """Return None for each that is not known."""
+def _dag_run_and_ids(context: Context) -> tuple[Any, tuple[Any, Any]]:
+    """Return the Dag run, and its ids, None for each that is not known."""
+    dag_run: Any = context.get("dag_run")
     if isinstance(dag_run, Mapping):  # of a deadline alert
-        return dag_run.get("dag_id"), dag_run.get("dag_run_id")
-    return getattr(dag_run, "dag_id", None), getattr(dag_run, "run_id", None)
-
-
-def _read_date(value: object) -> datetime | None:
-    try:
-        return datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
+        return dag_run, (dag_run.get("dag_id"), dag_run.get("dag_run_id"))
+    return dag_run, (getattr(dag_run, "dag_id", None), getattr(dag_run, "run_id", None))

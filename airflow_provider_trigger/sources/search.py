@@ -58,14 +58,15 @@ class SelectedRuns:
         self._is_stopped = is_stopped
         self._alive = set[str]()  # the sources that had a run that was alive
         self._problems = RunIds()  # of the last look
-        self.error: TriggerDevError | ValueError | None = None
+        self.error: TriggerDevError | None = None
         """Why the first look failed."""
 
     def search(self, client: TriggerDevClient, *, needs_all: bool = False) -> Iterator[list[str]]:
         """
         Yield the ids of all that are found at first, then those of a second look; raise nothing.
 
-        With ``needs_all``, a search that fails, or an unknown batch, leaves all runs alone.
+        More than ``max_runs`` are invalid, and left alone. With ``needs_all``, so are all where a search
+        fails, or a batch is unknown.
         """
         search = Search(client, self._pages, is_stopped=self._is_stopped)
         limit, given = self._selection.max_runs, len(self._ids.found)
@@ -75,7 +76,7 @@ class SelectedRuns:
         if len(found) > limit:
             number = len(found) if is_complete else f"at least {len(found)}"
             text = f"{self._selection} finds {number} runs that are alive, more than max_runs={limit}"
-            self.error = ValueError(f"{text}: none of these was canceled. Select fewer runs, or set max_runs")
+            self._note(invalid=[f"{text}: none of these was canceled. Select fewer runs, or set max_runs"])
             return
         self._log_found(found, "run")
         if found:
@@ -256,8 +257,9 @@ def started(
 def _look_twice(search: Search, ids: RunIds) -> Iterator[list[str]]:
     """Yield the ids of runs that carry the tag; the list lags."""
     for _ in range(2):
-        for page in search.gathered():
-            yield [run.id for run in page]
+        for _ in search.pages():
+            yield []
+        yield [run.id for run in search.ours]
         if search.error:
             ids.failed.append(f"the runs of this Dag run could not be listed: {search.error}")
             return

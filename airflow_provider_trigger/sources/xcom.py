@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat.task_instances import has_no_supervisor, xcom_is_out_of_reach
@@ -20,16 +21,10 @@ from airflow_provider_trigger.sources.run_ids import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-MAX_ERROR_LENGTH = 300
-"""How many characters of an error a message shows."""
+_MAX_ERROR_LENGTH = 300
 
 STARTS_RUNS = frozenset({"RunTriggerTaskOperator", "RunTriggerTaskBatchOperator", "ReplayTriggerRunOperator"})
 """The operators whose tasks push the keys ``run_id`` and ``run_url``."""
-
-_WHY_MISSING = {
-    RETURN_VALUE_KEY: ": it returned None, was skipped, or did not finish",
-    RUN_ID_KEY: ": it did not start a run",
-}
 
 
 def started_by_xcom(ids: RunIds, context: Context) -> Iterator[list[str]]:
@@ -65,8 +60,8 @@ def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | N
             instances: dict[str, Any] = {} if index is None else {"map_indexes": index}
             value = context["ti"].xcom_pull(task_ids=task_id, key=key, **instances)
             if value is None:
-                missing = f"task {task_id!r} pushed no XCom with the key {key!r}"
-                ids.empty.append(missing + _WHY_MISSING.get(key, ""))
+                why = "it returned None, was skipped, or did not get so far"
+                ids.empty.append(f"task {task_id!r} pushed no XCom with the key {key!r}: {why}")
             else:
                 ids.add(value, source=source)
         yield ids.found
@@ -81,7 +76,7 @@ def noting_failure(ids: RunIds, source: str) -> Iterator[None]:
         # Any error: XCom backends and deserializers raise what they like, and the runs of the other sources
         # are to be canceled. What ends a task (a timeout, a stop) is not an Exception, and is raised.
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        shown = text if len(text) <= MAX_ERROR_LENGTH else f"{text[:MAX_ERROR_LENGTH]}…"
+        shown = text if len(text) <= _MAX_ERROR_LENGTH else f"{text[:_MAX_ERROR_LENGTH]}…"
         ids.failed.append(f"{source} cannot be read: {shown}")
 
 
@@ -105,31 +100,23 @@ def why_no_xcom(context: Context) -> str | None:
         return "its context has no task instance"
     if xcom_is_out_of_reach():
         return "Dag callbacks of this Airflow version have none"
-    if has_no_supervisor(ti):
-        return "Dag callbacks under 'airflow dags test' have none"
-    return None
+    return "Dag callbacks under 'airflow dags test' have none" if has_no_supervisor(ti) else None
 
 
 def _task_ids(ids: RunIds, context: Context, given: object) -> Iterator[str]:
     """Yield the tasks' ids; one that the Dag does not have is invalid, so that no typo is overlooked."""
     dag: Any = context.get("dag")  # None where an operator is executed by hand
-    listed = read_list(given)
-    if not isinstance(listed, (list, tuple)):
-        listed = [given]
-    if not listed:
+    known, listed = None if dag is None else dag.task_ids, read_list(given)
+    if not listed and isinstance(listed, (list, tuple)):
         ids.empty.append("xcom_task_ids is an empty list")
-    for task_id in listed:
-        if isinstance(task_id, str) and (dag is None or task_id in dag.task_ids):
+    for task_id in listed if isinstance(listed, (list, tuple)) else [given]:
+        if isinstance(task_id, str) and (known is None or task_id in known):
             yield task_id
-            continue
-        reason = f"it must be a string, not {type(task_id).__name__}"
-        if isinstance(task_id, str):
-            from difflib import get_close_matches
-
-            similar = get_close_matches(task_id, dag.task_ids)
+        else:
+            similar = get_close_matches(str(task_id), known or ())
             reason = "the Dag has no such task" + (f"; did you mean {similar[0]!r}?" if similar else "")
-        invalid = invalid_value(task_id, source="xcom_task_ids", kind="task id", reason=reason)
-        ids.invalid.append(str(invalid))
+            invalid = invalid_value(task_id, source="xcom_task_ids", kind="task id", reason=reason)
+            ids.invalid.append(str(invalid))
 
 
 def _own_map_index(context: Context, task_id: str) -> int | None:

@@ -183,14 +183,3 @@ def test_it_looks_again_2_5_s_later_and_yields_nothing_meanwhile_several_times_a
     assert ids_of(pages) == [late.id]
     assert clock.now - before == pytest.approx(2.5, abs=0.02)
     assert [run.id for run in search.ours] == [early.id, late.id]
-
-
-def test_pages_are_gathered_for_a_bulk_action_and_no_more_are_read_before(
-    server, make, network, clock
-) -> None:
-    newest = [run.id for run in reversed(add_in_turn(server, clock, 650))]
-    gathered = filter(None, make().gathered())
-    assert [run.id for run in next(gathered)] == newest[:500]
-    assert len(network.requests) == 5
-    assert [run.id for run in next(gathered)] == newest[500:]
-    assert list(gathered) == []
