@@ -520,16 +520,6 @@ def test_a_tag_finds_also_what_was_just_started(world: World) -> None:
     assert sorted(world.network.alive()) == sorted(others)
 
 
-def test_more_than_max_runs_are_left_alone(world: World) -> None:
-    world.server.on_task("resize", after=None)
-    tagged(world, 5)
-    world.sleep(10)
-    outcome = world.task(canceling(tags="night", max_runs=4)).run()
-    assert outcome.state == "failed"
-    assert "max_runs=4" in str(outcome.error)
-    assert len(world.network.alive()) == 5
-
-
 @pytest.mark.parametrize("is_old_server", [False, True])
 def test_a_batch_is_canceled_and_nothing_else(world: World, is_old_server: bool) -> None:
     world.server.on_task("resize", after=None)

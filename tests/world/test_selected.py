@@ -1,0 +1,282 @@
+"""Runs that are searched by tags and batches: which are canceled, and what is said of the search."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from typing import Any
+
+import pytest
+import requests
+from fake_airflow import TaskInstance, context_of
+from world import World
+
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+
+LIST = "GET /api/v1/runs"
+LAGS = pytest.mark.parametrize("world", [{"list_lag": 2.0}], indirect=True)
+
+
+def tagged(world: World, count: int = 1) -> list[str]:
+    """Start runs with a tag as another application would, and return their ids."""
+    world.server.on_task("resize", after=None)
+    return [world.server.trigger("resize", options={"tags": ["a"]})[0].id for _ in range(count)]
+
+
+def post(world: World, path: str, *lines: Any, kind: str = "json") -> Any:
+    headers = {
+        "authorization": f"Bearer {world.server.secret_key}",
+        "content-type": f"application/{kind}",
+    }
+    data = "\n".join(map(json.dumps, lines))
+    return requests.post(f"{world.network.url}{path}", data=data, headers=headers, timeout=(9, 9)).json()
+
+
+def start_batch(world: World, *items: dict[str, Any]) -> tuple[str, list[str]]:
+    """Start a batch as another application would; return its id and its runs'."""
+    world.server.on_task("resize", after=None)
+    body = {"items": [{"task": "resize", "options": options} for options in items]}
+    batch_id = post(world, "/api/v2/tasks/batch", body)["id"]
+    return batch_id, [run.id for run in world.server.runs.values() if run.batch_id == batch_id]
+
+
+def cancel(world: World, run_ids: Any = None, **arguments: Any) -> Any:
+    """Cancel runs by the operator; return what became of its only try."""
+    given = {"task_id": "cancel", "run_ids": run_ids} | arguments
+    return world.task(lambda: CancelTriggerRunOperator(**given)).run()
+
+
+def canceled(world: World) -> list[str]:
+    return [run.id for run in world.server.runs.values() if run.status == "CANCELED"]
+
+
+# By tags
+
+
+def test_the_log_names_each_run_before_its_cancel_up_to_fifty_in_a_line(world: World) -> None:
+    run_ids = tagged(world, 53)
+    world.sleep(5)
+    shown: list[list[str]] = []
+    world.network.before = lambda request: shown.append([*world.log.lines]) if "/cancel" in request else None
+    cancel(world, tags="a")
+    named = [line.removeprefix("Found: ").split(", ") for line in shown[0] if line.startswith("Found: ")]
+    assert "Found 53 runs alive by tags=['a']" in shown[0]
+    assert [len(one) for one in named] == [50, 3]
+    assert sorted(chain.from_iterable(named)) == sorted(run_ids)
+
+
+@pytest.mark.parametrize(("count", "shown"), [(4, "4"), (250, "at least 100")])
+@pytest.mark.parametrize("by_hook", [False, True])
+def test_more_runs_than_allowed_are_an_error(world: World, count: int, shown: str, by_hook: bool) -> None:
+    tagged(world, count)
+    given = world.server.add_run("EXECUTING").id
+    world.sleep(5)
+    if by_hook:
+        with pytest.raises(ValueError, match=r"^cancel_runs: tags=\['a'\] finds ") as raised:
+            TriggerDevHook().cancel_runs(given, tags="a", max_runs=3)
+        error: Any = raised.value
+    else:
+        outcome = cancel(world, given, tags="a", max_runs=3)
+        error = outcome.error
+        assert type(error) is AirflowFailException
+    assert (
+        f"tags=['a'] finds {shown} runs that are alive, more than max_runs=3: none of these was canceled. "
+        "Select fewer runs, or set max_runs"
+    ) in str(error)
+    assert canceled(world) == [given]
+    assert len(world.network.requests(LIST)) == 1  # it does not read all pages to count them
+
+
+@LAGS
+def test_runs_that_appear_later_and_are_too_many_are_left_alone_and_are_a_failure(world: World) -> None:
+    [first] = tagged(world)
+    world.sleep(5)
+    later = tagged(world, 3)
+    outcome = cancel(world, tags="a", max_runs=2)
+    text = "tags=['a']: not canceled, as max_runs=2 runs were found: 2 more. Cancel these again"
+    assert text in str(outcome.error)
+    assert type(outcome.error) is not AirflowFailException
+    assert first in canceled(world)
+    assert len(set(canceled(world)) & set(later)) == 1
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize("on_empty", ["fail", "ignore"])
+def test_each_source_without_runs_that_are_alive_is_named(world: World, on_empty: Any) -> None:
+    ended, [run_id] = start_batch(world, {})
+    world.server.runs[run_id].status = "COMPLETED"
+    batch_id, [alive] = start_batch(world, {"tags": ["b"]})
+    world.sleep(5)
+    outcome = cancel(world, tags=["a", "b"], batch_ids=[ended, batch_id], on_empty=on_empty)
+    assert canceled(world) == [alive]
+    empty = ["no run that is alive has tags=['a', 'b']", f"batch {ended!r} has no run that is alive"]
+    assert world.log.of("error" if on_empty == "fail" else "warning") == empty
+    assert (outcome.state, "; ".join(empty) in str(outcome.error)) == (
+        ("failed", True) if on_empty == "fail" else ("success", False)
+    )
+
+
+def test_a_run_with_the_tag_in_the_batch_is_found_once(world: World) -> None:
+    batch_id, [run_id] = start_batch(world, {"tags": ["a"]})
+    world.sleep(5)
+    outcome = cancel(world, tags="a", batch_ids=batch_id, on_empty="fail")
+    assert [one["run_id"] for one in outcome.result] == [run_id]
+
+
+@pytest.mark.parametrize(
+    ("start", "said", "cancels"),
+    [(0.0, "not all runs could be searched", False), (1006.0, "further runs could not be searched", True)],
+)
+def test_a_search_that_fails_leaves_no_other_run_alive_and_may_be_repeated(
+    world: World, start: float, said: str, cancels: bool
+) -> None:
+    [run_id] = tagged(world)
+    batch_id, [member] = start_batch(world, {})
+    given = world.server.add_run("EXECUTING").id
+    world.sleep(5)
+    world.network.fault("500", LIST, start=start)
+    outcome = cancel(world, given, tags="a", batch_ids=batch_id)
+    assert sorted(canceled(world)) == sorted([given, member, *([run_id] if cancels else [])])
+    assert f"tags=['a'] and batch_ids=[{batch_id!r}]: {said}: {LIST} " in str(outcome.error)
+    assert type(outcome.error) is not AirflowFailException
+
+
+@pytest.mark.parametrize(("kind", "error"), [("500", "ServerError"), ("401", "AuthenticationError")])
+def test_by_the_hook_a_search_that_fails_cancels_the_given_runs_only(
+    world: World, kind: str, error: str
+) -> None:
+    batch_id, _ = start_batch(world, {})
+    tagged(world)
+    given = world.server.add_run("EXECUTING").id
+    world.sleep(5)
+    world.network.fault(kind, LIST)
+    with pytest.raises(Exception, match=LIST) as raised:
+        TriggerDevHook().cancel_runs(given, tags="a", batch_ids=batch_id)
+    assert type(raised.value).__name__ == error
+    assert set(canceled(world)) <= {given}
+    assert kind == "401" or canceled(world) == [given]
+
+
+@pytest.mark.parametrize("by_hook", [False, True])
+def test_an_unknown_batch_is_named_once(world: World, by_hook: bool) -> None:
+    batch_id, [member] = start_batch(world, {})
+    world.sleep(5)
+    text = "'batch_nope' from batch_ids is not a valid batch id: the environment of the secret key has no"
+    if by_hook:
+        with pytest.raises(ValueError, match=text):
+            TriggerDevHook().cancel_runs(batch_ids=["batch_nope", batch_id])
+    else:
+        outcome = cancel(world, batch_ids=["batch_nope", batch_id])
+        assert type(outcome.error) is AirflowFailException
+        assert text in str(outcome.error)
+        assert str(world.log.of("error")).count("batch_nope") == 1
+    assert canceled(world) == ([] if by_hook else [member])
+
+
+def test_a_rejected_key_ends_the_search(world: World) -> None:
+    batch_id, _ = start_batch(world, {})
+    world.sleep(5)
+    world.network.fault("401")
+    outcome = cancel(world, batch_ids=[batch_id, "batch_2"])
+    assert type(outcome.error) is AirflowFailException
+    assert "the secret key was rejected: check the password of connection" in str(outcome.error)
+    assert not world.network.requests("batch_2")
+
+
+def test_a_stop_ends_the_search_and_keeps_what_it_has_found(world: World) -> None:
+    tagged(world, 250)
+    world.sleep(5)
+    operator, ti = CancelTriggerRunOperator(task_id="cancel", tags="a"), TaskInstance("cancel")
+
+    def stop(request: str) -> None:
+        if world.network.sent:  # it asks for the second page
+            operator.on_kill()
+
+    world.network.before = stop
+    text = r"tags=\['a'\]: not all runs were searched, as the task was stopped"
+    with pytest.raises(AirflowException, match=text):
+        operator.execute(context_of(ti))
+    assert 100 <= len(ti.pushed["return_value"]) <= 200
+    assert len(world.network.sent) <= 2
+
+
+# By batches
+
+
+def test_the_runs_of_a_batch_are_found_in_its_order_by_two_requests(world: World) -> None:
+    batch_id, run_ids = start_batch(world, *({} for _ in range(5)))
+    world.sleep(5)
+    world.server.runs[run_ids[1]].status = "COMPLETED"
+    outcome = cancel(world, batch_ids=batch_id)
+    assert [one["run_id"] for one in outcome.result] == [run_ids[0], *run_ids[2:]]
+    first = [one.request for one in world.network.sent if "/cancel" not in one.request][1:3]
+    assert first == [f"GET /api/v2/batches/{batch_id}", LIST]
+
+
+def test_a_run_of_an_earlier_batch_that_an_item_got_by_its_key_is_found(world: World) -> None:
+    key = {"idempotencyKey": "k"}
+    _, [first] = start_batch(world, key)
+    batch_id, [second] = start_batch(world, key, {})
+    world.sleep(5)
+    cancel(world, batch_ids=batch_id)
+    assert canceled(world) == [first, second]
+
+
+@pytest.mark.parametrize("world", [{"list_lag": 60.0}], indirect=True)
+@pytest.mark.parametrize("is_made", [False, True])
+def test_of_runs_that_only_the_batch_names_one_that_was_never_made_is_left_out(
+    world: World, is_made: bool
+) -> None:
+    batch_id, [odd, other] = start_batch(world, {}, {})
+    if is_made:
+        world.network.fault("403", f"GET /api/v3/runs/{odd}")
+    else:
+        world.server.runs[odd].environment = "dev"  # unknown to this key
+    outcome = cancel(world, batch_ids=batch_id)
+    assert other in canceled(world)
+    assert (odd in canceled(world), outcome.state == "failed") == (is_made, is_made)
+
+
+def unsealed(world: World) -> tuple[str, list[str]]:
+    """Start a batch whose last item never comes: it names none of its runs, and only the list shows them."""
+    world.server.on_task("resize", after=None)
+    batch_id = post(world, "/api/v3/batches", {"runCount": 4})["id"]
+    items = [{"index": index, "task": "resize"} for index in range(3)]
+    post(world, f"/api/v3/batches/{batch_id}/items", *items, kind="x-ndjson")
+    world.sleep(5)
+    run_ids = [run.id for run in world.server.runs.values()]
+    assert len(run_ids) == 3
+    return batch_id, run_ids
+
+
+def test_a_batch_that_is_still_being_created_is_a_failure_and_what_exists_is_canceled(world: World) -> None:
+    batch_id, run_ids = unsealed(world)
+    outcome = cancel(world, batch_ids=batch_id)
+    assert canceled(world) == run_ids
+    text = f"batch {batch_id!r} is still being created: 0 of its 4 runs exist. Cancel it again for the others"
+    assert text in str(outcome.error)
+    assert type(outcome.error) is not AirflowFailException
+
+
+def test_a_server_that_ignores_the_filter_by_batch_adds_no_runs_of_others(world: World) -> None:
+    batch_id, run_ids = unsealed(world)
+    other = world.server.add_run("EXECUTING").id
+    world.sleep(5)
+    world.network.unknown_parameters.append("filter[batch]")
+    cancel(world, batch_ids=batch_id)
+    assert canceled(world) == run_ids
+    assert other not in canceled(world)
+
+
+def test_a_run_that_only_the_list_shows_and_that_cannot_be_checked_is_left_alone_and_said(
+    world: World,
+) -> None:
+    batch_id, [odd, *others] = unsealed(world)
+    world.network.fault("403", f"GET /api/v3/runs/{odd}")
+    outcome = cancel(world, batch_ids=batch_id)
+    assert canceled(world) == others
+    assert f"not all runs could be searched: GET /api/v3/runs/{odd} " in str(outcome.error)
