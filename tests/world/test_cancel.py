@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fake_airflow import context_of
 from world import World
 
 from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
-from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 
 def start(world: World, count: int, task: str = "resize") -> list[str]:
@@ -534,31 +531,3 @@ def test_a_batch_is_canceled_and_nothing_else(world: World, is_old_server: bool)
     assert sorted(one["run_id"] for one in outcome.result) == sorted(started.result)
     assert sorted(world.network.alive()) == sorted(others)
     assert len(world.network.sent) < 50  # it reads no one else's runs
-
-
-# A callback
-
-
-def test_the_notifier_cancels_what_its_task_has_started_and_nothing_else(world: World) -> None:
-    world.server.on_task("resize", after=None)
-    task = world.task(lambda: RunTriggerTaskOperator(task_id="start", task_identifier="resize")).begin()
-    world.sleep(10)
-    task.kill()
-    [run] = world.server.runs.values()
-    replay, other = world.server.replay(run), start(world, 1)[0]
-    world.sleep(10)
-    task.ti.xcoms.clear()
-    CancelTriggerRunNotifier().notify(context_of(task.ti))
-    assert sorted(world.network.alive()) == sorted([replay.id, other])
-    assert replay.id in "\n".join(world.log.lines)
-
-
-@pytest.mark.parametrize("kind", ["hang", "503"])
-def test_the_notifier_ends_in_time_and_names_what_is_left(world: World, kind: str) -> None:
-    world.server.on_task("resize", after=None)
-    run_ids = start(world, 20)
-    world.network.outage(kind)
-    CancelTriggerRunNotifier(run_ids=run_ids, timeout=10).notify(context_of())
-    assert world.now < 12
-    log = "\n".join(world.log.lines)
-    assert all(run_id in log for run_id in run_ids)

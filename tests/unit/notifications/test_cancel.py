@@ -3,8 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -14,7 +12,6 @@ from typing import Any
 import pytest
 from fake_airflow import TaskInstance
 from fake_log import Log
-from waiting import until
 
 from airflow_provider_trigger._compat import AirflowNotFoundException, BaseNotifier, BaseOperator
 from airflow_provider_trigger.hooks.connection import InvalidConnectionError
@@ -223,68 +220,7 @@ def test_what_cannot_be_read_is_an_error_and_keeps_no_other_run_alive(
     assert "nothing was canceled" not in str(log.leveled)
 
 
-# Time, and the triggerer
-
-
-@pytest.fixture
-def pull(monkeypatch: pytest.MonkeyPatch):
-    """Let an action go before each pull of an XCom; return the context, in which two tasks have pushed."""
-
-    def make(before: Callable[[str], object]) -> Any:
-        given = with_xcom(start="run_1", more="run_2", last="run_3")
-        xcom_pull = given["ti"].xcom_pull
-
-        def act_and_pull(*, task_ids: str, **options: Any) -> Any:
-            before(task_ids)
-            return xcom_pull(task_ids=task_ids, **options)
-
-        monkeypatch.setattr(given["ti"], "xcom_pull", act_and_pull)
-        return given
-
-    return make
-
-
-@BOTH_WAYS
-def test_runs_are_canceled_as_they_are_read_and_the_first_line_comes_before(
-    run, pull, wire, log: Log
-) -> None:
-    lines, begun = [], len(wire.targets)
-
-    def before(task: str) -> None:
-        lines.append(len(log.leveled))
-        if task == "more":
-            until(lambda: "POST /api/v2/runs/run_1/cancel" in wire.targets[begun:], "it is canceled", limit=9)
-
-    run(Notifier(xcom_task_ids=["start", "more"]), pull(before))
-    assert lines == [1, 1]
-    assert log.leveled[-1] == ("info", "Dag 'd': 2 Trigger.dev runs: 2 canceled")
-
-
-def test_runs_that_are_read_after_the_time_limit_are_canceled_one_by_one(pull, wire, log: Log) -> None:
-    begun = len(wire.targets)
-
-    def before(task: str) -> None:
-        if task == "more":
-            time.sleep(4.1)
-        if task == "last":
-            until(lambda: "POST /api/v2/runs/run_2/cancel" in wire.targets[begun:], "it is canceled", limit=9)
-
-    Notifier(xcom_task_ids=["start", "more", "last"], timeout=4).notify(pull(before))
-    assert log.leveled[-1] == ("info", "Dag 'd': 3 Trigger.dev runs: 3 canceled")
-
-
-def test_where_the_key_is_rejected_runs_that_are_read_later_are_reported_too(
-    pull, wire, answer, log: Log
-) -> None:
-    wire.script = lambda _: answer(401, {"error": "no"})
-
-    def before(task: str) -> None:
-        if task == "more":
-            until(lambda: len(wire.targets) >= 2, "the key is rejected")
-
-    Notifier(xcom_task_ids=["start", "more"]).notify(pull(before))
-    assert "2 Trigger.dev runs: 2 failed" in log.leveled[-1][1]
-    assert "run_2" in str(log.of("error"))
+# In the triggerer
 
 
 def join_threads() -> None:

@@ -1,0 +1,290 @@
+"""A callback that cancels runs: what a Dag run or task instance has started, or what XCom names, in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fake_airflow import TaskInstance, context_of
+from world import World
+
+from airflow_provider_trigger._compat import BaseOperator
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+
+try:
+    from airflow.sdk import DAG
+except ImportError:  # 2.11
+    from airflow.models.dag import DAG
+
+LIST = "GET /api/v1/runs"
+WHERE = "Dag 'a_dag', Dag run 'manual_1', task 'first': "
+
+with DAG("a_dag", schedule=None) as A_DAG:
+    for name in ("first", "second"):
+        RunTriggerTaskOperator(
+            task_id=name, task_identifier="resize", wait_for_completion=False, deferrable=False
+        )
+    for name in ("other", "more", "last"):
+        BaseOperator(task_id=name)
+
+
+def start(world: World, task_id: str = "first", *, start: int = 0, **fields: Any) -> tuple[Any, Any]:
+    """Start a run that never ends, as a task of this Dag run or of another; return it and the context."""
+    world.server.on_task("resize", after=None)
+    task: Any = A_DAG.get_task(task_id)
+    context = context_of(TaskInstance(task_id, task=task, **fields), start=start, dag=A_DAG)
+    return world.server.runs[task.execute(context)], context
+
+
+def by_tag_only(context: Any) -> Any:
+    """Let XCom name no run."""
+    context["ti"].xcoms.clear()
+    return context
+
+
+def is_canceled(*runs: Any) -> list[bool]:
+    return [run.status == "CANCELED" for run in runs]
+
+
+def summary(world: World) -> tuple[str, str]:
+    level, text = world.log.leveled[-1]
+    return level, text
+
+
+# What this task instance, or this Dag run, has started
+
+
+@pytest.mark.parametrize("has_xcom", [True, False])
+def test_in_a_tasks_callback_it_is_about_what_this_task_instance_has_started(
+    world: World, has_xcom: bool
+) -> None:
+    mine, context = start(world)
+    others = [start(world, "second")[0], start(world, map_index=3)[0], start(world, start=1)[0]]
+    CancelTriggerRunNotifier()(context if has_xcom else by_tag_only(context))
+    assert is_canceled(mine, *others) == [True, False, False, False]
+    assert mine.cancel_requests == 1
+    assert summary(world) == ("info", f"{WHERE}1 Trigger.dev run: 1 canceled")
+
+
+def test_a_run_of_an_earlier_try_is_this_task_instances_too(world: World) -> None:
+    before, _ = start(world)
+    after, context = start(world, try_number=2, max_tries=1)  # after a clear
+    assert before is not after
+    CancelTriggerRunNotifier()(context)
+    assert is_canceled(before, after) == [True, True]
+
+
+def test_in_a_dags_callback_without_a_task_instance_it_finds_them_by_their_tag(world: World) -> None:
+    first, context = start(world)
+    second, _ = start(world, "second")
+    del context["ti"]
+    CancelTriggerRunNotifier()(context | {"reason": "timed_out"})
+    assert is_canceled(first, second) == [True, True]
+    assert world.log.of("warning") == world.log.of("error") == []
+
+
+def test_without_a_dag_run_the_runs_in_xcom_are_all(world: World) -> None:
+    mine, context = start(world)
+    del context["dag_run"]
+    CancelTriggerRunNotifier()(context)
+    assert (is_canceled(mine), world.log.of("error"), world.network.requests(LIST)) == ([True], [], [])
+
+
+@pytest.mark.parametrize("include", [False, True])
+def test_what_the_found_runs_have_started_is_canceled_on_request_only(world: World, include: bool) -> None:
+    mine, context = start(world)
+    add = world.server.add_run
+    child = add("QUEUED", parent=add("COMPLETED", parent=mine))
+    CancelTriggerRunNotifier(include_descendants=include)(by_tag_only(context))
+    assert is_canceled(mine, child) == [True, include]
+    assert world.log.of("error") == []
+
+
+def test_a_replay_that_someone_else_made_is_left_alone_with_a_warning(world: World) -> None:
+    mine, context = start(world)
+    replay = world.server.replay(mine)
+    assert replay.tags == mine.tags
+    CancelTriggerRunNotifier()(context)
+    assert is_canceled(mine, replay) == [True, False]
+    assert world.log.of("warning") == [
+        f"{WHERE}Not canceled, as they have the tag of this Dag run or task, but not its idempotency key "
+        f"(replays, or runs with a key of their own): {replay.id}"
+    ]
+
+
+def test_what_has_ended_is_a_success_and_not_canceled(world: World) -> None:
+    ended, context = start(world)
+    ended.status = "COMPLETED"
+    CancelTriggerRunNotifier()(by_tag_only(context))
+    assert (ended.cancel_requests, world.log.of("error")) == (0, [])
+
+
+def test_where_nothing_was_started_nothing_is_canceled(world: World) -> None:
+    other = world.server.add_run("EXECUTING")
+    for task_id in ("first", "other"):
+        ti = TaskInstance(task_id, task=A_DAG.get_task(task_id))
+        CancelTriggerRunNotifier()(context_of(ti, dag=A_DAG))
+    assert other.cancel_requests == 0
+    assert {one.request for one in world.network.sent} == {LIST}
+    assert world.log.of("error") == []
+
+
+def test_where_nothing_can_be_found_the_log_says_so(world: World) -> None:
+    CancelTriggerRunNotifier()({"dag": A_DAG, "run_id": "manual_1", "reason": "task_failure"})  # type: ignore[typeddict-item]
+    assert world.network.sent == []
+    level, text = summary(world)
+    assert level == "error"
+    assert "the runs of this Dag run cannot be found" in text
+    assert "give run_ids, or use a task's callback" in text
+
+
+@pytest.mark.parametrize("argument", ["run_ids", "xcom_task_ids"])
+def test_an_empty_list_cancels_nothing_and_is_a_warning(world: World, argument: str) -> None:
+    mine, context = start(world)
+    before, given = len(world.network.sent), {argument: []}
+    CancelTriggerRunNotifier(**given)(context)  # type: ignore[arg-type]
+    assert is_canceled(mine) == [False]
+    assert len(world.network.sent) == before
+    assert world.log.of("warning") == [f"{WHERE}{argument} is an empty list"]
+
+
+# Where the server or Airflow is slow
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_they_are_found_by_their_tag_first_and_by_xcom_if_that_fails(world: World, lists: bool) -> None:
+    mine, context = start(world)
+    seen, pull = list[list[str]](), context["ti"].xcom_pull
+
+    def xcom_pull(**options: Any) -> Any:
+        seen.append([line for line in world.log.lines if WHERE in line])
+        if lists:
+            world.until(lambda: mine.status == "CANCELED", within=9)
+        world.sleep(60 if lists else 11)
+        return pull(**options)
+
+    context["ti"].xcom_pull = xcom_pull
+    if not lists:
+        world.network.fault("403", LIST)
+    CancelTriggerRunNotifier(timeout=10)(context)
+    assert is_canceled(mine) == [True]
+    assert seen[0] == [f"{WHERE}Canceling the Trigger.dev runs of the tag {mine.tags[-1]!r}, and of XCom"]
+    level, text = summary(world)
+    problem = "XCom was not read to its end" if lists else "the runs of this Dag run could not be listed"
+    assert level == "error"
+    assert text.startswith(f"{WHERE}1 Trigger.dev run: 1 canceled - runs whose ids could not be read may")
+    assert problem in text
+
+
+@pytest.mark.parametrize(("kind", "part"), [("hang", LIST), ("503", LIST), ("hang", "")])
+def test_its_time_limit_counts_for_the_search_too(world: World, kind: str, part: str) -> None:
+    mine, context = start(world)
+    by_tag_only(context)
+    begun = world.now
+    world.network.fault(kind, part)
+    CancelTriggerRunNotifier(timeout=10)(context)
+    assert world.now - begun < 11
+    assert summary(world)[0] == "error"
+    assert "could not be listed" in summary(world)[1]
+    assert is_canceled(mine) == [False]
+
+
+def test_a_search_without_an_answer_holds_up_no_run_that_xcom_names(world: World) -> None:
+    mine, context = start(world)
+    begun = world.now
+    world.network.fault("hang", LIST)
+    CancelTriggerRunNotifier()(context)
+    assert is_canceled(mine) == [True]
+    assert [one.at - 1000 < begun + 1 for one in world.network.sent if "/cancel" in one.request] == [True]
+
+
+def test_what_the_first_pages_show_is_canceled_where_a_later_one_is_not_answered(world: World) -> None:
+    _, context = start(world)
+    [run] = world.server.runs.values()
+    options = {"tags": run.tags, "idempotencyKey": ""}
+    for number in range(150):
+        options["idempotencyKey"] = f"{run.idempotency_key}-{number}"
+        world.server.trigger("resize", options=options)
+
+    def hang_on_the_second_page(request: str) -> None:
+        if request == LIST and not world.network.faults:
+            world.network.fault("hang", LIST)
+
+    world.network.before = hang_on_the_second_page
+    CancelTriggerRunNotifier()(by_tag_only(context))
+    assert world.network.statuses().count("CANCELED") == 100
+    assert "could not be listed" in summary(world)[1]
+
+
+def test_a_connection_that_airflow_gives_late_leaves_half_of_the_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, context = start(world)
+    get = TriggerDevHook.get_connection
+
+    def get_late(_: Any, conn_id: str) -> Any:
+        world.sleep(15)
+        return get(conn_id)
+
+    monkeypatch.setattr(TriggerDevHook, "get_connection", get_late)
+    CancelTriggerRunNotifier(timeout=10)(by_tag_only(context))
+    assert is_canceled(mine) == [True]
+
+
+# Where XCom names runs
+
+
+def named_by_xcom(world: World, before: Callable[[str], object]) -> tuple[list[Any], Any]:
+    """Return three runs that as many tasks have pushed, and a context in which each pull takes some time."""
+    runs = [world.server.add_run("EXECUTING") for _ in range(3)]
+    ti = TaskInstance(xcoms=dict(zip(("other", "more", "last"), (run.id for run in runs), strict=True)))
+    xcom_pull = ti.xcom_pull
+
+    def act_and_pull(*, task_ids: str, **options: Any) -> Any:
+        before(task_ids)
+        return xcom_pull(task_ids=task_ids, **options)
+
+    ti.xcom_pull = act_and_pull  # type: ignore[method-assign]
+    return runs, context_of(ti, dag=A_DAG, reason="task_failure")
+
+
+@pytest.mark.parametrize("seconds", [0.5, 11.0])
+def test_runs_are_canceled_as_they_are_read_also_after_the_time_limit(world: World, seconds: float) -> None:
+    seen: list[list[bool]] = []
+
+    def before(_: str) -> None:
+        assert any("Canceling the Trigger.dev runs of xcom_task_ids=" in line for line in world.log.lines)
+        seen.append(is_canceled(*runs))
+        world.sleep(seconds)
+
+    runs, context = named_by_xcom(world, before)
+    CancelTriggerRunNotifier(xcom_task_ids=["other", "more", "last"], timeout=10)(context)
+    assert is_canceled(*runs) == [True] * 3
+    assert summary(world) == ("info", "Dag 'a_dag', Dag run 'manual_1': 3 Trigger.dev runs: 3 canceled")
+    assert seconds < 1 or seen[2][:2] == [True, True]
+
+
+def test_where_the_key_is_rejected_runs_that_are_read_later_are_reported_too(world: World) -> None:
+    runs, context = named_by_xcom(world, lambda _: world.sleep(20))
+    world.network.fault("401")
+    CancelTriggerRunNotifier(xcom_task_ids=["other", "more", "last"])(context)
+    level, text = summary(world)
+    assert level == "error"
+    assert (
+        "3 Trigger.dev runs: 3 failed - Connection 'trigger_dev_default': the secret key was rejected" in text
+    )
+    assert all(run.id in "\n".join(world.log.of("error")) for run in runs)
+    assert len(world.network.sent) < 30
+
+
+@pytest.mark.parametrize("kind", ["hang", "503"])
+def test_it_ends_in_time_and_names_what_is_left(world: World, kind: str) -> None:
+    run_ids = [world.server.add_run("EXECUTING").id for _ in range(20)]
+    world.network.outage(kind)
+    CancelTriggerRunNotifier(run_ids=run_ids, timeout=10).notify(context_of())
+    assert world.now < 12
+    log = "\n".join(world.log.lines)
+    assert all(run_id in log for run_id in run_ids)
