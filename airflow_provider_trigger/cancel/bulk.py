@@ -17,6 +17,7 @@ from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.query import can_be_queried, parts_of, query_runs
 from airflow_provider_trigger.api.runs import MAX_BULK_SIZE, cancel_runs_in_bulk
 from airflow_provider_trigger.cancel.record import CancelSettings, ForMany, RunRecord
+from airflow_provider_trigger.defaults import BULK_ACTION_NAME
 
 LEAST = 10
 """Fewer runs that are added later are canceled one by one: a bulk action would take as many requests."""
@@ -60,7 +61,7 @@ class BulkActions:
         self._until = self._deadline.before(_SHARE, now=now).at
         for start in range(0, len(records), MAX_BULK_SIZE):
             some = {record.run_id: record for record in records[start : start + MAX_BULK_SIZE]}
-            call = partial(cancel_runs_in_bulk, list(some), name=self._settings.bulk_action_name)
+            call = partial(cancel_runs_in_bulk, list(some), name=BULK_ACTION_NAME)
             self._parts.append(ForMany(call, list(some), self._until))
             self._waiting |= some
             for record in some.values():

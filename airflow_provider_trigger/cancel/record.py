@@ -41,8 +41,6 @@ class CancelSettings:
     """Whether canceled runs are checked until it is certain what became of them; else each of a few once, and
     of many none: each gets a cancel of its own besides the bulk action."""
     include_descendants: bool = False
-    bulk_action_name: str = defaults.BULK_ACTION_NAME
-    """What the dashboard shows, up to 255 characters."""
 
 
 class Action(IntEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hub import Thread
 from world import World
 
 from airflow_provider_trigger.cancel.record import CancelSettings
@@ -315,21 +316,85 @@ def test_a_server_that_is_none_of_trigger_devs_costs_a_few_requests(world: World
     assert len(world.network.sent) < 100
 
 
-def test_at_an_early_end_each_run_has_what_is_known_of_it(world: World) -> None:
+@pytest.mark.parametrize(
+    ("stop_at", "third"),
+    [
+        (2.4, "cancel requested, but not acknowledged"),
+        (2.6, "cancel requested, but the status was not checked"),  # answered within 0.5 s
+    ],
+)
+def test_at_an_early_end_each_run_has_what_is_known_of_it(world: World, stop_at: float, third: str) -> None:
     world.network.latency = (1.0, 1.0)
     work = cancel(
         executing(world, "run_1", "run_2", "run_3", "run_4"),
         max_concurrency=1,
-        is_stopped=lambda: world.now > 2.4,
+        is_stopped=lambda: world.now > stop_at,
     )
     assert [one.error for one in work.results] == [
         "cancel requested, but the status was not checked: canceling was stopped",
         "cancel requested, but the status was not checked: canceling was stopped",
-        "cancel requested, but not acknowledged: canceling was stopped",
+        f"{third}: canceling was stopped",
         "not sent: canceling was stopped",
     ]
     assert (work.stopped, work.finished) == (True, False)
-    assert world.now < 3.1
+    assert world.now < 3.3
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, TimeoutError])
+def test_what_is_raised_in_the_calling_thread_passes_although_a_request_is_not_answered(
+    world: World, error: type[BaseException]
+) -> None:
+    """As Airflow does it at an execution_timeout."""
+
+    def is_stopped() -> bool:
+        if world.now > 1:
+            raise error
+        return False
+
+    world.network.fault("hang", "run_2/cancel")
+    run_ids, settings = executing(world, "run_1", "run_2"), CancelSettings()
+    with TriggerDevHook().cancellation(run_ids, settings, is_stopped=is_stopped) as work:
+        with pytest.raises(error):
+            work.run()
+        assert world.now < 1.7
+        assert [one.error for one in work.results] == [
+            None,
+            "cancel requested, but not acknowledged: canceling was stopped",
+        ]
+        world.sleep(60)
+        assert len(cancels(world)) == 2  # what comes later changes nothing
+
+
+@pytest.mark.parametrize("most", [5, 2])
+def test_as_many_requests_are_in_flight_as_allowed_or_as_threads_can_be_started(
+    world: World, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.network.latency = (1.0, 1.0)
+    begin, left = Thread.start, list(range(most))
+
+    def begin_while_possible(thread: Thread) -> None:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        begin(thread)
+
+    run_ids = executing(world, *[f"run_{number}" for number in range(10)])
+    monkeypatch.setattr(Thread, "start", begin_while_possible)
+    assert set(outcomes(cancel(run_ids, max_concurrency=5)).values()) == {"canceled"}
+    assert sum(at < 0.9 for at in cancels(world)) == most
+    limited = "Working with 2 of 5 threads: no thread could be started: can't start new thread"
+    assert (limited in world.log.lines) is (most == 2)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_a_bug_in_a_thread_is_raised_in_the_calling_one(world: World, error: type[BaseException]) -> None:
+    def fail(_: str) -> None:
+        raise error("a bug")
+
+    run_ids = executing(world, *[f"run_{number}" for number in range(10)])
+    world.network.before = fail
+    with pytest.raises(error, match="a bug"):
+        cancel(run_ids, max_concurrency=2)
 
 
 def test_the_last_error_is_named_at_an_early_end(world: World) -> None:
@@ -382,10 +447,10 @@ def test_more_than_300_runs_are_canceled_in_bulk_500_at_a_time(
     world: World, runs: int, sizes: list[int]
 ) -> None:
     run_ids = many_runs(world, runs)
-    work = cancel(run_ids, bulk_action_name="the name")
+    work = cancel(run_ids)
     assert set(outcomes(work).values()) == {"canceled"}
     sent = [(len(one.members), one.name) for one in world.server.bulk.values()]
-    assert sorted(sent, reverse=True) == [(size, "the name") for size in sizes]
+    assert sorted(sent, reverse=True) == [(size, "Canceled by Apache Airflow") for size in sizes]
     assert len(cancels(world)) == (0 if sizes else runs)
 
 
