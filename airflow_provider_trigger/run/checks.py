@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger.api.errors import (
@@ -22,11 +24,13 @@ from airflow_provider_trigger.api.query import can_be_queried, parts_of, query_r
 from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run, list_newest_runs
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.stop import begin
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
 T = TypeVar("T")
+Result = TypeVar("Result")
 
 CONCURRENCY = 16
 """How many calls are in flight at a time."""
@@ -57,14 +61,19 @@ def reply_of(make: Callable[..., T], call: Call[T], **how: Any) -> T | TriggerDe
         return error.with_traceback(None)
 
 
-def in_threads(work: Callable[[str], T], run_ids: Sequence[str]) -> Iterator[tuple[str, T]]:
-    """Do the same for each run, several at a time; yield in their order each id, with what came of it."""
-    executor = ThreadPoolExecutor(CONCURRENCY, "trigger-dev-call")
-    try:
-        yield from executor.map(lambda run_id: (run_id, work(run_id)), run_ids)
-    finally:
-        # What ends the task from outside does not wait for the requests in flight.
-        executor.shutdown(wait=False, cancel_futures=True)
+def in_threads(
+    work: Callable[[T], Result], items: Iterable[T], at_once: int = CONCURRENCY
+) -> Iterator[tuple[T, Result]]:
+    """Do the same for each item, several at a time; yield each with what came of it, once it is done."""
+    left, begun = iter(items), dict[Future[Result], T]()
+    while True:
+        for item in islice(left, at_once - len(begun)):
+            begun[begin(partial(work, item))] = item
+        if not begun:
+            return
+        wait(begun, return_when=FIRST_COMPLETED)
+        for reply in [one for one in begun if one.done()]:
+            yield begun.pop(reply), reply.result()
 
 
 def call_all(client: TriggerDevClient, make_call: Callable[[str], Call[Any]], run_ids: Sequence[str]) -> None:
@@ -104,14 +113,9 @@ def wait_until_terminated(
     return seen
 
 
-def are_few(run_ids: Sequence[str]) -> bool:
-    """Return whether runs are checked by themselves, as they are up to :data:`QUERY_ABOVE`."""
-    return len(run_ids) <= QUERY_ABOVE
-
-
 def query_many(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Run] | None:
     """Return the runs that queries show; None for few runs, or if one fails, as on a server that has none."""
-    if are_few(run_ids) or not all(map(can_be_queried, run_ids)):
+    if len(run_ids) <= QUERY_ABOVE or not all(map(can_be_queried, run_ids)):
         return None
     try:
         return {run.id: run for run in query_all(client.call, run_ids)}

@@ -186,7 +186,7 @@ class RunKey:
         if dag_run_hash == dag_run.hash:
             return item if tries.partition(".")[2] == str(self.test_number or "") else None
         is_older = created_at and dag_run.start_date and created_at < dag_run.start_date
-        return item if is_older else None
+        return item if is_older and self.was_cleared else None
 
 
 def content_of(task_identifier: str, payload: Any) -> str:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger.api.errors import (
-    NotFoundError,
+    OutdatedAnswerError,
     ResponseError,
     ServerError,
     TransportError,
     TriggerDevError,
     UnexpectedAnswerError,
 )
-from airflow_provider_trigger.api.http import Call, encode_json
+from airflow_provider_trigger.api.http import Call, Response, encode_json
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.models import TriggeredRun
 from airflow_provider_trigger.api.runs import (
@@ -36,15 +36,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_ROUNDS = 5
-"""So many runs in a row that someone else cancels right after their start are an error."""
-
 # Long enough that a run which is only created to be found does not begin before its cancel.
 _DELAY_OF_A_LOOKUP = "1h"
-# How long the ids of a batch's runs are waited for, in seconds; then a retry finds them.
-_TIME_FOR_IDS = 10.0
-# Between two checks for them, in seconds: each pause is longer than the one before.
-_FIRST_PAUSE, _PAUSE_FACTOR, _LONGEST_PAUSE = 0.1, 1.5, 1.0
+# Of one request for the ids of a batch's runs, in seconds.
+_TIMEOUT_FOR_IDS = 5.0
 _UNKNOWN_CALL = (404, 405)
 
 
@@ -157,14 +152,21 @@ def _payload(request: TaskRequest) -> Any:
     return NO_PAYLOAD if request.payload is None else request.payload
 
 
-# A single run
+# The requests
 
 
-def send_alone(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float], None]) -> bool:
-    """Start a single run; return whether its key had one already. An error says whether a run may exist."""
-    [request] = sending.requests.values()
-    with saying_what_may_exist("run", "start", has_key=request.key is not None):
-        triggered = sending.call(client, sleep, _call(request))
+def send(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float], None]) -> bool:
+    """
+    Start the items of a request, a single one by itself; return whether its key is known to have had a run.
+
+    Once the task was stopped, nothing is sent but requests for ids.
+    """
+    requests = list(sending.requests.values())
+    if len(requests) > 1:
+        _send_batch(client, sending, requests, sleep=sleep)
+        return False
+    with saying_what_may_exist("run", "start", has_key=requests[0].key is not None):
+        triggered = sending.call(client, sleep, _call(requests[0]))
     sending.run_ids = (triggered.id,)
     return triggered.is_cached
 
@@ -192,12 +194,13 @@ def _call(request: TaskRequest, **further: Any) -> Call[TriggeredRun]:
     )
 
 
-# Several
-
-
-def send_batch(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float], None]) -> None:
-    """Start the items by a batch; once the task was stopped, nothing is sent but requests for ids."""
-    requests = list(sending.requests.values())
+def _send_batch(
+    client: TriggerDevClient,
+    sending: Sending,
+    requests: Sequence[TaskRequest],
+    *,
+    sleep: Callable[[float], None],
+) -> None:
     call = trigger_batch(list(map(_item, requests)), trace=requests[0].trace)  # all items are of one task
     try:
         batch_id = sending.call(client, sleep, call)
@@ -206,25 +209,17 @@ def send_batch(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[f
             how = "update it, or start each run by a RunTriggerTaskOperator, which can be mapped"
             error.reword(f"{str(error).rstrip('.')}. The server may be too old to have batches: {how}")
         raise
-    call_for_ids = replace(retrieve_batch(batch_id), timeout=_TIME_FOR_IDS / 2)
-    waited, pause = 0.0, _FIRST_PAUSE
-    while sending.run_ids is None:
-        try:
-            run_ids = client.call(call_for_ids, sleep=time.sleep).run_ids
-        except TriggerDevError as error:
-            # A replica may not show it yet: 404 (measured).
-            may_pass = error.retryable or isinstance(error, NotFoundError)
-            if not may_pass or waited >= _TIME_FOR_IDS:
-                raise
-            run_ids = ()
-        if len(run_ids) == len(requests):
-            sending.run_ids = run_ids
-        elif waited >= _TIME_FOR_IDS:
-            raise TriggerDevError(
-                "the server accepted them, but did not show the ids of their runs within "
-                f"{_TIME_FOR_IDS:g} s ({batch_id})",
-                retryable=True,
-            )
-        else:
-            time.sleep(pause)
-            waited, pause = waited + pause, min(pause * _PAUSE_FACTOR, _LONGEST_PAUSE)
+    sending.run_ids = client.call(_ids_of(batch_id, len(requests)), sleep=time.sleep)
+
+
+def _ids_of(batch_id: str, count: int) -> Call[tuple[str, ...]]:
+    """Return the call for the ids of all runs of a batch; an answer that lacks some is repeated."""
+    call = retrieve_batch(batch_id)
+
+    def read(response: Response) -> tuple[str, ...]:
+        run_ids = call.read(response).run_ids
+        if len(run_ids) < count:
+            raise OutdatedAnswerError(f"{call.request} shows only {len(run_ids)} of the {count} runs")
+        return run_ids
+
+    return Call(request=call.request, read=read, timeout=_TIMEOUT_FOR_IDS)

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from queue import Queue
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import ListedRun, Run
 from airflow_provider_trigger.api.runs import cancel_run, reset_idempotency_key
-from airflow_provider_trigger.cancel.crew import begin_thread
 from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run.checks import (
-    are_few,
     call_all,
     check_visible,
-    query_many,
+    in_threads,
     wait_until_terminated,
 )
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.identity import RunKey
 from airflow_provider_trigger.run.request import TaskRequest
-from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search
-from airflow_provider_trigger.run.sending import (
-    MAX_ROUNDS,
-    Sending,
-    divide,
-    send_alone,
-    send_batch,
-)
+from airflow_provider_trigger.run.search import RunFilter, Search
+from airflow_provider_trigger.run.sending import Sending, divide, send
 from airflow_provider_trigger.run.stop import StopNote
 
 if TYPE_CHECKING:
@@ -48,10 +37,6 @@ _NOTHING_TO_REUSE = (
     "The runs from before the clear could not be searched for those that have completed, and no other ones "
     "start in their place (reuse_completed=True): a retry searches again. {}"
 )
-_DOUBTFUL = (
-    "Not reused: %s from before the start of this Dag run (%s). They may be another Airflow's, as neither "
-    "the Dag run's clear_number nor max_tries and retries of the task show that it was cleared"
-)
 
 
 class Starts:
@@ -65,8 +50,6 @@ class Starts:
         self._client = client
         self._guard = guard
         self._log = log
-        self._old: set[str] = set()  # the runs of single items that were there before
-        self._doubtful: set[str] = set()  # runs that are found by their keys, and show none
 
     def start(self, requests: Sequence[TaskRequest], earlier: Earlier | None = None) -> dict[str, Run]:
         """
@@ -80,48 +63,36 @@ class Starts:
             found = earlier.find(self._client, self._guard, requests, log=self._log)
         seen = {run.id: run for run in found.reused.values()}
         self._guard.ended.update(seen)
-        known = {index: run.id for index, run in found.reused.items()} | found.taken_up
+        known = {index: run.id for index, run in found.reused.items()} | {**found.taken_up}
         for index, run_id in known.items():
             self._guard.run_ids[index] = run_id
-        seen |= _check(self._client, list(found.taken_up.values()))
         todo = {index: request for index, request in enumerate(requests) if index not in known}
-        for _ in range(MAX_ROUNDS):
-            started = self._send_all(todo)
-            seen |= self._look(started.values(), all_of_them=earlier is not None)
-            todo = self._to_repeat(started, todo, seen)
-            if not todo:
-                age = time.monotonic() - begun_at
-                before = [run for run in seen.values() if run.id in found.listed or run.age > age]
-                self._log_found(before, seen, counts=earlier is not None)
-                return seen
-        raise TriggerDevError(
-            f"{MAX_ROUNDS} times in a row runs were canceled right after their start "
-            f"({enumeration(started[index] for index in todo)}): find out who cancels them"
-        )
+        old = [*found.taken_up.values(), *self._send_all(todo)]
+        if self._is_batch and earlier is not None:  # the answer to a batch does not say which are old
+            old = [one for one in self._guard.known_ids if one not in seen]
+        seen |= check_visible(self._client, old)
+        self._send_all(self._to_repeat(todo, seen))
+        if not self._is_batch:
+            for run in seen.values():
+                if run.id in self._guard.run_ids:
+                    text = "Run %s was started before and is %s: no new one is started"
+                    self._log.info(text, run.id, run.status)
+        elif earlier is not None:
+            age = time.monotonic() - begun_at
+            self._log_counts([run for run in seen.values() if run.id in found.listed or run.age > age])
+        return seen
 
-    def _look(self, run_ids: Collection[str], *, all_of_them: bool) -> dict[str, Run]:
-        """Check runs that may have been there before."""
-        left = [one for one in dict.fromkeys(run_ids) if one in self._old or (self._is_batch and all_of_them)]
-        if not are_few(left):
-            self._guard.sleep(LIST_LAG)  # then a query shows new ones
-        return _check(self._client, left)
-
-    def _to_repeat(
-        self, started: Mapping[int, str], sent: Mapping[int, TaskRequest], seen: dict[str, Run]
-    ) -> dict[int, TaskRequest]:
-        """Return the items whose runs were canceled before, or have failed, once their keys are free."""
+    def _to_repeat(self, sent: Mapping[int, TaskRequest], seen: dict[str, Run]) -> dict[int, TaskRequest]:
+        """Return the items whose runs were canceled before, once their keys are free."""
+        started = {index: str(self._guard.run_ids[index]) for index in sent}
         canceled = {one: seen[one] for one in started.values() if one in seen and seen[one].is_canceled}
         seen |= wait_until_terminated(self._client, canceled, log=self._log, sleep=self._guard.sleep)
-        again = {
-            index: seen[one] for index, one in started.items() if one in seen and self._is_over(seen[one])
-        }
+        again = {index: seen[one] for index, one in started.items() if one in seen and seen[one].is_canceled}
         if not again:
             return {}
         self._guard.sleep(0)  # a task that was stopped meanwhile, and so canceled these, starts no other ones
-        # Of one that shows no key, someone else may just have released it, and another run has it.
-        free = {run.id for run in again.values() if run.idempotency_key is None} - self._doubtful
-        self._doubtful |= free
-        keys = {str(sent[i].key): sent[i].task_identifier for i, run in again.items() if run.id not in free}
+        # Of one that shows no key, someone else has just released it, and another run may have it.
+        keys = {str(sent[i].key): sent[i].task_identifier for i, run in again.items() if run.idempotency_key}
         call_all(self._client, lambda key: reset_idempotency_key(key, task_identifier=keys[key]), list(keys))
         if self._is_batch:
             self._log.info("Starting %s again, canceled before", counted(len(again), "run"))
@@ -130,72 +101,54 @@ class Starts:
             self._log.info("Run %s is %s: a new one is started in its place", run.id, run.status)
         return {index: sent[index] for index in again}
 
-    def _is_over(self, run: Run) -> bool:
-        return run.is_canceled or (run.id in self._old and run.is_final and not run.is_success)
-
     @property
     def _is_batch(self) -> bool:
         return len(self._guard.run_ids) > 1
 
-    def _log_found(self, before: Sequence[Run], seen: Mapping[str, Run], *, counts: bool) -> None:
-        """Log what became of the start, where there were runs before."""
-        if self._is_batch and counts:
-            count, completed = len(self._guard.run_ids), sum(run.is_success for run in before)
-            alive = sum(not run.is_final for run in before)
-            self._log.info(
-                "Runs of %s: %d completed before and reused, %d found alive and taken up, %d started",
-                counted(count, "item"),
-                completed,
-                alive,
-                count - completed - alive,
-            )
-        for run in () if self._is_batch else seen.values():
-            if run.id in self._guard.run_ids:
-                text = "Run %s was started before and is %s: no new one is started"
-                self._log.info(text, run.id, run.status)
+    def _log_counts(self, before: Sequence[Run]) -> None:
+        count, completed = len(self._guard.run_ids), sum(run.is_success for run in before)
+        alive = sum(not run.is_final for run in before)
+        self._log.info(
+            "Runs of %s: %d completed before and reused, %d found alive and taken up, %d started",
+            counted(count, "item"),
+            completed,
+            alive,
+            count - completed - alive,
+        )
 
     # The requests
 
-    def _send_all(self, requests: Mapping[int, TaskRequest]) -> dict[int, str]:
+    def _send_all(self, requests: Mapping[int, TaskRequest]) -> list[str]:
         """
-        Start items, by their indexes, or take up the runs that their keys have; return the runs' ids.
+        Start items, by their indexes; return the ids of runs that are known to be old, found by their keys.
 
         When a request fails, those before it may have started runs.
         """
-        todo, done = deque(divide(requests)), Queue[Sending]()
-        in_flight = 0
-        while todo or in_flight:
-            while todo and in_flight < REQUESTS_AT_ONCE:
-                sending = Sending(todo.popleft())
-                self._guard.sendings.append(sending)
-                begin_thread(partial(self._send, sending, done))
-                in_flight += 1
-            self._take(done.get())
-            in_flight -= 1
-        return {index: str(self._guard.run_ids[index]) for index in requests}
+        cached: list[str] = []
+        for sending, is_cached in in_threads(self._send, self._sendings(requests), REQUESTS_AT_ONCE):
+            self._guard.take_ids(sending)
+            cached += (sending.run_ids or ()) if is_cached else ()
+        return cached
 
-    def _send(self, sending: Sending, done: Queue[Sending]) -> None:
+    def _sendings(self, requests: Mapping[int, TaskRequest]) -> Iterator[Sending]:
+        for part in divide(requests):
+            sending = Sending(part)
+            self._guard.sendings.append(sending)
+            yield sending
+
+    def _send(self, sending: Sending) -> bool:
         try:
-            if len(sending.requests) > 1:
-                send_batch(self._client, sending, sleep=self._guard.sleep)
-            elif send_alone(self._client, sending, sleep=self._guard.sleep):
-                self._old.update(sending.run_ids or ())
-        except BaseException as error:  # raised where it is taken in
+            return send(self._client, sending, sleep=self._guard.sleep)
+        except BaseException as error:
             sending.error = error
+            if isinstance(error, TriggerDevError) and self._is_batch:
+                text = f"{sending} of the batch: {error}".rstrip(".")
+                if sending.is_unanswered and len(sending.requests) > 1:  # the error of a single start says so
+                    text += ". Runs of these items may exist: a retry gets them, and starts no other ones"
+                error.reword(text)
+            raise
         finally:
             sending.is_done = True
-            done.put(sending)
-
-    def _take(self, sending: Sending) -> None:
-        error = sending.error
-        if isinstance(error, TriggerDevError) and self._is_batch:
-            text = f"{sending} of the batch: {error}".rstrip(".")
-            if sending.is_unanswered and len(sending.requests) > 1:  # the error of a single start says so
-                text += ". Runs of these items may exist: a retry gets them, and starts no other ones"
-            error.reword(text)
-        if error is not None:
-            raise error
-        self._guard.take_ids(sending)
 
 
 def start_now(client: TriggerDevClient, request: TaskRequest, *, log: Log) -> str:
@@ -206,14 +159,11 @@ def start_now(client: TriggerDevClient, request: TaskRequest, *, log: Log) -> st
     return guard.known_ids[0]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """The runs of earlier tries that need no start, by the index of their item."""
+class Found(NamedTuple):
+    """The runs of earlier tries that need no start, by the index of their item: alive ones, and completed."""
 
-    taken_up: dict[int, str] = field(default_factory=dict)
-    """The ids of those that are alive."""
-    reused: dict[int, Run] = field(default_factory=dict)
-    """Those that have completed."""
+    taken_up: Mapping[int, str] = {}
+    reused: Mapping[int, Run] = {}
     listed: Collection[str] = ()
     """The ids of all runs that were there before."""
 
@@ -244,7 +194,7 @@ class Earlier:
         if not (self.replaces or self.reuses):
             return Found()
         found = self._search(client, log)
-        completed = self._completed(found.completed, found, requests, log)
+        completed = self._completed(found.completed, found, requests)
         taken_up, replaced = self._compare(found.ours, requests) if self.replaces else ({}, [])
         if replaced and self.cancels:
             log.info(
@@ -263,9 +213,9 @@ class Earlier:
             stopping = check_visible(client, [*found.stopping, *(replaced if self.cancels else [])])
             ended = wait_until_terminated(client, stopping, log=log, sleep=guard.sleep)
             if self.reuses:  # some have completed in spite of their cancel
-                completed = self._completed(ended.values(), found, requests, log) | completed
+                completed = self._completed(ended.values(), found, requests) | completed
         reused = {index: run for index, run in completed.items() if index not in taken_up}
-        return Found(taken_up=taken_up, reused=reused, listed=found.shown)
+        return Found(taken_up, reused, found.shown)
 
     def _compare(
         self, runs: Iterable[ListedRun], requests: Sequence[TaskRequest]
@@ -290,23 +240,17 @@ class Earlier:
         return taken_up, replaced
 
     def _completed(
-        self, runs: Iterable[Run], found: Search, requests: Sequence[TaskRequest], log: Log
+        self, runs: Iterable[Run], found: Search, requests: Sequence[TaskRequest]
     ) -> dict[int, Run]:
         """Return, by the index of its request, the newest that has completed, unless its key's is alive."""
         alive = {run.idempotency_key for run in found.ours}
         left = ((index, one.key) for index, one in enumerate(requests) if one.key not in alive)
         indexes = {self.key.item_of(key): index for index, key in left}
-        newest, doubtful = dict[int, Run](), list[str]()
+        newest = dict[int, Run]()
         for run in runs:
             item = self.key.item_to_reuse(run.idempotency_key, run.created_at)
-            if not run.is_success or item is None or (index := indexes.get(item)) is None:
-                continue
-            if self.key.was_cleared or self.key.task_instance.has_started(run.idempotency_key):
-                newest.setdefault(index, run)
-            else:
-                doubtful.append(run.id)
-        if doubtful:
-            log.warning(_DOUBTFUL, counted(len(doubtful), "completed run"), enumeration(doubtful))
+            if run.is_success and item in indexes:
+                newest.setdefault(indexes[item], run)
         return newest
 
     def _search(self, client: TriggerDevClient, log: Log) -> Search:
@@ -338,11 +282,3 @@ class Earlier:
                 enumeration(found.others),
             )
         return found
-
-
-def _check(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Run]:
-    """Check runs once; return them by run id. A few that were started a moment ago may be missing."""
-    shown = query_many(client, run_ids) or {}
-    # A query lacks new runs, and a few old ones, and of others it has lost the end (measured).
-    left = [one for one in run_ids if one not in shown or not shown[one].is_final]
-    return shown | check_visible(client, left)

@@ -167,12 +167,12 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         :param context: of the task instance
         :raises TriggerRunNotRetriedError: one cannot succeed any more; without a retry policy
         """
-        from airflow_provider_trigger.run.checks import are_few
+        from airflow_provider_trigger.run.checks import QUERY_ABOVE
 
         run_ids = self._run_ids(context)
         may_defer = self.deferrable and can_resume(context, self)
         ended: Mapping[str, Waited] | None = None if run_ids else {}
-        if run_ids and (not may_defer or are_few(run_ids)):  # of many it would take long
+        if run_ids and (not may_defer or len(run_ids) <= QUERY_ABOVE):  # of many it would take long
             ended = self._look(run_ids)
         if ended is not None:
             return PokeReturnValue(is_done=True, xcom_value=self._conclude(ended, context))

@@ -226,8 +226,15 @@ class Task:
         """Run to the end."""
         return self.begin().join()
 
-    def clear(self) -> Task:
-        """Begin anew, as after a clear of the ended task; there are as many further tries as retries."""
+    def clear(self, *, with_dag_run: bool = False) -> Task:
+        """
+        Begin anew, as after a clear of the ended task; there are as many further tries as retries.
+
+        With its Dag run, which so has another start, as after a clear of a Dag run that had ended.
+        """
+        if with_dag_run:
+            self._dag_run.start_date = datetime.fromtimestamp(self._hub.time(), UTC)
+            self._dag_run.clear_number = 1
         self.ti.max_tries = self.ti.try_number + self.retries
         self.ti.try_number += 1
         self._end_with = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -43,6 +44,79 @@ def test_a_batch_whose_answers_are_lost_has_each_run_once(world: World, kind: st
     outcome = world.task(many(50)).run()
     assert outcome.state == "success"
     assert sorted(run.payload for run in world.server.runs.values()) == list(range(50))
+
+
+ENDS_OF_A_LOST_START = {
+    1: ": POST /api/v1/tasks/resize/trigger .* A run may exist: a retry, or another request with its ",
+    2: ": items 0 to 1 of the batch: POST /api/v2/tasks/batch .* may exist: a retry gets them, and starts ",
+    21: ": item 20 of the batch: POST /api/v1/tasks/resize/trigger .* may exist: a retry, or another ",
+}
+
+
+@pytest.mark.parametrize("count", ENDS_OF_A_LOST_START)
+def test_where_the_answer_is_lost_for_good_the_error_says_once_who_gets_the_runs(
+    world: World, count: int
+) -> None:
+    world.server.on_task("resize", after=5)
+    path = "/batch" if count == 2 else "/trigger"
+    lost = world.network.fault("lost", path, after=True)
+    task = world.task(many(count), retries=1).begin()
+    world.until(lambda: task.outcome.state == "up_for_retry")
+    error = str(task.outcome.error)
+    assert re.search(ENDS_OF_A_LOST_START[count], error)
+    assert error.count("may exist") == 1
+    world.network.faults.remove(lost)
+    assert task.join().state == "success"
+    assert sorted(run.payload for run in world.server.runs.values() if run.status == "COMPLETED") == list(
+        range(count)
+    )
+
+
+@pytest.mark.parametrize("kind", ["lost", "page", "503"])
+def test_without_a_key_a_lost_answer_fails_the_task_for_good(world: World, kind: str) -> None:
+    world.network.fault(kind, "/trigger", after=True)
+    outcome = world.task(one(idempotency_key=None), retries=1).run()
+    text = "The request is not repeated, as it has no idempotency key, and a run may exist: look for it in "
+    assert text in str(outcome.error)
+    assert (outcome.tries, len(world.server.runs)) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["refused", "401", "403"])
+def test_without_a_key_a_start_that_cannot_have_arrived_is_retried(world: World, kind: str) -> None:
+    world.network.fault(kind, "/trigger", end=1100.0)
+    outcome = world.task(one(idempotency_key=None), retries=3).run()
+    assert (outcome.state, len(world.server.runs)) == ("success", 1)
+
+
+@pytest.mark.parametrize(("kind", "times"), [("404", 3), ("503", 7), ("hang", 3)])
+def test_the_ids_of_a_batch_that_are_not_shown_at_first_are_waited_for(
+    world: World, kind: str, times: int
+) -> None:
+    headers = {"x-should-retry": "true"} if kind == "404" else None
+    world.network.fault(kind, "GET /api/v2/batches", times=times, headers=headers)
+    assert world.task(many(3)).run().state == "success"
+    assert len(world.server.runs) == 3
+
+
+def test_a_batch_that_does_not_show_all_its_runs_is_an_error_that_says_what_may_exist(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "BATCH_AT_ONCE", 1)
+    monkeypatch.setattr(settings, "BATCH_RATE", 0.001)
+    outcome = world.task(many(3)).run()
+    text = "shows only 0 of the 3 runs. Runs of these items may exist: a retry gets them"
+    assert text in str(outcome.error)
+
+
+@pytest.mark.parametrize("kind", ["404", "403"])
+def test_an_error_of_a_batch_names_its_items_and_whether_the_server_is_too_old(
+    world: World, kind: str
+) -> None:
+    world.network.fault(kind, "POST /api/v2/tasks/batch")
+    outcome = world.task(many(3)).run()
+    assert f": items 0 to 2 of the batch: POST /api/v2/tasks/batch answered {kind}" in str(outcome.error)
+    assert ("The server may be too old to have batches: update it" in str(outcome.error)) == (kind == "404")
+    assert "may exist" not in str(outcome.error)
 
 
 @pytest.mark.parametrize("moment", [0.001, 0.02, 0.04, 0.5, 20.0])
@@ -133,6 +207,54 @@ def test_a_clear_cancels_what_is_alive_and_starts_anew(world: World, kind: str) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_clear_takes_up_what_is_alive_where_it_may_not_be_canceled(world: World, kind: str) -> None:
+    world.server.on_task("resize", after=300)
+    task = left_alive(world, KINDS[kind](deferrable=False, cancel_on_kill=False))
+    count = len(world.server.runs)
+    assert task.clear().join().state == "success"
+    assert world.network.statuses() == ["COMPLETED"] * count
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clear_leaves_alone_what_nobody_waits_for(world: World, kind: str) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(KINDS[kind](wait_for_completion=False))
+    assert task.run().state == "success"
+    count = len(world.server.runs)
+    world.sleep(10)
+    assert task.clear().join().state == "success"
+    assert world.network.statuses() == ["EXECUTING"] * count + ["QUEUED"] * count
+
+
+def test_a_clear_names_what_others_have_started_and_leaves_it_alone(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    task = left_alive(world, one(deferrable=False))
+    [own] = world.server.runs.values()
+    others = [world.server.replay(own)]
+    others += [world.server.add_run("EXECUTING", tags=own.tags, idempotency_key="order-17")]
+    world.sleep(10)
+    world.server.on_task("resize", after=5)
+    assert task.clear().join().state == "success"
+    assert own.status == "CANCELED"
+    assert [run.cancel_requests for run in others] == [0, 0]
+    [warning] = [line for line in world.log.of("warning") if line.startswith("Still running, and not cance")]
+    assert all(run.id in warning for run in others)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clear_starts_all_anew_though_runs_cannot_be_listed(world: World, kind: str) -> None:
+    world.server.on_task("resize", after=None)
+    task = left_alive(world, KINDS[kind](deferrable=False))
+    old = world.network.alive()
+    world.network.fault("500", "GET /api/v1/runs")
+    world.server.on_task("resize", after=5)
+    assert task.clear().join().state == "success"
+    assert world.network.alive() == old
+    [warning] = [line for line in world.log.of("warning") if line.startswith("A run of an earlier try, ")]
+    assert warning.endswith(". Check the dashboard, and cancel a run that you do not need")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_clear_of_what_has_ended_starts_all_anew(world: World, kind: str) -> None:
     task = world.task(KINDS[kind]())
     assert task.run().state == "success"
@@ -175,6 +297,25 @@ def test_a_retry_with_other_payloads_cancels_what_it_no_longer_needs(world: Worl
     assert shown == {("a", "COMPLETED"), ("b", "CANCELED"), ("c", "CANCELED"), ("other", "COMPLETED")}
 
 
+@pytest.mark.parametrize("cancels", [True, False])
+def test_a_retry_with_another_task_cancels_the_run_first_or_names_it(world: World, cancels: bool) -> None:
+    identifier = "rezise"
+    world.server.on_task("rezise", after=None, acknowledge_after=20)
+    world.server.on_task("resize", after=5)
+
+    def make() -> Any:
+        return one(task_identifier=identifier, deferrable=False, cancel_on_kill=cancels)()
+
+    task = left_alive(world, make, retries=1)
+    identifier = "resize"
+    old = list(world.server.runs.values())
+    assert task.join().state == "success"
+    assert world.network.statuses() == ["CANCELED" if cancels else "EXECUTING", "COMPLETED"]
+    if cancels:
+        assert_follow(world, old)
+    assert any(old[0].id in line for line in world.log.of("info" if cancels else "warning"))
+
+
 @pytest.mark.parametrize("is_listed", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_run_follows_a_canceled_one_once_its_worker_has_stopped(
@@ -212,6 +353,32 @@ def test_a_new_run_gets_the_key_of_a_canceled_one_that_another_task_has_started(
     assert_follow(world, old)
 
 
+def test_tasks_that_share_a_key_start_one_run_in_place_of_a_canceled_one(world: World) -> None:
+    world.server.on_task("resize", after=None, acknowledge_after=20)
+    assert world.task(one(idempotency_key="ours", wait_for_completion=False)).run().state == "success"
+    world.sleep(10)
+    next(iter(world.server.runs.values())).cancel()
+    world.server.on_task("resize", after=60)
+    tasks = [world.task(one(task_id=f"task_{n}", idempotency_key="ours")).begin() for n in range(3)]
+    assert [task.join().state for task in tasks] == ["success"] * 3
+    assert world.network.statuses() == ["CANCELED", "COMPLETED"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stop_while_a_canceled_run_is_waited_for_starts_no_other_one(world: World, kind: str) -> None:
+    world.server.on_task("resize", after=None, acknowledge_after=60)
+    task = left_alive(world, KINDS[kind](deferrable=False), retries=1, retry_delay=5.0)
+    for run in world.server.runs.values():
+        run.cancel()
+    count = len(world.server.runs)
+    world.until(lambda: task.is_running)
+    world.sleep(1)
+    task.stop()
+    task.join()
+    world.sleep(100)
+    assert world.network.statuses() == ["CANCELED"] * count
+
+
 def test_the_output_counts_of_a_run_that_completes_in_spite_of_its_cancel(world: World) -> None:
     world.server.on_task("resize", after=None, acknowledge_after=20, completes_despite_cancel=True, output=1)
     task = left_alive(world, one(deferrable=False), retries=1)
@@ -222,16 +389,39 @@ def test_the_output_counts_of_a_run_that_completes_in_spite_of_its_cancel(world:
     assert len(world.server.runs) == 1
 
 
+@pytest.mark.parametrize("with_dag_run", [True, False])
 @pytest.mark.parametrize("reuses", [True, False])
-def test_a_clear_may_reuse_what_has_completed(world: World, reuses: bool) -> None:
+def test_a_clear_may_reuse_what_has_completed(world: World, reuses: bool, with_dag_run: bool) -> None:
     world.server.on_task("resize", after=5, output=lambda payload: payload)
     world.server.on_task("resize", times=1, after=5, error="boom")
     task = world.task(many(3, reuse_completed=reuses, retry_statuses=[]))
     assert task.run().state == "failed"
     world.sleep(10)
-    outcome = task.clear().join()
+    outcome = task.clear(with_dag_run=with_dag_run).join()
     assert (outcome.state, outcome.result) == ("success", [0, 1, 2])
     assert len(world.server.runs) == (4 if reuses else 6)
+    count = "2 completed before and reused, 0 found alive and taken up, 1 started"
+    assert (f"Runs of 3 items: {count}" in world.log.lines) == reuses
+
+
+def test_what_has_completed_is_reused_also_where_nobody_waits(world: World) -> None:
+    world.server.on_task("resize", after=5)
+    task = world.task(many(3, reuse_completed=True, wait_for_completion=False))
+    first = task.run().result
+    world.sleep(10)
+    assert task.clear().join().result == first
+    assert len(world.server.runs) == 3
+
+
+@pytest.mark.parametrize("with_dag_run", [True, False])
+def test_nothing_starts_where_what_may_be_reused_cannot_be_listed(world: World, with_dag_run: bool) -> None:
+    task = world.task(many(3, reuse_completed=True))
+    assert task.run().state == "success"
+    world.network.fault("500", "GET /api/v1/runs")
+    outcome = task.clear(with_dag_run=with_dag_run).join()
+    assert outcome.state == "failed"
+    assert "no other ones start in their place (reuse_completed=True)" in str(outcome.error)
+    assert len(world.server.runs) == 3
 
 
 @pytest.mark.parametrize("kind", ["lost", "hang"])

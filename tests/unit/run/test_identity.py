@@ -117,6 +117,46 @@ def test_without_our_key_a_run_is_not_ours(foreign: str | None) -> None:
     assert not key_of(instance()).shows_clear_since(foreign)
 
 
+# What of a run from before a clear may be used again
+
+CREATED, CLEARED = START + timedelta(hours=1), START + timedelta(hours=2)
+EARLIER = key_of(instance())
+AFTER_A_CLEAR = key_of(instance(), max_tries=3, try_number=2)
+AFTER_A_CLEAR_OF_THE_DAG_RUN = key_of(instance(start_date=CLEARED, is_cleared=True))
+NOT_KNOWN_TO_BE_CLEARED = key_of(instance(start_date=CLEARED))
+
+
+@pytest.mark.parametrize(
+    ("now", "fields", "is_found"),
+    [
+        (EARLIER, {}, True),
+        (AFTER_A_CLEAR, {}, True),
+        (AFTER_A_CLEAR_OF_THE_DAG_RUN, {}, True),
+        (key_of(instance(start_date=CLEARED), max_tries=3, try_number=2), {}, True),
+        # It may be another Airflow's.
+        (NOT_KNOWN_TO_BE_CLEARED, {}, False),
+        (AFTER_A_CLEAR_OF_THE_DAG_RUN, {"created_at": CLEARED}, False),
+        (AFTER_A_CLEAR_OF_THE_DAG_RUN, {"created_at": None}, False),
+        *(
+            (AFTER_A_CLEAR, {"key": key_of(instance(), **other)}, False)
+            for other in ({"operator_id": "u"}, {"execution": 2}, {"content": "other"}, {"test_number": 1})
+        ),
+        *(
+            (AFTER_A_CLEAR, {"key": key_of(other)}, False)
+            for other in (instance("crop"), instance(map_index=1), instance(run_id="scheduled__2"))
+        ),
+    ],
+)
+def test_what_the_same_item_has_returned_is_found_also_from_before_a_clear(
+    now: RunKey, fields: dict[str, Any], is_found: bool
+) -> None:
+    given: dict[str, Any] = {"key": EARLIER, "created_at": CREATED} | fields
+    of_item = given["key"].of_item(0, task_identifier="resize", payload=1)
+    expected = now.item_of(now.of_item(0, task_identifier="resize", payload=1))
+    assert now.item_to_reuse(of_item, given["created_at"]) == (expected if is_found else None)
+    assert now.item_to_reuse(None, CREATED) is now.item_to_reuse(str(EARLIER), CREATED) is None
+
+
 # Tags
 
 
