@@ -333,7 +333,6 @@ class Guard:
         search.run(
             pauses=_PAUSES[:1] if is_stop else _PAUSES,
             is_enough=lambda: not is_earlier and keys <= search.keys,
-            sleep=time.sleep,
         )
         self._found.update(filter(belongs, search.keys))
         if is_earlier:  # of others, the log says which items have no answer

@@ -37,7 +37,7 @@ class DagRunIdentity:
 
     @property
     def hash(self) -> str:
-        """The hash that identifies the Dag run in keys and tags."""
+        """What identifies the Dag run in keys and tags."""
         started = self.start_date.timestamp() if self.start_date else None
         return _hash([self.dag_id, self.run_id, started, self.process])
 
@@ -53,7 +53,7 @@ class DagRunIdentity:
 
     def has_started(self, idempotency_key: str | None) -> bool:
         """Return whether a run with this key is ours; tags are no proof: a replay has them (measured)."""
-        return idempotency_key is not None and idempotency_key.startswith(f"{KEY_PREFIX}-{self.hash}-")
+        return (idempotency_key or "").startswith(f"{KEY_PREFIX}-{self.hash}-")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +87,7 @@ class TaskInstanceIdentity:
 
     def has_started(self, idempotency_key: str | None) -> bool:
         """Return whether a run with this key was started by this task instance, in any of its tries."""
-        return idempotency_key is not None and idempotency_key.startswith(self.start_of_keys())
+        return (idempotency_key or "").startswith(self.start_of_keys())
 
     def start_of_keys(self, dag_run_hash: str | None = None) -> str:
         """Return what the keys of its runs begin with; before a clear, its Dag run had another hash."""
@@ -136,7 +136,7 @@ class RunKey:
 
     def is_of_same_execution(self, idempotency_key: str | None) -> bool:
         """Return whether a run with this key is of this execution, in any of its tries."""
-        return idempotency_key is not None and idempotency_key.startswith(self._start())
+        return (idempotency_key or "").startswith(self._start())
 
     def shows_clear_since(self, idempotency_key: str | None) -> bool:
         """
@@ -162,31 +162,24 @@ class RunKey:
         """Return the key for an item's run; by index alone, a changed order would give another's output."""
         return f"{self}-{index}-{content_of(task_identifier, payload)}"
 
-    def item_of(self, idempotency_key: str | None) -> str | None:
-        """Return what :meth:`of_item` adds, whichever try has started the run; None for another key."""
-        if not self.is_of_same_execution(idempotency_key):
-            return None
-        parts = str(idempotency_key).removeprefix(self._start()).split("-", 2)
-        return parts[2] if len(parts) == 3 else None
-
-    def item_to_reuse(self, idempotency_key: str | None, created_at: datetime | None) -> str | None:
+    def item_of(self, idempotency_key: str | None, created_at: datetime | None = None) -> str | None:
         """
-        Return the same for a run that has completed, also from before a clear of the Dag run.
+        Return what :meth:`of_item` adds, whichever try has started the run; None for another key.
 
-        That has another ``start_date`` since then, and the run is older. So may one be of the same Dag run of
-        another Airflow: :attr:`was_cleared` decides.
+        With the time of its creation, also of one from before a clear of the Dag run, which has another
+        ``start_date`` since then. A run of the same Dag run of another Airflow may be older, too:
+        :attr:`was_cleared` decides.
         """
         parts = str(idempotency_key).split("-", 6)
-        if len(parts) < 7:
+        if len(parts) < 7 or not str(idempotency_key).startswith(self._start(parts[1])):
             return None
-        _, dag_run_hash, _, _, tries, _, item = parts
-        if not str(idempotency_key).startswith(self._start(dag_run_hash)):
-            return None
-        dag_run = self.task_instance.dag_run
-        if dag_run_hash == dag_run.hash:
-            return item if tries.partition(".")[2] == str(self.test_number or "") else None
-        is_older = created_at and dag_run.start_date and created_at < dag_run.start_date
-        return item if is_older and self.was_cleared else None
+        dag_run, test_number = self.task_instance.dag_run, parts[4].partition(".")[2]
+        if parts[1] == dag_run.hash:
+            is_known = test_number == str(self.test_number or "")
+        else:
+            is_older = created_at and dag_run.start_date and created_at < dag_run.start_date
+            is_known = bool(is_older) and self.was_cleared
+        return parts[6] if is_known else None
 
 
 def content_of(task_identifier: str, payload: Any) -> str:

@@ -214,9 +214,11 @@ KEY_OPTIONS: dict[str, Rule] = {
 """What decides whether a trigger makes a new run, by name."""
 
 
-def to_api(options: Mapping[str, Any], when: Circumstances = AS_GIVEN) -> dict[str, Any]:
+def to_api(
+    options: Mapping[str, Any], when: Circumstances = AS_GIVEN, known: Mapping[str, Rule] | None = None
+) -> dict[str, Any]:
     """Return options, checked, as the API takes them, without those that are None or not known yet."""
-    known = OPTIONS | KEY_OPTIONS
+    known = known or OPTIONS | KEY_OPTIONS
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"there is no option {unknown[0]!r}; the options are {', '.join(known)}")
     return {_api_name(name): value for name, value in checked_given(known, options, when).items()}
@@ -264,19 +266,14 @@ def _check_item(name: str, item: Any, when: Circumstances) -> None:
         kind = f"one with {sorted(map(str, item))}" if is_dict else f"a {type(item).__name__}"
         raise ValueError(f"{name} must be {_ITEM}, not {kind}")
     PAYLOAD(f"{name}['payload']", item.get("payload"), when)
-    _check_own_options(f"{name}['options']", item.get("options"), when)
-
-
-def _check_own_options(name: str, options: Any, when: Circumstances) -> None:
+    options, name = item.get("options"), f"{name}['options']"
     if options is None or when.skip(options):
         return
     is_dict = isinstance(options, dict)
     if not is_dict:
         raise ValueError(f"{name} must be a dict, not a {type(options).__name__}")
-    if unknown := [option for option in options if option not in OPTIONS]:
-        raise ValueError(f"{name} has no option {unknown[0]!r}; the options are {', '.join(OPTIONS)}")
     with naming(name):
-        to_api(options, when)
+        to_api(options, when, OPTIONS)
 
 
 def _describe(invalid: Mapping[int, str], count: int, name: str) -> str:

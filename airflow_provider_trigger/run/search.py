@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError
 from airflow_provider_trigger.api.limits import NEVER, Deadline
-from airflow_provider_trigger.api.models import ListedRun, Run
+from airflow_provider_trigger.api.models import ListedRun
 from airflow_provider_trigger.api.runs import MAX_PAGE_SIZE, Cursor, list_runs_page
 from airflow_provider_trigger.api.statuses import ALIVE_STATUSES, todays_word
 from airflow_provider_trigger.run.stop import begin
@@ -109,44 +109,45 @@ class Search:
         pages: Pages,
         *,
         belongs: Callable[[str | None], bool] = lambda key: True,
-        keeps_completed: bool = False,
         skip: Iterable[str] = (),
         deadline: Deadline = NEVER,
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.shown = set(skip)
-        """The ids of all runs that were listed, whatever became of them, and of those that are skipped."""
-        self.keys: set[str | None] = set()
-        """The idempotency keys of all runs that were listed."""
-        self.ours: list[ListedRun] = []
-        """Those that are alive, and belong by their idempotency key."""
-        self.others: list[str] = []
-        """Ids of those that are alive, and do not belong, as replays by someone else."""
-        self.completed: list[Run] = []
-        """Those that have completed, if they are kept: the newest first, with any key, without contents."""
-        self.stopping: list[str] = []
-        """Ids of those that are CANCELED, and whose worker may still execute, with any key."""
+        self.runs: list[ListedRun] = []
+        """All that were listed, whatever became of them, but those to skip; without their metadata."""
         self.error: TriggerDevError | None = None
         """Why the last look could not read all pages."""
         self._client = client
         self._pages = pages
         self._belongs = belongs
-        self._keeps_completed = keeps_completed
+        self._shown = set(skip)
         self._deadline = deadline
         self._is_stopped = is_stopped
         self._has_read_all = False
         self._due_at = 0.0
 
-    def run(
-        self,
-        *,
-        pauses: Sequence[float] = (0.0,),
-        is_enough: Callable[[], bool] = lambda: False,
-        sleep: Callable[[float], object] = time.sleep,
-    ) -> None:
+    @property
+    def ours(self) -> list[ListedRun]:
+        """Those that are alive, and belong by their idempotency key."""
+        return list(filter(self._is_ours, self.runs))
+
+    @property
+    def others(self) -> list[str]:
+        """Ids of those that are alive, and do not belong, as replays by someone else."""
+        return [run.id for run in self.runs if not (run.is_final or self._is_ours(run))]
+
+    @property
+    def keys(self) -> set[str | None]:
+        """The idempotency keys of all runs that were listed."""
+        return {run.idempotency_key for run in self.runs}
+
+    def _is_ours(self, run: ListedRun) -> bool:
+        return not run.is_final and self._belongs(run.idempotency_key)
+
+    def run(self, *, pauses: Sequence[float] = (0.0,), is_enough: Callable[[], bool] = lambda: False) -> None:
         """Look after each pause, in seconds, until that is enough or fails; no thread reads the pages."""
         for pause in pauses:
-            sleep(pause)
+            time.sleep(pause)
             for _ in self._look():
                 if is_enough():
                     return
@@ -180,18 +181,11 @@ class Search:
 
     def _take(self, page: Iterable[ListedRun]) -> list[ListedRun]:
         """Return those that were not shown before, are alive, and belong."""
-        new = [run for run in page if run.id not in self.shown]
-        self.shown.update(run.id for run in new)
-        self.keys.update(run.idempotency_key for run in new)
-        self.stopping += [run.id for run in new if run.may_have_worker]
-        if self._keeps_completed:
-            done = [Run.from_answer(run.attributes, seen_at=run.seen_at) for run in new if run.is_success]
-            self.completed += [run.without_contents() for run in done]
-        alive = [run for run in new if not run.is_final]
-        ours = {run.id: run for run in alive if self._belongs(run.idempotency_key)}
-        self.ours += ours.values()
-        self.others += [run.id for run in alive if run.id not in ours]
-        return list(ours.values())
+        new = {run.id: run for run in page if run.id not in self._shown}
+        self._shown.update(new)
+        runs = [replace(run, attributes={**run.attributes, "metadata": None}) for run in new.values()]
+        self.runs += runs
+        return list(filter(self._is_ours, runs))
 
 
 def in_threads(pages: Iterator[list[T]]) -> Iterator[list[T]]:

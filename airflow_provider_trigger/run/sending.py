@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,15 +36,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Long enough that a run which is only created to be found does not begin before its cancel.
-_DELAY_OF_A_LOOKUP = "1h"
-# Of one request for the ids of a batch's runs, in seconds.
 _TIMEOUT_FOR_IDS = 5.0
-_UNKNOWN_CALL = (404, 405)
+"""Of one request for the ids of a batch's runs, in seconds."""
 
 
-def may_have_arrived(error: TriggerDevError) -> bool:
-    """Return whether the server may have done what was requested."""
+def _may_have_arrived(error: TriggerDevError) -> bool:
     if isinstance(error, TransportError):
         return error.was_sent
     return isinstance(error, (ServerError, UnexpectedAnswerError))
@@ -56,12 +52,12 @@ def saying_what_may_exist(what: str, verb: str, *, has_key: bool) -> Iterator[No
     try:
         yield
     except TriggerDevError as error:
-        if may_have_arrived(error) and has_key:
+        if _may_have_arrived(error) and has_key:
             error.reword(
                 f"{error}. A {what} may exist: a retry, or another request with its idempotency key, gets "
                 f"that {what} and {verb}s no other one"
             )
-        elif may_have_arrived(error):
+        elif _may_have_arrived(error):
             error.may_have_effect = True
             error.reword(
                 f"{error}. The request is not repeated, as it has no idempotency key, and a {what} may "
@@ -107,7 +103,7 @@ class Sending:
 
     def call(self, client: TriggerDevClient, sleep: Callable[[float], None], call: Call[T]) -> T:
         """Make a call that starts the items; what ``sleep`` raises ends it before anything more is sent."""
-        count, may_exist = 0, self.may_exist
+        count = 0
 
         def wait(seconds: float) -> None:
             nonlocal count
@@ -120,8 +116,8 @@ class Sending:
         try:
             return client.call(call, sleep=wait)
         except TriggerDevError as error:
-            if count <= 1 and not may_have_arrived(error):  # else it says nothing of those before
-                self.may_exist = may_exist
+            if count <= 1 and not _may_have_arrived(error):  # else it says nothing of those before
+                self.may_exist = False
             raise
 
     def __str__(self) -> str:
@@ -152,9 +148,6 @@ def _payload(request: TaskRequest) -> Any:
     return NO_PAYLOAD if request.payload is None else request.payload
 
 
-# The requests
-
-
 def send(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float], None]) -> bool:
     """
     Start the items of a request, a single one by itself; return whether its key is known to have had a run.
@@ -162,13 +155,21 @@ def send(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float],
     Once the task was stopped, nothing is sent but requests for ids.
     """
     requests = list(sending.requests.values())
-    if len(requests) > 1:
-        _send_batch(client, sending, requests, sleep=sleep)
-        return False
-    with saying_what_may_exist("run", "start", has_key=requests[0].key is not None):
-        triggered = sending.call(client, sleep, _call(requests[0]))
-    sending.run_ids = (triggered.id,)
-    return triggered.is_cached
+    if len(requests) == 1:
+        with saying_what_may_exist("run", "start", has_key=requests[0].key is not None):
+            triggered = sending.call(client, sleep, _call(requests[0]))
+        sending.run_ids = (triggered.id,)
+        return triggered.is_cached
+    call = trigger_batch(list(map(_item, requests)), trace=requests[0].trace)  # all items are of one task
+    try:
+        batch_id = sending.call(client, sleep, call)
+    except ResponseError as error:
+        if error.status in (404, 405):
+            how = "update it, or start each run by a RunTriggerTaskOperator, which can be mapped"
+            error.reword(f"{str(error).rstrip('.')}. The server may be too old to have batches: {how}")
+        raise
+    sending.run_ids = client.call(_ids_of(batch_id, len(requests)), sleep=time.sleep)
+    return False
 
 
 def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Deadline) -> str:
@@ -178,38 +179,17 @@ def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Dea
     Only a request with the same key has an answer with it (measured). If the first did not arrive, this one
     creates a run that is delayed, so that it does not begin before its cancel.
     """
-    return client.call(_call(request, delay=_DELAY_OF_A_LOOKUP), deadline=deadline).id
+    return client.call(_call(request, delay="1h"), deadline=deadline).id
 
 
 def _call(request: TaskRequest, **further: Any) -> Call[TriggeredRun]:
     if request.replay_of is not None:
         call = replay_run(request.replay_of)
-        return Call(
-            request=call.request,
-            read=lambda response: TriggeredRun(id=call.read(response), is_cached=False),
-        )
+        return Call(request=call.request, read=lambda it: TriggeredRun(id=call.read(it), is_cached=False))
     options = {**request.options, **further}
     return trigger_task(
         request.task_identifier, payload=_payload(request), options=options, trace=request.trace
     )
-
-
-def _send_batch(
-    client: TriggerDevClient,
-    sending: Sending,
-    requests: Sequence[TaskRequest],
-    *,
-    sleep: Callable[[float], None],
-) -> None:
-    call = trigger_batch(list(map(_item, requests)), trace=requests[0].trace)  # all items are of one task
-    try:
-        batch_id = sending.call(client, sleep, call)
-    except ResponseError as error:
-        if error.status in _UNKNOWN_CALL:
-            how = "update it, or start each run by a RunTriggerTaskOperator, which can be mapped"
-            error.reword(f"{str(error).rstrip('.')}. The server may be too old to have batches: {how}")
-        raise
-    sending.run_ids = client.call(_ids_of(batch_id, len(requests)), sleep=time.sleep)
 
 
 def _ids_of(batch_id: str, count: int) -> Call[tuple[str, ...]]:

@@ -194,7 +194,8 @@ class Earlier:
         if not (self.replaces or self.reuses):
             return Found()
         found = self._search(client, log)
-        completed = self._completed(found.completed, found, requests)
+        listed = [Run.from_answer(run.attributes, seen_at=run.seen_at) for run in found.runs if self.reuses]
+        completed = self._completed(listed, found, requests)
         taken_up, replaced = self._compare(found.ours, requests) if self.replaces else ({}, [])
         if replaced and self.cancels:
             log.info(
@@ -210,12 +211,13 @@ class Earlier:
                 enumeration(replaced),
             )
         if self.replaces and len({*taken_up, *completed}) < len(requests):
-            stopping = check_visible(client, [*found.stopping, *(replaced if self.cancels else [])])
-            ended = wait_until_terminated(client, stopping, log=log, sleep=guard.sleep)
+            stopping = [run.id for run in found.runs if run.may_have_worker]
+            canceled = check_visible(client, stopping + (replaced if self.cancels else []))
+            ended = wait_until_terminated(client, canceled, log=log, sleep=guard.sleep)
             if self.reuses:  # some have completed in spite of their cancel
                 completed = self._completed(ended.values(), found, requests) | completed
         reused = {index: run for index, run in completed.items() if index not in taken_up}
-        return Found(taken_up, reused, found.shown)
+        return Found(taken_up, reused, {run.id for run in found.runs})
 
     def _compare(
         self, runs: Iterable[ListedRun], requests: Sequence[TaskRequest]
@@ -248,7 +250,7 @@ class Earlier:
         indexes = {self.key.item_of(key): index for index, key in left}
         newest = dict[int, Run]()
         for run in runs:
-            item = self.key.item_to_reuse(run.idempotency_key, run.created_at)
+            item = self.key.item_of(run.idempotency_key, run.created_at)
             if run.is_success and item in indexes:
                 newest.setdefault(indexes[item], run)
         return newest
@@ -261,7 +263,6 @@ class Earlier:
             client,
             RunFilter(tags=(self.key.task_instance.tag,)).pages,
             belongs=self.key.task_instance.has_started,
-            keeps_completed=self.reuses,
             deadline=NEVER if needs_list else Deadline.after(_SEARCH_TIME, now=time.monotonic()),
         )
         found.run()

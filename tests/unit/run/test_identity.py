@@ -153,8 +153,8 @@ def test_what_the_same_item_has_returned_is_found_also_from_before_a_clear(
     given: dict[str, Any] = {"key": EARLIER, "created_at": CREATED} | fields
     of_item = given["key"].of_item(0, task_identifier="resize", payload=1)
     expected = now.item_of(now.of_item(0, task_identifier="resize", payload=1))
-    assert now.item_to_reuse(of_item, given["created_at"]) == (expected if is_found else None)
-    assert now.item_to_reuse(None, CREATED) is now.item_to_reuse(str(EARLIER), CREATED) is None
+    assert now.item_of(of_item, given["created_at"]) == (expected if is_found else None)
+    assert now.item_of(None, CREATED) is now.item_of(str(EARLIER), CREATED) is None
 
 
 # Tags
