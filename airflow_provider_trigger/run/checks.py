@@ -23,7 +23,7 @@ from airflow_provider_trigger.api.models import TERMINATES_WITHIN, Run
 from airflow_provider_trigger.api.query import can_be_queried, parts_of, query_runs
 from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run, list_newest_runs
 from airflow_provider_trigger.defaults import POLL_INTERVAL
-from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run.stop import begin
 
 if TYPE_CHECKING:
@@ -103,10 +103,9 @@ def wait_until_terminated(
         # Also for a server whose answers, perhaps through a proxy, have no date.
         if waited >= TERMINATES_WITHIN:
             break
-        if not waited and len(left) == 1:
-            log.info("Run %s is %s; waiting until its worker has stopped", left[0], seen[left[0]].status)
-        elif not waited:
-            log.info("%d canceled runs: waiting until their workers have stopped", len(left))
+        if not waited:
+            what = counted(len(left), "canceled run")
+            log.info("Waiting until the workers of %s have stopped: %s", what, enumeration(left))
         sleep(POLL_INTERVAL)
         waited += POLL_INTERVAL
         seen |= check_visible(client, left)

@@ -37,7 +37,7 @@ class DagRunIdentity:
 
     @property
     def hash(self) -> str:
-        """What identifies the Dag run in keys and tags."""
+        """What identifies it in keys and tags."""
         started = self.start_date.timestamp() if self.start_date else None
         return _hash([self.dag_id, self.run_id, started, self.process])
 
@@ -75,10 +75,9 @@ class TaskInstanceIdentity:
     @property
     def tag(self) -> str:
         """
-        The tag that all runs of this task instance carry.
+        The tag that all its runs carry, also those from before a clear of its Dag run.
 
-        So do those from before its Dag run was cleared, which gets a new ``start_date`` then, and those of
-        another Airflow that has the same Dag run: :meth:`has_started` decides whose a run is.
+        So do those of another Airflow that has the same Dag run: :meth:`has_started` decides whose a run is.
         """
         end = f"[{self.map_index}]" if self.map_index >= 0 else ""
         ids = [self.dag_run.dag_id, self.dag_run.run_id, self.task_id, self.map_index, *self.iteration]

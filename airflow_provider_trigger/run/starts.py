@@ -61,16 +61,14 @@ class Starts:
         begun_at, found = time.monotonic(), Found()
         if earlier is not None:
             found = earlier.find(self._client, self._guard, requests, log=self._log)
-        seen = {run.id: run for run in found.reused.values()}
+        seen = dict(found.completed)
         self._guard.ended.update(seen)
-        known = {index: run.id for index, run in found.reused.items()} | {**found.taken_up}
-        for index, run_id in known.items():
+        for index, run_id in found.run_ids.items():
             self._guard.run_ids[index] = run_id
-        todo = {index: request for index, request in enumerate(requests) if index not in known}
-        old = [*found.taken_up.values(), *self._send_all(todo)]
-        if self._is_batch and earlier is not None:  # the answer to a batch does not say which are old
-            old = [one for one in self._guard.known_ids if one not in seen]
-        seen |= check_visible(self._client, old)
+        todo = {index: request for index, request in enumerate(requests) if index not in found.run_ids}
+        are_old = self._send_all(todo) or found.run_ids
+        if are_old or (self._is_batch and earlier is not None):  # the answer to a batch does not say so
+            seen |= check_visible(self._client, [one for one in self._guard.known_ids if one not in seen])
         self._send_all(self._to_repeat(todo, seen))
         if not self._is_batch:
             for run in seen.values():
@@ -90,15 +88,11 @@ class Starts:
         again = {index: seen[one] for index, one in started.items() if one in seen and seen[one].is_canceled}
         if not again:
             return {}
-        self._guard.sleep(0)  # a task that was stopped meanwhile, and so canceled these, starts no other ones
         # Of one that shows no key, someone else has just released it, and another run may have it.
         keys = {str(sent[i].key): sent[i].task_identifier for i, run in again.items() if run.idempotency_key}
         call_all(self._client, lambda key: reset_idempotency_key(key, task_identifier=keys[key]), list(keys))
-        if self._is_batch:
-            self._log.info("Starting %s again, canceled before", counted(len(again), "run"))
-        else:
-            [run] = again.values()
-            self._log.info("Run %s is %s: a new one is started in its place", run.id, run.status)
+        canceled_ids = enumeration(run.id for run in again.values())
+        self._log.info("Starting %s again, canceled before: %s", counted(len(again), "run"), canceled_ids)
         return {index: sent[index] for index in again}
 
     @property
@@ -118,17 +112,17 @@ class Starts:
 
     # The requests
 
-    def _send_all(self, requests: Mapping[int, TaskRequest]) -> list[str]:
+    def _send_all(self, requests: Mapping[int, TaskRequest]) -> bool:
         """
-        Start items, by their indexes; return the ids of runs that are known to be old, found by their keys.
+        Start items, by their indexes; return whether a run is known to be old, found by its key.
 
         When a request fails, those before it may have started runs.
         """
-        cached: list[str] = []
-        for sending, is_cached in in_threads(self._send, self._sendings(requests), REQUESTS_AT_ONCE):
+        are_old = []
+        for sending, is_old in in_threads(self._send, self._sendings(requests), REQUESTS_AT_ONCE):
             self._guard.take_ids(sending)
-            cached += (sending.run_ids or ()) if is_cached else ()
-        return cached
+            are_old.append(is_old)
+        return any(are_old)
 
     def _sendings(self, requests: Mapping[int, TaskRequest]) -> Iterator[Sending]:
         for part in divide(requests):
@@ -160,10 +154,12 @@ def start_now(client: TriggerDevClient, request: TaskRequest, *, log: Log) -> st
 
 
 class Found(NamedTuple):
-    """The runs of earlier tries that need no start, by the index of their item: alive ones, and completed."""
+    """The runs of earlier tries."""
 
-    taken_up: Mapping[int, str] = {}
-    reused: Mapping[int, Run] = {}
+    run_ids: Mapping[int, str] = {}
+    """Of those that need no start, by the index of their item."""
+    completed: Mapping[str, Run] = {}
+    """Of these, what has completed, by run id."""
     listed: Collection[str] = ()
     """The ids of all runs that were there before."""
 
@@ -216,8 +212,9 @@ class Earlier:
             ended = wait_until_terminated(client, canceled, log=log, sleep=guard.sleep)
             if self.reuses:  # some have completed in spite of their cancel
                 completed = self._completed(ended.values(), found, requests) | completed
-        reused = {index: run for index, run in completed.items() if index not in taken_up}
-        return Found(taken_up, reused, {run.id for run in found.runs})
+        run_ids = {index: run.id for index, run in completed.items()} | taken_up
+        reused = {run.id: run for index, run in completed.items() if index not in taken_up}
+        return Found(run_ids, reused, {run.id for run in found.runs})
 
     def _compare(
         self, runs: Iterable[ListedRun], requests: Sequence[TaskRequest]
