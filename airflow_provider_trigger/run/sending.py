@@ -36,8 +36,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Long enough that a run which is only created to be found does not begin before its cancel; where that fails,
+# a retry waits for it.
+_DELAY_OF_A_LOOKUP = "30s"
+# Of one request for the ids of a batch's runs, in seconds.
 _TIMEOUT_FOR_IDS = 5.0
-"""Of one request for the ids of a batch's runs, in seconds."""
 
 
 def _may_have_arrived(error: TriggerDevError) -> bool:
@@ -179,7 +182,7 @@ def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Dea
     Only a request with the same key has an answer with it (measured). If the first did not arrive, this one
     creates a run that is delayed, so that it does not begin before its cancel.
     """
-    return client.call(_call(request, delay="1h"), deadline=deadline).id
+    return client.call(_call(request, delay=_DELAY_OF_A_LOOKUP), deadline=deadline).id
 
 
 def _call(request: TaskRequest, **further: Any) -> Call[TriggeredRun]:
