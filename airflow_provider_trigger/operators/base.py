@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
@@ -24,9 +25,14 @@ from airflow_provider_trigger.defaults import RETURN_VALUE_KEY, RUN_ID_KEY, TAGS
 from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.log import enumeration
-from airflow_provider_trigger.run.request import OPTIONS, to_api
+from airflow_provider_trigger.run.request import OPTIONS, TaskRequest, to_api
 from airflow_provider_trigger.run.stop import StopNote, StoppedError
-from airflow_provider_trigger.sources.context import can_resume, has_retry_policy, task_instance_of
+from airflow_provider_trigger.sources.context import (
+    can_resume,
+    has_retry_policy,
+    is_repeated,
+    task_instance_of,
+)
 from airflow_provider_trigger.validation import ChecksRendered, TakesArguments, check_arguments, is_templated
 
 if TYPE_CHECKING:
@@ -37,7 +43,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.operators.conclusion import RunEnd
     from airflow_provider_trigger.run.guard import Guard
-    from airflow_provider_trigger.run.request import TaskRequest
+    from airflow_provider_trigger.run.identity import RunKey
     from airflow_provider_trigger.run.starts import Earlier
     from airflow_provider_trigger.run.waited import Waited, WaitSettings
 
@@ -140,9 +146,9 @@ class RunsOperator(TakesArguments, BaseOperator):
         """Return what to start, and what finds the runs of an earlier try; None where there was none."""
         raise NotImplementedError
 
-    def _xcom_of(self, run_ids: Sequence[str | None]) -> Any:
-        """Return what XCom ``run_id`` has, and the task returns if it does not wait."""
-        return list(run_ids)
+    def _xcom_of(self, values: Sequence[Any]) -> Any:
+        """Return what XCom gets of values of all runs, such as their ids."""
+        return list(values)
 
     def execute(self, context: Context) -> Any:
         """Start what the class says, and wait for it."""
@@ -159,7 +165,8 @@ class RunsOperator(TakesArguments, BaseOperator):
                     with guard:
                         return self._execute(work, guard, pushed, begun_at)
                 finally:  # a stop may have shown further ids
-                    self._push_late(work, guard, pushed)
+                    with storing(self, RUN_ID_KEY):
+                        self._push_ids(work, guard, pushed, is_last=True)
         except (StoppedError, TriggerDevError, KeyError, RuntimeError) as error:
             if getattr(error, "may_have_effect", False):  # a retry would start a second run without a word
                 raise AirflowFailException(str(error)) from None
@@ -206,15 +213,46 @@ class RunsOperator(TakesArguments, BaseOperator):
         if url != self.run_url:
             push_link(self, url, work.context)
 
-    def _push_late(self, work: Work, guard: Guard, pushed: list[str | None]) -> None:
-        try:
-            self._push_ids(work, guard, pushed, is_last=True)
-        except Exception as error:
-            # Any error: an XCom backend may raise anything, and must not hide why the task ends.
-            self.log.error("XCom %r could not be stored: %s: %s", RUN_ID_KEY, type(error).__name__, error)
-
     def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited], work: Work) -> Any:
-        """Return what the runs of all items returned, or fail."""
+        """Return the outputs of the runs of all items, or fail."""
+        from airflow_provider_trigger.operators.conclusion import ends_of
+        from airflow_provider_trigger.operators.run_logs import write_logs
+        from airflow_provider_trigger.run.event import check_failed
+        from airflow_provider_trigger.run.output import Outputs
+
+        ends = ends_of(
+            run_ids,
+            self._note.wait_for(partial(check_failed, ended, work.client)),
+            connection=work.hook.settings,
+            timeouts={"timeout": self.timeout, "execution_timeout": self._execution_timeout},
+            retry_statuses=FINAL_STATUSES if has_retry_policy(work.context, self) else self.retry_statuses,
+        )
+        outputs, fails = Outputs(max_size=self.max_output_size), self._fails(ends)
+        try:
+            if not fails:
+                completed = {end.run_id: end.waited.run for end in ends if not end.reason}
+                self._note.wait_for(partial(outputs.fetch, completed, work.client, log=self.log))
+        finally:
+            # An event, and a query, show less of a run than the answer that has its output.
+            ends = [end.with_output(outputs) for end in ends]
+            self._push_ends(ends, work)
+        if self.run_logs == "always" or (self.run_logs == "on_failure" and fails):
+            only_failed = self.run_logs == "on_failure"
+            self._note.wait_for(partial(write_logs, ends, work.hook, only_failed=only_failed, log=self.log))
+        if failure := self._failure_of(ends, work):
+            raise failure
+        return self._xcom_of(outputs.for_xcom(run_ids, log=self.log))
+
+    def _fails(self, ends: Sequence[RunEnd]) -> bool:
+        """Return whether the task fails for what is known of its runs, and of their outputs."""
+        return any(end.error for end in ends)
+
+    def _failure_of(self, ends: Sequence[RunEnd], work: Work) -> AirflowException | None:
+        """Return the error of the task for its runs, or for their outputs, if it fails for them."""
+        raise NotImplementedError
+
+    def _push_ends(self, ends: Sequence[RunEnd], work: Work) -> None:
+        """Push what is known of the runs that have ended."""
         raise NotImplementedError
 
     def _wait_settings(
@@ -307,26 +345,17 @@ class RunsOperator(TakesArguments, BaseOperator):
         ti: Any = context["ti"]
         return ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
 
-    def _complete(self, event: Any, context: Context) -> Any:
-        """Return what the runs of an event returned, or fail."""
-        raise NotImplementedError
+    def _complete(self, event: Any, context: Context, pushed: Sequence[str] = ()) -> Any:
+        """Return what the runs of an event returned, or fail; ``pushed`` are those that it may only count."""
+        from airflow_provider_trigger.run.event import read_event
 
-    def _ends_of(self, run_ids: Sequence[str], ended: Mapping[str, Waited], work: Work) -> list[RunEnd]:
-        from airflow_provider_trigger.operators.conclusion import ends_of
-
-        timeouts = {"timeout": self.timeout, "execution_timeout": self._execution_timeout}
-        retried = FINAL_STATUSES if has_retry_policy(work.context, self) else self.retry_statuses
-        return ends_of(
-            run_ids, ended, connection=work.hook.settings, timeouts=timeouts, retry_statuses=list(retried)
-        )
-
-    def _write_logs(self, ends: Sequence[RunEnd], hook: TriggerDevHook, *, fails: bool) -> None:
-        """Write the logs of runs, as ``run_logs`` says."""
-        from airflow_provider_trigger.operators.run_logs import write_logs
-
-        if self.run_logs == "always" or (self.run_logs == "on_failure" and fails):
-            only_failed = self.run_logs == "on_failure"
-            self._note.wait_for(partial(write_logs, ends, hook, only_failed=only_failed, log=self.log))
+        ended = read_event(event, pushed)
+        # In the order of the items: two items with one key share a run.
+        run_ids = pushed if set(pushed) == set(ended) else list(ended)
+        hook = self._hook()
+        with hook.client(has_worked=True) as client:
+            self.run_url = hook.settings.run_url(run_ids[0])
+            return self._conclude(run_ids, ended, Work(client, hook, context))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the trigger; where it failed or timed out, cancel the runs first."""
@@ -373,6 +402,39 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
 
     task_identifier: str
     run_queue: str | None
+    reuse_completed = False
+
+    def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
+        from airflow_provider_trigger.run.identity import RunKey
+        from airflow_provider_trigger.run.starts import Earlier
+
+        identity = task_instance_of(context)
+        is_retry = identity is not None and is_repeated(context)
+        when = self._check_rendered(is_retry=is_retry)
+        requests, key = self._requests(context, identity.tags if identity else [], when)
+        if not (is_retry and isinstance(key, RunKey)):
+            return requests, None
+        return requests, Earlier(
+            key=key,
+            cancels=self.cancel_on_kill,
+            replaces=self.wait_for_completion,
+            reuses=self.reuse_completed,
+        )
+
+    def _requests(
+        self, context: Context, tags: Sequence[str], when: rules.Circumstances
+    ) -> tuple[list[TaskRequest], RunKey | str | None]:
+        """Return what to start, with these tags, and the idempotency key of the execution or of the user."""
+        raise NotImplementedError
+
+    def _request(
+        self, payload: Any, options: dict[str, Any], tags: Sequence[str], key: str | None
+    ) -> TaskRequest:
+        if tags:
+            options["tags"] = [*options.get("tags", []), *tags]
+        if key is not None:
+            options["idempotencyKey"] = key
+        return TaskRequest(task_identifier=self.task_identifier, payload=payload, options=options)
 
     def _own_queue(self, queue: str | None, kwargs: dict[str, Any]) -> str | None:
         """Return the run's queue; one that Airflow passes on by itself goes to Airflow's arguments."""
@@ -466,12 +528,18 @@ def push_results(operator: Any, results: Iterable[Any], context: Context) -> Non
 def push(operator: Any, key: str, value: Any, context: Context) -> None:
     """Push an XCom; whether that is possible has no effect on the task."""
     ti: Any = context.get("ti")
-    if not operator.do_xcom_push or ti is None:
-        return
+    if operator.do_xcom_push and ti is not None:
+        with storing(operator, key):
+            ti.xcom_push(key=key, value=value)
+
+
+@contextmanager
+def storing(operator: Any, key: str) -> Iterator[None]:
+    """Log the error of a push, which must not hide how the task ends."""
     try:
-        ti.xcom_push(key=key, value=value)
+        yield
     except Exception as error:
-        # Any error: an XCom backend may raise anything, and must not hide how the runs have ended.
+        # Any error: an XCom backend may raise anything.
         operator.log.error("XCom %r could not be stored: %s: %s", key, type(error).__name__, error)
 
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
@@ -24,7 +23,7 @@ from airflow_provider_trigger.operators.base import (
     tag_of,
 )
 from airflow_provider_trigger.rules import Circumstances, Duration, boolean, invalid, read_number
-from airflow_provider_trigger.run.request import TaskRequest, check_items, read_items
+from airflow_provider_trigger.run.request import check_items, read_items
 from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import arguments_of, check_arguments
 
@@ -34,10 +33,9 @@ if TYPE_CHECKING:
     from airflow_provider_trigger._compat import AirflowException
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.operators.conclusion import RunEnd
-    from airflow_provider_trigger.run.identity import RunKey, TaskInstanceIdentity
-    from airflow_provider_trigger.run.output import Outputs
-    from airflow_provider_trigger.run.starts import Earlier
-    from airflow_provider_trigger.run.waited import Waited, WaitSettings
+    from airflow_provider_trigger.run.identity import RunKey
+    from airflow_provider_trigger.run.request import TaskRequest
+    from airflow_provider_trigger.run.waited import WaitSettings
 
 FailOn = Literal["any", "all", "never"] | int | str
 """A number of failed runs, at most all that there are, or a share of all runs, such as ``"10%"``."""
@@ -46,20 +44,12 @@ _FAIL_ON_WORDS = ("any", "all", "never")
 _FAIL_ON = "'any', 'all', 'never', a whole number of runs, 1 or more, or a share above 0% and below 100%"
 
 
-def is_threshold(fail_on: FailOn) -> bool:
-    """Return whether it is a number or a share."""
-    return fail_on not in _FAIL_ON_WORDS
-
-
 def is_failure(fail_on: FailOn, *, failed: int, count: int) -> bool:
     """Return whether the task fails where so many of all runs have failed; it does not where none has."""
-    if fail_on == "never":
-        return False
     if isinstance(fail_on, int):
         return failed >= max(1, min(fail_on, count))
-    if fail_on == "all":
-        return 0 < failed == count
-    return failed > (0 if fail_on == "any" else _share(fail_on) * count)
+    most = {"any": 0, "all": count - 1, "never": count}
+    return failed > max(0, most[fail_on] if fail_on in most else _share(fail_on) * count)
 
 
 def fail_on_rule(name: str, value: Any, _: Circumstances) -> Any:
@@ -109,69 +99,43 @@ class ManyRunsOperator(RunsOperator):
         super()._take(given)
         check_arguments(self, RULES)
         with arguments_of(self):
-            if self.cancel_others and is_threshold(self.fail_on):
+            if self.cancel_others and self.fail_on not in _FAIL_ON_WORDS:
                 text = (
                     f"cancel_others=True does not go with fail_on={self.fail_on!r}, as what it cancels counts"
                 )
                 raise ValueError(f"{text}: give fail_on='any', or no cancel_others")
 
-    def _wait_settings(
-        self, hook: TriggerDevHook, begun_at: float, *, age: float, tag: str | None
-    ) -> WaitSettings:
+    def _wait_settings(self, hook: TriggerDevHook, begun_at: float, **known: Any) -> WaitSettings:
         return replace(
-            super()._wait_settings(hook, begun_at, age=age, tag=tag),
+            super()._wait_settings(hook, begun_at, **known),
             success_statuses=SUCCESS_STATUSES if self.cancel_others else None,
             cancels_others=self.cancel_others,
             logs_progress=True,
             names_completed=False,
         )
 
-    def _complete(self, event: Any, context: Context) -> Any:
-        from airflow_provider_trigger.run.event import read_event
-
+    def _complete(self, event: Any, context: Context, pushed: Sequence[str] = ()) -> Any:
         found = self._pushed(context)
-        pushed = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
-        ended = read_event(event, pushed)
-        # In the order of the items: two items with one key share a run.
-        run_ids = pushed if set(pushed) == set(ended) else list(ended)
-        hook = self._hook()
-        with hook.client(has_worked=True) as client:
-            self.run_url = hook.settings.run_url(run_ids[0])
-            return self._conclude(run_ids, ended, Work(client, hook, context))
+        known = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+        return super()._complete(event, context, known)
 
-    def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited], work: Work) -> list[Any]:
-        """Return the outputs, or fail."""
+    def _fails(self, ends: Sequence[RunEnd]) -> bool:
+        return is_failure(self.fail_on, failed=sum(bool(end.error) for end in ends), count=len(ends))
+
+    def _failure_of(self, ends: Sequence[RunEnd], work: Work) -> AirflowException | None:
+        """Return the last error if so many have failed as ``fail_on`` says; else each is a warning."""
         from airflow_provider_trigger.operators.conclusion import failure_for_outputs, failure_of_batch
-        from airflow_provider_trigger.run.event import check_failed
-        from airflow_provider_trigger.run.output import Outputs
 
-        ends = self._ends_of(run_ids, self._note.wait_for(partial(check_failed, ended, work.client)), work)
-        outputs = Outputs(max_size=self.max_output_size)
-        failure = self._counted(failure_of_batch(ends, log=self.log, tag=tag_of(work.context)), ends, outputs)
-        try:
-            if not failure:
-                completed = list(dict.fromkeys(end.run_id for end in ends if not end.reason))
-                self._note.wait_for(partial(outputs.fetch, completed, work.client, log=self.log))
-        finally:
-            # An event, and a query, show less of a run than the answer that has its output.
-            push(self, RESULTS_KEY, [end.with_output(outputs).to_dict() for end in ends], work.context)
-        self._write_logs(ends, work.hook, fails=failure is not None)
-        if failure:
-            raise failure
-        missing = failure_for_outputs(ends, outputs, connection=work.hook.settings)
-        if missing := self._counted(missing, ends, outputs):
-            raise missing
-        return outputs.for_xcom(run_ids, log=self.log)
+        of_runs = failure_of_batch(ends, log=self.log, tag=tag_of(work.context))
+        of_outputs = failure_for_outputs(ends, connection=work.hook.settings)
+        errors = [error for error in (of_runs, of_outputs) if error]
+        failure = errors.pop() if errors and self._fails(ends) else None
+        for error in errors:
+            self.log.warning("The task does not fail for it (fail_on=%r): %s", self.fail_on, error)
+        return failure
 
-    def _counted(
-        self, error: AirflowException | None, ends: Sequence[RunEnd], outputs: Outputs
-    ) -> AirflowException | None:
-        """Return an error if so many runs have failed as ``fail_on`` says; else it is a warning."""
-        failed = sum(bool(end.reason) or end.run_id in outputs.errors for end in ends)
-        if error is None or is_failure(self.fail_on, failed=failed, count=len(ends)):
-            return error
-        self.log.warning("The task does not fail for it (fail_on=%r): %s", self.fail_on, error)
-        return None
+    def _push_ends(self, ends: Sequence[RunEnd], work: Work) -> None:
+        push(self, RESULTS_KEY, [end.to_dict() for end in ends], work.context)
 
 
 _RENDERED = {name: name for name in ("task_identifier", "payloads", "items")} | OPTION_ATTRIBUTES
@@ -277,44 +241,23 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
                 setattr(self, self._list_name, read_literal(self._given.strip()))
         return super()._check_rendered(is_retry=is_retry)
 
-    def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
-        from airflow_provider_trigger.run.starts import Earlier
-        from airflow_provider_trigger.sources.context import is_repeated, key_of_execution, task_instance_of
-
-        identity = task_instance_of(context)
-        is_retry = identity is not None and is_repeated(context)
-        when = self._check_rendered(is_retry=is_retry)
-        key = key_of_execution(context, self)
-        requests = self._requests(key, identity, when)
-        if requests:
-            runs = counted(len(requests), "run")
-            self.log.info("Starting %s of Trigger.dev task %r", runs, self.task_identifier)
-        else:
-            self.log.info("%s is an empty list: no run is started", self._list_name)
-        if key is None or not is_retry:
-            return requests, None
-        return requests, Earlier(
-            key=key,
-            cancels=self.cancel_on_kill,
-            replaces=self.wait_for_completion,
-            reuses=self.reuse_completed,
-        )
-
     def _requests(
-        self, key: RunKey | None, identity: TaskInstanceIdentity | None, when: Circumstances
-    ) -> list[TaskRequest]:
+        self, context: Context, tags: Sequence[str], when: Circumstances
+    ) -> tuple[list[TaskRequest], RunKey | str | None]:
         from airflow_provider_trigger.run.identity import KEY_PREFIX
+        from airflow_provider_trigger.sources.context import key_of_execution
 
+        key = key_of_execution(context, self)
         # Executed by hand it has none, but a request whose answer is lost must start nothing twice.
         once = f"{KEY_PREFIX}-{uuid.uuid4().hex}"
         task = self.task_identifier
         requests = []
         items = read_items(self._list_name, self._given, self._options, when)
         for index, (payload, options) in enumerate(items):
-            if identity:
-                options["tags"] = [*options.get("tags", []), *identity.tags]
-            options["idempotencyKey"] = f"{once}-{index}"
-            if key:
-                options["idempotencyKey"] = key.of_item(index, task_identifier=task, payload=payload)
-            requests.append(TaskRequest(task_identifier=task, payload=payload, options=options))
-        return requests
+            own = key.of_item(index, task_identifier=task, payload=payload) if key else f"{once}-{index}"
+            requests.append(self._request(payload, options, tags, own))
+        if requests:
+            self.log.info("Starting %s of Trigger.dev task %r", counted(len(requests), "run"), task)
+        else:
+            self.log.info("%s is an empty list: no run is started", self._list_name)
+        return requests, key

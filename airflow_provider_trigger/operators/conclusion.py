@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
@@ -13,14 +14,8 @@ from airflow_provider_trigger.exceptions import (
     TriggerRunFailedError,
     TriggerRunNotRetriedError,
 )
-from airflow_provider_trigger.log import MAX_NAMED, counted, write
-from airflow_provider_trigger.report.ends import (
-    error_of,
-    missing_outputs,
-    stack_trace,
-    why_batch_failed,
-    why_not_completed,
-)
+from airflow_provider_trigger.log import MAX_NAMED, MAY_RUN, counted, enumeration, write
+from airflow_provider_trigger.report.ends import error_of, stack_trace, why_not_completed
 from airflow_provider_trigger.run.facts import failure_facts, usage_facts
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
@@ -67,8 +62,10 @@ class RunEnd:
     def with_output(self, outputs: Outputs) -> RunEnd:
         """Return the same with the run as the fetch of its output has shown it, and the error of that."""
         run, why = outputs.runs.get(self.run_id, self.waited.run), outputs.errors.get(self.run_id)
-        error = f"its output cannot be fetched: {why}" if why else self.error
-        return replace(self, waited=replace(self.waited, run=run), error=error)
+        if why is None:
+            return replace(self, waited=replace(self.waited, run=run))
+        waited = replace(self.waited, run=run, error=str(why))
+        return replace(self, waited=waited, error=f"its output cannot be fetched: {why}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON."""
@@ -78,40 +75,38 @@ class RunEnd:
         return what | usage_facts(run)
 
 
-def ends_of(
-    run_ids: Sequence[str],
-    ended: Mapping[str, Waited],
-    *,
-    connection: Settings,
-    timeouts: Mapping[str, float | None],
-    retry_statuses: Sequence[str],
-) -> list[RunEnd]:
-    """Return what became of the run of each item; ``timeouts`` are in seconds, None for no limit."""
+def ends_of(run_ids: Sequence[str], ended: Mapping[str, Waited], **how: Any) -> list[RunEnd]:
+    """Return what became of the run of each item; for ``how`` see :func:`end_of`."""
     ends = []
     for index, run_id in enumerate(run_ids):
-        waited = ended[run_id]
-        run = waited.run
+        run = ended[run_id].run
         if run is not None and run.is_success:
-            ends.append(RunEnd(index=index, run_id=run_id, waited=waited))
-            continue
-        reason = error = why_not_completed(
-            waited,
-            run_id,
-            run_url=connection.run_url(run_id),
-            conn_id=connection.conn_id,
-            timeouts=timeouts,
-        )
-        # Without a version, another run would wait for the same.
-        is_retried = waited.end is not WaitEnd.NO_VERSION
-        if run is not None and waited.end is WaitEnd.FINAL:
-            error = error_of(run) or f"ended with status {run.status}"
-            is_retried = run.status in retry_statuses
-        ends.append(
-            RunEnd(
-                index=index, run_id=run_id, waited=waited, reason=reason, error=error, is_retried=is_retried
-            )
-        )
+            ends.append(RunEnd(index=index, run_id=run_id, waited=ended[run_id]))
+        else:
+            ends.append(end_of(run_id, ended[run_id], index=index, **how))
     return ends
+
+
+def end_of(
+    run_id: str,
+    waited: Waited,
+    *,
+    index: int = 0,
+    connection: Settings,
+    retry_statuses: Collection[str],
+    timeouts: Mapping[str, float | None] = MappingProxyType({}),
+) -> RunEnd:
+    """Return what became of a run that did not complete; ``timeouts`` are in seconds, None for no limit."""
+    run_url, conn_id = connection.run_url(run_id), connection.conn_id
+    reason = error = why_not_completed(waited, run_id, run_url=run_url, conn_id=conn_id, timeouts=timeouts)
+    # Without a version, another run would wait for the same.
+    is_retried = waited.end is not WaitEnd.NO_VERSION
+    if waited.run is not None and waited.end is WaitEnd.FINAL:
+        error = error_of(waited.run) or f"ended with status {waited.run.status}"
+        is_retried = waited.run.status in retry_statuses
+    return RunEnd(
+        index=index, run_id=run_id, waited=waited, reason=reason, error=error, is_retried=is_retried
+    )
 
 
 def failure_of(end: RunEnd, *, run_url: str, log: Log) -> AirflowException:
@@ -131,9 +126,18 @@ def failure_of_batch(ends: Sequence[RunEnd], *, log: Log, tag: str | None = None
         return None
     for end in failed[:MAX_NAMED]:
         write(log, stack_trace(end.waited.run))
-    reasons = {end.index: end.reason for end in failed}
-    may_run = any(end.waited.run is None or not end.waited.run.is_final for end in failed)
-    text = why_batch_failed(reasons, canceled=canceled, count=len(ends), tag=tag if may_run else None)
+    if failed:
+        shown = enumeration((f"item {end.index}: {end.reason}" for end in failed), "; ")
+        text = f"{len(failed)} of {len(ends)} runs did not complete: {shown}"
+        may_run = any(end.waited.run is None or not end.waited.run.is_final for end in failed)
+        text += f". Look for runs that {MAY_RUN} by the tag {tag}" if tag and may_run else ""
+        others = f". {canceled} others were canceled, as one had failed (cancel_others=True)"
+        text += others if canceled else ""
+    else:
+        text = (
+            f"{canceled} of {len(ends)} runs were canceled, as another one had failed (cancel_others=True); "
+            "that one has completed after all"
+        )
     is_retried = not failed or any(end.is_retried for end in failed)
     if failed and not any(end.ended_run for end in failed):
         return (AirflowException if is_retried else AirflowFailException)(text)
@@ -141,22 +145,19 @@ def failure_of_batch(ends: Sequence[RunEnd], *, log: Log, tag: str | None = None
     return kind(text, results=[end.to_dict() for end in ends])
 
 
-def failure_for_outputs(
-    ends: Sequence[RunEnd], outputs: Outputs, *, connection: Settings
-) -> AirflowException | None:
+def failure_for_outputs(ends: Sequence[RunEnd], *, connection: Settings) -> AirflowException | None:
     """
     Return the error for outputs that could not be fetched, None if all could.
 
     A retry tries again, and starts no run that has completed.
     """
-    unfetched = [
-        (end.index, end.run_id, outputs.errors[end.run_id], connection.run_url(end.run_id))
+    each = [
+        f"item {end.index}: run {end.run_id} is COMPLETED, but {end.error}. {connection.run_url(end.run_id)}"
         for end in ends
-        if end.run_id in outputs.errors
+        if end.error and not end.reason
     ]
-    if not unfetched:
+    if not each:
         return None
-    text, others = missing_outputs(unfetched), sum(bool(end.reason) for end in ends)
-    if others:
-        text += f". {counted(others, 'other run')} did not complete"
-    return AirflowException(text)
+    text, others = enumeration(each, "; "), sum(bool(end.reason) for end in ends)
+    text = f"{counted(len(each), 'output')} missing: {text}"
+    return AirflowException(f"{text}. {counted(others, 'other run')} did not complete" if others else text)

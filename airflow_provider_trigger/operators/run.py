@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import AirflowException
@@ -20,15 +19,16 @@ from airflow_provider_trigger.operators.base import (
     push,
 )
 from airflow_provider_trigger.rules import Circumstances, Duration
-from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
+from airflow_provider_trigger.run.request import PAYLOAD, to_api
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.api.models import Run
-    from airflow_provider_trigger.run.guard import Guard
-    from airflow_provider_trigger.run.starts import Earlier
-    from airflow_provider_trigger.run.waited import Waited, WaitSettings
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.operators.conclusion import RunEnd
+    from airflow_provider_trigger.run.identity import RunKey
+    from airflow_provider_trigger.run.request import TaskRequest
+    from airflow_provider_trigger.run.waited import WaitSettings
 
 ASSET_EXTRA = "trigger_dev"
 """The key in the ``extra`` of an asset's event."""
@@ -50,67 +50,43 @@ class OneRunOperator(RunsOperator):
         :mod:`airflow_provider_trigger.exceptions`
     """
 
-    def _xcom_of(self, run_ids: Sequence[str | None]) -> Any:
-        return run_ids[0]
+    def _xcom_of(self, values: Sequence[Any]) -> Any:
+        return values[0]
 
-    def _defer(
-        self, run_ids: Sequence[str], settings: WaitSettings, guard: Guard, context: Context
-    ) -> NoReturn:
-        # The resumed task logs the end with what the run has used, which a query does not show.
-        super()._defer(run_ids, replace(settings, logs_end=False), guard, context)
+    def _wait_settings(self, hook: TriggerDevHook, begun_at: float, **known: Any) -> WaitSettings:
+        # Its end is logged with what the run has used, which a query does not show.
+        return replace(super()._wait_settings(hook, begun_at, **known), logs_end=False)
 
-    def _complete(self, event: Any, context: Context) -> Any:
-        from airflow_provider_trigger.run.event import check_again, read_event
-        from airflow_provider_trigger.run.facts import state_of
-
-        [(run_id, waited)] = read_event(event).items()
-        hook = self._hook()
-        with hook.client(has_worked=True) as client:
-            waited = self._note.wait_for(partial(check_again, run_id, waited, client))
-            if waited.run is not None and waited.run.is_final:
-                self.log.info("%s", state_of(waited.run))
-            self.run_url = hook.settings.run_url(run_id)
-            return self._conclude([run_id], {run_id: waited}, Work(client, hook, context))
-
-    def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited], work: Work) -> Any:
-        """Return the output of a run that has completed, or fail."""
+    def _failure_of(self, ends: Sequence[RunEnd], work: Work) -> AirflowException | None:
         from airflow_provider_trigger.operators.conclusion import failure_of
         from airflow_provider_trigger.report.ends import why_no_output
-        from airflow_provider_trigger.run.event import check_again
-        from airflow_provider_trigger.run.output import output_for_xcom
-        from airflow_provider_trigger.run.waited import WaitEnd
 
-        [run_id] = run_ids
-        waited, run_url = ended[run_id], work.hook.settings.run_url(run_id)
-        if waited.end is WaitEnd.FINAL and waited.run and not (waited.run.has_contents or waited.error):
-            # It was taken up as the wait for its worker has seen it.
-            waited = self._note.wait_for(partial(check_again, run_id, waited, work.client))
-        self._keep_facts(waited.run, work.context, run_id=run_id, run_url=run_url)
-        [end] = self._ends_of(run_ids, {run_id: waited}, work)
-        self._write_logs([end], work.hook, fails=bool(end.reason))
-        if reason := why_no_output(waited, run_url=run_url):
-            raise AirflowException(reason)
-        if waited.run is not None and waited.run.is_success:
-            return self._note.wait_for(
-                partial(output_for_xcom, waited.run, work.client, max_size=self.max_output_size, log=self.log)
-            )
-        raise failure_of(end, run_url=run_url, log=self.log)
+        [end] = ends
+        run_url = work.hook.settings.run_url(end.run_id)
+        if end.reason:
+            return failure_of(end, run_url=run_url, log=self.log)
+        reason = why_no_output(end.waited, run_url=run_url)
+        return AirflowException(reason) if reason else None
 
-    def _keep_facts(self, run: Run | None, context: Context, *, run_id: str, run_url: str) -> None:
-        """Push what is known of a run, and add it to the events of the assets that the task updates."""
+    def _push_ends(self, ends: Sequence[RunEnd], work: Work) -> None:
+        """Push what is known of the run, and add it to the events of the assets that the task updates."""
         from airflow_provider_trigger._compat.assets import add_to_asset_events
-        from airflow_provider_trigger.run.facts import run_facts
+        from airflow_provider_trigger.run.facts import run_facts, state_of
         from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
 
-        facts = run_facts(run, run_id=run_id, run_url=run_url)
+        [end] = ends
+        run, run_id = end.waited.run, end.run_id
+        if run is not None and run.is_final:
+            self.log.info("%s", state_of(run))
+        facts = run_facts(run, run_id=run_id, run_url=work.hook.settings.run_url(run_id))
         metadata = facts.pop("metadata")
-        add_to_asset_events(self.outlets, context, key=ASSET_EXTRA, value=facts)
+        add_to_asset_events(self.outlets, work.context, key=ASSET_EXTRA, value=facts)
         try:
             metadata = for_xcom(metadata, f"The metadata of run {run_id}", log=self.log)
         except UnstorableError as error:
             self.log.warning("%s: XCom %r lacks it", error, RUN_KEY)
             metadata = None
-        push(self, RUN_KEY, facts | {"metadata": metadata}, context)
+        push(self, RUN_KEY, facts | {"metadata": metadata}, work.context)
 
 
 _RENDERED = {name: name for name in ("task_identifier", "payload")} | OPTION_ATTRIBUTES
@@ -136,8 +112,6 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
     :param idempotency_key: ``"auto"`` for the one described above, or your own; None for none: then a lost
         answer is an error that says that a run may exist, without retries, and a retry after any other
         error starts another run; templated
-    :raises ValueError: when the Dag is parsed: an argument is invalid; where it is templated, or in a mapped
-        task, when it runs: then it fails without retries, before anything is sent
     """
 
     rendered_arguments: ClassVar[dict[str, str]] = _RENDERED
@@ -191,25 +165,16 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             key = str(None) if self.idempotency_key is None else self.idempotency_key
             to_api({"idempotency_key": key}, when)
 
-    def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
-        from airflow_provider_trigger.run.identity import RunKey, content_of
-        from airflow_provider_trigger.run.starts import Earlier
-        from airflow_provider_trigger.sources.context import is_repeated, key_of_execution, task_instance_of
+    def _requests(
+        self, context: Context, tags: Sequence[str], when: Circumstances
+    ) -> tuple[list[TaskRequest], RunKey | str | None]:
+        from airflow_provider_trigger.run.identity import content_of
+        from airflow_provider_trigger.sources.context import key_of_execution
 
-        identity = task_instance_of(context)
-        is_retry = identity is not None and is_repeated(context)
-        when = self._check_rendered(is_retry=is_retry)
         options = to_api(self._options, when)
-        if identity:
-            options["tags"] = [*options.get("tags", []), *identity.tags]
         key: RunKey | str | None = self.idempotency_key
         if key == AUTOMATIC_KEY:
             content = content_of(self.task_identifier, self.payload)
             key = key_of_execution(context, self, content=content)
-        if key is not None:
-            options["idempotencyKey"] = str(key)
-        request = TaskRequest(task_identifier=self.task_identifier, payload=self.payload, options=options)
         self.log.info("Starting a run of Trigger.dev task %r", self.task_identifier)
-        if isinstance(key, RunKey) and self.wait_for_completion and is_retry:
-            return [request], Earlier(key=key, cancels=self.cancel_on_kill)
-        return [request], None
+        return [self._request(self.payload, options, tags, None if key is None else str(key))], key

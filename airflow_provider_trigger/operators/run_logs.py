@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.runs import RunEvent, list_events
 from airflow_provider_trigger.log import Level, Line, write
-from airflow_provider_trigger.run.waited import WaitEnd
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -34,15 +34,13 @@ _LEVELS: dict[str, Level] = {"DEBUG": "debug", "WARN": "warning", "ERROR": "erro
 
 def write_logs(ends: Sequence[RunEnd], hook: TriggerDevHook, *, only_failed: bool, log: Log) -> None:
     """Write the logs of the first runs that failed, and of others unless there is no need for them."""
-    chosen: dict[str, RunEnd] = {}
-    for end in sorted(ends, key=lambda end: end.has_failed, reverse=True):
-        if len(chosen) < MAX_RUNS and _has_log(end) and (end.has_failed or not only_failed):
-            chosen.setdefault(end.run_id, end)
-    if not chosen:
+    ordered = sorted(ends, key=lambda end: end.has_failed, reverse=True)
+    wanted = {end.run_id: end for end in ordered if end.has_failed or not only_failed}
+    if not wanted:
         return
     deadline = Deadline.after(TIME_LIMIT, now=time.monotonic())
     with hook.get_client(max_connections=1) as client:
-        for run_id, end in chosen.items():
+        for run_id, end in islice(wanted.items(), MAX_RUNS):
             try:
                 events = client.call(list_events(run_id), deadline=deadline, patience=0)
             except TriggerDevError as error:
@@ -50,14 +48,6 @@ def write_logs(ends: Sequence[RunEnd], hook: TriggerDevHook, *, only_failed: boo
                 return
             what = f"run {run_id}" if len(ends) == 1 else f"item {end.index}: run {run_id}"
             write(log, _lines(events, what, hook.settings.run_url(run_id)))
-
-
-def _has_log(end: RunEnd) -> bool:
-    """Return whether there may be a log: of a run that the server shows, and that has started."""
-    run = end.waited.run
-    if run is None or end.waited.end is WaitEnd.REJECTED:
-        return False
-    return run.started_at is not None or run.created_at is None  # an event shows no times
 
 
 def _lines(events: Sequence[RunEvent], what: str, run_url: str) -> Iterator[Line]:

@@ -193,30 +193,3 @@ def why_no_output(waited: Waited, *, run_url: str) -> str | None:
         f"{waited.error}. A retry tries again, and starts another run only if this one has no idempotency "
         f"key. {run_url}"
     )
-
-
-def why_batch_failed(reasons: Mapping[int, str], *, canceled: int, count: int, tag: str | None = None) -> str:
-    """
-    Return which of the items of a batch did not complete, and why: the reasons are by index.
-
-    So many others were ``canceled``, as one had failed. The tag is given where runs may still be running.
-    """
-    if not reasons:
-        return (
-            f"{canceled} of {count} runs were canceled, as another one had failed (cancel_others=True); that "
-            "one has completed after all"
-        )
-    shown = enumeration((f"item {index}: {reason}" for index, reason in reasons.items()), "; ")
-    text = f"{len(reasons)} of {count} runs did not complete: {shown}"
-    text += f". Look for runs that {MAY_RUN} by the tag {tag}" if tag else ""
-    others = f"{canceled} others were canceled, as one had failed (cancel_others=True)"
-    return f"{text}. {others}" if canceled else text
-
-
-def missing_outputs(reasons: Sequence[tuple[int, str, object, str]]) -> str:
-    """Return which outputs could not be fetched: the index, run, error and page of each."""
-    each = (
-        f"item {index}: run {run_id} is COMPLETED, but its output cannot be fetched: {error}. {run_url}"
-        for index, run_id, error, run_url in reasons
-    )
-    return f"{counted(len(reasons), 'output')} missing: {enumeration(each, '; ')}"

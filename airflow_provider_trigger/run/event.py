@@ -12,7 +12,7 @@ from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.runs import check_run, ended_run, retrieve_run
 from airflow_provider_trigger.api.statuses import RunStatus
 from airflow_provider_trigger.log import MAX_NAMED
-from airflow_provider_trigger.run.checks import call_each, query_many, reply_of
+from airflow_provider_trigger.run.checks import call_each, query_many
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 if TYPE_CHECKING:
@@ -103,16 +103,6 @@ def _run_of(shown: Mapping[str, Any]) -> Run | None:
     return Run.from_answer({"id": shown["run_id"], "status": status}) if isinstance(status, str) else None
 
 
-def check_again(run_id: str, waited: Waited, client: TriggerDevClient) -> Waited:
-    """
-    Return what a wait came to with the run as it is now; an ended run that cannot be checked is an error.
-
-    But a 500 is returned, as a run whose output is broken is always answered with it (measured).
-    """
-    reply = reply_of(client.call, _recheck(waited, retrieve_run(run_id)))
-    return _after_check(waited, reply)
-
-
 def _after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
     if isinstance(reply, TriggerDevError):
         if waited.end is not WaitEnd.FINAL:
@@ -127,13 +117,20 @@ def _after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
 
 
 def check_failed(ended: Mapping[str, Waited], client: TriggerDevClient) -> dict[str, Waited]:
-    """Check again the runs that did not complete, for their errors; raises as :func:`check_again`."""
-    failed = [one for one, waited in ended.items() if not (waited.run and waited.run.is_success)]
+    """
+    Check again the runs that did not complete, for their errors; one that has ended must be shown.
+
+    But a 500 is no error, as a run whose output is broken is always answered with it (measured). Of a single
+    run, all that its check shows is kept.
+    """
+    runs = {run_id: waited.run for run_id, waited in ended.items()}
+    failed = [one for one, run in runs.items() if not (run and (run.is_success or run.has_contents))]
+    check = retrieve_run if len(ended) == 1 else check_run
     # One that the wait has canceled has no error.
     shown = query_many(client, [one for one in failed if ended[one].is_canceled]) or {}
     canceled = {one: run for one, run in shown.items() if run.is_canceled}
     left = [one for one in failed if one not in canceled]
-    replies = canceled | call_each(client, lambda one: _recheck(ended[one], check_run(one)), left)
+    replies = canceled | call_each(client, lambda one: _recheck(ended[one], check(one)), left)
     return {**ended, **{one: _after_check(ended[one], reply) for one, reply in replies.items()}}
 
 

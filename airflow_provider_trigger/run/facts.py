@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from airflow_provider_trigger.api.answers import read_text
@@ -23,17 +22,29 @@ def run_facts(run: Run | None, *, run_id: str, run_url: str) -> dict[str, Any]:
 
 
 def usage_facts(run: Run | None) -> dict[str, Any]:
-    """Return a run's version and attempts, its times, and what it has used; None for what is not known."""
+    """
+    Return a run's version and attempts, its times, and what it has used; None for what is not known.
+
+    The server names no cost of a run in development.
+    """
     shown = run.attributes if run else {}
-    times = {name: _text_of(getattr(run, name, None)) for name in ("created_at", "started_at", "finished_at")}
+    times = {name: getattr(run, name, None) for name in ("created_at", "started_at", "finished_at")}
+    milliseconds = _number(shown.get("durationMs"))
+    costs = [_number(shown.get(name)) for name in ("costInCents", "baseCostInCents")]  # base: of its start
+    known = [cost for cost in costs if cost is not None]
     return {
         "version": read_text(shown.get("version")),
         # Where no answer had it, the run's own count is 0.
         "attempts": run.attempt_count if run and "attemptCount" in shown else None,
-        **times,
-        "compute_seconds": compute_seconds(run) if run else None,
-        "cost_in_cents": cost_in_cents(run) if run else None,
+        # As exact as the server's.
+        **{name: time.isoformat(timespec="milliseconds") if time else None for name, time in times.items()},
+        "compute_seconds": None if milliseconds is None else milliseconds / 1000,
+        "cost_in_cents": round(sum(known), 10) if known else None,
     }
+
+
+def _number(value: Any) -> float | None:
+    return None if isinstance(value, str) else read_number(value)
 
 
 def failure_facts(run: Run, *, run_url: str) -> dict[str, Any]:
@@ -44,28 +55,6 @@ def failure_facts(run: Run, *, run_url: str) -> dict[str, Any]:
     return {name: facts[name] for name in names} | error
 
 
-def compute_seconds(run: Run) -> float | None:
-    """Return how long a run has computed so far, None where the server names nothing."""
-    milliseconds = _number(run, "durationMs")
-    return None if milliseconds is None else milliseconds / 1000
-
-
-def cost_in_cents(run: Run) -> float | None:
-    """Return what a run has cost so far, its start included, None where the server names nothing."""
-    costs = [_number(run, name) for name in ("costInCents", "baseCostInCents")]
-    known = [cost for cost in costs if cost is not None]
-    return round(sum(known), 10) if known else None
-
-
-def _text_of(time: datetime | None) -> str | None:
-    return time.isoformat(timespec="milliseconds") if time else None  # as exact as the server's
-
-
-def _number(run: Run, name: str) -> float | None:
-    value = run.attributes.get(name)
-    return None if isinstance(value, str) else read_number(value)
-
-
 def describe(run: Run) -> str:
     """Return, for example, ``run run_1 of Trigger.dev task 'resize'``."""
     task = f" of Trigger.dev task {run.task_identifier!r}" if run.task_identifier else ""
@@ -73,16 +62,12 @@ def describe(run: Run) -> str:
 
 
 def state_of(run: Run) -> str:
-    """
-    Return, for example, ``Run run_1 is COMPLETED, attempt 1 (2.5 s of compute time, cost 0.0054 cents)``.
-
-    The server names no cost of a run in development.
-    """
+    """Return, for example, ``Run run_1 is COMPLETED, attempt 1 (2.5 s of compute time, cost 0.05 cents)``."""
     attempt = f", attempt {run.attempt_count}" if run.attempt_count else ""
-    used = []
-    if run.is_final and (seconds := compute_seconds(run)):
+    facts, used = usage_facts(run), []
+    if run.is_final and (seconds := facts["compute_seconds"]):
         used.append(f"{round(seconds, 2):g} s of compute time")
-    if run.is_final and (cents := cost_in_cents(run)):
+    if run.is_final and (cents := facts["cost_in_cents"]):
         used.append(f"cost {cents:.4f} cents")
     return f"Run {run.id} is {run.status}{attempt}" + (f" ({', '.join(used)})" if used else "")
 

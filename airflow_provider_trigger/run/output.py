@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, encode_json
 from airflow_provider_trigger.api.outputs import fetch_output
 from airflow_provider_trigger.api.runs import ended_run, retrieve_run
-from airflow_provider_trigger.log import Log, counted, enumeration
+from airflow_provider_trigger.log import Log, enumeration
 from airflow_provider_trigger.run.checks import in_threads
 from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
 
@@ -66,13 +66,11 @@ def _size_of(output: Any, run_id: str) -> int:
 
 def output_of(run: Run, client: TriggerDevClient, *, log: Log, limit: int = MAX_BODY_BYTES) -> Any:
     """
-    Return a run's output: any JSON, or None where it has none.
+    Return a run's output, as its check shows it: any JSON, or None where it has none.
 
     A large one is behind an address that is valid for 300 s (measured); it is fetched without the key, and
-    not read above so many bytes. A run without contents is retrieved first.
+    not read above so many bytes.
     """
-    if not run.has_contents:
-        run = client.call(ended_run(retrieve_run(run.id)))
     if run.has_output:
         return run.output
     if not run.output_url:
@@ -87,19 +85,6 @@ def output_of(run: Run, client: TriggerDevClient, *, log: Log, limit: int = MAX_
     raise OutputTooLargeError(run.id, limit=read, size=size)
 
 
-def _read(run: Run, client: TriggerDevClient, *, max_size: int, log: Log) -> tuple[Any, int]:
-    """Return what XCom gets of an output, and its size; OutputTooLargeError above so many bytes."""
-    output = output_of(run, client, log=log, limit=max_size + _AROUND)
-    size = _size_of(output, run.id)
-    if size > max_size:
-        raise OutputTooLargeError(run.id, limit=max_size, size=size)
-    try:
-        return for_xcom(output, f"The output of run {run.id}", log=log), size
-    except UnstorableError as error:
-        log.warning(_REFERENCE, error)
-    return _reference(run.id, size), size
-
-
 class Outputs:
     """What XCom gets of runs' outputs: above ``max_size`` bytes of JSON for all together, references."""
 
@@ -107,35 +92,37 @@ class Outputs:
         self.errors: dict[str, TriggerDevError] = {}
         """Why an output can never be fetched, by run id."""
         self.runs: dict[str, Run] = {}
-        """The runs as they were when their outputs were fetched, without what can be large."""
+        """The runs as they were when their outputs were fetched; of several, without what can be large."""
         self._values: dict[str, Any] = {}
         self._sizes: dict[str, int | None] = {}
         self._max_size = self._left = max_size
         self._lock = threading.Lock()
 
-    @property
-    def are_too_large(self) -> bool:
-        """Whether they are larger together than XCom may get them: then none is kept."""
-        return self._left < 0
-
-    def fetch(self, run_ids: Sequence[str], client: TriggerDevClient, *, log: Log) -> None:
-        """Fetch the outputs of runs that have completed, each given once; raise an error that may pass."""
-        for run_id, error in in_threads(partial(self._fetch, client, log), run_ids):
+    def fetch(self, runs: Mapping[str, Run | None], client: TriggerDevClient, *, log: Log) -> None:
+        """Fetch the outputs of runs that have completed, as seen so far; raise an error that may pass."""
+        for run_id, error in in_threads(partial(self._fetch, client, log, runs), list(runs)):
             if error is not None:
                 self.errors[run_id] = error
-        missing = [one for one in run_ids if one not in self._sizes and one not in self.errors]
-        if missing:
-            runs = counted(len(missing), "run")
-            log.info("%s without an output: the %s: %s", runs, _WITHOUT, enumeration(missing))
+        missing = [one for one in runs if one not in self._sizes and one not in self.errors]
+        if len(missing) == 1:
+            log.info("Run %s has no output: its %s", missing[0], _WITHOUT)
+        elif missing:
+            log.info("%d runs without an output: the %s: %s", len(missing), _WITHOUT, enumeration(missing))
 
-    def _fetch(self, client: TriggerDevClient, log: Log, run_id: str) -> TriggerDevError | None:
+    def _fetch(
+        self, client: TriggerDevClient, log: Log, runs: Mapping[str, Run | None], run_id: str
+    ) -> TriggerDevError | None:
         """Fetch and keep an output, if the run has one; return why it can never be fetched."""
         try:
-            run = client.call(ended_run(retrieve_run(run_id)))
-            self.runs[run_id] = run.without_contents()
+            run = runs[run_id]
+            if run is None or not run.has_contents:
+                run = client.call(ended_run(retrieve_run(run_id)))
+            self.runs[run_id] = run if len(runs) == 1 else run.without_contents()
             if not run.has_output and not run.output_url:
                 return None
-            self._keep(run_id, *_read(run, client, max_size=self._left, log=log))
+            output = output_of(run, client, log=log, limit=self._left + _AROUND)
+            size = _size_of(output, run_id)
+            self._keep(run_id, _stored(output, run_id, size, log) if size <= self._left else None, size)
         except OutputTooLargeError as error:
             self._keep(run_id, None, error.size, fits=False)
         except TriggerDevError as error:
@@ -151,45 +138,33 @@ class Outputs:
         with self._lock:
             self._sizes[run_id], self._values[run_id] = size, value
             self._left = self._left - size if fits and size is not None else -1
-            if self.are_too_large:
+            if self._left < 0:
                 self._values.clear()
 
     def for_xcom(self, run_ids: Sequence[str], *, log: Log) -> list[Any]:
         """Return what XCom gets, in the order of the runs; None for a run that has no output."""
-        if not self.are_too_large:
+        if self._left >= 0:
             return [self._values.get(run_id) for run_id in run_ids]
-        log.warning(
-            "The outputs of %d runs together are more than max_output_size=%d: XCom gets references to "
-            "them; TriggerDevHook.get_output(run_id) returns an output",
-            len(self._sizes),
-            self._max_size,
-        )
+        if len(self._sizes) == 1:
+            [(run_id, size)] = self._sizes.items()
+            has = f"{'more' if size is None else size} bytes, more than max_output_size={self._max_size}"
+            log.warning(_REFERENCE, f"The output of run {run_id} has {has} or 16 MB")
+        else:
+            log.warning(
+                "The outputs of %d runs together are more than max_output_size=%d: XCom gets references to "
+                "them; TriggerDevHook.get_output(run_id) returns an output",
+                len(self._sizes),
+                self._max_size,
+            )
         return [_reference(one, self._sizes[one]) if one in self._sizes else None for one in run_ids]
 
 
-def fetch_outputs(run_ids: Sequence[str], client: TriggerDevClient, *, max_size: int, log: Log) -> list[Any]:
-    """
-    Fetch the outputs of runs that have ended, and return them in their order; None for a run that has none.
-
-    Above ``max_size`` bytes of JSON for all of them together, references take their places.
-    """
-    outputs = Outputs(max_size=max_size)
-    outputs.fetch(run_ids, client, log=log)
-    if outputs.errors:
-        named = enumeration((f"{run_id}: {error}" for run_id, error in outputs.errors.items()), "; ")
-        raise TriggerDevError(f"{len(outputs.errors)} of {len(run_ids)} outputs cannot be fetched: {named}")
-    return outputs.for_xcom(run_ids, log=log)
-
-
-def output_for_xcom(run: Run, client: TriggerDevClient, *, max_size: int, log: Log) -> Any:
-    """Return what XCom gets of the output of a run: a reference to one above so many bytes of JSON."""
+def _stored(output: Any, run_id: str, size: int, log: Log) -> Any:
     try:
-        return _read(run, client, max_size=max_size, log=log)[0]
-    except OutputTooLargeError as error:
-        size = error.size
-    has = f"{'more' if size is None else size} bytes, more than max_output_size={max_size} or 16 MB"
-    log.warning(_REFERENCE, f"The output of run {run.id} has {has}")
-    return _reference(run.id, size)
+        return for_xcom(output, f"The output of run {run_id}", log=log)
+    except UnstorableError as error:
+        log.warning(_REFERENCE, error)
+    return _reference(run_id, size)
 
 
 def _reference(run_id: str, size: int | None) -> dict[str, Any]:

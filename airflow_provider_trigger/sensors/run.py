@@ -20,6 +20,7 @@ from airflow_provider_trigger._compat import (
     has_deferral_timed_out,
 )
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES
+from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.rules import (
     Duration,
     boolean,
@@ -33,19 +34,23 @@ from airflow_provider_trigger.rules import (
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy
 from airflow_provider_trigger.sources.run_ids import problems_of_sources
-from airflow_provider_trigger.validation import check_arguments
+from airflow_provider_trigger.validation import TakesArguments, check_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.waited import Waited, WaitSettings
     from airflow_provider_trigger.run.watch import Looks
 
 
-class TriggerDevSensor(BaseSensorOperator):
-    """A sensor whose deferral ends in the same way on every Airflow, and that logs why it is skipped."""
+class TriggerDevSensor(TakesArguments, BaseSensorOperator):
+    """
+    A sensor whose deferral ends in the same way on every Airflow, and that logs why it is skipped.
+
+    :param deferrable: whether to wait in the triggerer, without a worker slot; None for Airflow's setting
+        ``[operators] default_deferrable``. Not deferred, ``poke_interval`` counts
+    """
 
     trigger_dev_conn_id: str
     ui_color = "#e6eefc"
@@ -103,23 +108,14 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
     A run that has ended otherwise, or that the key's environment does not have, fails the sensor at once. It
     cancels nothing. The return value is a list in the ids' order: of ``{"run_id", "status"}``, or of outputs.
 
-    :param run_ids: a list, a text, the output of tasks, mapped ones too; templated
-    :param xcom_task_ids: the tasks whose runs are meant: those that they started, or whose ids they returned;
-        in addition to ``run_ids``; templated
-    :param xcom_key: the key of their XCom; None for ``run_id`` of tasks that start runs, and the return value
-        of others; templated
-    :param trigger_dev_conn_id: the connection; templated
     :param success_statuses: the final statuses that count as success
     :param return_outputs: whether it returns the runs' outputs, with None for a run that has none
     :param max_output_size: of all outputs together, in bytes of JSON; above it, each is replaced by
         ``{"run_id", "output_size"}``, and ``TriggerDevHook.get_output`` returns it
     :param on_empty: ``"fail"``: a source without run ids fails the task; ``"ignore"``: it is a warning in the
         log
-    :param deferrable: whether to wait in the triggerer, without a worker slot; None for Airflow's setting
-        ``[operators] default_deferrable``
     :param poll_interval: between two status checks of a run while deferred: seconds, a timedelta, or a text
-        such as ``"5m"``; None for one check of all runs together every 2 s. Not deferred,
-        ``poke_interval`` counts
+        such as ``"5m"``; None for one check of all runs together every 2 s
     :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task in place of
         its id, or an invalid value; in a mapped task, when it runs: then it fails without retries
     """
@@ -236,31 +232,33 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         return self._conclude(ended, context)
 
     def _conclude(self, ended: Mapping[str, Waited], context: Context) -> Any:
-        """Return the runs if all have ended with success; else fail."""
-        from airflow_provider_trigger.report.ends import why_not_completed
-        from airflow_provider_trigger.run.event import check_again
+        """Return the runs, or their outputs, if all have ended with success; else fail."""
+        from airflow_provider_trigger.operators.conclusion import end_of, failure_of
+        from airflow_provider_trigger.run.event import check_failed
         from airflow_provider_trigger.run.waited import WaitEnd
 
-        statuses = {run_id: waited.run and waited.run.status for run_id, waited in ended.items()}
+        statuses = {run_id: waited.run.status if waited.run else None for run_id, waited in ended.items()}
         failed = next((one for one, status in statuses.items() if status not in self.success_statuses), None)
         if failed is None:
-            return self._returned([{"run_id": one, "status": status} for one, status in statuses.items()])
-        hook = self._hook()
-        if (waited := ended[failed]).end is not WaitEnd.REJECTED:
-            with hook.client(
-                has_worked=True
-            ) as client:  # an event, or a query, does not say why a run failed
-                waited = check_again(failed, waited, client)
+            return self._returned(statuses)
+        hook, waited = self._hook(), ended[failed]
+        if waited.end is not WaitEnd.REJECTED:
+            with hook.client(has_worked=True) as client:
+                # An event, or a query, does not say why a run failed.
+                waited = check_failed({failed: waited}, client)[failed]
         if waited.run is not None and waited.run.status in self.success_statuses:
             # Its worker completed it in spite of a cancel. The trigger no longer waited for the others.
             checked = self.poke(context)
             if not checked.is_done:
                 self._defer(self._run_ids(context), context)
             return checked.xcom_value
-        if waited.run is None or waited.end is WaitEnd.REJECTED:
-            url, conn_id = hook.settings.run_url(failed), hook.trigger_dev_conn_id
-            raise AirflowException(why_not_completed(waited, failed, run_url=url, conn_id=conn_id))
-        raise self._failure(waited.run, hook, context)
+        # What is skipped reaches no policy, and a sensor with silent_fail continues after any other error.
+        is_skipped = self.soft_fail or self.never_fail or self.silent_fail
+        has_policy = has_retry_policy(context, self) and not is_skipped
+        end = end_of(
+            failed, waited, connection=hook.settings, retry_statuses=FINAL_STATUSES if has_policy else ()
+        )
+        raise failure_of(end, run_url=hook.settings.run_url(failed), log=self.log)
 
     def _run_ids(self, context: Context) -> list[str]:
         if self._found is None:
@@ -270,27 +268,18 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
             self._found = list(dict.fromkeys(ids.found))
         return self._found
 
-    def _returned(self, results: list[dict[str, Any]]) -> list[Any]:
-        """Return what goes into XCom: the results, or the outputs, which are fetched now."""
-        from airflow_provider_trigger.run.output import fetch_outputs
+    def _returned(self, statuses: Mapping[str, str | None]) -> list[Any]:
+        """Return what goes into XCom: the statuses, or the outputs, which are fetched now."""
+        from airflow_provider_trigger.api.errors import TriggerDevError
+        from airflow_provider_trigger.run.output import Outputs
 
-        if not self.return_outputs or not results:
-            return results
+        if not self.return_outputs or not statuses:
+            return [{"run_id": run_id, "status": status} for run_id, status in statuses.items()]
+        outputs = Outputs(max_size=self.max_output_size)
         with self._hook().client() as client:
-            run_ids = [result["run_id"] for result in results]
-            return fetch_outputs(run_ids, client, max_size=self.max_output_size, log=self.log)
-
-    def _failure(self, run: Run, hook: TriggerDevHook, context: Context) -> AirflowException:
-        """Return the error for a run that can no longer succeed; its stack trace is logged."""
-        from airflow_provider_trigger.exceptions import TriggerRunFailedError, TriggerRunNotRetriedError
-        from airflow_provider_trigger.log import write
-        from airflow_provider_trigger.report.ends import stack_trace, why_failed
-        from airflow_provider_trigger.run.facts import failure_facts
-
-        write(self.log, stack_trace(run))
-        run_url = hook.settings.run_url(run.id)
-        # What is skipped reaches no policy, and a sensor with silent_fail continues after any other error.
-        is_skipped = self.soft_fail or self.never_fail or self.silent_fail
-        has_policy = has_retry_policy(context, self) and not is_skipped
-        kind = TriggerRunFailedError if has_policy else TriggerRunNotRetriedError
-        return kind(why_failed(run, run_url=run_url), **failure_facts(run, run_url=run_url))
+            outputs.fetch(dict.fromkeys(statuses), client, log=self.log)
+        if outputs.errors:
+            named = enumeration((f"{run_id}: {error}" for run_id, error in outputs.errors.items()), "; ")
+            text = f"{len(outputs.errors)} of {len(statuses)} outputs cannot be fetched: {named}"
+            raise TriggerDevError(text)
+        return outputs.for_xcom(list(statuses), log=self.log)

@@ -21,7 +21,6 @@ from airflow_provider_trigger.sensors.run import TriggerDevSensor
 from airflow_provider_trigger.sources.context import can_resume
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one
 from airflow_provider_trigger.validation import (
-    TakesArguments,
     arguments_of,
     check_arguments,
     check_outputs,
@@ -39,21 +38,18 @@ RULES = {"trigger_dev_conn_id": connection_id, "deferrable": boolean}
 _TOKEN_ID = replace(TOKEN_IDS, argument="token_id")
 
 
-class WaitpointTokenSensor(TakesArguments, TriggerDevSensor):
+class WaitpointTokenSensor(TriggerDevSensor):
     """
     Wait until somebody has completed a waitpoint token, and return the data that it was completed with.
 
     The data is any JSON, None where there is none. A token that has timed out fails the sensor at once,
     without retries; so does one that no check has shown within the connection's ``retry_for``, as the server
     answers 500 for a token that the key's environment does not have. Any other failure of the server is
-    waited out, up to the sensor's ``timeout``.
+    waited out, up to the sensor's ``timeout``. While deferred it checks the token each 2 s at first, and then
+    each tenth of the time it has waited, up to 30 s.
 
     :param token_id: the token: its id, its address, the ``{"id", "url"}`` that created it, or any value that
         holds exactly one, such as a task's output; templated
-    :param trigger_dev_conn_id: the connection; templated
-    :param deferrable: whether to wait in the triggerer, without a worker slot, with one check each 2 s at
-        first, and then each tenth of the time it has waited, up to 30 s; None for Airflow's setting
-        ``[operators] default_deferrable``. Not deferred, ``poke_interval`` counts
     :raises ValueError: when the Dag is parsed: not exactly one token, or another invalid value; in a mapped
         task, when it runs: then it fails without retries
     """

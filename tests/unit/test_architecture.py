@@ -86,9 +86,9 @@ def part_of(module: str) -> str:
 
 # A part imports only parts that come after it, and any may read the version.
 ORDER = (
+    "sensors",
     "operators",
     "notifications",
-    "sensors",
     "triggers",
     "hooks",
     "report",

@@ -338,13 +338,25 @@ def test_a_stop_finds_the_run_that_follows_a_canceled_one(world: World) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_trigger_that_fails_leaves_nothing_alive(world: World, count: int) -> None:
+@pytest.mark.parametrize("fails", ["nothing else", "XCom", "XCom and the list"])
+def test_a_trigger_that_fails_leaves_nothing_alive(world: World, fails: str, count: int) -> None:
     world.server.on_task("resize", after=None)
     task = world.task(of(count, deferrable=True)).begin()
     world.sleep(30)
+    ours = list(world.server.runs.values())
+    tag = ours[0].tags[-1]
+    keys = (None, "airflow-of_another_airflow-1")  # a replay by somebody has none
+    others = [world.server.add_run("EXECUTING", tags=[tag], idempotency_key=key) for key in keys]
+    if fails != "nothing else":
+        task.ti.xcoms["start", "run_id"] = OSError("the XCom backend is away")
+    if fails == "XCom and the list":
+        world.network.fault("403", "GET /api/v1/runs")
     task.fail_trigger()
     assert task.join().state == "failed"
-    assert set(world.network.statuses()) == {"CANCELED"}
+    is_known = fails != "XCom and the list"
+    assert {run.status for run in ours} == {"CANCELED" if is_known else "EXECUTING"}
+    assert {run.status for run in others} == {"EXECUTING"}
+    assert any(f"No run with the tag {tag} was found" in line for line in world.log.lines) is not is_known
 
 
 def test_an_error_of_a_start_cancels_what_was_started_beside_it(world: World) -> None:

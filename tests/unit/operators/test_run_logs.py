@@ -63,9 +63,9 @@ def shown(log: Log) -> list[str]:
     return [text.partition("Z ")[2] for text in log.lines if "Z working on " in text]
 
 
-def resume(made: Any, server: TriggerDevServer, context: Any, *, end: str = "final", error: str = "") -> Any:
+def resume(made: Any, server: TriggerDevServer, context: Any) -> Any:
     """Resume a task with the event of all runs."""
-    ended = {"end": end, "error": error}
+    ended = {"end": "final", "error": ""}
     runs = [{"run_id": one.id, "status": one.status} | ended for one in server.runs.values()]
     return made.execute_complete(context, {"runs": runs})
 
@@ -111,24 +111,6 @@ def test_of_a_batch_those_of_the_first_three_failed_items_are_written(
     assert [text for text in log.lines if text.startswith("Log of ")] == [
         f"Log of item {item[-1]}: run {runs_of[item]}:" for item in items
     ]
-
-
-@pytest.mark.parametrize(
-    ("status", "end", "lines"),
-    [("EXECUTING", "timed_out", 1), ("EXPIRED", "final", 0), ("EXECUTING", "rejected", 0)],
-)
-def test_the_log_is_fetched_of_a_run_that_has_started_and_can_be_seen(
-    status, end, lines, server, outcome, log
-) -> None:
-    run = server.add_run(status)
-    run.log("INFO", "working on a")
-    if end == "timed_out":
-        run.cancel()
-    elif end == "rejected":
-        server.fail_next(None, 401, path=f"/v3/runs/{run.id}")
-    error = "cannot be seen" * (end == "rejected")
-    assert run.id in outcome(partial(resume, operator_in_worker(), server, end=end, error=error))
-    assert (len(fetched(server)), len(shown(log))) == (lines, lines)
 
 
 def test_once_the_task_is_stopped_nothing_is_fetched(logging_task, outcome) -> None:

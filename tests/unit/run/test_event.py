@@ -16,7 +16,6 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.run.event import (
-    check_again,
     check_failed,
     is_of_another_try,
     make_event,
@@ -122,7 +121,7 @@ def check(client) -> Callable[..., Waited]:
         shown = {"run_id": run_id, "end": end, "status": "EXECUTING", "error": "", "is_canceled": False}
         [(found, waited)] = read_event({"runs": [shown | fields]}).items()
         assert found == run_id
-        return check_again(run_id, waited, client)
+        return check_failed({run_id: waited}, client)[run_id]
 
     return act
 

@@ -23,6 +23,7 @@ from airflow_provider_trigger.api.errors import (
     AuthenticationError,
     NotFoundError,
     ResponseError,
+    TriggerDevError,
 )
 from airflow_provider_trigger.run.waited import WaitSettings
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
@@ -343,3 +344,32 @@ def test_it_returns_the_outputs_in_the_order_of_the_runs_or_references_if_they_a
     references = [{"run_id": run.id, "output_size": 1} for run in completed]
     assert sensor(*completed, return_outputs=True, max_output_size=2).execute(context) == references
     assert "more than max_output_size=2: XCom gets references to them" in log.of("warning")[-1]
+
+
+@pytest.mark.parametrize(
+    ("status", "place", "text"),
+    [
+        (500, "run", "^1 of 2 outputs cannot be fetched: {}: GET .* 500"),
+        (404, "run", "^1 of 2 outputs cannot be fetched: {}: "),
+        (404, "object store", "^1 of 2 outputs cannot be fetched: {}: "),
+        (403, "run", "^Connection 'trigger_dev_default'.*/{} answered 403"),
+        (403, "object store", "the object store rejected the URL of the output"),
+    ],
+)
+def test_outputs_that_are_gone_are_named_and_what_may_pass_is_raised(
+    status: int, place: str, text: str, server, context
+) -> None:
+    whole, gone = server.add_run("COMPLETED"), server.add_run("COMPLETED", output="x" * 200_000)
+    path = gone.id if place == "run" else "/packets/"
+    server.fail_next(None, status, path=path, headers={"x-should-retry": "false"})
+    seen = event_of(*((run.id, "final", "COMPLETED") for run in (whole, gone)))
+    with pytest.raises(TriggerDevError, match=text.format(gone.id)):
+        sensor(whole, gone, return_outputs=True).execute_complete(context, seen)
+
+
+def test_an_older_answer_is_not_a_run_without_output(server, context) -> None:
+    run = server.add_run("COMPLETED", output="abc")
+    older = json.dumps({"id": run.id, "status": "EXECUTING"})
+    server.malformed_next(2, older, content_type="application/json", path=run.id)
+    seen = event_of((run.id, "final", "COMPLETED"))
+    assert sensor(run, return_outputs=True).execute_complete(context, seen) == ["abc"]
