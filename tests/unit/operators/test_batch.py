@@ -110,23 +110,6 @@ def test_where_a_request_fails_the_ids_of_those_next_to_it_are_in_xcom(
 # Outputs
 
 
-@pytest.mark.parametrize(
-    ("given", "text", "other"),
-    [
-        ({}, "1 of 3 runs did not complete", "COMPLETED"),
-        ({"cancel_others": True}, "2 others were canceled, as one had failed", "CANCELED"),
-    ],
-)
-def test_the_first_failure_cancels_the_others_only_where_that_is_wanted(
-    given, text: str, other: str, execute, server
-) -> None:
-    server.on_task("resize", error="boom", times=1, start_after=0, after=0)
-    server.on_task("resize", after=0.3 if other == "COMPLETED" else None)
-    with pytest.raises(AirflowException, match=text):
-        execute(operator(payloads=[1, 2, 3], **given))
-    assert [run.status for run in server.runs.values()] == ["FAILED", other, other]
-
-
 @pytest.mark.parametrize("fail_on", ["any", "never"])
 def test_an_output_that_the_server_cannot_give_counts_as_a_failed_run(
     fail_on: str, connection: str, server, ti, completed, keep_log
@@ -226,21 +209,6 @@ def test_completed_runs_that_an_event_only_counts_are_those_in_xcom(ti, complete
         ti.xcom_push(key="run_id", value=pushed)
         with pytest.raises(ValueError, match="2 runs completed, but of the runs in XCom"):
             operator(payloads=[]).execute_complete(context_of(ti), event)
-
-
-# Ended by Airflow
-
-
-def test_stopped_while_it_starts_it_sends_nothing_more_and_pushes_what_is_known(
-    execute, endless, in_signal_handler, ti
-) -> None:
-    made = operator(payloads=list(range(200)))
-    endless.delay_next(4, 0.3, path="/tasks/batch")
-    in_signal_handler(lambda: bool(endless.runs), made.on_kill)
-    with pytest.raises(AirflowException, match=r"as far as known: run_.* and \d+ more"):
-        execute(made)
-    assert (len(endless.runs) <= 80, statuses(endless)) == (True, {"CANCELED"})
-    assert set(ti.pushed["run_id"]) == {*endless.runs, None}
 
 
 # What is sent

@@ -1,4 +1,4 @@
-"""What a task leaves behind of its run, and the errors that programs can read."""
+"""What the ends of runs mean for their task: what it pushes and raises, and whether it is retried."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from fake_airflow import TaskInstance, context_of
 from run_operator import batch_in_worker as batch
 from run_operator import operator_in_worker as operator
 
-from airflow_provider_trigger._compat import AirflowException
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.exceptions import (
     TriggerBatchFailedError,
     TriggerBatchNotRetriedError,
     TriggerRunFailedError,
     TriggerRunNotRetriedError,
 )
+from airflow_provider_trigger.operators.batch import is_failure
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
+
+RETRIED = ["FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE"]
+OTHERS = ["CANCELED", "EXPIRED"]
 
 
 def event_of(*runs: Any, **fields: Any) -> dict[str, Any]:
@@ -105,10 +109,11 @@ def test_metadata_that_xcom_cannot_store_is_corrected_or_left_out(
 
 
 def test_what_the_answers_show_of_the_runs_of_a_batch_is_in_its_results(execute, server, ti) -> None:
-    server.on_task("resize", error="boom", times=1)
+    server.on_task("resize", error="x" * 900, times=1)
     with pytest.raises(TriggerBatchFailedError) as raised:
         execute(batch(payloads=[1, 2]))
     failed, completed = ti.pushed["results"]
+    assert failed["error"] == ("Error: " + "x" * 900)[:500]
     assert raised.value.results == ti.pushed["results"]
     for result, status in ((failed, "FAILED"), (completed, "COMPLETED")):
         assert (result["status"], result["attempts"], result["compute_seconds"]) == (status, 1, 0.12)
@@ -131,6 +136,110 @@ def test_what_no_answer_has_shown_of_a_run_of_a_batch_is_none(connection: str, s
 
 
 # Errors
+
+
+@pytest.mark.parametrize("retried", [None, [*RETRIED, *OTHERS], []])
+def test_the_final_status_says_whether_the_task_is_retried(
+    retried: list[str] | None, connection: str, server, ti
+) -> None:
+    made = operator(run_logs="never", **({} if retried is None else {"retry_statuses": retried}))
+    for status in (*RETRIED, *OTHERS):
+        with pytest.raises(TriggerRunFailedError) as raised:
+            made.execute_complete(context_of(ti), event_of(server.add_run(status)))
+        is_retried = status in (RETRIED if retried is None else retried)
+        assert type(raised.value) is (TriggerRunFailedError if is_retried else TriggerRunNotRetriedError)
+
+
+# How a wait for a run has ended, and how the server shows the run, None for not at all.
+ENDS = {
+    "timed out": ("timed_out", "CANCELED"),
+    "not needed": ("not_needed", "CANCELED"),
+    "no version": ("no_version", "PENDING_VERSION"),
+    "rejected": ("rejected", None),
+}
+TAG = ". Look for runs that may still be running by the tag airflow_task:work:"
+
+
+@pytest.mark.parametrize(
+    ("each", "kind", "text"),
+    [
+        # The task is retried if one of its runs may do better.
+        (["timed out"], AirflowException, r"within its time limit \(timeout=60 s\). It was canceled"),
+        (["no version"], AirflowFailException, "version after pending_version_timeout"),
+        (["rejected"], AirflowException, f"may still be running: why.*{TAG}"),
+        (
+            ["FAILED", "CANCELED"],
+            TriggerBatchFailedError,
+            "^2 of 2 .*: item 0: Run .* FAILED.*; item 1: ",
+        ),
+        (["COMPLETED", "FAILED"], TriggerBatchFailedError, "^1 of 2 runs did not complete: item 1: [^;]*$"),
+        (["CANCELED", "EXPIRED"], TriggerBatchNotRetriedError, "ended with status EXPIRED"),
+        (["CANCELED", "timed out"], TriggerBatchFailedError, "^((?!Look for).)*$"),
+        (["FAILED", "rejected"], TriggerBatchFailedError, TAG),
+        (["CANCELED", "no version"], TriggerBatchNotRetriedError, "no deployed version"),
+        (
+            ["CANCELED", "not needed"],
+            TriggerBatchNotRetriedError,
+            r"^1 of 2 .*. 1 others were canceled, as one had failed \(cancel_others=True\)$",
+        ),
+        (
+            ["COMPLETED", "not needed"],
+            TriggerBatchFailedError,
+            "^1 of 2 runs were canceled, as another one .*; that one has completed after all$",
+        ),
+        (["FAILED"] * 12, TriggerBatchFailedError, "^12 of 12 .*; item 9: .* … and 2 more$"),
+    ],
+)
+def test_the_error_of_a_batch_names_its_runs_and_says_whether_it_is_retried(
+    each: list[str], kind: Any, text: str, connection: str, server, ti
+) -> None:
+    runs = []
+    for number, one in enumerate(each):
+        end, status = ENDS.get(one, ("final", one))
+        run_id = server.add_run(status).id if status else f"run_{number}"
+        runs.append({"run_id": run_id, "end": end, "status": status, "error": "" if status else "why"})
+    with pytest.raises(AirflowException, match=text) as raised:
+        batch(run_logs="never").execute_complete(context_of(ti), {"runs": runs})
+    assert type(raised.value) is kind
+    assert [one["run_id"] for one in ti.pushed["results"]] == [run["run_id"] for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "count", "fewest"),
+    [
+        ("any", 20, 1),
+        ("all", 20, 20),
+        ("never", 20, None),
+        (3, 20, 3),
+        (3, 2, 2),  # as many as there are
+        (3, 0, None),
+        ("10%", 20, 3),
+        ("10 %", 30, 4),
+        ("0.1%", 1000, 2),
+        ("50%", 1, 1),
+    ],
+)
+def test_a_batch_fails_from_so_many_failed_runs_on(fail_on: Any, count: int, fewest: int | None) -> None:
+    failing = [failed for failed in range(count + 1) if is_failure(fail_on, failed=failed, count=count)]
+    assert failing == ([] if fewest is None else list(range(fewest, count + 1)))
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        *(
+            ({"fail_on": one}, "fail_on must be 'any', 'all', 'never', a whole number of runs, 1 or more")
+            for one in (0, True, 1.5, "3", "0%", "100%", "1e1%", None, ["any"])
+        ),
+        *(
+            ({"fail_on": one, "cancel_others": True}, f"cancel_others=True does not go with fail_on={one!r}")
+            for one in (1, "10%")
+        ),
+    ],
+)
+def test_what_is_no_such_threshold_is_an_error(given: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        batch(**given)
 
 
 def test_the_error_of_a_task_says_to_programs_how_its_run_has_ended(execute, server, run_of) -> None:
