@@ -104,18 +104,17 @@ def _quoted(texts: Iterable[str]) -> str:
     return ", ".join(f"'{text}'" for text in texts)
 
 
-Answer = tuple[list[Run], datetime, datetime]
-"""
-Runs, and the local clock and the server's as they came: that which is behind comes first.
-
-As either may be wrong, the first one says what has certainly been read, the second one what may be an end.
-"""
+Answer = tuple[list[Run], datetime | None]
+"""Runs, and the server's clock as they came; None where it differs from ours, as either may be wrong."""
 
 # So many seconds of ends are read again with each poll: 60 for the lag of the query's database, 0.5 as
 # `completed_at` is set before it is committed (measured).
 _OVERLAP = 61.0
 # How precise the time of an answer is.
 _DATE_IS_TO = timedelta(seconds=1)
+_A_WHILE = timedelta(days=1)
+# After all other times.
+_NEVER = "9999"
 # As many rows as are queried at once; a row has 10 tags of 128 characters at most.
 _PAGE_SIZE = 1000
 # The ends of more than so many runs are not read before those that wait were handed over.
@@ -168,7 +167,7 @@ class Follower:
         """
         Take in a page of runs that have ended, in order.
 
-        The position does not move beyond now: a wrong clock hides no other end.
+        The position does not move beyond now: an end in the future hides no other one.
         """
         assert self.position is not None
         if self._last_of_page is None:
@@ -209,29 +208,37 @@ class Follower:
         return runs, self.position
 
 
-def next_poll(followers: Sequence[Follower]) -> tuple[Call[list[Run]], Callable[[Answer], None]] | None:
+def next_poll(followers: Sequence[Follower]) -> tuple[Call[Answer], Callable[[Answer], None]] | None:
     """Return the call that reads a page for all followers, and what takes in its answer; None for nothing."""
     if new := [one for one in followers if one.position is None]:
         newest = query_where("completed_at IS NOT NULL", order="completed_at DESC, run_id DESC", limit=1)
-        return newest, partial(_begin, new)
+        return _dated(newest), partial(_begin, new)
     if reading := [one for one in followers if one.is_read]:
         condition = " OR ".join(sorted({one.condition for one in reading}))
         page = query_where(condition, order="completed_at, run_id", limit=_PAGE_SIZE)
-        return page, partial(_take, reading)
+        return _dated(page), partial(_take, reading)
     return None
+
+
+def _dated(call: Call[list[Run]]) -> Call[Answer]:
+    return Call(
+        request=call.request,
+        read=lambda response: (call.read(response), response.date()),
+        timeout=call.timeout,
+    )
 
 
 def _begin(followers: Sequence[Follower], answer: Answer) -> None:
     """Let followers begin at the newest end."""
-    runs, behind, ahead = answer
-    latest = ahead + _DATE_IS_TO
-    ends = [run.finished_at for run in runs if run.finished_at and run.finished_at <= latest]
-    at = time_text(max(ends, default=behind))
+    runs, now = answer
+    # Without any end and clock, what has ended a while ago may be handed over, too.
+    ends = [run.finished_at for run in runs if run.finished_at] or [now or datetime.now(UTC) - _A_WHILE]
+    at = time_text(min(ends[0], now + _DATE_IS_TO) if now else ends[0])
     for one in followers:
         one.begin(Position(until=at, start=at, seen=tuple(run.id for run in runs)))
 
 
 def _take(followers: Sequence[Follower], answer: Answer) -> None:
-    runs, behind, _ = answer
+    runs, now = answer
     for one in followers:
-        one.take(runs, is_last=len(runs) < _PAGE_SIZE, now=time_text(behind + _DATE_IS_TO))
+        one.take(runs, is_last=len(runs) < _PAGE_SIZE, now=time_text(now + _DATE_IS_TO) if now else _NEVER)

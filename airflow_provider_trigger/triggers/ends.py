@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import Context
-from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
-from airflow_provider_trigger.api.http import Call, Response, read_http_date
 from airflow_provider_trigger.api.limits import RateLimit
-from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.ends import Answer, EndFilter, Follower, Position, next_poll
+from airflow_provider_trigger.ends import EndFilter, Follower, Position, next_poll
 from airflow_provider_trigger.hooks import fetching
+from airflow_provider_trigger.hooks.diagnosis import safe_text
 from airflow_provider_trigger.run.wait_log import Outage
 from airflow_provider_trigger.triggers.watch import CHECKS_RESERVE, in_thread, keep
 
@@ -28,13 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 # All in seconds. Those that begin together are in the first poll together.
 _GATHER = 0.25
-# Between two polls, and longer after failures; after an error of ours.
-_PAUSES = (2.0, 5.0, 10.0)
-_PAUSE_AFTER_CRASH = 10.0
+_POLL_INTERVAL = 2.0
 # Between two looks at the connection.
 _CONNECTION_INTERVAL = 30.0
 
@@ -100,29 +92,15 @@ class Feed:
             await asyncio.sleep(pause)
             begun = self._loop.time()
             try:
-                await self._read_page()
-            except TriggerDevError as error:
-                self._outage.failed(error.with_traceback(None), self._loop.time())
-                pause = _PAUSES[min(self._outage.failures, len(_PAUSES)) - 1]
-            except Exception:  # an error of ours: no watcher may end because of it
-                log.exception("The ends of runs of connection %r could not be read", self._settings.conn_id)
-                pause = _PAUSE_AFTER_CRASH
+                if poll := next_poll(self.followers):
+                    call, take = poll
+                    take(await in_thread(partial(self._client.call, call, patience=0)))
+            except Exception as error:  # also one of ours: no watcher may end because of it
+                self._outage.failed(safe_text(error), self._loop.time())
             else:
                 self._outage.worked(self._loop.time())
-                pause = begun + _PAUSES[0] - self._loop.time()
+            pause = begun + _POLL_INTERVAL - self._loop.time()
             self._wake()
-
-    async def _read_page(self) -> None:
-        if (poll := next_poll(self.followers)) is None:
-            return
-        call, take = poll
-        try:
-            take(await self._call(self._client, _dated(call)))
-        except ResponseError as error:
-            if error.status != 404:
-                raise
-            text = f"asset watchers need a server with the query: {error}"
-            raise TriggerDevError(text, retryable=True) from None
 
     async def _follow_connection(self) -> None:
         while True:
@@ -131,18 +109,3 @@ class Feed:
             self.is_outdated = settings not in (None, self._settings)
             if self.is_outdated:
                 self._wake()
-
-    async def _call(self, client: TriggerDevClient, call: Call[T]) -> T:
-        """Make a call once."""
-        return await in_thread(partial(client.call, call, patience=0))
-
-
-def _dated(call: Call[list[Run]]) -> Call[Answer]:
-    """Return a call that returns the two clocks as well."""
-
-    def read(response: Response) -> Answer:
-        local = datetime.fromtimestamp(time.time(), UTC)
-        behind, ahead = sorted((local, read_http_date(response.headers.get("date", "")) or local))
-        return call.read(response), behind, ahead
-
-    return Call(request=call.request, read=read, timeout=call.timeout)

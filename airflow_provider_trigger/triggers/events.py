@@ -144,7 +144,6 @@ class TriggerRunEventTrigger(BaseEventTrigger):
             store_of(self, name=self.name, digest=digest),
             watcher=f"Watcher {self.name!r}",
             follows=f"runs{task}{tags} that end as {' or '.join(self.statuses)}",
-            digest=digest,
             environment=environment,
             log=self.log,
         )

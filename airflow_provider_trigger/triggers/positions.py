@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from typing import Any
 
 from airflow_provider_trigger._compat.assets import Store
 from airflow_provider_trigger.ends import Position
@@ -37,42 +36,33 @@ class Positions:
 
     :param watcher: its name in the log
     :param follows: which runs it follows, for the log
-    :param digest: of its arguments
     :param environment: where its connection leads: a position of another one says nothing
     """
 
     def __init__(
-        self, store: Store, *, watcher: str, follows: str, digest: str, environment: Environment, log: Log
+        self, store: Store, *, watcher: str, follows: str, environment: Environment, log: Log
     ) -> None:
         self.environment = environment
         self._store = store
         self._watcher, self._follows = watcher, follows
-        _, *leads_to = environment  # another connection's id is no other environment
-        self._marks = {"digest": digest, "environment": leads_to}
+        _, *self._leads_to = environment  # another connection's id is no other environment
         self._log = log
         self._outage = Outage(
             f"{watcher}: its position cannot be stored", log, then="events are sent meanwhile"
         )
-        self._origin = "begins at"
         self._next: Position | None = None  # where it is, to be stored
         self._arrived: Position | None = None  # up to where its events have certainly arrived
         self._stored: Position | None = None
         self._saved_at = -math.inf
         self._task: asyncio.Task[None] | None = None
-        self._is_shared = False
 
     async def load(self) -> Position | None:
         """Return where it is, None if it begins."""
         if self._next is None and (stored := await self._store.load()):
-            newest = max(_objects(stored), key=lambda one: str(one.get("saved_at")), default={})
-            position = Position.from_json(newest)
-            if position is None:
-                self._origin = "begins, as what was stored of it is invalid, at"
-            elif newest.get("environment") != self._marks["environment"]:
-                self._origin = "begins, as its connection leads to another environment now, at"
-            else:
-                self._origin = "continues from"
-                self._next = self._stored = position
+            objects = [one for one in stored if isinstance(one, dict)]  # users can change a variable
+            newest = max(objects, key=lambda one: str(one.get("saved_at")), default={})
+            if newest.get("environment") == self._leads_to:
+                self._next = self._stored = Position.from_json(newest)
         return self._next
 
     async def begin(self, position: Position) -> None:
@@ -80,14 +70,12 @@ class Positions:
         if self._arrived is not None:
             return
         self._next = self._arrived = position
-        remark = ""
+        where = f"{'continues from' if self._stored else 'begins at'} {position.until}"
         try:
             await self._save(position)
         except Exception as error:
             self._failed(error)
-            remark = f"; this cannot be stored yet: {self._at_restart}"
             self._save_later()
-        where = f"{self._origin} {position.until}{remark}"
         self._log.info("%s %s. It follows %s", self._watcher, where, self._follows)
 
     def passed(self, position: Position, *, has_sent: bool) -> None:
@@ -113,7 +101,7 @@ class Positions:
         while self._stored != self._next:
             position = self._next
             try:
-                self._check_owner(await self._store.load())
+                await self._store.load()
                 self._arrived = before_last or self._arrived
                 if self._arrived is not None and self._arrived != self._stored:
                     await self._save(self._arrived)
@@ -127,30 +115,15 @@ class Positions:
                 await asyncio.sleep(_PASSED_ON_AFTER)
 
     async def _save(self, position: Position) -> None:
-        await self._store.save({**position.to_json(), **self._marks, "saved_at": time.time()})
+        marks = {"environment": self._leads_to, "saved_at": time.time()}
+        await self._store.save(position.to_json() | marks)
         self._stored, self._saved_at = position, asyncio.get_running_loop().time()
 
     def _failed(self, error: Exception) -> None:
         # Any error: storing goes through Airflow's supervisor, its API and its database.
-        now = asyncio.get_running_loop().time()
-        self._outage.failed(f"{self._at_restart}: {safe_text(error)}", now)
-
-    @property
-    def _at_restart(self) -> str:
         if self._stored is None:
-            return "if the triggerer restarts first, the watcher begins then, and earlier ends may be lost"
-        return f"if the triggerer restarts first, ends since {self._stored.until} are sent again"
-
-    def _check_owner(self, stored: list[Any]) -> None:
-        is_ours = all(one.get("digest") == self._marks["digest"] for one in _objects(stored))
-        if not (is_ours or self._is_shared or math.isinf(self._saved_at)):
-            self._is_shared = True
-            self._log.error(
-                "%s: another watcher of its asset has this name, and overwrites its position, so that events "
-                "may be lost: give each a name of its own",
-                self._watcher,
-            )
-
-
-def _objects(stored: list[Any]) -> list[dict[str, Any]]:
-    return [one for one in stored if isinstance(one, dict)]  # users can change a variable
+            then = "the watcher begins then, and earlier ends may be lost"
+        else:
+            then = f"ends since {self._stored.until} are sent again"
+        text = f"if the triggerer restarts first, {then}: {safe_text(error)}"
+        self._outage.failed(text, asyncio.get_running_loop().time())

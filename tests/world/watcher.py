@@ -3,46 +3,69 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import airflow_has
 import pytest
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import ErrorResponse
 from triggerer import Database, Triggerer
 from world import World
 
 from airflow_provider_trigger.triggers.events import TriggerRunEventTrigger
 
+if airflow_has.ASSET_STATES:
+    from airflow.sdk.execution_time.context import AssetStateStoreAccessors
+
 
 class Watcher:
-    """A watcher in a triggerer of its own, which can be killed and started again."""
+    """
+    A watcher in a triggerer of its own, which can be killed and started again.
 
-    def __init__(self, world: World, **arguments: Any) -> None:
+    :param longest: how long Airflow takes for an answer now and then, in seconds
+    :param has_states: whether the position is kept in the state of its asset, not in a variable
+    """
+
+    def __init__(
+        self, world: World, *, longest: float = 1.0, has_states: bool = False, **arguments: Any
+    ) -> None:
+        self.arguments = arguments
         self.trigger = TriggerRunEventTrigger(**arguments)
         self.kills: list[float] = []
-        """When it was killed, in seconds of the world."""
+        """When it was killed or paused, in seconds of the world."""
         self.is_running = False
-        self._world = world
+        self._world, self._longest, self._has_states = world, longest, has_states
         self._database = Database("an asset")
         self._triggerer: Triggerer | None = None
 
     @property
     def begins_at(self) -> str | None:
         """After which time it sends ends; None before it was stored."""
-        stored = next(iter(self._database.variables.values()), None)
-        return None if stored is None else str(json.loads(stored)["start"])
+        return None if self.stored is None else str(json.loads(self.stored)["start"])
 
-    def start(self) -> None:
+    @property
+    def stored(self) -> str | None:
+        """Its position."""
+        return next(iter(self._database.variables.values()), None)
+
+    def start(self, **arguments: Any) -> None:
+        """Start it, perhaps with other arguments."""
         if self.is_running:
             return
         self.is_running = True
-        _, arguments = self.trigger.serialize()
-        trigger = TriggerRunEventTrigger(**json.loads(json.dumps(arguments)))
+        _, stored = TriggerRunEventTrigger(**self.arguments | arguments).serialize()
+        trigger = TriggerRunEventTrigger(**json.loads(json.dumps(stored)))
+        if self._has_states:
+            inlets = [Asset(name=name, uri=f"x://{name}") for name in self._database.states]
+            trigger.asset_state_store = AssetStateStoreAccessors(inlets=inlets)
 
         def begin() -> None:
-            self._triggerer = Triggerer(self._database, trigger, self._world.chance, longest=1.0)
+            self._triggerer = Triggerer(self._database, trigger, self._world.chance, longest=self._longest)
 
         self._in_loop(begin)
 
@@ -56,7 +79,22 @@ class Watcher:
             self.kills.append(self._world.now)
             self._in_loop(end)
 
-    def _in_loop(self, act: Any) -> None:
+    def pause(self) -> None:
+        """Pause its Dag, whose events are dropped from now on, until it has ended."""
+        assert self._triggerer is not None
+        self._triggerer.is_paused = True
+        at = self._world.now
+        self._world.sleep(20)
+        self.kill()
+        self.kills[-1] = at
+
+    def fail(self, kinds: str | None) -> None:
+        """Let Airflow's answers to some kinds of requests fail, or none any more."""
+        error = AirflowRuntimeError(ErrorResponse(error=ErrorType.GENERIC_ERROR))
+        self._database.failure = None if kinds is None else error
+        self._database.failing = kinds or ""
+
+    def _in_loop(self, act: Callable[[], None]) -> None:
         self._world.triggerer.loop.call_soon_threadsafe(act)
         self._world.sleep(0.01)
 
@@ -64,6 +102,11 @@ class Watcher:
     def events(self) -> list[tuple[float, str]]:
         """When Airflow has stored which run's event, in seconds of the world."""
         return [(at - 1000.0, payload["run_id"]) for at, payload in self._database.events]
+
+    @property
+    def payloads(self) -> list[dict[str, Any]]:
+        """What the events say."""
+        return [payload for _, payload in self._database.events]
 
 
 @contextmanager
