@@ -39,7 +39,7 @@ def parts_of(run_ids: Sequence[str]) -> Iterator[Sequence[str]]:
         yield run_ids[first : first + MAX_QUERIED_RUNS]
 
 
-def query_runs(run_ids: Sequence[str]) -> Call[list[Run]]:
+def query_runs(run_ids: Sequence[str], *, only_ended: bool = False) -> Call[list[Run]]:
     """
     Check many runs at once: ``POST /api/v1/query``; returns those that the server found, in any order.
 
@@ -53,7 +53,8 @@ def query_runs(run_ids: Sequence[str]) -> Call[list[Run]]:
     if not run_ids or not all(map(can_be_queried, run_ids)):
         raise ValueError("only runs whose ids consist of letters, digits, '_' and '-' can be queried")
     listed, queried = ",".join(f"'{run_id}'" for run_id in run_ids), frozenset(run_ids)
-    request = _request(f"SELECT {_COLUMNS} FROM runs WHERE run_id IN ({listed})")
+    ended = " AND is_finished" if only_ended else ""
+    request = _request(f"SELECT {_COLUMNS} FROM runs WHERE run_id IN ({listed}){ended}")
 
     def read(response: Response) -> list[Run]:
         rows = _read_rows(request, response)

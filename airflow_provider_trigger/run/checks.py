@@ -16,6 +16,7 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
     TriggerDevError,
     is_internal_error,
+    is_rejection,
     root_of,
 )
 from airflow_provider_trigger.api.http import Call
@@ -122,9 +123,10 @@ def query_many(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Ru
         return None
 
 
-def query_all(make: Callable[..., Any], run_ids: Sequence[str]) -> list[Run]:
+def query_all(make: Callable[..., Any], run_ids: Sequence[str], *, only_ended: bool = False) -> list[Run]:
     """Return the runs that queries show, each made once."""
-    return [run for part in parts_of(run_ids) for run in make(query_runs(part), patience=0)]
+    calls = (query_runs(part, only_ended=only_ended) for part in parts_of(run_ids))
+    return [run for call in calls for run in make(call, patience=0)]
 
 
 def is_answer(error: TriggerDevError) -> bool:
@@ -140,5 +142,6 @@ def call_of_others(error: TriggerDevError) -> Call[Any]:
 
 
 def shows_an_outage(reply: Any) -> bool:
-    """Return whether such a call did not show that the server works."""
-    return isinstance(reply, TriggerDevError) and not isinstance(reply, NotFoundError)
+    """Return whether such a call did not show that the server works; a rejected key passes no later."""
+    is_error = isinstance(reply, TriggerDevError) and not isinstance(reply, NotFoundError)
+    return is_error and not is_rejection(reply)

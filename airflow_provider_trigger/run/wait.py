@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from airflow_provider_trigger.api.errors import NotFoundError, NotSentError, TriggerDevError, is_rejection
+from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Log
@@ -34,13 +34,13 @@ class Watched:
     born_at: float
     """When it was started, as far as that is known."""
     waits: list[Wait] = field(default_factory=list)
+    poll_interval: float = math.inf
+    """The shortest one that a wait has, infinite for none."""
     run: Run | None = None
     error: TriggerDevError | None = None
     """Why its last check failed, if nothing was seen since."""
     failing_since: float = math.inf
     """Infinite if its last check did not fail."""
-    rejected_since: float = math.inf
-    """Since when each check was answered with 401, 403 or 404; infinite if the last one was not."""
     answered_since: float = math.inf
     """Since when each check was answered, in whatever way, but not with the run."""
     without_version_since: float = math.inf
@@ -79,21 +79,17 @@ class Watched:
         """Return when it is checked by itself, although nothing else says so."""
         if self.must_check:
             return -math.inf
-        intervals = (wait.settings.poll_interval for wait in self.waits)
-        fixed = min((one for one in intervals if one is not None), default=math.inf)
-        at_interval = max(self.added_at, self.checked_at + fixed) if fixed < math.inf else math.inf
-        # A single fault does not cost a long interval.
+        if self.poll_interval < math.inf:
+            return max(self.added_at, self.checked_at + self.poll_interval)
         is_failing = self.failing_since < math.inf
-        since = self.failing_since if is_failing else self.born_at
-        if is_queried:
-            if self.is_listed and not is_failing:
-                return at_interval
-            age = 0.0 if self.is_listed else self.unchecked_since - since
-            return min(at_interval, self.unchecked_since + max(_MISSING_AFTER, check_interval(age)))
-        last = max(self.seen_at, self.checked_at)
-        if fixed < math.inf or math.isinf(last):
-            return min(at_interval, self.added_at) if math.isinf(last) else at_interval
-        return last + check_interval(last - since)
+        if is_queried and self.is_listed and not is_failing:
+            return math.inf
+        last = self.unchecked_since if is_queried else max(self.seen_at, self.checked_at)
+        if math.isinf(last):
+            return self.added_at
+        # A single fault does not cost a long interval.
+        interval = check_interval(last - (self.failing_since if is_failing else self.born_at))
+        return last + (max(_MISSING_AFTER, interval) if is_queried else interval)
 
     def may_learn_from(self, run: Run, queried_at: float, now: float) -> bool:
         """Return whether a query can show something newer than the last check."""
@@ -115,7 +111,7 @@ class Watched:
         """Take in how it was seen; return whether that is new."""
         before = None if self.error else self.run
         self.run, self.error, self.seen_at, self.is_lost = run, None, sent_at, False
-        self.rejected_since = self.answered_since = math.inf
+        self.answered_since = math.inf
         self.born_at = min(self.born_at, now - run.age)
         since = min(self.without_version_since, now)
         self.without_version_since = since if run.waits_for_version else math.inf
@@ -124,9 +120,6 @@ class Watched:
     def failed(self, error: TriggerDevError, now: float) -> None:
         """Take in that a check failed, and no query shows it."""
         self.error = error
-        # An outage may begin and end with a rejection.
-        is_rejected = is_rejection(error) or isinstance(error, NotFoundError)
-        self.rejected_since = min(self.rejected_since, now) if is_rejected else math.inf
         if not isinstance(error, NotSentError):
             self.answered_since = min(self.answered_since, now) if is_answer(error) else math.inf
 
@@ -208,9 +201,7 @@ class Wait:
             self._saw(one, run, now)
         elif error and not error.retryable and (self._is_new(one) or isinstance(error, NotSentError)):
             self.end(error)
-        elif self.is_too_long(one.rejected_since, now) or (
-            one.is_lost and self.is_too_long(one.answered_since, now)
-        ):
+        elif one.is_lost and self.is_too_long(one.answered_since, now):
             self._close(one, WaitEnd.REJECTED, error=str(error))
 
     def _is_new(self, one: Watched) -> bool:

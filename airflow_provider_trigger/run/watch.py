@@ -32,6 +32,7 @@ from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import (
     CONCURRENCY,
+    are_few,
     call_of_others,
     is_answer,
     query_all,
@@ -55,6 +56,8 @@ QUERY_INTERVAL = 2.0
 # Between two looks at what is due, in seconds; requests of what begins together go out together after it.
 _TURN = 0.5
 _GATHER = 0.25
+# Of many runs, queries show those that have ended, and all of them once in so many seconds.
+_ALL_INTERVAL = 10.0
 # A query may take this part of the server's time.
 _SHARE_OF_TIME = 0.25
 # So many failures in a row change nothing yet: the server answers only so many queries of a project at once,
@@ -122,7 +125,7 @@ class Watch:
         self._turn_at = self._background_at = now
         self._query_at = now + _GATHER
         self._cancel_at = math.inf
-        self._held_until = self._outage_until = self._recheck_from = -math.inf
+        self._all_queried_at = self._held_until = self._outage_until = self._recheck_from = -math.inf
 
     # What others want of it, in any thread
 
@@ -208,6 +211,7 @@ class Watch:
                 one = self._runs[run_id] = Watched(run_id, added_at=now, born_at=now)
                 one.is_listed = can_be_queried(run_id)
             one.waits.append(wait)
+            one.poll_interval = min(one.poll_interval, wait.settings.poll_interval or math.inf)
         wait.begin(self._runs, now=now, wall=time.time())
         if len(self._waits) == 1:
             self._turn_at = now
@@ -246,9 +250,13 @@ class Watch:
             return
         if run_ids := [run_id for run_id in self._runs if can_be_queried(run_id)]:
             self._is_querying = True
-            self._begin(partial(query_all, self._query, run_ids), partial(self._queried, run_ids, now))
+            only_ended = not are_few(run_ids) and now < self._all_queried_at + _ALL_INTERVAL
+            work = partial(query_all, self._query, run_ids, only_ended=only_ended)
+            self._begin(work, partial(self._queried, run_ids, now, only_ended))
 
-    def _queried(self, run_ids: Sequence[str], sent_at: float, reply: list[Run] | TriggerDevError) -> None:
+    def _queried(
+        self, run_ids: Sequence[str], sent_at: float, only_ended: bool, reply: list[Run] | TriggerDevError
+    ) -> None:
         self._is_querying, now = False, time.monotonic()
         if isinstance(reply, TriggerDevError):
             self._query_failed(reply, now)
@@ -258,16 +266,17 @@ class Watch:
         self._works, self._query_failures = True, 0
         took = min(now - sent_at, QUERY_TIMEOUT)  # the rest was spent waiting for a turn
         self._query_at = sent_at + max(QUERY_INTERVAL, took / _SHARE_OF_TIME)
+        self._all_queried_at = self._all_queried_at if only_ended else sent_at
         listed = {run.id: run for run in reply}
         for run_id in run_ids:
             one, run = self._runs.get(run_id), listed.get(run_id)
             if one is None or one.added_at > sent_at:
                 continue
-            one.is_listed = run is not None
-            if run is not None:
-                one.listed_at = sent_at
-                if one.may_learn_from(run, sent_at, now) and one.saw(run, sent_at=sent_at, now=now):
-                    self._notify(one, now)
+            # What has not ended is as it was.
+            one.is_listed = run is not None or (only_ended and one.is_listed)
+            one.listed_at = sent_at if one.is_listed else one.listed_at
+            if run and one.may_learn_from(run, sent_at, now) and one.saw(run, sent_at=sent_at, now=now):
+                self._notify(one, now)
 
     def _query_failed(self, error: TriggerDevError, now: float) -> None:
         self._query_failures += 1
@@ -464,7 +473,7 @@ class Looks(Watch):
         self._take_in()
         run_ids, now = wait.left, time.monotonic()
         if (shown := query_many(client, run_ids)) is not None:
-            self._queried(run_ids, now, list(shown.values()))
+            self._queried(run_ids, now, False, list(shown.values()))
             # It lacks new runs, and can lose an end.
             run_ids = sorted(random.sample(wait.left, len(wait.left)), key=shown.__contains__)[:CONCURRENCY]
         wait.want_checks(run_ids)

@@ -73,11 +73,11 @@ def keep(work: Coroutine[Any, Any, None], *, context: Context | None = None) -> 
     return task
 
 
-async def in_thread(work: Callable[[], T], *, at_end: Callable[[], object] = lambda: None) -> T:
+async def in_thread(work: Callable[[], T]) -> T:
     """
     Do some work in a thread that does not hold up the end of the process, in a copy of the caller's context.
 
-    A caller that is canceled leaves at once; ``at_end`` is called on the event loop when the work has ended.
+    A caller that is canceled leaves at once.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -88,27 +88,16 @@ async def in_thread(work: Callable[[], T], *, at_end: Callable[[], object] = lam
             result = work()
         except BaseException as error:  # handed to the caller
             result = error
-        complete(loop, done, result, at_end=at_end)
+        complete(loop, done, result)
 
-    try:
-        begin_thread(partial(copy_context().run, run))
-    except NotSentError:
-        at_end()
-        raise
+    begin_thread(partial(copy_context().run, run))
     return await done
 
 
-def complete(
-    loop: asyncio.AbstractEventLoop,
-    done: asyncio.Future[Any],
-    result: Any,
-    *,
-    at_end: Callable[[], object] = lambda: None,
-) -> None:
-    """Complete a future of an event loop with a result, or an error, from any thread; ``at_end`` first."""
+def complete(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], result: Any) -> None:
+    """Complete a future of an event loop with a result, or an error, from any thread."""
 
     def end() -> None:
-        at_end()
         if not done.done():  # otherwise its caller is gone
             (done.set_exception if isinstance(result, BaseException) else done.set_result)(result)
 
@@ -221,11 +210,9 @@ class Environment:
 
     def _fetch(self, fetch: Callable[[str], Any]) -> Settings | None:
         """Return what the connection has now, None if that is not known or leads to another environment."""
-        now = self._on_loop(fetch_again(self.settings.conn_id, fetch=fetch))
+        fetching = fetch_again(self.settings.conn_id, fetch=fetch)
+        now = asyncio.run_coroutine_threadsafe(fetching, self._loop).result()
         return now if now is not None and now.environment == self.settings.environment else None
-
-    def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _fetch_key(self) -> str | None:
         now = self._fetch(partial(fetch_patiently, log=log))

@@ -113,6 +113,27 @@ def test_a_wait_for_many_runs_sees_their_ends_soon(world: World, query: str, def
         assert len(world.network.sent) - begun < 150, "a query for all, and one check a second"
 
 
+def test_queries_of_many_runs_show_what_has_ended_and_all_of_them_now_and_then(world: World) -> None:
+    world.server.on_task("resize", start_after=0, after=60, output=1)
+    task = world.task(batch(150, deferrable=True)).begin()
+    world.sleep(50)
+    assert "0 of 150 runs have ended: 150 EXECUTING" in world.log.lines
+    assert task.join().result == [1] * 150
+    assert world.now < 68
+    queries = [one.body for one in world.network.sent if one.request == "POST /api/v1/query"]
+    assert len(queries) > 20
+    assert len([body for body in queries if b"is_finished" not in body]) < len(queries) / 3
+
+
+def test_each_of_many_runs_without_a_version_is_canceled_after_a_while(world: World) -> None:
+    world.server.on_task("resize", after=60)
+    world.server.unknown_task("resize")
+    outcome = world.task(batch(120, deferrable=True, pending_version_timeout=120)).run()
+    assert outcome.state == "failed"
+    assert set(world.network.statuses()) == {"CANCELED"}
+    assert 120 < world.now < 150
+
+
 @pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
 @pytest.mark.parametrize("count", [5, 60])
 def test_an_outage_of_many_is_a_line_at_its_begin_one_a_minute_and_one_at_its_end(
