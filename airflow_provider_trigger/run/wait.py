@@ -44,12 +44,10 @@ class Watched:
     answered_since: float = math.inf
     """Since when each check was answered, in whatever way, but not with the run."""
     without_version_since: float = math.inf
+    # When requests were sent: its last check that has ended, the last one and the last query that showed it.
     checked_at: float = -math.inf
-    """When its last check by itself was sent that has ended."""
     seen_at: float = -math.inf
-    """When the request was sent that has shown it last."""
     listed_at: float = -math.inf
-    """When the last query was sent that has shown it."""
     is_listed: bool = True
     """Whether the last query has shown it, or the first one may."""
     is_in_flight: bool = False
@@ -182,8 +180,7 @@ class Wait:
         self._log.begin(self.run_ids, now)
         self._left = {run_id: runs[run_id] for run_id in self.run_ids}
         for one in list(self._left.values()):
-            if one.run or one.error:
-                self.heard(one, now)
+            self.heard(one, now)
 
     def is_too_long(self, since: float, now: float) -> bool:
         """Return whether that is so for longer than the wait for a run lasts that no check shows."""
@@ -197,15 +194,13 @@ class Wait:
         if by_check and run_id in self._wanted:
             self._wanted.discard(run_id)
             self._confirmed.add(run_id)
+        is_new = self._only_looks and run is None
         if error is None and run is not None:
             self._saw(one, run, now)
-        elif error and not error.retryable and (self._is_new(one) or isinstance(error, NotSentError)):
+        elif error and not error.retryable and (is_new or isinstance(error, NotSentError)):
             self.end(error)
         elif one.is_lost and self.is_too_long(one.answered_since, now):
             self._close(one, WaitEnd.REJECTED, error=str(error))
-
-    def _is_new(self, one: Watched) -> bool:
-        return self._only_looks and one.run is None
 
     def _saw(self, one: Watched, run: Run, now: float) -> None:
         shown = (run.status, run.attempt_count)
@@ -252,8 +247,7 @@ class Wait:
             self.end({run_id: self._ended[run_id] for run_id in self.run_ids if run_id in self._ended})
         # After a limit, what is canceled or checked once more is heard of.
         versions = (one.without_version_since + self._version_limit for one in self._left.values())
-        limits = [at for at in (self._deadline, *versions) if at > now]
-        self.due = min(self._log.due, *limits) if limits else self._log.due
+        self.due = min([self._log.due, *(at for at in (self._deadline, *versions) if at > now)])
         return list(ends) if is_canceled else []
 
     @property
@@ -275,11 +269,10 @@ class Wait:
         """Return whether that is known by a check, where it is needed; else let the run be checked."""
         # The cancel of one that has ended changes nothing; of one that has a version by now, it does.
         needs_check = end is WaitEnd.NO_VERSION or (end is WaitEnd.TIMED_OUT and not self.settings.cancels)
-        if not needs_check or run_id in self._confirmed:
-            return True
-        if run_id not in self._wanted:
+        is_sure = not needs_check or run_id in self._confirmed
+        if not is_sure and run_id not in self._wanted:
             self._want_check(run_id)
-        return False
+        return is_sure
 
     def _want_check(self, run_id: str) -> None:
         self._wanted.add(run_id)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.log import MAX_NAMED, Log, counted, enumeration
 from airflow_provider_trigger.run.facts import missing_version, state_of
 from airflow_provider_trigger.run.waited import Waited, WaitEnd, WaitSettings
@@ -15,7 +16,6 @@ from airflow_provider_trigger.run.waited import Waited, WaitEnd, WaitSettings
 LOG_INTERVAL = 300.0
 """Between two lines of which nothing is new, in seconds."""
 
-CHECK_FAILED = "Status check of run %s failed; still waiting: %s"
 NOT_ENDED_YET = "%d of %d runs have not ended yet"
 
 # Between two lines that count runs as they end, in seconds.
@@ -37,10 +37,8 @@ class WaitLog:
     """Log the progress of a wait; of many runs, those that end as they should are only counted."""
 
     def __init__(self, log: Log, settings: WaitSettings, count: int) -> None:
-        self._log = log
-        self._settings = settings
+        self._log, self._settings, self._count = log, settings, count
         self._logs_progress = settings.logs_progress and count > 1
-        self._count = count
         self._names_each = count <= MAX_NAMED
         self._begun_at = self._counted_at = self._logged_at = math.inf
         self._failed: set[str] = set()  # since checks fail
@@ -67,17 +65,17 @@ class WaitLog:
             self._logged_at, self._begun_at = now, min(self._begun_at, now - run.age)
         if run.waits_for_version:
             if self._names_each:
-                self._warn_of_version(run)
+                self._warn_of_version([run])
         elif run.is_final and not self._settings.logs_end:
             return
         elif self._count == 1 or (run.is_final and (self._names_each or not self._is_expected(run))):
             self._log.info("%s", state_of(run))
 
     def _is_expected(self, run: Run) -> bool:
-        statuses = self._settings.success_statuses
-        return run.is_success if statuses is None else run.status in statuses
+        return run.status in (self._settings.success_statuses or SUCCESS_STATUSES)
 
-    def _warn_of_version(self, run: Run, *, others: int = 0) -> None:
+    def _warn_of_version(self, runs: Sequence[Run]) -> None:
+        run, others = runs[0], len(runs) - 1
         why = missing_version(run)
         who = f"Run {run.id} is {run.status}" + (f", as are {others} others" if others else "")
         limit = self._settings.pending_version_timeout
@@ -107,9 +105,15 @@ class WaitLog:
         if self._logs_progress and not (left and now < self._counted_at + _COUNT_INTERVAL):
             self._counted_at = now
             if not errors:  # what was seen before is not said as if it was seen now
-                self._count_ends(left, ended)
+                runs = [*(waited.run for waited in ended.values()), *left.values()]
+                statuses = Counter(map(_status, runs)).items()
+                shown = ", ".join(f"{count} {status}" for status, count in statuses)
+                self._log.info("%d of %d runs have ended: %s", self._count - len(left), self._count, shown)
         if not self._names_each:
-            self._note_versions([run for run in left.values() if run and run.waits_for_version])
+            waiting = [run for run in left.values() if run and run.waits_for_version]
+            if waiting and not self._lack_version:
+                self._warn_of_version(waiting)
+            self._lack_version = bool(waiting)
         if now < self._logged_at + LOG_INTERVAL:
             return
         self._logged_at = now
@@ -119,42 +123,30 @@ class WaitLog:
             minutes = (now - self._begun_at) / 60
             self._log.info("Run %s is still %s after %.0f minutes", run_id, _status(run), minutes)
 
-    def _count_ends(self, left: Mapping[str, Run | None], ended: Mapping[str, Waited]) -> None:
-        runs = [*(waited.run for waited in ended.values()), *left.values()]
-        shown = ", ".join(f"{count} {status}" for status, count in Counter(map(_status, runs)).items())
-        self._log.info("%d of %d runs have ended: %s", self._count - len(left), self._count, shown)
-
     def _note_failures(
         self, errors: Mapping[str, TriggerDevError], ended: Mapping[str, Waited], now: float
     ) -> None:
-        last_error = list(errors.values())[-1] if errors else None
-        first = next(iter(errors), None)
-        who = f"run {first}" if self._count == 1 else f"{len(errors)} of {self._count} runs"
-        if errors and not self._failed:
-            self._failing_since = self._warned_at = now
-            if self._count == 1:
-                self._log.warning(CHECK_FAILED, first, last_error)
-            else:
-                named = f" ({enumeration(errors)})" if len(errors) <= MAX_NAMED else ""
-                text = "Status checks of %s failed%s; still waiting: %s"
-                self._log.warning(text, who, named, last_error)
-        elif errors and now >= self._warned_at + _OUTAGE_INTERVAL:
-            self._warned_at = now
-            text = "Status checks of %s have failed for %.0f s; still waiting: %s"
-            self._log.warning(text, who, now - self._failing_since, last_error)
-        elif not errors:
+        seconds = now - self._failing_since
+        if not errors:
             if seen := [one for one in self._failed if one not in ended or not ended[one].error]:
                 who = f"Run {seen[0]}" if self._count == 1 else counted(len(seen), "run")
-                self._log.info("%s can be checked again after %.0f s", who, now - self._failing_since)
+                self._log.info("%s can be checked again after %.0f s", who, seconds)
             self._failing_since = self._warned_at = math.inf
             self._logged_at = now
             self._failed.clear()
+            return
+        *_, last_error = errors.values()
+        who = f"run {next(iter(errors))}" if self._count == 1 else f"{len(errors)} of {self._count} runs"
+        if not self._failed:
+            self._failing_since = self._warned_at = now
+            named = f" ({enumeration(errors)})" if self._count > 1 and len(errors) <= MAX_NAMED else ""
+            text, several = "Status check%s of %s failed%s; still waiting: %s", "s" * (self._count > 1)
+            self._log.warning(text, several, who, named, last_error)
+        elif now >= self._warned_at + _OUTAGE_INTERVAL:
+            self._warned_at = now
+            text = "Status checks of %s have failed for %.0f s; still waiting: %s"
+            self._log.warning(text, who, seconds, last_error)
         self._failed.update(errors)
-
-    def _note_versions(self, waiting: Sequence[Run]) -> None:
-        if waiting and not self._lack_version:
-            self._warn_of_version(waiting[0], others=len(waiting) - 1)
-        self._lack_version = bool(waiting)
 
 
 def _status(run: Run | None) -> str:

@@ -1,10 +1,9 @@
 """
 Poll for all runs that anybody waits for on one connection: one plain loop, in one thread.
 
-Only that thread changes anything: others put callables into its inbox, and each request goes out in a thread
-of its own. One query takes the place of a check for each run. It is about 1 s behind, lacks runs that were
-started a moment ago, and can lose the end of a run permanently (measured): so checks of single runs also go
-round in the background, and take its place where the server does not answer it.
+Only that thread changes anything: others put callables into its inbox, and requests go out in threads. One
+query takes the place of a check for each run. It is about 1 s behind, and can lose the end of a run
+permanently (measured): so checks of single runs go round, too, and take its place where it fails.
 """
 
 from __future__ import annotations
@@ -60,9 +59,8 @@ _GATHER = 0.25
 _ALL_INTERVAL = 10.0
 # A query may take this part of the server's time.
 _SHARE_OF_TIME = 0.25
-# So many failures in a row change nothing yet: the server answers only so many queries of a project at once,
-# and where a single one fails that worked before, a check of each run would cost more than it shows.
-_BUSY_ROUNDS, _FAILED_ROUNDS = 5, 2
+# So many failures in a row change nothing yet where queries have worked, or the server answers too many.
+_FAILED_ROUNDS = 3
 # Then, between two queries, in seconds.
 _PAUSE = 10.0
 # While queries work, one run is checked by itself in so many seconds.
@@ -78,8 +76,8 @@ _OUTAGE_INTERVAL = 30.0
 # Before cancels that failed are repeated, in seconds.
 _CANCEL_PAUSE = 2.0
 
+# What is called with what became of a run that was canceled.
 Report = Callable[[str, CancelResult], object]
-"""What is called with what became of a run that was canceled."""
 
 
 def _never() -> bool:
@@ -280,8 +278,8 @@ class Watch:
 
     def _query_failed(self, error: TriggerDevError, now: float) -> None:
         self._query_failures += 1
-        rounds = _BUSY_ROUNDS if isinstance(error, RateLimitError) else _FAILED_ROUNDS if self._works else 0
-        if self._query_failures <= rounds:
+        may_pass = self._works or isinstance(error, RateLimitError)
+        if may_pass and self._query_failures <= _FAILED_ROUNDS:
             self._query_at = now + QUERY_INTERVAL
         else:
             self._works, self._query_at = False, now + _PAUSE
@@ -298,7 +296,8 @@ class Watch:
         ]
         if not due and self._works and idle and now >= self._background_at:
             self._background_at = now + _BACKGROUND_INTERVAL
-            due = [one for one in [min(idle, key=attrgetter("unchecked_since"))] if one.is_unchecked(now)]
+            oldest = min(idle, key=attrgetter("unchecked_since"))
+            due = [oldest] if oldest.is_unchecked(now) else []
         return sorted(due, key=lambda one: (not one.must_check, one.unchecked_since))
 
     def _begin_checks(self, now: float) -> None:

@@ -11,13 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.ends import EndFilter, Follower, Position, next_poll
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.hooks.diagnosis import safe_text
 from airflow_provider_trigger.run.wait_log import Outage
-from airflow_provider_trigger.triggers.watch import CHECKS_RESERVE, in_thread, keep
+from airflow_provider_trigger.triggers.watch import CHECKS_RESERVE, in_thread, keep, new_client
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
@@ -66,9 +64,7 @@ class Feed:
         self._polled = asyncio.Event()  # then there is another one
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        pace = RateLimit(reserve=CHECKS_RESERVE)
-        self._client = TriggerDevClient(settings, max_connections=1, rate_limit=pace)
-        self._client.breaker.has_worked = True  # an outage passes, and is no reason to stop
+        self._client = new_client(settings, reserve=CHECKS_RESERVE)
         self._outage = Outage(f"Connection {settings.conn_id!r}: ends of runs cannot be read", log)
         self._tasks = [keep(work, context=Context()) for work in (self._poll(), self._follow_connection())]
 

@@ -7,7 +7,7 @@ import base64
 import math
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextvars import Context as Variables
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.run.waited import Waited, WaitSettings
 
 T = TypeVar("T")
@@ -65,13 +64,12 @@ class ResumingTrigger(BaseTrigger):
     not_before: float | None
     _hook: TriggerDevHook | None = None
 
-    async def hook(self, *, until: float | None = 0.0) -> TriggerDevHook:
-        """Return a hook that has its connection, fetched once, repeatedly until a time; None for no limit."""
+    async def hook(self, *, until: float = 0.0) -> TriggerDevHook:
+        """Return a hook that has its connection, fetched once, and again until a time where that fails."""
         from airflow_provider_trigger.hooks.fetching import fetch_patiently
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
         if self._hook is None:
-            until = math.inf if until is None else until
             connection = await fetch_patiently(self.trigger_dev_conn_id, log=self.log, until=until)
             self._hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
         return self._hook
@@ -155,12 +153,9 @@ class TriggerDevRunTrigger(ResumingTrigger):
             ended = await self._held(self._ended(settings))
         except asyncio.CancelledError:
             if settings.cancels and not triggers_have_on_kill():
-                cancel_if_ended(
-                    lambda: is_still_deferred(self.task_instance, self.trigger_id, self.run_ids),
-                    self.cancel_runs,
-                    run_ids=self.run_ids,
-                    log=self.log,
-                )
+                from airflow_provider_trigger.triggers.watch import keep
+
+                keep(self.cancel_if_ended(), context=Variables())
             raise
         event = make_event(ended, try_number=self.try_number, names_completed=settings.names_completed)
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
@@ -168,9 +163,8 @@ class TriggerDevRunTrigger(ResumingTrigger):
     async def _ended(self, settings: WaitSettings) -> dict[str, Waited]:
         from airflow_provider_trigger.triggers.watch import wait_for_runs
 
-        return await wait_for_runs(
-            self.run_ids, settings, await self.hook(until=settings.deadline), log=self.log
-        )
+        hook = await self.hook(until=math.inf if settings.deadline is None else settings.deadline)
+        return await wait_for_runs(self.run_ids, settings, hook, log=self.log)
 
     async def on_kill(self) -> None:
         """Cancel the runs: Airflow 3.3 and newer call this when the task is ended from outside."""
@@ -179,6 +173,36 @@ class TriggerDevRunTrigger(ResumingTrigger):
 
             # Airflow 3.3 cancels the trigger again every 1 to 2 s until this has returned (measured).
             await asyncio.shield(keep(self.cancel_runs()))
+
+    async def cancel_if_ended(self) -> None:
+        """
+        Cancel the runs if Airflow says that the task was ended.
+
+        Before Airflow 3.3, a trigger is canceled where its task was ended from outside, and also where only
+        its triggerer is stopping. What follows was measured on 2.11, 3.0, 3.1 and 3.2: an asyncio task of its
+        own, in a context of its own, checks in Airflow whether this try of the task is still deferred. Only a
+        definite "no" cancels the runs: without an answer they continue.
+        """
+        from asgiref.sync import sync_to_async
+
+        lock = _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        for _ in range(_TRIES):
+            try:
+                async with lock:
+                    # In a thread of asyncio's, Airflow 3.0 and 3.1 would read the supervisor's answer on
+                    # another event loop, and break all other triggers.
+                    ask = sync_to_async(is_still_deferred)
+                    is_deferred = await ask(self.task_instance, self.trigger_id, self.run_ids)
+            except Exception as error:
+                # Any error: a triggerer that is stopping has lost its supervisor, or its database.
+                last_error = error
+                await asyncio.sleep(_PAUSE)
+            else:
+                if not is_deferred:
+                    await self.on_kill()
+                return
+        text = "Could not check in Airflow whether the task was ended (%s), so that its run continues: %s"
+        self.log.warning(text, last_error, ", ".join(self.run_ids))
 
     async def cancel_runs(self) -> None:
         """Cancel the runs; what became of them is logged and not raised, as the task has ended already."""
@@ -196,47 +220,6 @@ class TriggerDevRunTrigger(ResumingTrigger):
             results = [not_canceled(run_id, safe_text(error)) for run_id in self.run_ids]
         tag = self._settings.tag
         write(self.log, of_cancels(results, self.trigger_dev_conn_id, was_ended=True, tag=tag))
-
-
-def cancel_if_ended(
-    is_still_deferred: Callable[[], bool],
-    cancel: Callable[[], Coroutine[Any, Any, None]],
-    *,
-    run_ids: Sequence[str],
-    log: Log,
-) -> None:
-    """
-    Begin to check whether a trigger's task was ended, and cancel its runs then; do not wait for it.
-
-    Before Airflow 3.3, a trigger is canceled where its task was ended from outside, and also where only its
-    triggerer is stopping. What follows was measured on 2.11, 3.0, 3.1 and 3.2: an asyncio task of its own, in
-    a context of its own, checks in Airflow whether this try of the task is still deferred. Only a definite
-    "no" cancels the runs: without an answer they continue.
-    """
-    from asgiref.sync import sync_to_async
-
-    from airflow_provider_trigger.triggers.watch import keep
-
-    async def check() -> None:
-        lock = _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-        for _ in range(_TRIES):
-            try:
-                async with lock:
-                    # In a thread of asyncio's, Airflow 3.0 and 3.1 would read the supervisor's answer on
-                    # another event loop, and break all other triggers.
-                    ended = not await sync_to_async(is_still_deferred)()
-            except Exception as error:
-                # Any error: a triggerer that is stopping has lost its supervisor, or its database.
-                last_error = error
-                await asyncio.sleep(_PAUSE)
-            else:
-                if ended:
-                    await asyncio.shield(keep(cancel()))
-                return
-        text = "Could not check in Airflow whether the task was ended (%s), so that its run continues: %s"
-        log.warning(text, last_error, ", ".join(run_ids))
-
-    keep(check(), context=Variables())
 
 
 def _packed(run_ids: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -57,7 +58,7 @@ class WaitpointTokenTrigger(ResumingTrigger):
         from airflow_provider_trigger.tokens.wait import TokenLostError, TokenWait
         from airflow_provider_trigger.triggers.watch import LoopLog, wait_for_token
 
-        hook = await self.hook(until=None)
+        hook = await self.hook(until=math.inf)
         wait = TokenWait(
             self.token_id,
             self.trigger_dev_conn_id,

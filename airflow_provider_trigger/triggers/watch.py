@@ -14,13 +14,9 @@ from functools import partial, partialmethod
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
+from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.errors import (
-    AuthenticationError,
-    NotSentError,
-    TriggerDevError,
-    is_rejection,
-)
+from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.key import SecretKey
 from airflow_provider_trigger.api.limits import RateLimit
@@ -30,6 +26,7 @@ from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.hooks.diagnosis import action_for
 from airflow_provider_trigger.hooks.fetching import fetch_again, fetch_patiently, fetch_shielded
 from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.checks import reply_of
 from airflow_provider_trigger.run.wait import Wait
 from airflow_provider_trigger.run.waited import check_interval
 from airflow_provider_trigger.run.watch import Watch
@@ -45,18 +42,21 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Use = Literal["queries", "checks", "tokens"]
-"""What a client is for; each use has connections, a pace and a circuit breaker of its own."""
-
 CHECK_CONCURRENCY = 32
 """How many checks of runs, or of tokens, are in flight at a time."""
 
 CHECKS_RESERVE = 0.25
 """The part of the rate limit's bucket that checks leave to cancels and to the application, 0 to 1."""
 
-TOKENS_RESERVE = 0.5
-"""The same for the checks of waitpoint tokens, so that all that concerns runs comes first."""
+Use = Literal["queries", "checks", "tokens"]
+"""What a client is for; each use has connections, a pace and a circuit breaker of its own."""
 
+# What concerns runs comes before tokens.
+_RESERVES: dict[Use, float] = {
+    "queries": defaults.RATE_LIMIT_RESERVE,
+    "checks": CHECKS_RESERVE,
+    "tokens": 0.5,
+}
 # The connection is fetched once in so many seconds at most: three times before a wait ends as rejected.
 _RENEW_INTERVAL = 10.0
 
@@ -134,7 +134,6 @@ class Environment:
         self.settings = settings
         self._loop = asyncio.get_running_loop()
         self._clients = _new_clients(settings)
-        self._offered: Settings | None = None  # what the connection has now, which has shown nothing yet
         self._lock = threading.Lock()
         self._renew_at = -math.inf
         self._free = asyncio.Semaphore(CHECK_CONCURRENCY)
@@ -161,13 +160,12 @@ class Environment:
 
     async def check_token(self, wait: TokenWait) -> WaitpointToken | None:
         """Check a token; of all that wait, the one that has waited longest comes next, so none starves."""
-        await self._free.acquire()
-        check = partial(wait.check, partial(self._call, "tokens"))
-        try:
-            return await in_thread(check, at_end=self._free.release)
-        except NotSentError as error:  # no thread could begin
-            wait.failed(error)
-            return None
+        async with self._free:
+            try:
+                return await in_thread(partial(wait.check, partial(self._call, "tokens")))
+            except NotSentError as error:  # no thread could begin
+                wait.failed(error)
+                return None
 
     # In threads
 
@@ -184,29 +182,18 @@ class Environment:
 
     def _renew(self, rejected: Mapping[Use, TriggerDevClient], call: Call[Any]) -> bool:
         """
-        Use what the connection has now, once a call shows what is waited for; return whether there is that.
+        Use what the connection has now, if a call shows what is waited for; return whether that is in use.
 
         A key of another environment shows nothing of it: 404, or no rows.
         """
         with self._lock:
-            if self._clients is not rejected:
-                return True
-            if time.monotonic() >= self._renew_at:
+            if self._clients is rejected and time.monotonic() >= self._renew_at:
                 settings = self._fetch(fetch_shielded)
                 self._renew_at = time.monotonic() + _RENEW_INTERVAL
-                self._offered = settings if settings != self.settings else None
-            if self._offered is None:
-                return False
-            try:
-                with TriggerDevClient(self._offered, max_connections=1) as client:
-                    shown = client.call(call, patience=0)
-            except TriggerDevError as error:
-                self._offered = None if is_rejection(error) else self._offered
-                return False
-            if shown:
-                # The last call of the old ones that ends closes their connections: nothing refers to them.
-                self.settings, self._clients = self._offered, _new_clients(self._offered)
-            return bool(shown)
+                if settings not in (None, self.settings) and _shows(settings, call):
+                    # The last call of the old ones that ends closes their connections.
+                    self.settings, self._clients = settings, _new_clients(settings)
+            return self._clients is not rejected
 
     def _fetch(self, fetch: Callable[[str], Any]) -> Settings | None:
         """Return what the connection has now, None if that is not known or leads to another environment."""
@@ -231,16 +218,23 @@ class Environment:
             return cancel_all(client, run_ids, seconds, action_for=action)
 
 
+def _shows(settings: Settings, call: Call[Any]) -> bool:
+    with TriggerDevClient(settings, max_connections=1) as client:
+        reply = reply_of(client.call, call, patience=0)
+    return bool(reply) and not isinstance(reply, TriggerDevError)
+
+
 def _new_clients(settings: Settings) -> dict[Use, TriggerDevClient]:
-    paces = {"queries": RateLimit(), "checks": RateLimit(reserve=CHECKS_RESERVE)}
-    paces["tokens"] = RateLimit(reserve=TOKENS_RESERVE)
-    clients: dict[Any, TriggerDevClient] = {}
-    for use, pace in paces.items():
-        size = 1 if use == "queries" else CHECK_CONCURRENCY
-        clients[use] = TriggerDevClient(settings, max_connections=size, rate_limit=pace)
-        # The server has started these runs: a page in its place passes, and is no reason to stop.
-        clients[use].breaker.has_worked = True
-    return clients
+    return {use: new_client(settings, reserve=reserve) for use, reserve in _RESERVES.items()}
+
+
+def new_client(settings: Settings, *, reserve: float) -> TriggerDevClient:
+    """Return a client that leaves a part of the rate limit's bucket to others, 0 to 1."""
+    pace = RateLimit(reserve=reserve)
+    client = TriggerDevClient(settings, max_connections=CHECK_CONCURRENCY, rate_limit=pace)
+    # The server has worked before: a page in its place passes, and is no reason to stop.
+    client.breaker.has_worked = True
+    return client
 
 
 _environments: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Environment]] = WeakKeyDictionary()

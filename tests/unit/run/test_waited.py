@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.run.wait import Watched
 from airflow_provider_trigger.run.waited import Waited, WaitEnd, WaitSettings, check_interval
 
 ALL: dict[str, Any] = {
@@ -55,3 +57,28 @@ def test_only_a_run_that_has_ended_by_itself_in_an_expected_status_lets_the_wait
     waited = Waited(end=end, run=make_run(status) if status else None)
     assert WaitSettings(success_statuses=["COMPLETED", "CANCELED"]).counts_as_success(waited) is expected
     assert WaitSettings().counts_as_success(waited) is True
+
+
+# What is known of a run
+
+
+def seen(status: str = "EXECUTING", attempt: int = 1, **shown: Any) -> Run:
+    return Run.from_answer({"id": "run_1", "status": status, "attemptCount": attempt} | shown)
+
+
+@pytest.mark.parametrize(
+    ("queried_at", "run", "expected"),
+    [
+        (101.0, seen("WAITING"), False),  # the query lags behind
+        (104.0, seen("WAITING"), True),
+        (104.0, seen("QUEUED", attempt=0), False),  # an attempt that is past
+        (101.0, seen("COMPLETED"), True),
+    ],
+)
+def test_a_query_that_may_be_behind_a_check_does_not_overwrite_it_unless_it_shows_an_end(
+    queried_at: float, run: Run, expected: bool
+) -> None:
+    one = Watched("run_1", added_at=0.0, born_at=0.0)
+    one.saw(seen(), sent_at=100.0, now=100.1)
+    one.checked_at = 100.0
+    assert one.may_learn_from(run, queried_at, now=queried_at) is expected

@@ -1,0 +1,176 @@
+"""What a wait logs of its runs, each of a few, many together, and when its runs are checked."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from world import World
+
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.sensors.run import TriggerRunSensor
+
+GET = "GET /api/v3/runs/"
+
+
+def operator(world: World, **arguments: Any) -> Any:
+    given = {"task_id": "start", "task_identifier": "resize", "deferrable": False} | arguments
+    return world.task(lambda: RunTriggerTaskOperator(**given))
+
+
+def batch(world: World, count: int, **arguments: Any) -> Any:
+    given = {"task_id": "start", "task_identifier": "resize", "deferrable": True} | arguments
+    return world.task(lambda: RunTriggerTaskBatchOperator(payloads=list(range(count)), **given))
+
+
+def lines(world: World, part: str) -> list[str]:
+    return [line.partition(", attempt")[0] for line in world.log.lines if part in line]
+
+
+@pytest.mark.parametrize(("poll_interval", "pauses"), [(7, {7.0}), (None, {2.0, 2.5})])
+def test_a_run_is_checked_at_its_interval_or_after_a_tenth_of_its_age(
+    world: World, poll_interval: float | None, pauses: set[float]
+) -> None:
+    world.server.on_task("resize", start_after=0, after=26)
+    operator(world, poll_interval=poll_interval).run()
+    checked = [one.at for one in world.network.sent if one.request.startswith(GET)]
+    assert {round((later - earlier) * 2) / 2 for earlier, later in pairwise(checked)} == pauses
+
+
+@pytest.mark.parametrize("is_canceled", [True, False])
+def test_a_warning_says_each_time_that_a_run_waits_for_a_version_and_what_follows(
+    world: World, is_canceled: bool
+) -> None:
+    then = [(20, "QUEUED"), (40, "PENDING_VERSION"), (60, "QUEUED"), (80, "COMPLETED")]
+    run = world.server.add_run("PENDING_VERSION", then=then)
+    limit = 60 if is_canceled else None
+    hook = TriggerDevHook()
+    assert hook.wait_for_run(run.id, pending_version_timeout=limit, poll_interval=2).status == "COMPLETED"
+    warnings = world.log.of("warning")
+    assert len(warnings) == 2
+    for warning in warnings:
+        assert warning.startswith(f"Run {run.id} is PENDING_VERSION: no deployed version in this environment")
+        end = ". After 60 s (pending_version_timeout) the wait ends" if is_canceled else "of the secret key"
+        assert warning.endswith(end)
+
+
+@pytest.mark.parametrize("count", [10, 16])
+def test_up_to_10_runs_are_each_named_and_of_more_only_what_is_no_success(world: World, count: int) -> None:
+    world.server.on_task("resize", after=20)
+    world.server.on_task("resize", times=1, after=10, error="boom")
+    batch(world, count, fail_on="never").run()
+    failed, *rest = world.server.runs
+    named = [f"Run {failed} is FAILED", *(f"Run {one} is COMPLETED" for one in rest if count == 10)]
+    assert sorted(line for line in lines(world, "Run run_") if " is " in line) == sorted(named)
+
+
+@pytest.mark.parametrize("count", [11, 12])
+def test_up_to_10_cancels_are_each_named_and_more_are_one_line(world: World, count: int) -> None:
+    world.server.on_task("resize", after=None)
+    world.server.on_task("resize", times=1, after=10, error="boom")
+    batch(world, count, cancel_others=True).run()
+    _, *others = world.server.runs
+    each = [f"Canceling run {one}: another run has failed" for one in others]
+    named = each if count == 11 else ["Canceling 11 runs: another run has failed"]
+    assert lines(world, ": another run has failed") == named
+
+
+def test_runs_that_go_on_are_a_line_each_five_minutes(world: World) -> None:
+    world.server.on_task("resize", start_after=0, after=390)
+    operator(world).run()
+    first = next(iter(world.server.runs))
+    assert lines(world, " is still ") == [f"Run {first} is still EXECUTING after 5 minutes"]
+    ids = [world.server.add_run("EXECUTING", then=[(390, "COMPLETED")]).id for _ in range(2)]
+    world.task(lambda: TriggerRunSensor(task_id="wait", run_ids=ids, deferrable=True)).run()
+    assert lines(world, "have not ended yet")[1:] == ["2 of 2 runs have not ended yet"]
+
+
+def test_the_progress_of_a_batch_is_a_line_each_30_s(world: World) -> None:
+    world.server.on_task("resize", start_after=0, after=40)
+    world.server.on_task("resize", times=1, start_after=0, after=75, error="boom")
+    batch(world, 3, fail_on="never").run()
+    assert lines(world, "have ended: ") == [
+        "0 of 3 runs have ended: 3 EXECUTING",
+        "2 of 3 runs have ended: 2 COMPLETED, 1 EXECUTING",
+        "3 of 3 runs have ended: 2 COMPLETED, 1 FAILED",
+    ]
+
+
+def test_of_checks_that_fail_some_the_log_names_them_and_who_is_seen_again(world: World) -> None:
+    world.server.on_task("resize", after=200)
+    task = batch(world, 3, deferrable=False, fail_on="never").begin()
+    world.sleep(30)
+    rejected, late, _ = world.server.runs
+    now = world.hub.now
+    world.network.fault("404", f"{GET}{rejected}")
+    world.network.fault("404", f"{GET}{late}", start=now, end=now + 30)
+    assert [one and "ok" for one in task.join().result or [None]][:1] == [None]
+    assert [line for line in lines(world, "Status checks of ") if " of 3 runs failed (run_" in line]
+    assert not lines(world, f"Run {rejected} can be")
+    assert len(lines(world, " can be checked again after ")) == 1
+
+
+def test_each_run_has_an_outcome_of_its_own_at_the_time_limit(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    world.server.on_task("resize", times=1, after=61)
+    task = batch(world, 3, deferrable=False, poll_interval=50, timeout=60).begin()
+    world.sleep(10)
+    ended, alive, refused = world.server.runs
+    world.network.fault("403", f"{refused}/cancel")
+    assert task.join().state == "failed"
+    assert [(one["run_id"], one["status"]) for one in task.pushed["results"]] == [
+        (ended, "COMPLETED"),
+        (alive, "CANCELED"),
+        (refused, "EXECUTING"),
+    ]
+    assert lines(world, ": it did not end in time")
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_a_wait_that_cancels_nothing_checks_its_run_once_more_at_its_time_limit(
+    world: World, is_seen: bool, has_ended: bool
+) -> None:
+    run = world.server.add_run("EXECUTING", then=[(59, "COMPLETED")] * has_ended)
+    if not is_seen:
+        world.network.outage(after=55)
+    hook = TriggerDevHook()
+    if is_seen and has_ended:
+        assert hook.wait_for_run(run.id, timeout=60, poll_interval=50).status == "COMPLETED"
+    else:
+        with pytest.raises(TimeoutError) as raised:
+            hook.wait_for_run(run.id, timeout=60, poll_interval=50)
+        assert ("its last check failed: " in str(raised.value)) is not is_seen
+    assert world.now < 75
+    assert not world.network.requests("/cancel")
+
+
+def test_an_outage_that_ends_between_two_requests_ends_no_wait(world: World) -> None:
+    world.server.on_task("resize", after=100, output="done")
+    task = operator(world, deferrable=True).begin()
+    world.sleep(30)
+    for part in (GET, "POST /api/v1/query"):
+        world.network.fault("500", part)
+    world.network.before = lambda request: request == "GET /api/v1/runs" and world.network.faults.clear()
+    assert task.join().result == "done"
+    assert world.network.requests("GET /api/v1/runs")
+
+
+def test_a_check_that_fails_puts_the_cancel_of_a_run_without_a_version_off(world: World) -> None:
+    world.server.on_task("resize", after=60)
+    world.server.unknown_task("resize")
+    task = operator(world, pending_version_timeout=120).begin()
+    world.network.outage("lost", after=115, seconds=100)
+    task.join()
+    assert world.network.statuses() == ["CANCELED"]
+    assert 215 < world.now < 240
+
+
+def test_a_run_that_never_was_ends_a_wait_after_30_s_at_least(world: World) -> None:
+    world.connect(retry_for=0)
+    with pytest.raises(Exception, match="run_unknown answered 404"):
+        TriggerDevHook().wait_for_run("run_unknown")
+    assert 30 <= world.now < 45
