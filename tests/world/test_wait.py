@@ -13,7 +13,6 @@ from world import World
 from airflow_provider_trigger import _compat
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.run.watch import Watch
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
 from airflow_provider_trigger.triggers import run as triggers
@@ -160,15 +159,13 @@ def test_an_outage_of_many_is_a_line_at_its_begin_one_a_minute_and_one_at_its_en
     assert counted in world.log.lines
 
 
-def test_if_the_watch_crashes_its_waits_fail_and_the_next_ones_have_another(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_if_the_watch_crashes_its_waits_fail_and_the_next_ones_have_another(world: World) -> None:
     world.server.on_task("resize", after=30)
     task = world.task(operator(deferrable=True, retries=1), retries=1).begin()
     world.sleep(10)
-    with monkeypatch.context() as broken:
-        broken.setattr(Watch, "_due_checks", lambda *_: 1 / 0)
-        world.until(lambda: not task.is_deferred, within=5)
+    world.network.before = lambda request: 1 / 0
+    world.until(lambda: not task.is_deferred, within=5)
+    world.network.before = lambda request: None
     outcome = task.join()
     assert (outcome.state, outcome.tries) == ("success", 2)
     assert "The watch of connection 'trigger_dev_default' crashed" in world.log.lines
@@ -444,6 +441,18 @@ def test_a_key_that_is_changed_does_not_end_a_deferred_wait(world: World, count:
     world.connect("tr_prod_another_key_of_this_server")
     outcome = task.join()
     assert outcome.state == "success", outcome.error
+
+
+def test_nothing_is_sent_to_where_a_connection_leads_now_instead(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(operator(deferrable=True)).begin()
+    world.sleep(30)
+    world.server.rotate_key()
+    world.connect(host="https://elsewhere.test")
+    world.until(lambda: not task.is_deferred)
+    of_trigger = [one.status for one in world.network.sent if 1030 < one.at < world.hub.now - 0.2]
+    assert set(of_trigger) == {401}
+    assert task.join().state == "failed"
 
 
 def test_an_end_that_the_query_has_lost_is_found(world: World) -> None:

@@ -149,7 +149,7 @@ def test_a_wait_that_cancels_nothing_checks_its_run_once_more_at_its_time_limit(
 
 
 def test_an_outage_that_ends_between_two_requests_ends_no_wait(world: World) -> None:
-    world.server.on_task("resize", after=100, output="done")
+    world.server.on_task("resize", after=300, output="done")
     task = operator(world, deferrable=True).begin()
     world.sleep(30)
     for part in (GET, "POST /api/v1/query"):

@@ -77,9 +77,11 @@ class World:
             assert self.hub.now < end, f"not within {within:.0f} s: {condition}"
             self.hub.sleep(0.1)
 
-    def connect(self, key: str | None = None, conn_id: str = CONN_ID, **extra: Any) -> None:
-        """Set a connection to the server, with another key or extra fields."""
-        fields = {"conn_type": "trigger_dev", "host": self.network.url}
+    def connect(
+        self, key: str | None = None, conn_id: str = CONN_ID, *, host: str | None = None, **extra: Any
+    ) -> None:
+        """Set a connection to the server, with another key, another host or extra fields."""
+        fields = {"conn_type": "trigger_dev", "host": host or self.network.url}
         fields["password"] = key or self.server.secret_key
         given = {"timeout": 10, "retry_for": 60} | extra
         self._patch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({**fields, "extra": given}))

@@ -13,7 +13,6 @@ import pytest
 from event_loop import run, until
 from fake_log import Log
 
-from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers import watch
@@ -52,6 +51,7 @@ def canceled(run: Any) -> str:
     return f"Canceled run {run.id}, because its task was ended"
 
 
+MANY = 21
 ADVICE = "Unless a retry waits for it, cancel it in the dashboard"
 REJECTED = "answered 401: Invalid API key; check the password of connection 'trigger_dev_default'"
 
@@ -82,11 +82,11 @@ def test_the_runs_of_a_task_that_was_ended_are_canceled_unless_they_are_not_to_b
     )
 
 
-@pytest.mark.parametrize("tasks", [1, BULK_FROM_AT_A_STOP + 1])
+@pytest.mark.parametrize("tasks", [1, MANY])
 def test_many_runs_are_canceled_by_one_bulk_action_also_those_of_several_tasks(
     tasks: int, server, connection: str, log: Log
 ) -> None:
-    runs = [server.add_run("EXECUTING") for _ in range(BULK_FROM_AT_A_STOP + 1)]
+    runs = [server.add_run("EXECUTING") for _ in range(MANY)]
     triggers = [trigger(*runs)] if tasks == 1 else [trigger(one) for one in runs]
 
     async def main() -> None:

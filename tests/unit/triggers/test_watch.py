@@ -1,4 +1,4 @@
-"""What all waits of a connection share in a triggerer: its queries, its end, and the key of its clients."""
+"""The threads of waits in a triggerer, and in which context each line is written."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 from event_loop import run, until
-from fetched_hook import get_hook
+from requests.adapters import HTTPAdapter
 
-from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.runs import check_run
-from airflow_provider_trigger.api.transport import Reply, Transport
-from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
-from airflow_provider_trigger.triggers.watch import Environment, environment_of, in_thread
-
-CONN_ID = "trigger_dev_default"
+from airflow_provider_trigger.triggers.watch import in_thread
 
 
 async def event_of(*run_ids: str, **wait: Any) -> Any:
@@ -30,42 +23,14 @@ async def event_of(*run_ids: str, **wait: Any) -> Any:
     raise AssertionError("no event")
 
 
-# The key and the connection
-
-
-async def check(shared: Environment, one: Any) -> str:
-    """Check a run; return its status, or the name of the error."""
-    try:
-        return str((await in_thread(partial(shared._call, "checks", check_run(one.id)))).status)
-    except TriggerDevError as error:
-        return type(error).__name__
-
-
 @pytest.fixture
 def one(server) -> Any:
     """A run that is EXECUTING."""
     return server.add_run("EXECUTING")
 
 
-def test_a_connection_that_leads_elsewhere_is_not_used_after_a_401(one, set_connection) -> None:
-    async def main(elsewhere: TriggerDevServer) -> None:
-        set_connection("tr_prod_revoked")
-        with environment_of(await get_hook(CONN_ID)) as before:
-            set_connection(elsewhere.secret_key, host=elsewhere.url)
-            assert [await check(before, one) for _ in range(2)] == ["AuthenticationError"] * 2
-            with environment_of(await get_hook(CONN_ID)) as after:
-                assert after is not before
-
-    with TriggerDevServer() as elsewhere:
-        run(main(elsewhere))
-        assert elsewhere.requests == []
-
-
 def threads_of_watches() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "trigger-dev-watch"]
-
-
-# Threads
 
 
 def test_a_wait_that_is_canceled_does_not_wait_for_its_requests(server, one, set_connection) -> None:
@@ -128,13 +93,13 @@ def test_each_line_carries_the_context_of_its_trigger_and_work_for_several_none_
 
     monkeypatch.setattr(TriggerDevRunTrigger, "log", Log())
     monkeypatch.setattr("airflow_provider_trigger.triggers.run.triggers_have_on_kill", lambda: True)
-    send = Transport.send
+    send = HTTPAdapter.send
 
-    def note_and_send(*what: Any) -> Reply:
+    def note_and_send(*arguments: Any, **options: Any) -> Any:
         seen.append(acts_as.get())
-        return send(*what)
+        return send(*arguments, **options)
 
-    monkeypatch.setattr(Transport, "send", note_and_send)
+    monkeypatch.setattr(HTTPAdapter, "send", note_and_send)
 
     async def first_of(made: TriggerDevRunTrigger) -> Any:
         return await anext(made.run())
