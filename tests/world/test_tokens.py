@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from world import World
 
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.operators.waitpoint import (
     CompleteWaitpointTokenOperator,
     CreateWaitpointTokenOperator,
@@ -76,31 +78,83 @@ def test_an_outage_of_checks_keeps_no_token_waiting(world: World) -> None:
 
 
 @pytest.mark.parametrize("wait", WAITS)
-def test_a_wait_for_a_token_survives_an_outage_that_begins_and_ends_with_a_rejection(
-    world: World, wait: str
+@pytest.mark.parametrize("kind", ["", "refused", "lost", "hang", "503", "page", "429", "500"])
+def test_a_wait_for_a_token_survives_an_outage_and_returns_its_data(
+    world: World, kind: str, wait: str
 ) -> None:
     [token_id] = created(world)
     task = world.task(waiting(token_id, wait)).begin()
     world.sleep(60)
-    if wait != "reschedule":  # which does not know that its key has worked
+    if kind == "503" and wait != "reschedule":  # which does not know that its key has worked
         for seconds in (0, 1200):
             start = world.hub.now + seconds
             world.network.fault("403", "GET /api/v1/waitpoints", start=start, times=1)
-    world.network.outage("503", seconds=1200)
-    world.sleep(1300)
+    if kind:
+        world.network.outage(kind, seconds=1200)
+    world.sleep(1190)
     world.server.complete_token(token_id, {"approved": True})
     outcome = task.join()
-    assert (outcome.state, outcome.result) == ("success", {"approved": True})
+    assert (outcome.state, outcome.result, outcome.tries) == ("success", {"approved": True}, 1)
+    assert world.now < 1360
+    assert world.server.tokens[token_id].path[-64:] not in f"{world.log.lines}"
+
+
+# What ends a wait: what its error says, and from when until when it may come.
+USELESS: dict[str, tuple[str, int, int]] = {
+    "timed out": ("has timed out at ", 120, 160),
+    "foreign": ("was not shown by any check for 60 s", 50, 100),
+    "rejected": ("answered 401", 30, 120),
+}
 
 
 @pytest.mark.parametrize("wait", WAITS)
-@pytest.mark.parametrize("reason", ["timed out", "rejected"])
+@pytest.mark.parametrize("reason", USELESS)
 def test_a_wait_for_a_token_ends_where_it_is_useless(world: World, reason: str, wait: str) -> None:
-    [token_id] = created(world, timeout=120)
-    task = world.task(waiting(token_id, wait)).begin()
+    environment = "dev" if reason == "foreign" else None
+    [token] = world.server.create_token(timeout="120s", environment=environment)[:1]
+    task = world.task(waiting(token.id, wait)).begin()
     world.sleep(30)
     if reason == "rejected":
         world.network.fault("401")
+    text, earliest, latest = USELESS[reason]
     assert task.join().state == "failed"
-    assert world.now < 200
-    assert reason == "rejected" or "timed out" in str(task.outcome.error)
+    assert token.id in str(task.outcome.error)
+    assert text in str(task.outcome.error)
+    assert earliest <= world.now <= latest
+
+
+def test_a_token_is_checked_less_and_less_often_while_deferred(world: World) -> None:
+    token = world.server.create_token(timeout="1h")[0]
+    given = {"task_id": "wait", "token_id": token.id, "deferrable": True}
+    task = world.task(lambda: WaitpointTokenSensor(**given)).begin()
+    world.sleep(600)
+    world.server.complete_token(token.id)
+    task.join()
+    times = [one.at for one in world.network.sent if token.id in one.request][1:-1]
+    intervals = [later - earlier for earlier, later in pairwise(times)]
+    expected = [min(30.0, max(2.0, (at - times[0]) / 10)) for at in times[:-1]]
+    assert intervals == pytest.approx(expected, abs=0.3)
+
+
+@pytest.mark.parametrize("world", [{"rate_limit": 150, "refill": 50}], indirect=True)
+def test_checks_of_many_tokens_leave_what_runs_need_and_none_starves(world: World) -> None:
+    tokens = [world.server.create_token(timeout="5h")[0].id for _ in range(120)]
+    for number, token_id in enumerate(tokens):
+        given: Any = {"task_id": f"wait_{number}", "token_id": token_id, "deferrable": True}
+        world.task(lambda given=given: WaitpointTokenSensor(**given)).begin()
+        world.sleep(1)
+    begun, delays = world.now, list[float]()
+    run: Any = {"task_id": "start", "task_identifier": "resize", "deferrable": True}
+    for number in range(3):
+        world.server.on_task("resize", start_after=0, after=60 + number)
+        task = world.task(partial(RunTriggerTaskOperator, **run), start=number).begin()
+        world.sleep(5)
+        started = list(world.server.runs.values())[-1]
+        task.join()
+        delays.append(world.hub.time() - started.created_at.timestamp() - 60 - number)
+    assert max(delays) < 5
+    assert not [one for one in world.network.sent if one.status == 429]
+    for token_id in tokens:
+        times = [one.at - 1000 for one in world.network.sent if token_id in one.request]
+        late = [later - earlier for earlier, later in pairwise([*times, world.now]) if later > begun]
+        assert max(late) < 90
