@@ -17,7 +17,6 @@ from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.batches import Batch, BatchItem
 
 TRIGGER = "/api/v2/tasks/batch"
-STREAMED = "/api/v3/batches"
 
 
 @pytest.fixture
@@ -55,16 +54,6 @@ def test_those_of_a_large_one_follow_one_after_another(server: TriggerDevServer,
     clock.now += 60
     created = [run.created_at.timestamp() - START for run in server.runs.values()]
     assert created == pytest.approx([(number + 1) / 50 for number in range(101)], abs=0.001)
-
-
-def test_what_is_said_about_a_task_holds_for_the_runs_after_it(
-    server: TriggerDevServer, clock: Clock
-) -> None:
-    batch = begin(server, items=items(50))
-    clock.now += 0.501
-    server.on_task("resize", start_after=None)
-    clock.now += 2
-    assert [run.status for run in batch.runs] == ["EXECUTING"] * 25 + ["QUEUED"] * 25
 
 
 @given(reads=st.lists(st.floats(0, 3), max_size=6), cancel_at=st.floats(0, 3))
@@ -116,17 +105,6 @@ def test_a_key_that_is_used_before_its_item_is_made(server: TriggerDevServer, cl
 # Items that are streamed
 
 
-def test_the_first_requests_with_its_items_are_free(server: TriggerDevServer, clock: Clock) -> None:
-    used, old = (server.batches.open(1, environment=server.environment) for _ in range(2))
-    assert used
-    assert old
-    assert [server.batches.is_free(used) for _ in range(12)] == [True] * 10 + [False] * 2
-    clock.now += 1799
-    assert server.batches.is_free(old)
-    clock.now += 1
-    assert not server.batches.is_free(old)
-
-
 # Calls
 
 
@@ -141,16 +119,6 @@ def post(server: TriggerDevServer, *options: Any, environment: str = "prod") -> 
     assert answer.status_code == 202, answer.body
     batch_id: str = shown(answer)["id"]
     return batch_id
-
-
-def test_options_are_those_of_a_single_run(server: TriggerDevServer) -> None:
-    options = {"tags": "solo", "ttl": 60, "delay": "1h", "metadata": {"m": 1}, "idempotencyKey": "k"}
-    batch_id = post(server, options)
-    (run,) = server.runs.values()
-    assert run.options == options | {"tags": ["solo"], "ttl": "60s"}
-    assert (run.status, run.tags, run.ttl, run.metadata) == ("DELAYED", ("solo",), "60s", {"m": 1})
-    retrieved = shown(routed(server, "GET", f"/api/v3/runs/{run.id}"))
-    assert (retrieved["batchId"], retrieved["idempotencyKey"]) == (batch_id, "k")
 
 
 def test_runs_know_their_first_batch_only_and_a_replay_none(server: TriggerDevServer) -> None:
@@ -187,60 +155,3 @@ def test_an_item_that_cannot_be_triggered_does_not_stop_the_others(
     batch_id = post(server, {}, options, {"delay": "soon"})
     runs = shown(routed(server, "GET", f"/api/v2/batches/{batch_id}"))["runs"]
     assert [server.runs[run].status for run in runs] == ["QUEUED", "SYSTEM_FAILURE", "QUEUED"]
-
-
-@pytest.mark.parametrize(
-    ("body", "error"),
-    [
-        ([], "Validation error: Expected object, received array"),
-        ({"items": [1]}, 'Validation error: Expected object, received number at "items[0]"'),
-        ({"items": [{}]}, 'Validation error: Required at "items[0].task"'),
-        (
-            {"items": [{"task": "a", "options": {"delay": 5}}]},
-            'Validation error: Expected string, received number at "items[0].options.delay"',
-        ),
-    ],
-)
-def test_invalid_requests(server: TriggerDevServer, body: Any, error: str) -> None:
-    answer = routed(server, "POST", TRIGGER, body)
-    assert (answer.status_code, shown(answer)) == (400, {"error": error})
-    assert (server.runs, dict(server.batches)) == ({}, {})
-
-
-@pytest.mark.parametrize(
-    ("size", "object_store", "status"),
-    [(500_000, False, 202), (600_000, False, 500), (600_000, True, 202), (1_000_001, True, 413)],
-)
-def test_large_requests(server: TriggerDevServer, size: int, object_store: bool, status: int) -> None:
-    server.object_store = object_store
-    items = [{"task": "parked", "payload": "x" * (size // 2)}] * 2
-    assert routed(server, "POST", TRIGGER, {"items": items}).status_code == status
-    assert len(server.runs) == (2 if status == 202 else 0)
-
-
-def test_another_environments_batches_are_unknown(server: TriggerDevServer) -> None:
-    batch_id = post(server, {}, environment="dev")
-    assert [run.environment.name for run in server.runs.values()] == ["dev"]
-    for version, environment, status in (("v1", "prod", 404), ("v2", "prod", 404), ("v2", "dev", 200)):
-        answer = routed(server, "GET", f"/api/{version}/batches/{batch_id}", env=environment)
-        assert answer.status_code == status
-
-
-@pytest.mark.parametrize(
-    ("line", "error"),
-    [
-        ("1", 'Invalid item at line 2: Expected object, received number at "item"'),
-        ('{"index": 1}', 'Invalid item at line 2: Required at "item.task"'),
-        ('{"task": "a", "index": 1, "options": {"delay": 5}}', 'at "item.options.delay"'),
-    ],
-)
-def test_the_lines_before_an_invalid_one_are_taken(
-    server: TriggerDevServer, clock: Clock, line: str, error: str
-) -> None:
-    batch_id = shown(routed(server, "POST", STREAMED, {"runCount": 3}))["id"]
-    lines = f'{{"index": 0, "task": "parked"}}\n{line}\n'
-    answer = routed(server, "POST", f"{STREAMED}/{batch_id}/items", lines)
-    assert answer.status_code == 400
-    assert error in shown(answer)["error"]
-    clock.now += 1
-    assert len(server.batches[batch_id].runs) == 1

@@ -68,10 +68,3 @@ def test_tokens_come_back_in_steps_not_in_a_drip(clock: Clock) -> None:
     after = bucket.take("key")
     assert after.remaining == 3
     assert after.reset == (START + 40) * 1000
-
-
-def test_a_bucket_that_filled_up_starts_again(clock: Clock) -> None:
-    bucket = limiter(clock)
-    bucket.take("key")
-    clock.now += 13
-    assert bucket.take("key").reset == (START + 23) * 1000

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.faults import Fault, FaultQueue, PendingRequest, Responder
+from airflow_provider_trigger.testing.faults import Fault, PendingRequest, Responder
 
 METHODS = [name for name in dir(TriggerDevServer) if name.endswith("_next")]
 CANCEL = "/api/v2/runs/run_1/cancel"
@@ -31,14 +31,6 @@ def test_times_come_first_and_once_is_the_default(name: str) -> None:
     assert server.pending_faults == 1
     server.clear_faults()
     assert server.pending_faults == 0
-
-
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "stale_next"])
-def test_requests_are_selected_by_path_and_method(name: str) -> None:
-    for requests, applies in (({"path": "cancel", "method": "post"}, True), ({"path": "v3"}, False)):
-        server = TriggerDevServer()
-        getattr(server, name)(times=1, **requests)
-        assert (server._faults.take("POST", CANCEL) is not None) is applies
 
 
 def test_an_unknown_selection_is_an_error() -> None:
@@ -77,12 +69,3 @@ async def nothing(pending: PendingRequest, follow: Responder) -> None:
 )
 def test_paths(path: str | None, target: str, applies: bool) -> None:
     assert Fault(action=nothing, path=path).matches("POST", target) is applies
-
-
-def test_faults_come_in_order_and_as_often_as_they_are_to() -> None:
-    faults = FaultQueue()
-    first, second, never, endless = (Fault(action=nothing, times=times) for times in (2, 1, 0, None))
-    for fault in (never, first, second, endless):
-        faults.add(fault)
-    assert [faults.take("GET", "/") for _ in range(5)] == [first, first, second, endless, endless]
-    assert faults.take("GET", "/", applied=[endless]) is None

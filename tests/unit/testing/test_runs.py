@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from fake_clock import START, Clock
@@ -14,10 +13,8 @@ from hypothesis import strategies as st
 from in_process import routed
 
 from airflow_provider_trigger.testing import UNSET, ServerRun, TriggerDevServer
-from airflow_provider_trigger.testing.engine.packets import ObjectStore, output_packet, payload_packet
-from airflow_provider_trigger.testing.engine.server_time import ServerTime
+from airflow_provider_trigger.testing.engine.packets import output_packet
 from airflow_provider_trigger.testing.engine.states import ALIVE
-from airflow_provider_trigger.testing.routes.run_list import list_runs
 
 
 def at(seconds: float) -> datetime:
@@ -52,17 +49,6 @@ def test_a_cancel_is_enforced_if_no_worker_acknowledges_it(
     assert (run.status, run.finished_at, run.terminated) == ("CANCELED", at(60), True)
 
 
-def test_a_run_completes_in_spite_of_the_cancel(server: TriggerDevServer, clock: Clock) -> None:
-    parent = server.add_run(acknowledge_after=2, completes_despite_cancel=True)
-    child = server.add_run("QUEUED", parent=parent)
-    parent.cancel()
-    assert parent.status == "CANCELED"
-    clock.now += 3
-    assert (parent.status, parent.finished_at, parent.output) == ("COMPLETED", at(2), {"done": True})
-    assert parent.error == {"message": "Canceled by user"}
-    assert child.status == "QUEUED"
-
-
 @pytest.mark.parametrize(
     ("status", "started", "steps", "attempts"),
     [
@@ -89,29 +75,6 @@ def test_attempts_are_counted_from_their_start(
         clock.now += 1
         counted.append(run.attempt_count)
     assert counted == attempts
-
-
-def test_a_child_that_completed_before_its_parent_is_not_canceled(
-    server: TriggerDevServer, clock: Clock
-) -> None:
-    parent = server.add_run(acknowledge_after=5)
-    child = server.add_run("EXECUTING", parent=parent, then=[(4, "COMPLETED")])
-    late = server.add_run("EXECUTING", parent=parent, then=[(6, "COMPLETED")])
-    parent.cancel()
-    clock.now += 100
-    assert parent.finished_at == at(5)
-    assert (child.status, child.finished_at) == ("COMPLETED", at(4))
-    assert late.status == "CANCELED"
-
-
-def test_a_run_may_be_set(server: TriggerDevServer, clock: Clock) -> None:
-    run = server.add_run(acknowledge_after=5)
-    run.cancel()
-    run.status = "FAILED"
-    clock.now += 10
-    assert (run.status, run.finished_at, run.terminated) == ("FAILED", at(0), True)
-    run.finished_at = None
-    assert (run.status, run.finished_at) == ("FAILED", None)
 
 
 @given(
@@ -142,28 +105,6 @@ def test_reading_changes_nothing(
     assert ends[0] == ends[1]
 
 
-def listed(server: TriggerDevServer, **query: str) -> list[tuple[str, str]]:
-    filters = {f"filter[{name}]": value for name, value in query.items()}
-    now = server.clock()
-    shown = list_runs(server.runs.values(), filters, modern=True, now=now, seen_until=now - 1)
-    return [(item["id"], item["status"]) for item in shown["data"]]
-
-
-def test_a_list_lags_behind_in_which_runs_and_not_in_what_they_show(
-    server: TriggerDevServer, clock: Clock
-) -> None:
-    run = server.add_run("QUEUED", run_id="a")
-    assert listed(server) == []
-    clock.now += 1
-    assert listed(server) == [("a", "QUEUED")]
-    run.cancel()
-    assert listed(server) == [("a", "CANCELED")]
-    assert listed(server, status="QUEUED") == []
-    assert listed(server, status="CANCELED") == []
-    clock.now += 1
-    assert listed(server, status="CANCELED") == [("a", "CANCELED")]
-
-
 def found(server: TriggerDevServer, **query: str) -> list[tuple[str, str]]:
     """Return what the API's list shows."""
     filters = "&".join(f"filter[{name}]={value}" for name, value in query.items())
@@ -186,18 +127,6 @@ def test_a_status_is_found_as_the_query_has_it(server: TriggerDevServer, clock: 
     assert found(server, status="QUEUED,CANCELED") == [("b", "CANCELED")]
     server.list_lag = 6.0
     assert found(server, status="CANCELED") == []
-
-
-def test_an_end_that_the_query_has_lost_is_found_by_no_status(server: TriggerDevServer, clock: Clock) -> None:
-    runs = [server.add_run("EXECUTING", run_id=run_id) for run_id in "ab"]
-    server.lose_in_query("a")
-    clock.now += 1
-    for run in runs:
-        run.status = "COMPLETED"
-    clock.now += 3600
-    assert found(server, status="COMPLETED") == [("b", "COMPLETED")]
-    assert found(server, status="EXECUTING") == []
-    assert found(server) == [("b", "COMPLETED"), ("a", "COMPLETED")]
 
 
 def shown(server: TriggerDevServer, run: ServerRun) -> list[dict[str, Any]]:
@@ -286,23 +215,6 @@ def test_outputs(output, by_url: bool | None, name: str | None, text: str | None
     run, _ = server.trigger("resize")
     packet = output_packet(run.state)
     assert (packet and packet.name, packet and packet.text) == (name, text)
-
-
-def test_urls(clock: Clock) -> None:
-    server, store = TriggerDevServer(clock=clock.time), ObjectStore(ServerTime(clock=clock.time))
-    run, packet = server.add_run("QUEUED"), payload_packet("p" * 600_000)
-    assert packet is not None
-    urls = [store.presign(run, packet) for _ in range(2)]
-    assert urls[0] != urls[1]
-    (path, query), (other, _) = ((urlsplit(url).path, dict(parse_qsl(urlsplit(url).query))) for url in urls)
-    assert path == other == f"/packets/proj_local/prod/{run.id}/payload.json"
-    clock.now += 299
-    assert store.open(path, query) is packet
-    assert store.open(f"{path}x", query) is None
-    assert store.open(path, query | {"X-Amz-Signature": "0"}) is None
-    assert store.open(path, {}) is None
-    clock.now += 1
-    assert store.open(path, query) is None
 
 
 def test_it_shows_the_run(server: TriggerDevServer, clock: Clock) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from fake_clock import START, Clock
 
-from airflow_provider_trigger.testing import UNSET, ServerRun, TriggerDevServer
-from airflow_provider_trigger.testing.routes.calls import InvalidBodyError
+from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
 from airflow_provider_trigger.testing.routes.tasks import read_request
 
 DAY = 86400
@@ -44,11 +43,6 @@ def test_how_long_a_key_is_kept(
     clock.now += 0.2
     second, is_cached = trigger(server)
     assert (is_cached, second is first, first.idempotency_key) == (False, False, None)
-
-
-def test_an_added_run_may_hold_a_key(server: TriggerDevServer) -> None:
-    run = server.add_run("EXECUTING", task_identifier="parked", idempotency_key="k")
-    assert trigger(server) == (run, True)
 
 
 # Delays and lifetimes
@@ -112,39 +106,6 @@ def test_an_unknown_queue_stays_unknown(server: TriggerDevServer, clock: Clock) 
 
 
 # Requests
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (None, 'Expected object, received null at "options"'),
-        ({"queue": "q"}, 'Expected object, received string at "options.queue"'),
-        ({"maxDuration": True}, 'Expected number, received boolean at "options.maxDuration"'),
-        ({"debounce": {"key": "k"}}, 'does not support debouncing at "options.debounce"'),
-        ({"ttl": -1, "machine": "x"}, 'at "options.machine"; Number must be greater'),
-    ],
-)
-def test_invalid_options(options, message: str) -> None:
-    with pytest.raises(InvalidBodyError) as raised:
-        read_request(json.dumps({"options": options}).encode())
-    assert (message in str(raised.value), raised.value.status) == (True, 400)
-
-
-@pytest.mark.parametrize(("size", "status"), [(262_136, None), (262_137, 413)])
-def test_large_metadata(size: int, status: int | None) -> None:
-    body = json.dumps({"options": {"metadata": {"a": "x" * size}}}).encode()
-    if status is None:
-        assert read_request(body).payload is UNSET
-    else:
-        with pytest.raises(InvalidBodyError, match="maximum size of 262144 bytes") as raised:
-            read_request(body)
-        assert raised.value.status == status
-
-
-def test_valid_requests() -> None:
-    request = read_request(b'{"payload": null, "options": {"tags": "solo", "ttl": 60, "new": 1}}')
-    assert (request.payload, request.options) == (None, {"tags": ["solo"], "ttl": "60s", "new": 1})
-    assert read_request(b"{}").options == {}
 
 
 @pytest.mark.parametrize(

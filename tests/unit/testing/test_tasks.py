@@ -199,17 +199,6 @@ def test_the_maximum_duration(
     assert run.status == status
 
 
-def test_a_worker_that_completes_a_canceled_run_returns_its_output(
-    server: TriggerDevServer, clock: Clock
-) -> None:
-    server.on_task("resize", after=None, completes_despite_cancel=True, output=lambda payload: payload + 1)
-    run = trigger(server, 1)
-    clock.now += 1
-    run.cancel()
-    clock.now += 1
-    assert (run.status, run.output) == ("COMPLETED", 2)
-
-
 def test_the_next_runs_can_do_something_else(server: TriggerDevServer, clock: Clock) -> None:
     server.on_task("resize", error="boom", times=2)
     server.on_task("resize", output=1)
@@ -219,14 +208,6 @@ def test_the_next_runs_can_do_something_else(server: TriggerDevServer, clock: Cl
     clock.now += 1
     returned = [run.status if run.output is UNSET else run.output for run in runs]
     assert returned == ["FAILED", "FAILED", 3, 2, 2]
-
-
-def test_other_tasks_and_added_runs_are_left_alone(server: TriggerDevServer, clock: Clock) -> None:
-    server.on_task("resize", error="boom")
-    other, _ = server.trigger("encode")
-    added = server.add_run("QUEUED", task_identifier="resize")
-    clock.now += 1
-    assert (other.status, added.status) == ("COMPLETED", "QUEUED")
 
 
 def test_an_unknown_argument_is_an_error(server: TriggerDevServer) -> None:

@@ -62,27 +62,6 @@ def test_an_idempotency_key_stands_for_its_token_as_long_as_it_says(server, cloc
 # Lists
 
 
-def test_a_list_has_pages_and_knows_its_environment_and_a_period(server, clock: Clock) -> None:
-    server.add_environment("stg")
-    tokens: list[str] = []
-    for _ in range(7):
-        tokens.insert(0, create(server, tags=["a"]))
-        clock.now += 86400
-    other = str(shown(server, "POST", TOKENS, {"tags": "a"}, env="stg")["id"])
-    pages, after = [], ""
-    for _ in range(4):
-        page = shown(server, "GET", f"{TOKENS}?page[size]=2{after}")
-        pages.append([token["id"] for token in page["data"]])
-        after = f"&page[after]={page['pagination'].get('next')}"
-    assert pages == [tokens[:2], tokens[2:4], tokens[4:6], tokens[6:]]
-    assert page["pagination"] == {}
-    assert listed(server, "filter[createdAt][period]=2d") == tokens[:2]
-    assert listed(server, "filter[createdAt][period]=soon") == tokens
-    assert listed(server, "filter[tags]=b,a", env="stg") == [other]
-    assert listed(server, "filter[tags]=b") == []
-    assert routed(server, "GET", f"{TOKENS}?page[size]=101").status_code == 400
-
-
 # Addresses
 
 
@@ -116,14 +95,6 @@ def test_a_run_waits_for_its_token_and_returns_its_data(server: TriggerDevServer
             server.complete_token(token.id, {"approved": True})
     assert seen == ["EXECUTING"] * 2 + ["WAITING"] * 5 + ["EXECUTING"] + ["COMPLETED"] * 2
     assert (run.output, run.attempt_count, run.terminated) == ({"approved": True}, 1, True)
-
-
-def test_a_token_that_is_completed_early_is_not_waited_for(server: TriggerDevServer, clock: Clock) -> None:
-    token = server.create_token(timeout="1h")[0]
-    run = start(server, token.id, failures=1, retry_after=1)
-    server.complete_token(token.id)
-    clock.now += 11
-    assert (run.status, run.output, run.attempt_count) == ("COMPLETED", UNSET, 2)
 
 
 @pytest.mark.parametrize("data", [{"failed": True}, {"version": 3}, UNSET])
