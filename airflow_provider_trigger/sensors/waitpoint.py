@@ -112,7 +112,6 @@ class WaitpointTokenSensor(TriggerDevSensor):
         wait = self._new_wait(event["begun_at"])
         checked = self._check(wait, patience=None)
         if not checked.is_done:  # an outage
-            wait.was_shown = True
             self._defer(wait, context)
         return checked.xcom_value
 

@@ -158,3 +158,16 @@ def test_checks_of_many_tokens_leave_what_runs_need_and_none_starves(world: Worl
         times = [one.at - 1000 for one in world.network.sent if token_id in one.request]
         late = [later - earlier for earlier, later in pairwise([*times, world.now]) if later > begun]
         assert max(late) < 90
+
+
+@pytest.mark.parametrize("key", ["tr_prod_mistyped", "tr_stg_other"])
+def test_a_resumed_wait_for_a_token_ends_where_the_worker_has_another_key(world: World, key: str) -> None:
+    world.server.add_environment("stg", secret_key="tr_stg_other")
+    [token_id] = created(world)
+    task = world.task(waiting(token_id, "deferred")).begin()
+    world.sleep(20)
+    world.connect(key)
+    world.server.complete_token(token_id, 1)
+    assert task.join().state == "failed"
+    assert token_id in str(task.outcome.error)
+    assert world.now < 150
