@@ -174,7 +174,7 @@ class Cancellation:
             self.end = End.TIME_LIMIT
         elif self.client.breaker.has_failed_too_long(patience, monotonic=now):
             self.end = End.NO_ANSWER
-        elif now - self._logged_at > _PROGRESS_INTERVAL:
+        elif self.records and now - self._logged_at > _PROGRESS_INTERVAL:
             self._logged_at = now
             self._log_progress()
         return self.end is None

@@ -180,9 +180,8 @@ class Guard:
         self._work_is_over.set()
         try:
             self._wait_until_done()
-        finally:  # where Airflow 2 has raised something in its signal handler, the stop has its own cancel
-            if self._note.is_set:
-                self._wait_until_done()
+        finally:  # where a signal handler of Airflow's has raised something, the cancel comes to its end, too
+            self._wait_until_done()
 
     def _wait_until_done(self) -> None:
         while not self._is_done.wait(CHECK_INTERVAL):

@@ -254,11 +254,14 @@ class Task:
 
     def terminate(self) -> None:
         """Send SIGTERM to its process, and SIGKILL 5 s later on Airflow 3."""
-        worker = self._worker
-        assert worker is not None, "the task is not running in a worker"
-        self._hub.signal(worker, self._on_sigterm)
+        self.interrupt(self._on_sigterm)
         if not IS_AIRFLOW_2:
-            Thread(target=self._kill_late, args=(worker,), name="kill").start()
+            Thread(target=self._kill_late, args=(self._worker,), name="kill").start()
+
+    def interrupt(self, handler: Callable[[], object]) -> None:
+        """Have its process run a signal handler, which may raise something, as Airflow's time limit does."""
+        assert self._worker is not None, "the task is not running in a worker"
+        self._hub.signal(self._worker, handler)
 
     def _kill_late(self, worker: greenlet.greenlet) -> None:
         self._hub.sleep(KILLED_AFTER)

@@ -13,6 +13,11 @@ from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
+try:
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+except ImportError:
+    from airflow.exceptions import AirflowTaskTimeout
+
 NETWORKS: dict[str, Any] = {
     "works": lambda network: None,
     "hangs": lambda network: network.outage("hang"),
@@ -134,6 +139,24 @@ def test_a_stop_ends_the_cancel_after_an_error_and_has_its_own(world: World) -> 
     task.join()
     assert world.now - begun < (9 if IS_AIRFLOW_2 else 5)
     assert_nothing_is_left(world)
+
+
+def test_a_time_limit_that_is_reached_while_an_error_cancels_runs_does_not_end_their_cancel(
+    world: World,
+) -> None:
+    def raise_timeout() -> None:
+        raise AirflowTaskTimeout
+
+    world.server.on_task("resize", after=None)
+    world.network.fault("403", "POST /api/v2/tasks/batch", start=world.hub.now + 0.08, times=1)
+    world.network.fault("503", "cancel", end=world.hub.now + 30)
+    world.network.fault("503", "bulk", end=world.hub.now + 30)
+    task = world.task(of(200, deferrable=False)).begin()
+    world.sleep(10)
+    assert world.server.runs
+    task.interrupt(raise_timeout)
+    assert isinstance(task.join().error, AirflowTaskTimeout)
+    assert set(world.network.statuses()) == {"CANCELED"}
 
 
 # While starts are unanswered
