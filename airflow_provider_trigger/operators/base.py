@@ -340,10 +340,13 @@ class RunsOperator(TakesArguments, BaseOperator):
             return self.execute(context)
         return self._complete(event, context)
 
-    def _pushed(self, context: Context) -> Any:
-        """Return the XCom with the ids of the runs."""
+    def _pushed(self, context: Context) -> list[Any]:
+        """Return the ids of the runs in XCom, whose backend may make a text or a tuple of a list."""
+        from airflow_provider_trigger.sources.run_ids import read_list
+
         ti: Any = context["ti"]
-        return ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
+        found = read_list(ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index))
+        return list(found) if isinstance(found, (list, tuple)) else []
 
     def _complete(self, event: Any, context: Context, pushed: Sequence[str] = ()) -> Any:
         """Return what the runs of an event returned, or fail; ``pushed`` are those that it may only count."""
@@ -488,7 +491,7 @@ def _cancel_pushed(operator: RunsOperator, context: Context) -> None:
     from airflow_provider_trigger.report.ends import of_cancels
     from airflow_provider_trigger.run.identity import KEY_PREFIX
 
-    identity, pushed, tag = task_instance_of(context), None, tag_of(context)
+    identity, pushed, tag = task_instance_of(context), list[Any](), tag_of(context)
     try:
         pushed = operator._pushed(context)
         if not pushed:
@@ -497,13 +500,12 @@ def _cancel_pushed(operator: RunsOperator, context: Context) -> None:
         # Any error: XCom backends raise what they like.
         text = "The ids of the task's runs cannot be read from XCom (%s): canceling those with the tag %s"
         operator.log.error(text, safe_text(error), tag)
-    tag = None if isinstance(pushed, str) else tag
+    tag = None if len(pushed) == 1 else tag
     try:
         guard = operator._new_guard(operator._hook())
     except Exception as error:
         # Any error: secrets backends raise what they like, and Airflow's own says why the trigger failed.
-        run_ids = pushed if isinstance(pushed, list) else [pushed or "of this task"]
-        results = [not_canceled(str(run_id), safe_text(error)) for run_id in run_ids]
+        results = [not_canceled(str(run_id), safe_text(error)) for run_id in pushed or ["of this task"]]
         write(operator.log, of_cancels(results, operator.trigger_dev_conn_id, tag=tag))
         return
     with guard:

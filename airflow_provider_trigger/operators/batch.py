@@ -115,9 +115,9 @@ class ManyRunsOperator(RunsOperator):
         )
 
     def _complete(self, event: Any, context: Context, pushed: Sequence[str] = ()) -> Any:
-        found = self._pushed(context)
-        known = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
-        return super()._complete(event, context, known)
+        return super()._complete(
+            event, context, [one for one in self._pushed(context) if isinstance(one, str)]
+        )
 
     def _fails(self, ends: Sequence[RunEnd]) -> bool:
         return is_failure(self.fail_on, failed=sum(bool(end.error) for end in ends), count=len(ends))

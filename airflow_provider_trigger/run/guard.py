@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -142,10 +142,9 @@ class Guard:
         """Whether there may be a run whose id is not known and that no retry finds, as it has no key."""
         return any(None in one.keys for one in self.sendings if one.is_unanswered)
 
-    def take_up(self, pushed: Any) -> None:
-        """Cancel the runs that an earlier process of the task has started, and whose ids are in this XCom."""
-        listed = pushed if isinstance(pushed, (list, tuple)) else [pushed]
-        self.run_ids = [one if isinstance(one, str) else None for one in listed]
+    def take_up(self, pushed: Iterable[Any]) -> None:
+        """Cancel the runs that an earlier process of the task has started, and whose ids are in its XCom."""
+        self.run_ids = [one if isinstance(one, str) else None for one in pushed]
 
     def take_ids(self, sending: Sending) -> None:
         """Take in the ids of the runs of a request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -451,6 +452,24 @@ def test_outputs_that_are_large_together_are_replaced_by_references(world: World
     world.server.on_task("resize", after=5, output="x" * 600)
     outcome = world.task(batch(2, max_output_size=1000)).run()
     assert outcome.result == [{"run_id": run_id, "output_size": 602} for run_id in world.server.runs]
+
+
+@pytest.mark.parametrize("form", [tuple, json.dumps])
+@pytest.mark.parametrize("trigger_fails", [False, True])
+def test_an_xcom_backend_may_return_the_ids_in_another_form(
+    world: World, trigger_fails: bool, form: Any
+) -> None:
+    world.server.on_task("resize", after=30, output=lambda payload: payload)
+    task = world.task(batch(3, deferrable=True))
+    pull = task.ti.xcom_pull
+    task.ti.xcom_pull = lambda **what: form(pull(**what))
+    task.begin()
+    world.sleep(20)
+    if trigger_fails:
+        task.fail_trigger()
+    outcome = task.join()
+    assert outcome.result == (None if trigger_fails else [0, 1, 2])
+    assert set(world.network.statuses()) == {"CANCELED" if trigger_fails else "COMPLETED"}
 
 
 # The key
