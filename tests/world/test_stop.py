@@ -343,6 +343,19 @@ def test_a_stop_of_a_retry_cancels_what_the_try_before_has_started(
     assert set(world.network.statuses()) == {"CANCELED"}, world.log.lines
 
 
+def test_a_retry_soon_has_the_run_that_only_a_stop_has_started_and_could_not_cancel(world: World) -> None:
+    world.server.on_task("resize", after=5, output="done")
+    world.network.fault("lost", "/trigger", end=world.hub.now + 1)
+    for part in ("/cancel", "/bulk-actions"):
+        world.network.fault("503", part, end=world.hub.now + 30)
+    task = world.task(of(1, deferrable=False), retries=1).begin()
+    world.sleep(1)
+    task.terminate()
+    outcome = task.join()
+    assert (outcome.result, outcome.tries, len(world.server.runs)) == ("done", 2, 1)
+    assert world.now < 120
+
+
 def test_a_stop_finds_the_run_that_follows_a_canceled_one(world: World) -> None:
     world.server.on_task("resize", after=None)
     task = world.task(of(1, deferrable=False), retries=1).begin()
