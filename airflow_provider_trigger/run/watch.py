@@ -31,7 +31,7 @@ from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import (
     CONCURRENCY,
-    are_few,
+    QUERY_ABOVE,
     call_of_others,
     is_answer,
     query_all,
@@ -248,7 +248,7 @@ class Watch:
             return
         if run_ids := [run_id for run_id in self._runs if can_be_queried(run_id)]:
             self._is_querying = True
-            only_ended = not are_few(run_ids) and now < self._all_queried_at + _ALL_INTERVAL
+            only_ended = len(run_ids) > QUERY_ABOVE and now < self._all_queried_at + _ALL_INTERVAL
             work = partial(query_all, self._query, run_ids, only_ended=only_ended)
             self._begin(work, partial(self._queried, run_ids, now, only_ended))
 
