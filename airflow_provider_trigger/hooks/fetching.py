@@ -1,4 +1,4 @@
-"""Fetch a connection: in a worker, on an event loop, and there again after its key was rejected."""
+"""Fetch a connection: in a worker, on an event loop, and again after its key was rejected."""
 
 from __future__ import annotations
 
@@ -74,6 +74,32 @@ async def fetch_again(conn_id: str, *, fetch: Callable[[str], Awaitable[Connecti
     try:
         return read_settings(await fetch(conn_id))
     except Exception as error:  # any: that the key was rejected says more
-        # The error's text may contain values of the connection.
-        log.warning("Connection %r could not be fetched again (%s)", conn_id, type(error).__name__)
+        _log_failure(conn_id, error)
         return None
+
+
+def fetch_key(before: Settings, *, get: Callable[[str], Connection]) -> str | None:
+    """
+    Return the key that the connection has now; None if it has none for the same environment.
+
+    Only Airflow's Dag processor caches connections (2.11 to 3.3); a task fetches the current one.
+    """
+    conn_id = before.conn_id
+    try:
+        now = read_settings(fetch_connection(conn_id, get=get))
+    except Exception as error:  # any: that the key was rejected says more
+        _log_failure(conn_id, error)
+        return None
+    if now.environment != before.environment:
+        log.warning(
+            "The host or branch of connection %r has changed; this task does not use the new one", conn_id
+        )
+        return None
+    if now.secret_key != before.secret_key:
+        log.info("Connection %r has another secret key now, which is used from here on", conn_id)
+    return now.secret_key
+
+
+def _log_failure(conn_id: str, error: Exception) -> None:
+    # The error's text may contain values of the connection.
+    log.warning("Connection %r could not be fetched again (%s)", conn_id, type(error).__name__)

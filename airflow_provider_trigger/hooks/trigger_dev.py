@@ -36,7 +36,7 @@ from airflow_provider_trigger.get_provider_info import (
 )
 from airflow_provider_trigger.hooks.connection import Settings, read_settings
 from airflow_provider_trigger.hooks.diagnosis import MAX_TIMEOUT, action_for, add_connection, try_connection
-from airflow_provider_trigger.hooks.fetching import fetch_connection
+from airflow_provider_trigger.hooks.fetching import fetch_connection, fetch_key
 from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.rules import (
     Duration,
@@ -123,8 +123,9 @@ class TriggerDevHook(BaseHook):
 
     @cached_property
     def _key(self) -> SecretKey:
-        """Shared by all clients, so that each knows what it has no right to."""
-        return SecretKey(self.settings.secret_key)
+        """Shared by all clients; fetched again after it was rejected."""
+        fetch = None if self._connection else partial(fetch_key, self.settings, get=self.get_connection)
+        return SecretKey(self.settings.secret_key, fetch=fetch)
 
     def get_client(
         self,

@@ -1,0 +1,109 @@
+"""Fetch the key of a connection that was changed while a task works with it."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from unittest.mock import Mock
+
+import pytest
+
+OLD, NEW = "tr_prod_old_marker_of_the_test", "tr_prod_new_marker_of_the_test"
+OTHER = "tr_stg_marker_of_the_test"
+ELSEWHERE = "has changed; this task does not use the new one"
+
+
+@pytest.fixture
+def accepted(wire, answer, clock) -> list[str]:
+    """The key that the server accepts."""
+    accepted = [NEW]
+
+    def script(request):
+        if request.headers["Authorization"] != f"Bearer {accepted[0]}":
+            return answer(401, {"error": "Invalid API key"})
+        return answer(200, {"id": "run_1", "status": "QUEUED"})
+
+    wire.script = script
+    return accepted
+
+
+@pytest.fixture
+def hook(accepted, connect_as):
+    """A hook that has read its connection, whose key is rejected."""
+    made = connect_as(password=OLD)
+    assert made.settings.secret_key == OLD
+    return made
+
+
+def keys_sent(wire) -> list[str]:
+    return [sent.headers["Authorization"].removeprefix("Bearer ") for sent in wire.sent]
+
+
+def test_a_hook_continues_with_the_key_that_its_connection_has_now(hook, connect_as, wire, caplog) -> None:
+    caplog.set_level(logging.INFO)
+    connect_as(password=NEW)
+    assert hook.get_run("run_1").status == "QUEUED"
+    assert keys_sent(wire) == [OLD, OLD, NEW]
+    assert "Connection 'trigger_dev_default' has another secret key now" in caplog.text
+    hook.get_run("run_1")  # with another client
+    assert keys_sent(wire)[3:] == [NEW]
+    assert not [key for key in (OLD, NEW) if key in caplog.text]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"host": "https://elsewhere.test"}, ELSEWHERE),
+        ({"extra": {"branch": "other"}}, ELSEWHERE),
+        ({"password": ""}, "could not be fetched again (InvalidConnectionError)"),
+        (None, "could not be fetched again (RuntimeError)"),
+    ],
+)
+def test_without_another_key_for_the_same_environment_the_error_stays(
+    hook, connect_as, wire, caplog, monkeypatch, changed, said
+) -> None:
+    connect_as(**{"password": NEW} | (changed or {}))
+    if changed is None:
+        monkeypatch.setattr(type(hook), "get_connection", Mock(side_effect=RuntimeError(OLD)))
+    with pytest.raises(Exception, match="Invalid API key"):
+        hook.get_run("run_1")
+    assert set(keys_sent(wire)) == {OLD}
+    assert f"onnection 'trigger_dev_default' {said}" in caplog.text
+    assert OLD not in caplog.text
+
+
+def test_a_connection_that_was_given_is_not_fetched(hook, connect_as, make_connection, wire) -> None:
+    connect_as(password=NEW)
+    fields = {"conn_id": "trigger_dev_default", "host": "https://trigger.test"}
+    given = type(hook)(connection=make_connection(password=OLD, **fields))
+    with pytest.raises(Exception, match="Invalid API key"):
+        given.get_run("run_1")
+    assert set(keys_sent(wire)) == {OLD}
+
+
+@pytest.mark.parametrize("unknown", [(404, {"error": "Run not found"}), (500, {"error": "no"})])
+def test_a_key_of_another_environment_does_not_hide_what_the_one_before_has_shown(
+    accepted, connect_as, wire, answer, clock, caplog, unknown
+) -> None:
+    """Its 404, or 500 for a token, is not the truth, and soon the connection is fetched again."""
+    script = wire.script
+
+    def with_other(request):
+        is_other = request.headers["Authorization"] == f"Bearer {OTHER}"
+        return answer(*unknown) if is_other else script(request)
+
+    wire.script, accepted[0] = with_other, OLD
+    hook = connect_as(password=OLD)
+    check = partial(hook.get_run if unknown[0] == 404 else hook.get_waitpoint_token, "run_1")
+    assert check().status == "QUEUED"
+    accepted[0] = NEW
+    connect_as(password=OTHER)
+    for _ in range(2):  # the second one fetches nothing
+        with pytest.raises(Exception, match="Invalid API key") as raised:
+            check()
+        assert raised.typename == "AuthenticationError"
+    connect_as(password=NEW)
+    clock.sleep(10)
+    assert check().status == "QUEUED"
+    assert keys_sent(wire).count(OTHER) == 1
+    assert "of another environment" in caplog.text
