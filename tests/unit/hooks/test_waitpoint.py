@@ -44,6 +44,14 @@ def test_it_returns_a_token_with_its_data_and_an_unknown_one_is_an_error_after_s
     assert clock.now - begun < 20
 
 
+def test_data_that_cannot_be_read_are_an_error(tokens, wired: Network, answer) -> None:
+    token_id = tokens["completed"].id
+    shown = {"id": token_id, "status": "COMPLETED", "output": "x.json", "outputType": "application/store"}
+    wired.fault("GET", answer(200, shown))
+    with pytest.raises(Exception, match=f"waitpoint token {token_id}: .* of the type 'application/store'"):
+        TriggerDevHook().get_waitpoint_token(token_id)
+
+
 def test_it_completes_a_token_and_returns_what_became_of_it(tokens) -> None:
     hook, results = TriggerDevHook(), {}
     for name, token in tokens.items():
