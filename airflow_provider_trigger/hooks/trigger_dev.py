@@ -219,7 +219,7 @@ class TriggerDevHook(BaseHook):
         :raises TriggerDevError: the server answered the checks without the run for longer than ``retry_for``,
             and for 30 s at least: a shorter ``timeout`` comes first, also where there is no such run
         """
-        from airflow_provider_trigger.report.ends import why_no_output, why_not_completed
+        from airflow_provider_trigger.report.ends import why_not_completed
         from airflow_provider_trigger.run.watch import wait_for_runs
 
         segment(run_id)
@@ -236,8 +236,6 @@ class TriggerDevHook(BaseHook):
         )
         with self.client(has_worked=True) as client:
             waited = wait_for_runs([run_id], settings, client, log=self.log)[run_id]
-            if reason := why_no_output(waited, run_url=settings.run_url):
-                raise TriggerDevError(reason)
             if waited.end is WaitEnd.FINAL and waited.run:
                 return waited.run
             where = {"run_url": settings.run_url, "conn_id": self.trigger_dev_conn_id}
