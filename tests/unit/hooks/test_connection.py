@@ -28,7 +28,7 @@ INVALID_KEY = (
 )
 BAD_SCHEMA = "must be http, https or empty; a connection URI begins with trigger-dev://"
 CLOUD = ("https://api.trigger.dev", "https://cloud.trigger.dev")
-NO_URL = "must be a URL such as https://trigger.example.com"
+NO_OBJECT = 'must be a JSON object, such as {"timeout": 10}'
 NO_BASE_URL = "must be the base URL of the API, such as https://trigger.example.com"
 KEY_IN_HOST = (
     "contains a secret key or a user (…@…); the key belongs in the password field, "
@@ -36,94 +36,66 @@ KEY_IN_HOST = (
 )
 
 
-# The key
+# What is valid
 
 
 @pytest.mark.parametrize(
-    ("key", "login", "reason"),
+    ("name", "fields", "read"),
     [
-        (None, None, MISSING),
-        ("   ", "", MISSING),
-        (" ", KEY, NO_COLON),
-        *((key, None, INVALID_KEY) for key in (f'"{KEY}"', f"{KEY}\u2019", f"Bearer {KEY}", f"{KEY}\n{KEY}")),
+        *(
+            ("secret_key", {"password": key}, key.strip())
+            for key in (f" {KEY}\n", "new_form/of+key==", "a'b\"c")
+        ),
+        ("secret_key", {"password": "k", "login": "me"}, "k"),
+        # Host, port and schema
+        ("base_url", {"host": "  ", "schema": "http"}, CLOUD[0]),
+        ("base_url", {"port": 8443}, "https://api.trigger.dev:8443"),
+        ("base_url", {"host": " trigger.test \n"}, "https://trigger.test"),
+        ("base_url", {"host": "HTTPS://trigger.test/X//"}, "https://trigger.test/X"),
+        ("base_url", {"host": "http://localhost:3030"}, "http://localhost:3030"),
+        # As Vault has it
+        ("base_url", {"host": "http://trigger.test", "port": "8030"}, "http://trigger.test:8030"),
+        ("base_url", {"host": "https://trigger.test/a", "port": 65535}, "https://trigger.test:65535/a"),
+        ("base_url", {"host": "trigger.test:3030", "port": 0}, "https://trigger.test:3030"),
+        ("base_url", {"host": "https://trigger.test:3030", "port": 8080}, "https://trigger.test:3030"),
+        ("base_url", {"host": "trigger.test", "schema": " Http "}, "http://trigger.test"),
+        ("base_url", {"host": "https://trigger.test", "schema": "http"}, "https://trigger.test"),
+        ("base_url", {"host": "[::1]:3030", "schema": "http"}, "http://[::1]:3030"),
+        *(
+            ("base_url", {"host": host}, f"https://{host}")
+            for host in ("bücher.test", "10.0.0.1", "a_b.test", "tr_prod", "tr_prod_1.test", "str_max_length")
+        ),
+        # The dashboard is the cloud's, or the server itself; the port of the API is not that of another one
+        *(
+            ("dashboard_url", {"host": host}, CLOUD[1])
+            for host in ("", "https://API.trigger.dev", "api.trigger.dev:443")
+        ),
+        ("dashboard_url", {"host": "trigger.test/x", "port": 3030}, "https://trigger.test:3030/x"),
+        ("dashboard_url", {"port": 3030, "extra": {"dashboard_url": "https://d.test"}}, "https://d.test"),
+        ("dashboard_url", {"extra": {"dashboard_url": " https://d.test:1/x/ "}}, "https://d.test:1/x"),
+        # Extra
+        *(("timeout", {"extra": {"timeout": value}}, 7.0) for value in (7, "7.0", " 7 ")),
+        *(("retry_for", {"extra": {"retry_for": value}}, 0.0) for value in (0, "0", 0.0)),
+        ("retry_for", {"extra": {"retry_for": YEAR}}, float(YEAR)),
+        *(("verify", {"extra": {"verify": value}}, True) for value in (True, "true", " True ")),
+        *(("verify", {"extra": {"verify": value}}, False) for value in (False, "false", "FALSE")),
+        ("branch", {"extra": {"branch": " feature/x "}}, "feature/x"),
+        ("proxy", {"extra": {"proxy": " socks5://me:pw@p.test\n"}}, "socks5://me:pw@p.test"),
     ],
 )
-def test_an_invalid_key_is_an_error(error_of, key: str | None, login: str | None, reason: str) -> None:
-    assert error_of(password=key, login=login) == f"field 'password': {reason}"
+def test_each_field_is_read_also_from_text(settings, name: str, fields: dict[str, Any], read: Any) -> None:
+    found = getattr(settings(**fields), name)
+    assert (found, type(found)) == (read, type(read))
 
 
-@pytest.mark.parametrize("key", [f" {KEY}\n", "new_form/of+key==", "k", "a'b\"c"])
-def test_any_other_key_is_accepted_whatever_it_starts_with(settings, key: str) -> None:
-    assert settings(password=key, login="me").secret_key == key.strip()
-
-
-def test_neither_key_nor_proxy_is_in_the_repr(settings) -> None:
-    shown = repr(settings(extra={"proxy": f"http://me:{PASSWORD}@proxy.test:3128"}))
-    assert not [text for text in (KEY, PASSWORD, "proxy") if text in shown]
-
-
-# Extra
-
-NO_OBJECT = """field 'extra': must be a JSON object, such as {"timeout": 10}"""
-
-
-@pytest.mark.parametrize("extra", ["timeout=5", "[1]", f'{{"proxy": "{PASSWORD}"'])
-def test_an_extra_that_is_not_a_json_object_is_an_error(error_of, extra: str) -> None:
-    assert error_of(extra=extra) == NO_OBJECT
-
-
-@pytest.mark.parametrize(
-    ("field", "values", "read"),
-    [
-        ("timeout", [7, "7.0", " 7 "], 7.0),
-        ("timeout", [None, ""], 30.0),
-        ("retry_for", [None, ""], 120.0),
-        ("retry_for", [0, "0", 0.0], 0.0),
-        ("retry_for", [YEAR], float(YEAR)),
-        ("verify", [None, "", True, "true", " True "], True),
-        ("verify", [False, "false", "FALSE"], False),
-        ("branch", [" feature/x "], "feature/x"),
-        ("proxy", [" socks5://me:pw@p.test\n"], "socks5://me:pw@p.test"),
-        *((field, [None, "", "  "], None) for field in ("branch", "proxy")),
-        ("dashboard_url", [None, "", "  "], CLOUD[1]),
-        ("dashboard_url", [" https://dashboard.test:1/x/ "], "https://dashboard.test:1/x"),
-    ],
-)
-def test_a_field_of_extra_is_read_also_from_text(settings, field: str, values: list[Any], read: Any) -> None:
-    for value in values:
-        found = getattr(settings(extra={field: value}), field)
-        assert (found, type(found)) == (read, type(read)), value
-
-
-NO_NUMBERS = [-1, "-0.5", "1e3", " ", True, [], "nan", float("nan"), float("inf"), 10**400]
-
-
-@pytest.mark.parametrize(
-    ("field", "values", "reason"),
-    [
-        ("timeout", [*NO_NUMBERS, 0, "0", -0.0, YEAR + 1], "a number of seconds above 0, up to one year"),
-        ("retry_for", [*NO_NUMBERS, 1e10], "a number of seconds from 0 up to one year"),
-        ("branch", ["bücher", "a\nb", "a\x7fb", 0, True], "text of printable ASCII characters"),
-        (
-            "proxy",
-            ["proxy.test:3128", "http://", "http://[::1", f"{PASSWORD}@p:1", f"//{PASSWORD}", ["main"]],
-            "a URL such as http://proxy.example.com:3128",
-        ),
-        (
-            "dashboard_url",
-            ["ftp://dashboard.test", "dashboard.test", f"https://me:{PASSWORD}@d.test", "https://[::1", 0],
-            "a URL such as https://trigger.example.com",
-        ),
-        (
-            "verify",
-            ["/gone.pem", "truefalse", "\x00", 0, ["main"]],
-            "true, false or the path of a CA file that exists on this machine",
-        ),
-    ],
-)
-def test_an_invalid_field_of_extra_is_an_error(error_of, field: str, values: list[Any], reason: str) -> None:
-    for value in values:
-        assert error_of(extra={field: value}) == f"field {field!r}: must be {reason}", value
+@pytest.mark.parametrize("empty", [None, "", "  "])
+def test_a_key_alone_means_the_cloud_and_defaults(settings, empty: str | None) -> None:
+    texts = ("branch", "dashboard_url", "verify", "proxy")
+    read = settings(extra=dict.fromkeys(texts, empty) | dict.fromkeys(("timeout", "retry_for"), empty and ""))
+    assert read == settings()
+    assert (read.base_url, read.dashboard_url) == CLOUD
+    assert (read.secret_key, read.branch, read.proxy, read.verify) == (KEY, None, None, True)
+    assert (read.timeout, read.retry_for) == (30, 120)
 
 
 def test_certificates_are_checked_against_a_file_that_exists(settings, tmp_path) -> None:
@@ -147,84 +119,80 @@ def test_unknown_fields_of_extra_are_named_and_have_no_effect(
     )
 
 
-# Where the API is, and the dashboard
+def test_neither_key_nor_proxy_is_in_the_repr(settings) -> None:
+    shown = repr(settings(extra={"proxy": f"http://me:{PASSWORD}@proxy.test:3128"}))
+    assert not [text for text in (KEY, PASSWORD, "proxy") if text in shown]
 
 
-def test_a_key_alone_means_the_cloud(settings) -> None:
-    read = settings()
-    assert (read.base_url, read.dashboard_url) == CLOUD
-    assert (read.secret_key, read.branch, read.proxy, read.verify) == (KEY, None, None, True)
-    assert (read.timeout, read.retry_for) == (30, 120)
+# What is invalid
+
+NO_NUMBERS = [-1, "-0.5", "1e3", " ", True, [], "nan", float("nan"), float("inf"), 10**400]
+INVALID: list[tuple[str, str, list[Any]]] = [
+    (
+        "extra",
+        'must be a JSON object, such as {"timeout": 10}',
+        ["timeout=5", "[1]", f'{{"proxy": "{PASSWORD}"'],
+    ),
+    ("schema", BAD_SCHEMA, [KEY]),
+    ("port", "must be a number from 1 to 65535", [-1, 65536, 1.5, "-1", "x"]),
+    ("password", MISSING, [None, "   "]),
+    ("password", INVALID_KEY, [f'"{KEY}"', f"{KEY}\u2019", f"Bearer {KEY}", f"{KEY}\n{KEY}"]),
+    (
+        "host",
+        NO_BASE_URL,
+        [
+            *("ftp://trigger.test", "://a", '"https://a"', "https://", "https:///path", "https://:3030"),
+            *("https://a b", "https://a/a b", "https://a/a\tb", "https://a?x=1", "https://a/#top"),
+            *("https://[::1", f"https://[{PASSWORD}]", "::1"),
+            *(f"https://a:{port}" for port in ("port", "0", "65536", PASSWORD)),
+        ],
+    ),
+    (
+        "host",
+        KEY_IN_HOST,
+        [
+            *(KEY, f"https://{KEY.upper()}:443/", f"https://api.trigger.dev/{KEY}"),
+            *(f"https://me:{PASSWORD}@a", f"me:{PASSWORD}@a", f"{KEY}@trigger.test"),
+        ],
+    ),
+]
+INVALID_EXTRA: list[tuple[str, str, list[Any]]] = [
+    ("timeout", "a number of seconds above 0, up to one year", [*NO_NUMBERS, 0, "0", -0.0, YEAR + 1]),
+    ("retry_for", "a number of seconds from 0 up to one year", [*NO_NUMBERS, 1e10]),
+    ("branch", "text of printable ASCII characters", ["bücher", "a\nb", "a\x7fb", 0, True]),
+    (
+        "proxy",
+        "a URL such as http://proxy.example.com:3128",
+        ["proxy.test:3128", "http://", "http://[::1", f"{PASSWORD}@p:1", f"//{PASSWORD}", ["main"]],
+    ),
+    (
+        "dashboard_url",
+        "a URL such as https://trigger.example.com",
+        ["ftp://dashboard.test", "dashboard.test", f"https://me:{PASSWORD}@d.test", "https://[::1", 0],
+    ),
+    (
+        "verify",
+        "true, false or the path of a CA file that exists on this machine",
+        ["/gone.pem", "truefalse", "\x00", 0, ["main"]],
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ("fields", "base_url"),
-    [
-        ({"host": "  ", "schema": "http"}, CLOUD[0]),
-        ({"port": 8443}, "https://api.trigger.dev:8443"),
-        ({"host": " trigger.test \n"}, "https://trigger.test"),
-        ({"host": "HTTPS://trigger.test/X//"}, "https://trigger.test/X"),
-        ({"host": "http://localhost:3030"}, "http://localhost:3030"),
-        ({"host": "http://trigger.test", "port": "8030"}, "http://trigger.test:8030"),  # as Vault has it
-        ({"host": "https://trigger.test/prefix", "port": 65535}, "https://trigger.test:65535/prefix"),
-        ({"host": "trigger.test:3030", "port": 0}, "https://trigger.test:3030"),
-        ({"host": "https://trigger.test:3030", "port": 8080}, "https://trigger.test:3030"),
-        ({"host": "trigger.test", "schema": " Http "}, "http://trigger.test"),
-        ({"host": "https://trigger.test", "schema": "http"}, "https://trigger.test"),
-        ({"host": "[::1]:3030", "schema": "http"}, "http://[::1]:3030"),
-        *(
-            ({"host": host}, f"https://{host}")
-            for host in ("bücher.test", "10.0.0.1", "a_b.test", "tr_prod", "tr_prod_1.test", "str_max_length")
-        ),
-    ],
-)
-def test_host_port_and_schema_make_the_base_url(settings, fields: dict[str, Any], base_url: str) -> None:
-    assert settings(**fields).base_url == base_url
+@pytest.mark.parametrize(("field", "reason", "values"), INVALID)
+def test_an_invalid_field_is_an_error(error_of, field: str, reason: str, values: list[Any]) -> None:
+    for value in values:
+        assert error_of(**{field: value}) == f"field {field!r}: {reason}", value
 
 
-@pytest.mark.parametrize(
-    ("fields", "field", "reason"),
-    [
-        ({"host": "trigger.test", "schema": KEY}, "schema", BAD_SCHEMA),
-        *(
-            ({"host": host}, "host", NO_BASE_URL)
-            for host in (
-                *("ftp://trigger.test", "://a", '"https://a"', "https://", "https:///path", "https://:3030"),
-                *("https://a b", "https://a/a b", "https://a/a\tb", "https://a?x=1", "https://a/#top"),
-                *("https://[::1", f"https://[{PASSWORD}]", "::1"),
-                *(f"https://a:{port}" for port in ("port", "0", "65536", PASSWORD)),
-            )
-        ),
-        *(
-            ({"port": port}, "port", "must be a number from 1 to 65535")
-            for port in (-1, 65536, 1.5, "-1", "x")
-        ),
-        *(
-            ({"host": host, "password": None}, "host", KEY_IN_HOST)
-            for host in (
-                *(KEY, f"https://{KEY.upper()}:443/", f"https://api.trigger.dev/{KEY}"),
-                *(f"https://me:{PASSWORD}@a", f"me:{PASSWORD}@a", f"{KEY}@trigger.test"),
-            )
-        ),
-    ],
-)
-def test_an_invalid_base_url_is_an_error(error_of, fields: dict[str, Any], field: str, reason: str) -> None:
-    assert error_of(**fields) == f"field {field!r}: {reason}"
+@pytest.mark.parametrize(("field", "reason", "values"), INVALID_EXTRA)
+def test_an_invalid_field_of_extra_is_an_error(error_of, field: str, reason: str, values: list[Any]) -> None:
+    for value in values:
+        assert error_of(extra={field: value}) == f"field {field!r}: must be {reason}", value
 
 
-@pytest.mark.parametrize(
-    ("fields", "dashboard_url"),
-    [
-        *(({"host": host}, CLOUD[1]) for host in ("", "https://API.trigger.dev", "api.trigger.dev:443")),
-        ({"host": "trigger.test/x", "port": 3030}, "https://trigger.test:3030/x"),
-        # The port of the API is not that of the dashboard.
-        ({"port": 3030, "extra": {"dashboard_url": "https://dashboard.test"}}, "https://dashboard.test"),
-    ],
-)
-def test_the_dashboard_is_the_clouds_or_the_server_itself_by_default(
-    settings, fields: dict[str, Any], dashboard_url: str
-) -> None:
-    assert settings(**fields).dashboard_url == dashboard_url
+def test_a_key_in_the_place_of_the_login_or_the_host_is_named(error_of) -> None:
+    assert error_of(password=" ", login=KEY) == f"field 'password': {NO_COLON}"
+    assert error_of(password=None, host=KEY) == f"field 'host': {KEY_IN_HOST}"
 
 
 # Unencrypted
