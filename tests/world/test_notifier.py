@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fake_airflow import TaskInstance, context_of
+from fake_airflow import START, TaskInstance, context_of, dag_run
 from world import World
 
 from airflow_provider_trigger._compat import BaseOperator
@@ -93,6 +94,17 @@ def test_without_a_dag_run_the_runs_in_xcom_are_all(world: World) -> None:
     assert (is_canceled(mine), world.log.of("error"), world.network.requests(LIST)) == ([True], [], [])
 
 
+ALERT = {"dag_id": "a_dag", "dag_run_id": "manual_1", "start_date": "2026-01-01T06:00:02.123456Z"}
+
+
+@pytest.mark.parametrize("start_date", [ALERT["start_date"], "2026-01-01T07:00:02.123456+01:00", START])
+def test_a_deadline_alert_is_about_the_dag_run(world: World, start_date: Any) -> None:
+    mine, other = start(world)[0], start(world, start=1)[0]
+    CancelTriggerRunNotifier().notify({"dag_run": ALERT | {"start_date": start_date}, "deadline": {}})  # type: ignore[typeddict-item]
+    assert is_canceled(mine, other) == [True, False]
+    assert summary(world) == ("info", "Dag 'a_dag', Dag run 'manual_1': 1 Trigger.dev run: 1 canceled")
+
+
 @pytest.mark.parametrize("include", [False, True])
 def test_what_the_found_runs_have_started_is_canceled_on_request_only(world: World, include: bool) -> None:
     mine, context = start(world)
@@ -132,8 +144,20 @@ def test_where_nothing_was_started_nothing_is_canceled(world: World) -> None:
     assert world.log.of("error") == []
 
 
-def test_where_nothing_can_be_found_the_log_says_so(world: World) -> None:
-    CancelTriggerRunNotifier()({"dag": A_DAG, "run_id": "manual_1", "reason": "task_failure"})  # type: ignore[typeddict-item]
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"dag_run": None},
+        {"dag_run": {}},
+        {"dag_run": ALERT | {"start_date": None}},
+        {"dag_run": ALERT | {"start_date": "soon"}},
+        {"dag_run": SimpleNamespace(start_date=START)},
+        {"dag_run": dag_run(run_id="")},
+    ],
+)
+def test_where_the_context_does_not_say_what_was_started_the_log_says_so(world: World, given: Any) -> None:
+    CancelTriggerRunNotifier().notify({"dag": A_DAG, "reason": "task_failure"} | given)
     assert world.network.sent == []
     level, text = summary(world)
     assert level == "error"

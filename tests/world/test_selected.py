@@ -52,6 +52,52 @@ def canceled(world: World) -> list[str]:
     return [run.id for run in world.server.runs.values() if run.status == "CANCELED"]
 
 
+# What selects them, which may be templated
+
+
+def execute(arguments: dict[str, Any], values: dict[str, Any]) -> Any:
+    """Execute the operator as rendered with values."""
+    operator = CancelTriggerRunOperator(task_id="cancel", **arguments)
+    context: Any = {"dag": None} | values
+    operator.render_template_fields(context)
+    return operator.execute(context_of(TaskInstance("cancel")))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"run_ids": [], "tags": None}, []),
+        ({"tags": ["a", "{{ day }}"], "batch_ids": "{{ batches[1] }}"}, ["second", "tagged"]),
+        ({"batch_ids": "{{ batches }}"}, ["first", "second"]),
+        # What a mapped task was not given is no error.
+        ({"tags": "monday", "_airflow_from_mapped": True}, ["tagged"]),
+    ],
+)
+def test_runs_are_selected_by_tags_and_batches(
+    world: World, arguments: dict[str, Any], expected: list[str]
+) -> None:
+    made = {name: start_batch(world, {}) for name in ("first", "second")}
+    names = {run_id: name for name, (_, [run_id]) in made.items()}
+    names[world.server.add_run("QUEUED", tags=["monday", "a"]).id] = "tagged"
+    names[world.server.add_run("QUEUED", tags=["a"]).id] = "other"
+    world.sleep(5)
+    execute(arguments, {"day": "monday", "batches": [batch_id for batch_id, _ in made.values()]})
+    assert sorted(names[run_id] for run_id in canceled(world)) == expected
+    assert bool(world.network.sent[2:]) is bool(expected)
+
+
+@pytest.mark.parametrize("name", ["tags", "batch_ids"])
+@pytest.mark.parametrize("found", [None, "", [], "a,b"])
+def test_a_template_that_finds_nothing_selects_no_runs_and_is_named(
+    world: World, name: str, found: Any
+) -> None:
+    tagged(world)
+    given = world.server.add_run("EXECUTING").id
+    with pytest.raises(AirflowFailException, match=f" from {name} is not a valid "):
+        execute({"run_ids": given, name: "{{ found }}"}, {"found": found})
+    assert canceled(world) == [given]
+
+
 # By tags
 
 

@@ -13,8 +13,6 @@ from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
-from airflow_provider_trigger.sources.arguments import Selection
-from airflow_provider_trigger.sources.run_ids import RunIds
 
 TASKS: list[Any] = [CancelTriggerRunOperator, TriggerRunSensor]
 KINDS: list[Any] = [*TASKS, CancelTriggerRunNotifier]
@@ -98,46 +96,3 @@ def test_a_task_without_any_source_is_an_error_that_names_what_could_be_given(ta
         ValueError, match=r"^TriggerRunSensor 'work': give one or more of run_ids, xcom_task_ids$"
     ):
         TriggerRunSensor(task_id="work", xcom_task_ids=task_ids)
-
-
-# Arguments that select runs
-
-
-def select(context: dict[str, Any] | None = None, **arguments: Any) -> tuple[Selection, list[str]]:
-    """Return what rendered arguments select, and what is invalid."""
-    operator = CancelTriggerRunOperator(task_id="cancel", **arguments)
-    given: Any = {"dag": None} | (context or {})
-    operator.render_template_fields(given)
-    ids = RunIds()
-    return operator._selection(ids), ids.invalid
-
-
-BATCHES = ("batch_1", "batch_2")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "terms", "text"),
-    [
-        ({"run_ids": ["run_1"], "tags": None}, {}, ""),
-        (
-            {"tags": ["a", "{{ day }}"], "batch_ids": "{{ batches[1] }}", "max_runs": 7},
-            {"tags": ("a", "monday"), "batch_ids": ("batch_2",), "max_runs": 7},
-            "tags=['a', 'monday'] and batch_ids=['batch_2']",
-        ),
-        ({"batch_ids": "{{ batches }}"}, {"batch_ids": BATCHES}, "batch_ids=['batch_1', 'batch_2']"),
-        # What a mapped task was not given is no error.
-        ({"tags": "a", "_airflow_from_mapped": True}, {"tags": ("a",)}, "tags=['a']"),
-    ],
-)
-def test_runs_are_selected_by_tags_and_batches_which_are_templated(arguments, terms, text: str) -> None:
-    selection, invalid = select({"day": "monday", "batches": list(BATCHES)}, **arguments)
-    assert (selection, invalid) == (Selection(**{"max_runs": 1000} | terms), [])
-    assert (str(selection), bool(selection)) == (text, bool(terms))
-
-
-@pytest.mark.parametrize("name", ["tags", "batch_ids"])
-@pytest.mark.parametrize("found", [None, "", [], "a,b"])
-def test_a_template_that_finds_nothing_selects_no_runs_and_is_named(name: str, found: Any) -> None:
-    selection, [problem] = select({"found": found}, **{name: "{{ found }}"})
-    assert not selection
-    assert f" from {name} is not a valid " in problem

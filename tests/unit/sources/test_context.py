@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fake_airflow import DATE, START, TaskInstance, context_of, dag_run
+from fake_airflow import DATE, TaskInstance, context_of, dag_run
 
 from airflow_provider_trigger.run.identity import RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.sources import context as context_module
@@ -14,12 +14,8 @@ from airflow_provider_trigger.sources.context import (
     dag_run_of,
     key_of_execution,
     origin_of,
-    own_ti_of,
-    starter_of,
     task_instance_of,
 )
-
-ALERT = {"dag_id": "a_dag", "dag_run_id": "manual_1", "start_date": "2026-01-01T06:00:02.123456Z"}
 
 
 def context(*, try_number: int = 1, max_tries: int = 2, map_index: int | None = -1, **fields: Any) -> Any:
@@ -50,36 +46,6 @@ def a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
 # Dag runs
 
 
-def test_a_dag_run_is_the_same_in_a_task_and_in_a_deadline_alert() -> None:
-    in_task = dag_run_of(context())
-    assert in_task is not None
-    assert (in_task.dag_id, in_task.run_id, in_task.is_test) == ("a_dag", "manual_1", False)
-    cleared = dag_run_of(context(clear_number=1))
-    assert (in_task.is_cleared, cleared and cleared.is_cleared) == (False, True)
-    for start_date in (ALERT["start_date"], "2026-01-01T07:00:02.123456+01:00", START):
-        in_alert: Any = dag_run_of({"dag_run": ALERT | {"start_date": start_date}})  # type: ignore[typeddict-item]
-        assert in_alert.tag == in_task.tag
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {},
-        {"dag_run": None},
-        {"dag_run": {}},
-        {"dag_run": ALERT | {"start_date": None}},
-        {"dag_run": ALERT | {"start_date": "soon"}},
-        {"dag_run": SimpleNamespace(start_date=START)},
-        {"dag_run": dag_run(run_id="")},
-    ],
-)
-def test_a_context_that_does_not_say_so_identifies_no_dag_run(given) -> None:
-    assert dag_run_of(given) is None
-    of_task = given | {"ti": SimpleNamespace(task_id="t", map_index=-1)}
-    assert task_instance_of(of_task) is None
-    assert starter_of(of_task) is starter_of(given) is None
-
-
 @pytest.mark.parametrize(
     ("fields", "is_test"),
     [
@@ -97,22 +63,6 @@ def test_a_dag_run_that_starts_at_its_own_date_is_a_test(fields: dict[str, Any],
     made = dag_run_of(given)
     assert made is not None
     assert made.is_test is is_test
-
-
-# Task instances
-
-
-# What it is about
-
-
-@pytest.mark.parametrize(
-    "given", [context() | {"reason": "task_failure"}, {"dag_run": ALERT, "deadline": {"id": "x"}}]
-)
-def test_a_dags_callback_and_a_deadline_alert_are_about_the_dag_run(given) -> None:
-    # A Dag's callback has a task instance, too, and it may be any.
-    assert own_ti_of(given) is None
-    assert task_instance_of(given) is None
-    assert starter_of(given) == dag_run_of(context())
 
 
 # Keys
