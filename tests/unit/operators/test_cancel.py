@@ -12,7 +12,6 @@ from in_process import Network
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
-from airflow_provider_trigger.run import search
 from airflow_provider_trigger.testing import TriggerDevServer
 
 try:
@@ -257,9 +256,8 @@ def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary_and_the_li
 
 
 @pytest.fixture
-def network(runs: dict[str, Any], wire, answer, monkeypatch: pytest.MonkeyPatch) -> Network:
-    """A server whose list does not lag, and whose workers acknowledge no cancel."""
-    monkeypatch.setattr(search, "LIST_LAG", 0.0)
+def network(runs: dict[str, Any], wire, answer) -> Network:
+    """A server whose workers acknowledge no cancel."""
     made = Network(TriggerDevServer(secret_key="tr_prod_marker", acknowledge_after=None), answer)
     wire.script = made
     return made

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import import_module
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow_sequences import LazyOutputs
 from fake_airflow import TaskInstance
-from fake_log import Log
 
-from airflow_provider_trigger._compat import BaseOperator
+from airflow_provider_trigger._compat import AirflowException, BaseOperator
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.sources import xcom
-from airflow_provider_trigger.sources.arguments import TakesRunIds
-from airflow_provider_trigger.sources.run_ids import RunIds
-from airflow_provider_trigger.sources.xcom import (
-    started_by_xcom,
-    starts_runs,
-)
 
 try:
     from airflow.sdk import DAG
@@ -57,6 +52,7 @@ class OwnOperator(RunTriggerTaskOperator):
 with DAG("starters", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as STARTERS:
     RunTriggerTaskOperator(task_id="run", task_identifier="t")
     OwnOperator(task_id="own", task_identifier="t")
+    RunTriggerTaskBatchOperator(task_id="batch", task_identifier="t", payloads=[1])
     ReplayTriggerRunOperator(task_id="replay", run_id="run_0")
     RunTriggerTaskOperator.partial(task_id="mapped", task_identifier="t").expand(payload=[1])
     OwnOperator.partial(task_id="own_mapped", task_identifier="t").expand(payload=[1])
@@ -80,59 +76,94 @@ def with_xcoms(
     return TaskInstance(task_id, pushed, key="k", map_index=map_index)
 
 
-def gathered(
-    pushed: dict[str, Any] | None = None,
-    *,
-    run_ids: object = None,
-    tasks: object = None,
-    key: str | None = "k",
-    has_value: bool = False,
-    has_tasks: bool = False,
-    **fields: Any,
-) -> RunIds:
-    context: Any = {"ti": with_xcoms(pushed), "dag": Dag()} | fields
-    taker, ids = TakesRunIds(), RunIds()
-    given = {"run_ids": run_ids, "xcom_task_ids": tasks, "xcom_key": key, "log": Log()}
-    vars(taker).update(given, _has_value=has_value, _has_tasks=has_tasks)
-    list(taker._reading_ids(ids, context, on_empty="ignore", origin=""))
-    return ids
+@dataclass
+class Gathered:
+    """The runs that were canceled, and what the log says of their sources."""
+
+    found: list[str]
+    warnings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+Gather = Callable[..., Gathered]
+
+
+@pytest.fixture(autouse=True)
+def _server(wire, answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that cancels every run."""
+    connection = {"conn_type": "trigger_dev", "host": "trigger.test", "password": "tr_dev_x"}
+    monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(connection))
+
+    def script(request: Any) -> Any:
+        run_id = request.url.split("/runs/")[1].split("/")[0]
+        return answer(200, {"id": run_id, "status": "CANCELED", "taskIdentifier": "t"})
+
+    wire.script = script
+
+
+@pytest.fixture
+def gathered(keep_log) -> Gather:
+    """Execute the operator with its arguments as rendered; ``given`` are those when the Dag was parsed."""
+    log = keep_log(CancelTriggerRunOperator)
+
+    def gather(
+        pushed: dict[str, Any] | None = None,
+        *,
+        run_ids: object = None,
+        tasks: object = None,
+        key: str | None = "k",
+        given: Mapping[str, Any] = MappingProxyType({}),
+        ti: Any = None,
+        **fields: Any,
+    ) -> Gathered:
+        log.leveled.clear()
+        ti = ti or with_xcoms(pushed)
+        context: Any = {"ti": ti, "dag": Dag()} | fields
+        arguments: dict[str, Any] = {"run_ids": run_ids, "xcom_task_ids": tasks, **given}
+        operator = CancelTriggerRunOperator(task_id="cancel", xcom_key=key, **arguments)
+        operator.run_ids, operator.xcom_task_ids = run_ids, tasks
+        try:
+            results = operator.execute(context)
+        except AirflowException:
+            results = ti.pushed["return_value"]
+        return Gathered([one["run_id"] for one in results], log.of("warning"), log.of("error"))
+
+    return gather
 
 
 # Which sources count
 
 
-def test_ids_of_both_sources_count_each_once_and_the_given_ones_first() -> None:
-    ids = gathered(
-        {"start": ["run_1", "run_2"], "work": {"id": "run_3"}}, run_ids="run_2", tasks=["work", "start"]
-    )
-    assert ids == RunIds(found=["run_2", "run_3", "run_1"])
+def test_ids_of_both_sources_count_each_once_and_the_given_ones_first(gathered: Gather) -> None:
+    pushed = {"start": ["run_1", "run_2"], "work": {"id": "run_3"}}
+    assert gathered(pushed, run_ids="run_2", tasks=["work", "start"]) == Gathered(["run_2", "run_3", "run_1"])
 
 
 @pytest.mark.parametrize("tasks", ["start", ("start",), '["start"]', "('start',)"])
-def test_tasks_are_named_by_a_text_a_list_or_the_text_of_a_list(tasks: object) -> None:
-    ids = gathered({"start": "run_1"}, tasks=tasks)
-    assert (ids.found, ids.invalid, ids.empty, ids.failed) == (["run_1"], [], [], [])
+def test_tasks_are_named_by_a_text_a_list_or_the_text_of_a_list(tasks: object, gathered: Gather) -> None:
+    assert gathered({"start": "run_1"}, tasks=tasks) == Gathered(["run_1"])
 
 
-VALUE, TASKS = {"has_value": True}, {"has_tasks": True}
+VALUE, TASKS = {"run_ids": "{{ x }}"}, {"xcom_task_ids": "{{ x }}"}
 NO_TASKS = "xcom_task_ids is an empty list"
 NO_TASK_ID = "None from xcom_task_ids is not a valid task id: the Dag has no such task"
 
 
 @pytest.mark.parametrize(
-    ("run_ids", "tasks", "given", "found", "wrong"),
+    ("run_ids", "tasks", "given", "expected"),
     [
-        ([], "start", {}, ["run_1"], {"empty": ["run_ids is an empty list"]}),
-        ("None", "start", {}, ["run_1"], {"empty": [NONE]}),
+        ([], "start", {}, Gathered(["run_1"], ["run_ids is an empty list"])),
+        ("None", "start", {}, Gathered(["run_1"], [NONE])),
         # What it has become when the task runs differs from what was given.
-        (None, "start", VALUE, ["run_1"], {"empty": [NONE]}),
-        ("run_2", [], TASKS, ["run_2"], {"empty": [NO_TASKS]}),
-        (None, None, TASKS, [], {"invalid": [NO_TASK_ID]}),
+        (None, "start", VALUE, Gathered(["run_1"], [NONE])),
+        ("run_2", [], TASKS, Gathered(["run_2"], [NO_TASKS])),
+        (None, None, TASKS, Gathered([], [], [NO_TASK_ID])),
     ],
 )
-def test_a_source_that_was_given_and_has_no_ids_is_named(run_ids, tasks, given, found, wrong) -> None:
-    ids = gathered({"start": "run_1"}, run_ids=run_ids, tasks=tasks, **given)
-    assert ids == RunIds(found=found, **wrong)
+def test_a_source_that_was_given_and_has_no_ids_is_named(
+    run_ids, tasks, given, expected: Gathered, gathered: Gather
+) -> None:
+    assert gathered({"start": "run_1"}, run_ids=run_ids, tasks=tasks, given=given) == expected
 
 
 # Tasks that pushed nothing
@@ -146,9 +177,9 @@ def test_a_source_that_was_given_and_has_no_ids_is_named(run_ids, tasks, given, 
         ("None", NONE.replace("run_ids", "the XCom 'k' of task 'start'")),
     ],
 )
-def test_a_task_that_pushed_no_id_gets_a_sentence(pushed: object, sentence: str) -> None:
-    ids = gathered({"start": pushed, "work": "run_1"}, tasks=["start", "work"])
-    assert ids == RunIds(found=["run_1"], empty=[sentence])
+def test_a_task_that_pushed_no_id_gets_a_sentence(pushed: object, sentence: str, gathered: Gather) -> None:
+    given = {"start": pushed, "work": "run_1"}
+    assert gathered(given, tasks=["start", "work"]) == Gathered(["run_1"], [sentence])
 
 
 # Which key counts without one
@@ -157,32 +188,32 @@ def test_a_task_that_pushed_no_id_gets_a_sentence(pushed: object, sentence: str)
 @pytest.mark.parametrize(
     ("task_id", "key"),
     [
-        *((one, "run_id") for one in ("run", "own", "replay", "own_mapped")),
+        *((one, "run_id") for one in ("run", "own", "batch", "replay", "own_mapped")),
         *((one, "return_value") for one in ("cancel_mapped", "other")),
     ],
 )
 def test_a_task_that_starts_runs_pushes_their_ids_and_of_any_other_the_return_value_counts(
-    task_id: str, key: str
+    task_id: str, key: str, gathered: Gather
 ) -> None:
     ti = with_xcoms()
-    [sentence] = gathered(tasks=task_id, key=None, dag=STARTERS, ti=ti).empty
+    [sentence] = gathered(tasks=task_id, key=None, dag=STARTERS, ti=ti).warnings
     assert ti.pulls == [{"task_ids": task_id, "key": key}]
     assert sentence == f"task {task_id!r} pushed no XCom with the key {key!r}: {WHY}"
 
 
-def test_a_serialized_task_has_only_the_name_of_its_class() -> None:
-    for name, starts in (("ReplayTriggerRunOperator", True), ("CancelTriggerRunOperator", False)):
-        assert starts_runs(SimpleNamespace(task_type=name, operator_class={"task_type": name})) is starts
+class Serialized:
+    """A Dag whose tasks have only the names of their classes."""
 
+    names: dict[str, str] = {"run": "ReplayTriggerRunOperator", "cancel": "CancelTriggerRunOperator"}  # noqa: RUF012
+    task_ids = tuple(names)
 
-def test_what_is_named_here_are_the_operators_that_start_runs() -> None:
-    from airflow_provider_trigger.operators.batch import ManyRunsOperator
-    from airflow_provider_trigger.operators.run import OneRunOperator
-    from airflow_provider_trigger.sources.xcom import STARTS_RUNS
+    def get_task(self, task_id: str) -> Any:
+        name = self.names[task_id]
+        return SimpleNamespace(task_id=task_id, task_type=name, operator_class={"task_type": name})
 
-    import_module("airflow_provider_trigger.operators.batch")  # no other test may have done so before
-    kinds = [*OneRunOperator.__subclasses__(), *ManyRunsOperator.__subclasses__()]
-    assert {kind.__name__ for kind in kinds} == STARTS_RUNS
+    @property
+    def tasks(self) -> list[Any]:
+        return [*map(self.get_task, self.task_ids)]
 
 
 @pytest.mark.parametrize(
@@ -192,18 +223,21 @@ def test_what_is_named_here_are_the_operators_that_start_runs() -> None:
         ("other", {}, []),
         ("run", {"reason": "task_failure"}, ["run_1", "run_2", "run_3"]),
         ("run", {"reason": "task_failure", "dag": None}, []),
+        ("run", {"reason": "task_failure", "dag": Serialized()}, ["run_1"]),
     ],
-    ids=["a task", "a task that starts none", "a Dag", "an unknown Dag"],
+    ids=["a task", "a task that starts none", "a Dag", "an unknown Dag", "a serialized Dag"],
 )
 def test_what_a_task_or_a_dag_has_started_is_in_the_xcoms_of_those_that_start_runs(
-    task_id: str, fields: dict[str, Any], found: list[str]
+    task_id: str, fields: dict[str, Any], found: list[str], wire, keep_log
 ) -> None:
+    log = keep_log(CancelTriggerRunNotifier)
     pushed = {"run": "run_1", "mapped": ["run_2", "run_3"], "other": "run_4", "cancel": "run_5"}
     ti = TaskInstance(task_id, pushed, key="run_id", task=STARTERS.get_task(task_id))
     context: Any = {"ti": ti, "dag": STARTERS} | fields
-    ids = RunIds()
-    list(started_by_xcom(ids, context))
-    assert ids == RunIds(found=found)  # of the others, nothing is said
+    CancelTriggerRunNotifier().notify(context)
+    canceled = [one.split("/runs/")[1].split("/")[0] for one in wire.targets if "/cancel" in one]
+    assert sorted(canceled) == found
+    assert {level for level, _ in log.leveled} == {"info"}  # of the others, nothing is said
     assert not {pull["task_ids"] for pull in ti.pulls} & {"other", "cancel"}
 
 
@@ -222,10 +256,12 @@ def test_what_a_task_or_a_dag_has_started_is_in_the_xcoms_of_those_that_start_ru
         ([None], "None", "the Dag has no such task"),
     ],
 )
-def test_a_task_that_the_dag_does_not_have_is_invalid(task_ids: object, shown: str, reason: str) -> None:
-    ids = gathered({"start": "run_1"}, run_ids="run_2", tasks=task_ids, has_tasks=True)
+def test_a_task_that_the_dag_does_not_have_is_invalid(
+    task_ids: object, shown: str, reason: str, gathered: Gather
+) -> None:
     invalid = f"{shown} from xcom_task_ids is not a valid task id: {reason}"
-    assert ids == RunIds(found=["run_2"], invalid=[invalid])
+    given = gathered({"start": "run_1"}, run_ids="run_2", tasks=task_ids, given=TASKS)
+    assert given == Gathered(["run_2"], [], [invalid])
 
 
 # Sources that cannot be read
@@ -236,28 +272,27 @@ def broken(error: BaseException, first: str = "run_1") -> Iterator[str]:
     raise error
 
 
-def test_a_source_that_cannot_be_read_stops_no_other_one_and_its_first_ids_count() -> None:
+def test_a_source_that_cannot_be_read_stops_no_other_one_and_its_first_ids_count(gathered: Gather) -> None:
     pushed = {
         "start": OSError("the backend\n is down"),
         "work": broken(ValueError("no JSON"), "run_2"),
         "one.start": ["run_3"],
     }
-    ids = gathered(pushed, run_ids=broken(RuntimeError("no answer")), tasks=list(pushed))
     failed = [
         "run_ids cannot be read: RuntimeError: no answer",
         "the XCom 'k' of task 'start' cannot be read: OSError: the backend is down",
         "the XCom 'k' of task 'work' cannot be read: ValueError: no JSON",
     ]
-    found = ["run_1", "run_2", "run_3"]
-    assert ids == RunIds(found=found, failed=failed)
+    made = gathered(pushed, run_ids=broken(RuntimeError("no answer")), tasks=list(pushed), given=VALUE)
+    assert made == Gathered(["run_1", "run_2", "run_3"], [], failed)
 
 
 @pytest.mark.parametrize("error", [AirflowTaskTimeout("out of time"), KeyboardInterrupt(), SystemExit(1)])
-def test_what_ends_the_task_is_raised(error: BaseException) -> None:
+def test_what_ends_the_task_is_raised(error: BaseException, gathered: Gather) -> None:
     with pytest.raises(type(error)):
         gathered({"start": error}, tasks="start")
     with pytest.raises(type(error)):
-        gathered(run_ids=broken(error))
+        gathered(run_ids=broken(error), given=VALUE)
 
 
 # Callbacks without XCom
@@ -271,13 +306,13 @@ def test_what_ends_the_task_is_raised(error: BaseException) -> None:
     ],
 )
 def test_where_an_xcom_is_out_of_reach_none_is_pulled(
-    name: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    name: str, reason: str, gathered: Gather, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xcom, name, lambda *_: True)
+    monkeypatch.setattr("airflow_provider_trigger.sources.xcom." + name, lambda *_: True)
     ti = with_xcoms({"start": "run_2"})
-    ids = gathered(run_ids="run_1", tasks=["start", "work"], ti=ti)
-    assert (ids.found, ids.failed, ti.pulls) == (["run_1"], [without_xcom(reason)], [])
-    assert gathered(run_ids="run_1").failed == []
+    made = gathered(run_ids="run_1", tasks=["start", "work"], ti=ti)
+    assert (made, ti.pulls) == (Gathered(["run_1"], [], [without_xcom(reason)]), [])
+    assert gathered(run_ids="run_1").errors == []
 
 
 # Mapped tasks
@@ -296,7 +331,7 @@ def test_where_an_xcom_is_out_of_reach_none_is_pulled(
     ],
 )
 def test_an_instance_takes_its_own_where_there_are_siblings(
-    task_id: str, by: str, map_index, options: dict[str, int]
+    task_id: str, by: str, map_index, options: dict[str, int], gathered: Gather
 ) -> None:
     ti = with_xcoms({task_id: "run_1"}, by, map_index)
     assert gathered(tasks=task_id, ti=ti).found == ["run_1"]
@@ -306,6 +341,6 @@ def test_an_instance_takes_its_own_where_there_are_siblings(
     assert ti.pulls == [pull | options, pull]
 
 
-def test_the_outputs_of_a_mapped_task_take_one_request() -> None:
+def test_the_outputs_of_a_mapped_task_take_one_request(gathered: Gather) -> None:
     outputs = LazyOutputs("run_1", "run_2")
     assert gathered(run_ids=outputs).found == ["run_1", "run_2"]
