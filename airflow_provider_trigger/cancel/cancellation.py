@@ -186,7 +186,7 @@ class Cancellation:
         run_ids = next(self._further, None)
         if run_ids is None:
             self._further = None
-        elif not self._add(map(RunRecord, run_ids)):
+        elif not self._add(RunRecord(one) for one in run_ids if one not in self.records):
             self._read_at = self._now() + _INTERVAL
 
     def _add(self, records: Iterable[RunRecord]) -> bool:

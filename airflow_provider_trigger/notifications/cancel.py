@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -149,27 +149,19 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
             include_descendants=self.include_descendants,
         )
         results: dict[str, CancelResult] = {}
-        read, rejection = dict.fromkeys(ids.found), None
-        reading, is_over = _new_ones(ids.rest, read), False
+        rejection, is_over = None, False
         while not is_over:
-            left = [one for one in read if one not in results or results[one].error]
-            count, limit = len(read), deadline.remaining(time.monotonic())
+            count, limit = len(ids.found), deadline.remaining(time.monotonic())
+            left = [one for one in ids.found if one not in results or results[one].error]
             with hook.cancellation(left, replace(settings, time_limit=limit)) as work:
                 try:
-                    work.run(reading)
+                    work.run(ids.rest)
                 except AuthenticationError as error:
                     rejection = action_for(error, hook.settings)
             results |= {result.run_id: result for result in work.results}
-            was_late = len(read) > count and not work.finished
+            known = len(ids.found)
+            is_late = known > count and not work.finished
             # Or one more is read, whose time begins then.
-            is_over = not (was_late or any(reading))
+            is_over = not is_late and all(len(ids.found) == known for _ in ids.rest)
             deadline = Deadline.after(self.timeout / 2, now=time.monotonic())
         return [*results.values()], rejection, work.unsearched
-
-
-def _new_ones(reading: Iterable[list[str]], read: dict[str, None]) -> Iterator[list[str]]:
-    """Yield the ids that were not read before, which are added to those."""
-    for found in reading:
-        new = [one for one in found if one not in read]
-        read.update(dict.fromkeys(new))
-        yield new

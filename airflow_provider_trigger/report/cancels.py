@@ -116,17 +116,16 @@ def runs_left(results: Iterable[CancelResult], ids: RunIds) -> list[str]:
 
 
 def failures(results: Iterable[CancelResult], *, named: int = MAX_NAMED) -> str:
-    """
-    Return why runs failed and which, grouped by reason, the most frequent first.
-
-    :param named: how many runs of a group are named
-    """
+    """Return why runs failed and which, up to ``named`` of a reason, the most frequent reason first."""
     groups: dict[str, list[str]] = {}
     for result in results:
         if result.error is not None:
             groups.setdefault(_shared_error(result), []).append(result.run_id)
-    ordered = sorted(groups.items(), key=lambda group: len(group[1]), reverse=True)
-    return enumeration((f"{_counted_ids(run_ids, named)}: {why}" for why, run_ids in ordered), " | ")
+    texts = []
+    for why, run_ids in sorted(groups.items(), key=lambda group: -len(group[1])):
+        text = enumeration(run_ids, named=named)
+        texts.append(f"{len(run_ids)} runs ({text}): {why}" if len(run_ids) > MAX_NAMED else f"{text}: {why}")
+    return enumeration(texts, " | ")
 
 
 def _shared_error(result: CancelResult) -> str:
@@ -134,11 +133,6 @@ def _shared_error(result: CancelResult) -> str:
     text, segment = re.sub(r" \(request [^)]*\)", "", result.error or ""), quote(result.run_id, safe="")
     # The server may repeat the path, as in the address of a redirect.
     return text.replace(f"/runs/{segment}", "/runs/…").replace(f"runs%2F{segment}", "runs%2F…")
-
-
-def _counted_ids(run_ids: Sequence[str], named: int) -> str:
-    text = enumeration(run_ids, named=named)
-    return f"{len(run_ids)} runs ({text})" if len(run_ids) > MAX_NAMED else text
 
 
 @contextmanager
@@ -153,11 +147,7 @@ def adding(left: Sequence[str], *, origin: str = "") -> Iterator[None]:
 
 
 def gathered_left(ids: RunIds, *, searched: bool) -> list[str]:
-    """
-    Return how many runs may still run, where none was canceled.
-
-    ``searched``: there may be others than those that were gathered, which were to be searched.
-    """
+    """Return how many runs may still run, where none was canceled; others were to be ``searched``."""
     left = [f"{counted(len(ids.found), 'run')} may still run"] if ids.found or not searched else []
     left += ["runs that were not found yet may still run"] if searched else []
     return [*left, *runs_left((), ids)]
@@ -205,18 +195,13 @@ def of_work(
         results = [result for result in results if result.outcome in shown]
     for result in results[:MAX_LINES]:
         note = hint(result.run_id) if result.outcome is CancelOutcome.NOT_FOUND else result.error
-        task = result.task_identifier or "Trigger.dev task unknown"
-        child = f", child of {result.parent_run_id}" if result.parent_run_id else ""
-        text = (
-            f"{result.run_id} ({task}{child}): {words(result.outcome)}, {result.status or 'status unknown'}"
-        )
-        is_problem = result.outcome is CancelOutcome.FAILED or (
-            on_not_found == "fail" and bool(_not_found([result]))
-        )
-        yield (
-            "error" if is_problem else "info",
-            f"{text}{f' - {note}' if note else ''} {run_url(result.run_id)}",
-        )
+        is_problem = result.outcome is CancelOutcome.FAILED
+        is_problem |= on_not_found == "fail" and bool(_not_found([result]))
+        text = f"{result.run_id} ({result.task_identifier or 'Trigger.dev task unknown'}"
+        text += f", child of {result.parent_run_id})" if result.parent_run_id else ")"
+        text += f": {words(result.outcome)}, {result.status or 'status unknown'}"
+        text += f" - {note}" if note else ""
+        yield "error" if is_problem else "info", f"{text} {run_url(result.run_id)}"
     if unsearched:
         yield "warning", f"Descendants may be missing, and still run: {'; '.join(unsearched)}"
 

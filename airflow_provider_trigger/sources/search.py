@@ -217,11 +217,9 @@ def started(
     context: Context, ids: RunIds, client: TriggerDevClient, *, deadline: Deadline, log: Log, origin: str
 ) -> Iterator[list[str]]:
     """
-    Yield the ids of runs that a Dag run or task instance has started: those alive by its tag, and by XCom.
+    Add the runs that a Dag run or task instance has started, by its tag and by XCom; yield all at times.
 
-    ``ids`` gets those in XCom, and why the search fails; ``log`` names runs that carry the tag only, and are
-    not canceled. XCom is read in threads, as no read can be ended: after the deadline only where it is all
-    that there is.
+    ``log`` names runs that carry the tag only. XCom is read in threads, as no read can be ended.
     """
     starter, reading = starter_of(context), started_by_xcom(ids, context)
     if starter is None:
@@ -259,7 +257,9 @@ def _look_twice(search: Search, ids: RunIds) -> Iterator[list[str]]:
     for _ in range(2):
         for _ in search.pages():
             yield []
-        yield [run.id for run in search.ours]
+        if search.ours:
+            ids.add([run.id for run in search.ours], source="the list of runs")
+        yield ids.found
         if search.error:
             ids.failed.append(f"the runs of this Dag run could not be listed: {search.error}")
             return
