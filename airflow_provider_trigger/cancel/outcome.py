@@ -54,12 +54,6 @@ class CancelResult:
     is_unconfirmed: bool = False
     retryable: bool = False
 
-    def as_error(self) -> TriggerDevError | None:
-        """Return why the run is not known to be canceled, None if it is, or had ended."""
-        if self.outcome is CancelOutcome.NOT_FOUND:
-            return TriggerDevError("this key's environment has no such run")
-        return TriggerDevError(self.error, retryable=self.retryable) if self.error else None
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON: what is known; ``parent_run_id`` and ``error`` only where there is one."""
         names = ["run_id", "outcome", "status", "task_identifier", "terminated"]

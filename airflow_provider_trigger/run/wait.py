@@ -289,7 +289,8 @@ class Wait:
             run = self._as_canceled(one, result, now)
             self._close(one, self._canceling[run_id], run=run, is_canceled=True)
         else:
-            self._close(one, self._canceling[run_id], error=str(result.as_error()))
+            error = result.error or "this key's environment has no such run"
+            self._close(one, self._canceling[run_id], error=error)
 
     def _as_canceled(self, one: Watched, result: CancelResult, now: float) -> Run:
         """Return a run, as last seen if it was, with the status that its cancel found."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ _IDS_IN_A_LINE = 50
 _CREATING = ("PENDING", "PROCESSING")
 
 
+@dataclass(slots=True)
 class SelectedRuns:
     """
     Find the runs of a selection that are alive: at first, and again while those are canceled.
@@ -42,24 +44,16 @@ class SelectedRuns:
     ``ids`` gets the runs that are found at first, and what is wrong.
     """
 
-    def __init__(
-        self,
-        selection: Selection,
-        ids: RunIds,
-        *,
-        log: Log,
-        on_empty: Reaction = "ignore",
-        is_stopped: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self._selection = selection
-        self._ids = ids
-        self._log = log
-        self._on_empty: Reaction = on_empty
-        self._is_stopped = is_stopped
-        self._alive = set[str]()  # the sources that had a run that was alive
-        self._problems = RunIds()  # of the last look
-        self.error: TriggerDevError | None = None
-        """Why the first look failed."""
+    selection: Selection
+    ids: RunIds
+    _: KW_ONLY
+    log: Log
+    on_empty: Reaction = "ignore"
+    is_stopped: Callable[[], bool] = lambda: False
+    error: TriggerDevError | None = None
+    """Why the first look failed."""
+    _alive: set[str] = field(default_factory=set)  # the sources that had a run that was alive
+    _problems: RunIds = field(default_factory=RunIds)  # of the last look
 
     def search(self, client: TriggerDevClient, *, needs_all: bool = False) -> Iterator[list[str]]:
         """
@@ -68,19 +62,19 @@ class SelectedRuns:
         More than ``max_runs`` are invalid, and left alone. With ``needs_all``, so are all where a search
         fails, or a batch is unknown.
         """
-        search = Search(client, self._pages, is_stopped=self._is_stopped)
-        limit, given = self._selection.max_runs, len(self._ids.found)
+        search = Search(client, self._pages, is_stopped=self.is_stopped)
+        limit, given = self.selection.max_runs, len(self.ids.found)
         is_complete = self._look_first(search)
         found = list(search.ours)  # a page that is still being read adds to it
         is_unknown = self._note(invalid=self._problems.invalid)
         if len(found) > limit:
             number = len(found) if is_complete else f"at least {len(found)}"
-            text = f"{self._selection} finds {number} runs that are alive, more than max_runs={limit}"
+            text = f"{self.selection} finds {number} runs that are alive, more than max_runs={limit}"
             self._note(invalid=[f"{text}: none of these was canceled. Select fewer runs, or set max_runs"])
             return
         self._log_found(found, "run")
         if found:
-            self._ids.add([run.id for run in found], source=str(self._selection))
+            self.ids.add([run.id for run in found], source=str(self.selection))
         if needs_all and (self.error or is_unknown):
             return
         if not is_complete:
@@ -88,20 +82,20 @@ class SelectedRuns:
         elif self.error:
             self._fail(f"not all runs could be searched: {self.error}")
         if not isinstance(self.error, AuthenticationError):
-            yield self._ids.found[given:]
+            yield self.ids.found[given:]
             yield from self._look_again(search)
 
     def _look_first(self, search: Search) -> bool:
         """Find the runs; return whether all were read: not where it is stopped, or far too many are found."""
         for _ in search.pages():
-            if self._is_stopped() or len(search.ours) > self._selection.max_runs * _COUNTED:
+            if self.is_stopped() or len(search.ours) > self.selection.max_runs * _COUNTED:
                 return False
         self.error = search.error
         return True
 
     def _look_again(self, search: Search) -> Iterator[list[str]]:
         """Yield the ids of runs that the list did not show at first, and empty lists meanwhile."""
-        left = self._selection.max_runs - len(search.ours)
+        left = self.selection.max_runs - len(search.ours)
         for page in search.pages():
             new, left = page[: max(0, left)], left - len(page)
             self._log_found(new, "more run")
@@ -111,27 +105,27 @@ class SelectedRuns:
         elif not self._problems.invalid:
             self._note(empty=self._problems.empty)
         if left < 0:
-            limit = f"max_runs={self._selection.max_runs}"
+            limit = f"max_runs={self.selection.max_runs}"
             self._fail(f"not canceled, as {limit} runs were found: {-left} more. Cancel these again")
         self._note(failed=self._problems.failed)
 
     def _note(self, **problems: Any) -> bool:
         """Log what is wrong, by its kind, and keep it; return whether there is anything."""
-        log_sources(self._log, RunIds(**problems), on_empty=self._on_empty)
+        log_sources(self.log, RunIds(**problems), on_empty=self.on_empty)
         for kind, texts in problems.items():
-            getattr(self._ids, kind).extend(texts)
+            getattr(self.ids, kind).extend(texts)
         return any(problems.values())
 
     def _fail(self, text: str) -> None:
-        self._note(failed=[f"{self._selection}: {text}"])
+        self._note(failed=[f"{self.selection}: {text}"])
 
     def _log_found(self, runs: list[ListedRun], name: str) -> None:
         """Name all runs before the first is canceled."""
         if runs:
-            self._log.info("Found %s alive by %s", counted(len(runs), name), self._selection)
+            self.log.info("Found %s alive by %s", counted(len(runs), name), self.selection)
         for start in range(0, len(runs), _IDS_IN_A_LINE):
             part = runs[start : start + _IDS_IN_A_LINE]
-            self._log.info("Found: %s", ", ".join(run.id for run in part))
+            self.log.info("Found: %s", ", ".join(run.id for run in part))
 
     def _pages(
         self, client: TriggerDevClient, since: datetime, deadline: Deadline
@@ -139,10 +133,10 @@ class SelectedRuns:
         """Yield the runs by tags and of each batch; where one fails, all others, and then raise its error."""
         failed: TriggerDevError | None = None
         problems, sources = RunIds(), dict[str, Iterator[list[ListedRun]]]()
-        if tags := self._selection.tags:
+        if tags := self.selection.tags:
             runs = RunFilter(tags=tags, only_alive=True).pages(client, since, deadline)
             sources[f"no run that is alive has tags={list(tags)!r}"] = runs
-        for batch_id in self._selection.batch_ids:
+        for batch_id in self.selection.batch_ids:
             sources[f"batch {batch_id!r} has no run that is alive"] = _batch(batch_id, client, problems)
         for if_empty, pages in sources.items():
             try:
