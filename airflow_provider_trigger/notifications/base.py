@@ -26,6 +26,7 @@ class IdsNotifier(TakesIds, BaseNotifier):
     """Gather ids, and do something with them within a time limit; a subclass says what."""
 
     _on_empty: ClassVar[Reaction] = "ignore"
+    _takes_outputs: ClassVar[bool] = False
 
     if TYPE_CHECKING:
         trigger_dev_conn_id: str

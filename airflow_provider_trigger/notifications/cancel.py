@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults
@@ -76,9 +75,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
             without="to cancel what the task or the Dag run has started",
         )
         self.context: Any = context or {}
-        self._take_ids(
-            run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, is_callback=True, required=False
-        )
+        self._take_ids(run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, required=False)
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.include_descendants = include_descendants
         self.timeout: Any = timeout
@@ -144,16 +141,17 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         from airflow_provider_trigger.cancel.record import CancelSettings
         from airflow_provider_trigger.hooks.diagnosis import action_for
 
-        settings = CancelSettings(
-            max_concurrency=self.max_concurrency,
-            include_descendants=self.include_descendants,
-        )
         results: dict[str, CancelResult] = {}
         rejection, is_over = None, False
         while not is_over:
-            count, limit = len(ids.found), deadline.remaining(time.monotonic())
+            settings = CancelSettings(
+                max_concurrency=self.max_concurrency,
+                include_descendants=self.include_descendants,
+                time_limit=deadline.remaining(time.monotonic()),
+            )
+            count = len(ids.found)
             left = [one for one in ids.found if one not in results or results[one].error]
-            with hook.cancellation(left, replace(settings, time_limit=limit)) as work:
+            with hook.cancellation(left, settings) as work:
                 try:
                     work.run(ids.rest)
                 except AuthenticationError as error:

@@ -70,7 +70,7 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
         super().__init__()
         check_positional_arguments(type(self).__name__, args, argument="token_ids", done="completed")
         self.context: Any = context or {}
-        self._take_ids(token_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, is_callback=True)
+        self._take_ids(token_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
         self.data = data
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.timeout: Any = timeout

@@ -44,6 +44,8 @@ class TakesIds(TakesArguments):
     """
 
     _id_kind: ClassVar[IdKind]
+    _takes_outputs: ClassVar[bool] = True
+    """Whether Airflow resolves the outputs of tasks in it: not in a callback."""
     # Airflow keeps the arguments as given: an iterator among them cannot be deep-copied.
     shallow_copy_attrs: Sequence[str] = (INIT_ARGUMENTS,)
 
@@ -56,7 +58,6 @@ class TakesIds(TakesArguments):
         *,
         xcom_task_ids: Any,
         xcom_key: str | None,
-        is_callback: bool = False,
         required: bool = True,
         others: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
@@ -69,9 +70,10 @@ class TakesIds(TakesArguments):
             has_any = value is not None or xcom_task_ids or has_others or is_mapped_instance(self)
             if required and not has_any:
                 raise ValueError(f"give one or more of {', '.join((argument, 'xcom_task_ids', *others))}")
-            check_outputs(argument, value, takes_outputs=not is_callback)
+            check_outputs(argument, value, takes_outputs=self._takes_outputs)
             if xcom_task_ids is not None:
-                check_task_ids(xcom_task_ids, outputs_go_into=None if is_callback else argument)
+                outputs_go_into = argument if self._takes_outputs else None
+                check_task_ids(xcom_task_ids, outputs_go_into=outputs_go_into)
         setattr(self, argument, value)
         self.xcom_task_ids = xcom_task_ids
         self.xcom_key = xcom_key

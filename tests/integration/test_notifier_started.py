@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 import pytest
 from airflow import __version__
-
-from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
-from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 # Two tasks that start runs and leave them alone; then one that fails.
 STARTS = """
@@ -112,40 +106,3 @@ def test_a_tasks_callback_without_arguments_cancels_what_this_task_has_started(s
     assert [run.status for run in runs] == ["EXECUTING", "CANCELED", "CANCELED"]
     assert [run.cancel_requests for run in runs] == [0, 1, 1]
     assert len(said.lines("task 'second'", "1 Trigger.dev run: 1 canceled")) == 2
-
-
-# Without Airflow's database
-
-
-@pytest.fixture
-def started(run_try, server):
-    """Start a run in a Dag run, and return it."""
-
-    def start(started_at="2026-01-01T06:00:02Z", **ti):
-        operator = RunTriggerTaskOperator(
-            task_id="start", task_identifier="endless", wait_for_completion=False
-        )
-        return server.runs[run_try(operator, started_at=started_at, **ti).output]
-
-    return start
-
-
-def test_a_deadline_alert_cancels_exactly_this_dag_runs_runs_also_those_that_the_list_shows_late(
-    server, started, said
-):
-    server.list_lag = 1.5
-    ours = [started(), started(task_id="other"), started(map_index=3)]
-    others = [started("2026-01-01T06:00:03Z"), server.replay(ours[0]), server.trigger("endless")[0]]
-    context: Any = {
-        "dag_run": {
-            "dag_id": "a_dag",
-            "dag_run_id": "manual_1",
-            "start_date": "2026-01-01T06:00:02Z",
-            "logical_date": "2026-01-01T06:00:00Z",
-        },
-        "deadline": {"id": "1"},
-    }
-    asyncio.run(CancelTriggerRunNotifier().async_notify(context))
-    assert [run.status for run in ours] == ["CANCELED"] * 3
-    assert [run.cancel_requests for run in others] == [0] * 3
-    assert said.lines("Dag 'a_dag', Dag run 'manual_1': 3 Trigger.dev runs: 3 canceled")

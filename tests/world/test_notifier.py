@@ -97,6 +97,7 @@ def test_without_a_dag_run_the_runs_in_xcom_are_all(world: World) -> None:
 ALERT = {"dag_id": "a_dag", "dag_run_id": "manual_1", "start_date": "2026-01-01T06:00:02.123456Z"}
 
 
+@pytest.mark.parametrize("world", [{"list_lag": 1.5}], indirect=True)
 @pytest.mark.parametrize("start_date", [ALERT["start_date"], "2026-01-01T07:00:02.123456+01:00", START])
 def test_a_deadline_alert_is_about_the_dag_run(world: World, start_date: Any) -> None:
     mine, other = start(world)[0], start(world, start=1)[0]
