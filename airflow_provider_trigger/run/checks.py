@@ -40,11 +40,7 @@ QUERY_ABOVE = 100
 """Above so many runs, queries show them together, in place of a check of each."""
 
 UNKNOWN_AFTER = 30.0
-"""
-How long the checks of a run may be answered without the run at least, in seconds.
-
-A replica of the database lags behind (measured), and a gateway may reject a few requests.
-"""
+"""How long checks may be answered without the run at least, in seconds: a replica lags behind (measured)."""
 
 
 def call_each(

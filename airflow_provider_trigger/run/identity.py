@@ -138,11 +138,7 @@ class RunKey:
         return (idempotency_key or "").startswith(self._start())
 
     def shows_clear_since(self, idempotency_key: str | None) -> bool:
-        """
-        Return whether the task was cleared since this execution has started a run with this key.
-
-        Where only ``retries`` differ, nothing shows whether it was (measured): it counts as not cleared.
-        """
+        """Return whether the task was cleared since this execution has started a run with this key."""
         return self.is_of_same_execution(idempotency_key) and not str(idempotency_key).startswith(self._tries)
 
     def _start(self, dag_run_hash: str | None = None) -> str:
@@ -165,9 +161,8 @@ class RunKey:
         """
         Return what :meth:`of_item` adds, whichever try has started the run; None for another key.
 
-        With the time of its creation, also of one from before a clear of the Dag run, which has another
-        ``start_date`` since then. A run of the same Dag run of another Airflow may be older, too:
-        :attr:`was_cleared` decides.
+        With the time of its creation, also of one from before a clear of the Dag run: that has another
+        ``start_date`` since then. So may one of another Airflow: :attr:`was_cleared` decides.
         """
         parts = str(idempotency_key).split("-", 6)
         if len(parts) < 7 or not str(idempotency_key).startswith(self._start(parts[1])):

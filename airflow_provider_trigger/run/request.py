@@ -1,9 +1,8 @@
 """
 Turn the payloads and options of runs into what is sent to start them, checked. Pure, but for the trace.
 
-The server ignores much of what it does not understand, such as a malformed delay (measured): here it is an
-error that names the argument. What it rejects, such as what is too large, is left to it. Templates give
-texts, so a number may be one.
+What the server would ignore, such as a malformed delay (measured), is an error that names the argument; what
+it rejects, such as what is too large, is left to it. Templates give texts, so a number may be one.
 """
 
 from __future__ import annotations
@@ -289,11 +288,7 @@ def _describe(invalid: Mapping[int, str], count: int, name: str) -> str:
 def read_items(
     name: str, given: Sequence[Any], options: Mapping[str, Any], when: Circumstances
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """
-    Yield the payload and the options, as the API takes them, of each item that is checked already.
-
-    ``options`` are those of all items, by name; those of an item take their place.
-    """
+    """Yield payload and options, as the API takes them, of checked items; their own options come first."""
     for item in given:
         one = {"payload": item} if name == "payloads" else item
         yield one.get("payload"), to_api({**options, **(one.get("options") or {})}, when)
@@ -303,15 +298,12 @@ def read_items(
 
 
 def trace_headers() -> dict[str, str]:
-    """
-    Return the headers by which a run joins the trace of the current OpenTelemetry span of this thread.
-
-    None are sent for a span that is not sampled: they would suppress what the run itself exports.
-    """
+    """Return the headers by which a run joins the trace of this thread's current OpenTelemetry span."""
     # Where nothing has imported it, there is no span.
     trace: Any = sys.modules.get("opentelemetry.trace")
     span = trace and trace.get_current_span()
-    # Where tracing is off, Airflow 3.2 gives the task one that is sampled, but not recorded.
+    # Of one that is not sampled, they would suppress what the run itself exports. Where tracing is off,
+    # Airflow 3.2 gives the task one that is sampled, but not recorded.
     if not (span and span.is_recording() and span.get_span_context().trace_flags.sampled):
         return {}
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator

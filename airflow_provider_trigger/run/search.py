@@ -61,17 +61,13 @@ class RunFilter:
     def pages(
         self, client: TriggerDevClient, since: datetime = ALL_TIMES, deadline: Deadline = NEVER
     ) -> Iterator[list[ListedRun]]:
-        """
-        Yield the runs page by page, the newest first, as far as the list knows; a page may be empty.
-
-        The server gets one tag, as it finds runs with any of several (measured).
-        """
+        """Yield the runs page by page, the newest first, as far as the list knows; a page may be empty."""
         cursor, size, has_more = Cursor(), MAX_PAGE_SIZE, True
         while has_more:
             is_older = self.only_alive and cursor.pages >= _UNFILTERED_PAGES
             call = list_runs_page(
                 page_size=size,
-                tags=self.tags[:1],
+                tags=self.tags[:1],  # it would find runs with any of several (measured)
                 statuses=sorted(ALIVE_STATUSES if is_older else self.statuses),
                 task_identifiers=sorted(self.task_identifiers),
                 batch_id=self.batch_id,
@@ -156,10 +152,9 @@ class Search:
 
     def pages(self) -> Iterator[list[ListedRun]]:
         """
-        Look once, 2.5 s after the look before; yield what is found, page by page.
+        Look once, 2.5 s after the look before; yield what is found, and empty pages meanwhile.
 
-        Meanwhile it yields empty pages, several times a second, so that its caller notices a stop. Once it is
-        stopped, nothing more is sent; but an end would look like a complete search, so there is none.
+        Once it is stopped, nothing more is sent; an end would look like a complete search, so there is none.
         """
         while self._is_stopped() or time.monotonic() < self._due_at:
             time.sleep(_PAUSE)
@@ -189,11 +184,7 @@ class Search:
 
 
 def in_threads(pages: Iterator[list[T]]) -> Iterator[list[T]]:
-    """
-    Yield pages that are read in daemon threads, and empty ones meanwhile, several times a second.
-
-    A request that is not answered takes 30 s, a used-up rate limit 10 s, an XCom of a busy Airflow 44 s.
-    """
+    """Yield pages that are read in daemon threads, and empty ones meanwhile, so that a stop is noticed."""
     while True:
         reply = begin(partial(next, pages, None))
         while not wait([reply], timeout=_PAUSE).done:

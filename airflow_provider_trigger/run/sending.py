@@ -152,11 +152,7 @@ def _payload(request: TaskRequest) -> Any:
 
 
 def send(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float], None]) -> bool:
-    """
-    Start the items of a request, a single one by itself; return whether its key is known to have had a run.
-
-    Once the task was stopped, nothing is sent but requests for ids.
-    """
+    """Start the items of a request, a single one by itself; return whether its key is known to be in use."""
     requests = list(sending.requests.values())
     if len(requests) == 1:
         with saying_what_may_exist("run", "start", has_key=requests[0].key is not None):
@@ -176,12 +172,7 @@ def send(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float],
 
 
 def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Deadline) -> str:
-    """
-    Return the id of the run of a request whose answer never came, to cancel it.
-
-    Only a request with the same key has an answer with it (measured). If the first did not arrive, this one
-    creates a run that is delayed, so that it does not begin before its cancel.
-    """
+    """Return the id of the run of a request whose answer never came: only another one shows it (measured)."""
     return client.call(_call(request, delay=_DELAY_OF_A_LOOKUP), deadline=deadline).id
 
 

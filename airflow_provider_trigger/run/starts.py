@@ -40,11 +40,7 @@ _NOTHING_TO_REUSE = (
 
 
 class Starts:
-    """
-    Starts runs by requests, several at a time; one that is repeated with its key starts nothing twice.
-
-    ``guard`` learns of each request before it is sent, and of the runs' ids after each.
-    """
+    """Starts runs; ``guard`` learns of each request before it is sent, and of the runs' ids after each."""
 
     def __init__(self, client: TriggerDevClient, guard: Guard, *, log: Log) -> None:
         self._client = client
@@ -52,12 +48,7 @@ class Starts:
         self._log = log
 
     def start(self, requests: Sequence[TaskRequest], earlier: Earlier | None = None) -> dict[str, Run]:
-        """
-        Start items, or take up the runs that there are; return these as they were seen.
-
-        A canceled run keeps its key (measured): it is released once the run's worker can be assumed to have
-        stopped, and a new run starts. One that failed has none (measured), so that a new run follows it.
-        """
+        """Start items, or take up the runs that there are; return these as they were seen."""
         begun_at, found = time.monotonic(), Found()
         if earlier is not None:
             found = earlier.find(self._client, self._guard, requests, log=self._log)
@@ -81,7 +72,7 @@ class Starts:
         return seen
 
     def _to_repeat(self, sent: Mapping[int, TaskRequest], seen: dict[str, Run]) -> dict[int, TaskRequest]:
-        """Return the items whose runs were canceled before, once their keys are free."""
+        """Return the items whose runs were canceled before, once their keys, which they keep, are free."""
         started = {index: str(self._guard.run_ids[index]) for index in sent}
         canceled = {one: seen[one] for one in started.values() if one in seen and seen[one].is_canceled}
         seen |= wait_until_terminated(self._client, canceled, log=self._log, sleep=self._guard.sleep)
@@ -113,11 +104,7 @@ class Starts:
     # The requests
 
     def _send_all(self, requests: Mapping[int, TaskRequest]) -> bool:
-        """
-        Start items, by their indexes; return whether a run is known to be old, found by its key.
-
-        When a request fails, those before it may have started runs.
-        """
+        """Start items, by their indexes; return whether a run is known to be old, found by its key."""
         are_old = []
         for sending, is_old in in_threads(self._send, self._sendings(requests), REQUESTS_AT_ONCE):
             self._guard.take_ids(sending)
@@ -146,7 +133,7 @@ class Starts:
 
 
 def start_now(client: TriggerDevClient, request: TaskRequest, *, log: Log) -> str:
-    """Start a run outside of an operator; where its key has one already, return that one's id."""
+    """Start a run outside of an operator; return its id, or that of the one that its key has already."""
     guard = Guard(client, StopNote(), cancels=False, stop_time=0.0, log_stop=lambda stop: None)
     guard.run_ids = [None]
     Starts(client, guard, log=log).start([request])
@@ -167,10 +154,9 @@ class Found(NamedTuple):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Earlier:
     """
-    Finds the runs of a task instance that has had a try before.
+    Finds the runs of a task instance that has had a try before, but those that have a key of this try.
 
-    A run that has a key of this try is found by it. One with another key is taken up for the request that it
-    is for; else, and where it is from before a clear, it is canceled.
+    One with another key is taken up for its request; without one, or from before a clear, it is canceled.
     """
 
     key: RunKey

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from world import World
 
+from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
@@ -255,6 +256,16 @@ def test_a_clear_starts_all_anew_though_runs_cannot_be_listed(world: World, kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_clear_whose_cancels_are_rejected_starts_nothing(world: World, kind: str) -> None:
+    world.server.on_task("resize", after=None)
+    task = left_alive(world, KINDS[kind](deferrable=False))
+    count = len(world.server.runs)
+    world.network.fault("403", "/cancel")
+    assert task.clear().join().state == "failed"
+    assert world.network.statuses() == ["EXECUTING"] * count
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_clear_of_what_has_ended_starts_all_anew(world: World, kind: str) -> None:
     task = world.task(KINDS[kind]())
     assert task.run().state == "success"
@@ -280,6 +291,33 @@ def test_a_retry_takes_runs_up_though_they_cannot_be_listed(world: World, kind: 
     world.network.fault("500", "GET /api/v1/runs")
     assert task.join().state == "success"
     assert len(world.server.runs) == (1 if kind == "one" else 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_retry_takes_runs_up_though_a_replica_does_not_show_them_yet(world: World, kind: str) -> None:
+    world.server.on_task("resize", after=300)
+    task = left_alive(world, KINDS[kind](deferrable=False), retries=1)
+    count = len(world.server.runs)
+    world.network.fault("404", "GET /api/v3/runs", times=count * 4, headers={"x-should-retry": "true"})
+    assert task.join().state == "success"
+    assert world.network.statuses() == ["COMPLETED"] * count
+
+
+def test_operators_that_a_task_executes_by_hand_have_a_run_each_that_a_retry_takes_up(world: World) -> None:
+    """Each execution has a run of its own, also one with the same payload."""
+    payloads = [1, 2, 2]
+
+    class ByHand(BaseOperator):
+        def execute(self, context: Any) -> Any:
+            return [one(task_id=f"by_hand_{of}", payload=of)().execute(context) for of in payloads]
+
+    world.server.on_task("resize", after=30, output=lambda payload: payload)
+    task = world.task(lambda: ByHand(task_id="start"), retries=1).begin()
+    world.sleep(75)
+    task.kill()
+    payloads.reverse()
+    assert task.join().result == [2, 2, 1]
+    assert world.network.statuses() == ["COMPLETED"] * 3
 
 
 def test_a_retry_with_other_payloads_cancels_what_it_no_longer_needs(world: World) -> None:
