@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.limits import NEVER, Deadline
@@ -49,15 +49,15 @@ class Starts:
 
     def start(self, requests: Sequence[TaskRequest], earlier: Earlier | None = None) -> dict[str, Run]:
         """Start items, or take up the runs that there are; return these as they were seen."""
-        begun_at, found = time.monotonic(), Found()
+        begun_at = time.monotonic()
+        known, seen, listed = dict[int, str](), dict[str, Run](), set[str]()
         if earlier is not None:
-            found = earlier.find(self._client, self._guard, requests, log=self._log)
-        seen = dict(found.completed)
+            known, seen, listed = earlier.find(self._client, self._guard, requests, log=self._log)
         self._guard.ended.update(seen)
-        for index, run_id in found.run_ids.items():
+        for index, run_id in known.items():
             self._guard.run_ids[index] = run_id
-        todo = {index: request for index, request in enumerate(requests) if index not in found.run_ids}
-        are_old = self._send_all(todo) or found.run_ids
+        todo = {index: request for index, request in enumerate(requests) if index not in known}
+        are_old = self._send_all(todo) or known
         if are_old or (self._is_batch and earlier is not None):  # the answer to a batch does not say so
             seen |= check_visible(self._client, [one for one in self._guard.known_ids if one not in seen])
         self._send_all(self._to_repeat(todo, seen))
@@ -68,7 +68,7 @@ class Starts:
                     self._log.info(text, run.id, run.status)
         elif earlier is not None:
             age = time.monotonic() - begun_at
-            self._log_counts([run for run in seen.values() if run.id in found.listed or run.age > age])
+            self._log_counts([run for run in seen.values() if run.id in listed or run.age > age])
         return seen
 
     def _to_repeat(self, sent: Mapping[int, TaskRequest], seen: dict[str, Run]) -> dict[int, TaskRequest]:
@@ -140,17 +140,6 @@ def start_now(client: TriggerDevClient, request: TaskRequest, *, log: Log) -> st
     return guard.known_ids[0]
 
 
-class Found(NamedTuple):
-    """The runs of earlier tries."""
-
-    run_ids: Mapping[int, str] = {}
-    """Of those that need no start, by the index of their item."""
-    completed: Mapping[str, Run] = {}
-    """Of these, what has completed, by run id."""
-    listed: Collection[str] = ()
-    """The ids of all runs that were there before."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Earlier:
     """
@@ -169,12 +158,17 @@ class Earlier:
 
     def find(
         self, client: TriggerDevClient, guard: Guard, requests: Sequence[TaskRequest], *, log: Log
-    ) -> Found:
-        """Return what needs no new run; cancel what else there is, and wait until its workers stop."""
+    ) -> tuple[dict[int, str], dict[str, Run], set[str]]:
+        """
+        Cancel what needs a new run, and wait until its workers stop.
+
+        Return the ids of runs by the index of the item that needs none, of these what has completed, and the
+        ids of all runs that were there before.
+        """
         keys = {request.key for request in requests}
         guard.is_earlier = self.key.is_of_same_execution if self.replaces else keys.__contains__
         if not (self.replaces or self.reuses):
-            return Found()
+            return {}, {}, set()
         found = self._search(client, log)
         listed = [Run.from_answer(run.attributes, seen_at=run.seen_at) for run in found.runs if self.reuses]
         completed = self._completed(listed, found, requests)
@@ -200,7 +194,7 @@ class Earlier:
                 completed = self._completed(ended.values(), found, requests) | completed
         run_ids = {index: run.id for index, run in completed.items()} | taken_up
         reused = {run.id: run for index, run in completed.items() if index not in taken_up}
-        return Found(run_ids, reused, {run.id for run in found.runs})
+        return run_ids, reused, {run.id for run in found.runs}
 
     def _compare(
         self, runs: Iterable[ListedRun], requests: Sequence[TaskRequest]
