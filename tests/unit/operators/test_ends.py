@@ -242,19 +242,35 @@ def test_what_is_no_such_threshold_is_an_error(given: dict[str, Any], text: str)
         batch(**given)
 
 
-def test_the_error_of_a_task_says_to_programs_how_its_run_has_ended(execute, server, run_of) -> None:
-    server.on_task("resize", crash="TASK_PROCESS_OOM_KILLED")
-    with pytest.raises(TriggerRunFailedError, match="a larger machine") as raised:
+@pytest.mark.parametrize(
+    ("how", "status", "name", "code", "message"),
+    [
+        (
+            {"crash": "TASK_PROCESS_OOM_KILLED"},
+            "CRASHED",
+            None,
+            "TASK_PROCESS_OOM_KILLED",
+            "trigger.dev internal error (TASK_PROCESS_OOM_KILLED)",
+        ),
+        ({"error": {"name": "TypeError", "message": "no file"}}, "FAILED", "TypeError", None, "no file"),
+        ({"error": {"message": ""}}, "FAILED", None, None, None),
+    ],
+)
+def test_the_error_of_a_task_says_to_programs_how_its_run_has_ended(
+    how: Any, status: str, name: Any, code: Any, message: Any, execute, server, run_of
+) -> None:
+    server.on_task("resize", **how)
+    with pytest.raises(TriggerRunFailedError) as raised:
         execute(operator())
-    message = "trigger.dev internal error (TASK_PROCESS_OOM_KILLED)"
     assert type(raised.value) is TriggerRunFailedError
+    assert ("a larger machine" in str(raised.value)) is (code is not None)
     assert vars(raised.value) == {
         "run_id": run_of().id,
         "run_url": f"{server.url}/runs/{run_of().id}",
-        "status": "CRASHED",
+        "status": status,
         "task_identifier": "resize",
-        "error_name": None,
-        "error_code": "TASK_PROCESS_OOM_KILLED",
+        "error_name": name,
+        "error_code": code,
         "error_message": message,
         "attempts": 1,
     }
@@ -297,7 +313,7 @@ def test_a_sensor_fails_with_the_error_of_the_run(
     deferred: bool, context: dict[str, Any], skips: dict[str, Any], kind: Any, connection: str, server
 ) -> None:
     run = server.add_run("FAILED", task_identifier="resize")
-    made = TriggerRunSensor(task_id="wait", run_ids=[run.id], poke_interval=0.02, deferrable=False, **skips)
+    made = TriggerRunSensor(task_id="wait", run_ids=[run.id], poke_interval=0.02, timeout=9, **skips)
     given = context_of(TaskInstance(), **context)
     with pytest.raises(TriggerRunFailedError, match="ended with status FAILED") as raised:
         made.execute_complete(given, event_of(run)) if deferred else made.execute(given)

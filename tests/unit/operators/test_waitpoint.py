@@ -224,16 +224,6 @@ def test_a_token_that_a_replica_lacks_at_first_is_unknown_only_if_no_check_shows
     assert completing(new.id).execute(given) == [result(new, "completed", "COMPLETED")]
 
 
-@pytest.mark.parametrize("status", [None, 500])
-def test_what_came_of_it_is_told_by_a_check_where_no_answer_says_it(
-    status: int | None, wired: Network, tokens, answer
-) -> None:
-    token = tokens["completed"]
-    reply = answer(status, {"error": "no"}) if status else Lost()
-    wired.fault("/complete", reply, times=1000, arrives=True)
-    assert completing(token.id).execute(context()) == [result(token, "completed", "COMPLETED")]
-
-
 @pytest.mark.parametrize(("status", "retries"), [(503, True), (400, False), (403, False)])
 def test_a_failure_stops_no_other_token_and_is_retried_where_that_can_help(
     status: int, retries: bool, wired: Network, waitpoints, answer

@@ -9,13 +9,7 @@ import pytest
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
 from airflow_provider_trigger.log import MAX_NAMED
-from airflow_provider_trigger.report.ends import (
-    of_cancels,
-    stack_trace,
-    why_failed,
-    why_no_output,
-    why_not_completed,
-)
+from airflow_provider_trigger.report.ends import of_cancels, why_failed, why_not_completed
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 URL = "https://trigger.test/runs/run_1"
@@ -59,13 +53,6 @@ def test_a_failure_names_task_status_attempts_error_link_and_what_to_do(
 ) -> None:
     expected = f"Run run_1 of Trigger.dev task 'resize' ended with status {text}. {URL}"
     assert why_failed(run(status, **shown), run_url=URL) == expected
-
-
-def test_where_a_run_has_failed_is_an_error_in_the_log_if_it_is_known() -> None:
-    failed = run("FAILED", error={"message": "boom", "stackTrace": "at resize.ts:3"})
-    assert list(stack_trace(failed)) == [("error", "Stack trace of run run_1:\nat resize.ts:3")]
-    for other in (None, run(), run("FAILED", error={"message": "boom"})):
-        assert list(stack_trace(other)) == []
 
 
 TASK = "un run_1 of Trigger.dev task 'resize'"
@@ -114,17 +101,6 @@ def test_a_wait_says_why_its_run_did_not_complete_and_what_became_of_it(
     assert (
         why_not_completed(waited, "run_1", run_url=URL, conn_id="mine", timeouts=timeouts) == f"{text} {URL}"
     )
-
-
-@pytest.mark.parametrize(
-    ("status", "error", "is_missing"),
-    [("COMPLETED", "500", True), ("COMPLETED", "", False), ("FAILED", "500", False)],
-)
-def test_an_output_that_cannot_be_fetched_is_no_empty_one(status: str, error: str, is_missing: bool) -> None:
-    waited = Waited(end=WaitEnd.FINAL, run=run(status), error=error)
-    text = f"R{TASK} is COMPLETED, but its output cannot be fetched: 500. A retry tries again, and starts "
-    text += f"another run only if this one has no idempotency key. {URL}"
-    assert why_no_output(waited, run_url=URL) == (text if is_missing else None)
 
 
 MANY = MAX_NAMED + 1
@@ -185,7 +161,3 @@ def test_each_outcome_is_said_of_one_run_and_of_many(
     assert list(of_cancels([one] * MANY, "mine", was_ended=True, tag="airflow_task:x")) == [
         (level, of_many + by_tag)
     ]
-
-
-def test_the_tasks_own_log_does_not_say_that_it_was_ended() -> None:
-    assert list(of_cancels([result("canceled")], "mine")) == [("info", "Canceled run run_1")]
