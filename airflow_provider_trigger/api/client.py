@@ -242,7 +242,7 @@ class TriggerDevClient:
             if isinstance(error, AuthenticationError):
                 self.key_is_rejected = self.key_is_rejected or similar > 1
             elif works is False:
-                self.breaker.failed(error, is_permanent=error.tries_allowed <= 1, monotonic=now)
+                self.breaker.failed(error, monotonic=now)
 
     def log_retry(self, attempt: int, pause: float, error: TriggerDevError | None) -> None:
         """Log that a request is repeated: of many in a row, one at a level that is shown."""

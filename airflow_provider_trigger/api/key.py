@@ -42,7 +42,7 @@ class SecretKey:
         self._denials: dict[str, tuple[float, Response]] = {}  # 403s, with their times, by kind of call
         self._values: list[str] = []
         self._spellings: set[str] = set()
-        self._use(value)
+        self.replace(value)
         self._fetch = fetch
         self._fetch_at = -math.inf
         self._shown_by: dict[str, int] = {}  # the version that has last shown a run or token, by its id
@@ -60,9 +60,12 @@ class SecretKey:
 
     def replace(self, value: str) -> None:
         """Use another key from now on; the old one stays masked."""
-        if value != self._values[-1]:
-            self._denials.clear()
-            self._use(value)
+        if self._values[-1:] == [value]:
+            return
+        self._values.append(value)
+        self._denials.clear()
+        if len(value) >= SHORTEST:  # a new set, as other threads may be reading this one
+            self._spellings = {*self._spellings, value, quote(value), quote(value, safe="")}
 
     def note_denial(self, request: Request, answer: Response, *, now: float) -> None:
         """Take in a 403."""
@@ -75,11 +78,6 @@ class SecretKey:
             return None
         denied_at, answer = self._denials.get(kind_of(request), (-math.inf, None))
         return answer if now < denied_at + DENIED_FOR else None
-
-    def _use(self, value: str) -> None:
-        self._values.append(value)
-        if len(value) >= SHORTEST:  # a new set, as other threads may be reading this one
-            self._spellings = {*self._spellings, value, quote(value), quote(value, safe="")}
 
     def hidden_in(self, response: Response) -> Response:
         """Return a response with the key hidden."""
@@ -102,11 +100,9 @@ class SecretKey:
 
     def renew(self, rejected: int, *, now: float) -> bool:
         """Return whether there is another key than a rejected one; fetch it where it is not known yet."""
-        if self._fetch is None:
-            return self.version != rejected
         with self._lock:  # of many threads, one fetches it
-            if self.version == rejected and now >= self._fetch_at and (value := self._fetch()) is not None:
-                self.replace(value)
+            if self._fetch and self.version == rejected and now >= self._fetch_at:
+                self.replace(self._fetch() or self._values[-1])
         return self.version != rejected
 
     def note_shown(self, request: Request, result: Any, *, version: int) -> None:

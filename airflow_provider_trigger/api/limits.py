@@ -152,13 +152,13 @@ class CircuitBreaker:
         self.last_error = None
         self._failures = 0
 
-    def failed(self, error: errors.TriggerDevError, *, is_permanent: bool, monotonic: float) -> None:
-        """Count a request that Trigger.dev did not answer; ``is_permanent``: repeating it is useless."""
+    def failed(self, error: errors.TriggerDevError, *, monotonic: float) -> None:
+        """Count a request that Trigger.dev did not answer."""
         if not self._failures:
             self._failing_since = monotonic
         self._failures += 1
         self.last_error = error
-        self._all_permanent &= is_permanent
+        self._all_permanent &= error.tries_allowed <= _FINAL
 
 
 # How many failures of a kind end a call.
@@ -183,9 +183,8 @@ def tries_allowed(
     """
     Return how often a call is sent in all if each try fails like this.
 
-    ``should_retry`` is what the server says of it, None for nothing. ``has_worked``: before, it had answered
-    this client as Trigger.dev does. ``is_confirmed``: a 401 has come twice to another call, and no good
-    answer since.
+    ``should_retry`` is what the server says of it, ``has_worked`` whether it had answered as Trigger.dev does
+    before, ``is_confirmed`` whether a 401 has come twice to another call, and no good answer since.
     """
     status = error.status if isinstance(error, errors.ResponseError) else 0
     # A 401 and a 429 reject a request before it has an effect; a 401 is always confirmed by another try.

@@ -72,27 +72,35 @@ class Transport:
         try:
             return self._key.hidden_in(self._send(request, timeout))
         except (OSError, HTTPError) as error:  # requests lets some of urllib3's through
-            failure: errors.TriggerDevError = transport_error(
-                error, request.target(self._settings.base_url), timeout
-            )
+            where = request.target(self._settings.base_url)
+            failure: errors.TriggerDevError = transport_error(error, where, timeout)
         except errors.TriggerDevError as error:  # of the body
             failure = error.with_traceback(None)
         # Raised elsewhere: within the blocks above, the request and so the key would be its context.
         return failure
 
     def _send(self, request: Request, timeout: float) -> Response:
-        prepared, options = self._prepare(request)
+        address, body = request.address(self._settings.base_url), request.body()
+        headers, options = {**self._headers, **request.headers}, self._options
+        if request.url is None:
+            headers |= self._api_headers | {"Authorization": self._key.authorization}
+        else:
+            options = connection_options(address, self._settings)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        # Not by the session: it reads .netrc, and merging its defaults takes long.
+        prepared = requests.Request(request.method, address, headers=headers, data=body).prepare()
         # Redirects would carry the key elsewhere, or turn a POST into a GET: an adapter knows of none,
         # while a session reads and resolves them even when it is not to follow them.
         adapter = self._session.get_adapter(str(prepared.url))
         send = partial(adapter.send, prepared, timeout=(min(CONNECT_TIMEOUT, timeout), timeout))
         until = time.monotonic() + timeout
         with self._open(send, options) as answer:
-            headers = {name.lower(): value for name, value in answer.headers.items()}
+            shown = {name.lower(): value for name, value in answer.headers.items()}
             # As requested; in several layers, a few bytes could become any number.
-            is_gzip = headers.get("content-encoding") == "gzip"
-            body = _read_body(answer.raw, request, until=until, is_gzip=is_gzip)
-            return Response(status=answer.status_code, headers=headers, body=body)
+            is_gzip = shown.get("content-encoding") == "gzip"
+            read = _read_body(answer.raw, request, until=until, is_gzip=is_gzip)
+            return Response(status=answer.status_code, headers=shown, body=read)
 
     def _open(self, send: Callable[..., requests.Response], options: Mapping[str, Any]) -> requests.Response:
         try:
@@ -102,20 +110,6 @@ class Transport:
             if self._settings.verify in (True, options["verify"]):
                 raise
         return send(**{**options, "verify": self._settings.verify})
-
-    def _prepare(self, request: Request) -> tuple[requests.PreparedRequest, dict[str, Any]]:
-        """Return what an adapter sends, and how."""
-        address, body = request.address(self._settings.base_url), request.body()
-        headers = {**self._headers, **request.headers}
-        if request.url is None:
-            headers |= self._api_headers | {"Authorization": self._key.authorization}
-            options = self._options
-        else:
-            options = connection_options(address, self._settings)
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        # Not by the session: it reads .netrc, and merging its defaults takes long.
-        return requests.Request(request.method, address, headers=headers, data=body).prepare(), options
 
 
 def _read_body(raw: Any, request: Request, *, until: float, is_gzip: bool) -> bytes:
