@@ -99,15 +99,13 @@ def json_object(request: Request, response: Response) -> dict[str, Any]:
     """Return the JSON object of a successful response, or raise what the response is instead."""
     raise_unless_success(request, response)
     answer = response.json()
+    if isinstance(answer, dict):
+        return answer
+    what = "JSON that is not an object"
     if answer is None:
         kind = response.headers.get("content-type", "no content type")[:100]
         what = f"{response.status} without valid JSON ({kind}, {len(response.body)} bytes)"
-        raise errors.UnexpectedAnswerError(f"{request} answered {what}: {_NOT_TRIGGER_DEV}")
-    if not isinstance(answer, dict):
-        raise errors.UnexpectedAnswerError(
-            f"{request} answered JSON that is not an object: {_NOT_TRIGGER_DEV}"
-        )
-    return answer
+    raise errors.UnexpectedAnswerError(f"{request} answered {what}: {_NOT_TRIGGER_DEV}")
 
 
 def read_id(request: Request, answer: Mapping[str, Any], *, what: str) -> str:
@@ -122,10 +120,10 @@ def raise_unless_success(request: Request, response: Response) -> None:
     status = response.status
     if 200 <= status < 300:
         return
-    kind, detail = _error_class(request, response), server_message(response)
-    is_denied = kind is errors.PermissionDeniedError
-    hint = f": the key may lack the right {RIGHTS[kind_of(request)]}" if is_denied else ""
-    if 300 <= status < 400:
+    kind, detail, hint = _error_class(request, response), server_message(response), ""
+    if kind is errors.PermissionDeniedError:
+        hint = f": the key may lack the right {RIGHTS[kind_of(request)]}"
+    elif 300 <= status < 400:
         location = response.headers.get("location", "nowhere")[:200]
         detail = f"a redirect to {location}, not followed"
     elif kind is errors.NotTriggerDevError:

@@ -61,25 +61,6 @@ class WaitpointToken:
         """Whether its time limit was reached first."""
         return self.status == TIMED_OUT
 
-    @classmethod
-    def from_answer(cls, answer: Mapping[str, Any]) -> WaitpointToken | None:
-        """Read the server's JSON object; return None where it is not a token."""
-        token_id, status = read_text(answer.get("id")), read_text(answer.get("status"))
-        if token_id is None or status is None:
-            return None
-        output, output_error = _read_output(answer) if status == COMPLETED else (None, None)
-        return cls(
-            id=token_id,
-            status=status,
-            output=output,
-            output_error=output_error,
-            tags=tuple(tag for tag in answer.get("tags") or () if isinstance(tag, str)),
-            created_at=read_time(answer.get("createdAt")),
-            completed_at=read_time(answer.get("completedAt")),
-            timeout_at=read_time(answer.get("timeoutAt")),
-            url=read_text(answer.get("url")),
-        )
-
 
 def _read_output(answer: Mapping[str, Any]) -> tuple[Any, str | None]:
     """Return the data, or an error: a text as it is, anything else is a superjson document (measured)."""
@@ -137,10 +118,21 @@ def retrieve_token(token_id: str) -> Call[WaitpointToken]:
 
     def read(response: Response) -> WaitpointToken:
         answer = json_object(request, response)
-        token = WaitpointToken.from_answer(answer)
-        if token is None or token.id != token_id:
+        status = read_text(answer.get("status"))
+        if answer.get("id") != token_id or status is None:
             raise UnexpectedAnswerError(f"{request} answered something that is not this token")
-        return token
+        output, output_error = _read_output(answer) if status == COMPLETED else (None, None)
+        return WaitpointToken(
+            id=token_id,
+            status=status,
+            output=output,
+            output_error=output_error,
+            tags=tuple(tag for tag in answer.get("tags") or () if isinstance(tag, str)),
+            created_at=read_time(answer.get("createdAt")),
+            completed_at=read_time(answer.get("completedAt")),
+            timeout_at=read_time(answer.get("timeoutAt")),
+            url=read_text(answer.get("url")),
+        )
 
     return Call(request=request, read=read)
 
