@@ -68,10 +68,9 @@ class Request:
     """The run that it is about, None where it is about none or several."""
     url: str | None = field(default=None, repr=False)
     """
-    Where to send it in place of the base URL's server, without key, branch and version.
+    Where to send it in place of the base URL's server, without key, rate limit and circuit breaker.
 
-    Shown nowhere, as its query may be a signature: ``path`` is for messages. Rate limit and circuit breaker
-    do not count it.
+    Shown nowhere, as its query may be a signature: ``path`` is for messages.
     """
     limit: int = MAX_BODY_BYTES
     """How many bytes of an answer are read; a longer one is an OversizeError."""

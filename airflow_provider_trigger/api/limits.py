@@ -63,7 +63,7 @@ class RateLimit:
         self._refilled_at = self._rejected_until = -math.inf
 
     def delay(self, *, monotonic: float) -> float:
-        """Return how many seconds to wait before sending; 0 for now."""
+        """Return how long to wait before sending."""
         until = self._rejected_until
         # The newest answer shows some of those that are in flight, and not the others.
         if self._remaining - self._in_flight <= math.ceil(self._limit * self._reserve):
@@ -135,7 +135,7 @@ class CircuitBreaker:
         return self.is_open and self._all_permanent and not self.has_worked
 
     def delay(self, *, monotonic: float) -> float:
-        """Return how many seconds to wait before sending; 0 for now."""
+        """Return how long to wait before sending."""
         return max(0.0, self._probed_at + PROBE_INTERVAL - monotonic) if self.is_open else 0.0
 
     def has_failed_too_long(self, patience: float, *, monotonic: float) -> bool:

@@ -83,7 +83,6 @@ class ChildRun:
 
     id: str
     status: str
-    parent_id: str
 
     @property
     def may_need_cancel(self) -> bool:
@@ -261,7 +260,7 @@ class Run(ListedRun):
         for child in children if isinstance(children, list) else []:
             match child:
                 case {"id": str(child_id), "status": str(status)} if child_id and status:
-                    found.append(ChildRun(child_id, status, self.id))
+                    found.append(ChildRun(child_id, status))
         return found
 
     @classmethod

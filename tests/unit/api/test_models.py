@@ -105,11 +105,11 @@ def test_what_is_read_of_a_field(field: str, name: str, values: list[tuple[Any, 
 # Children
 
 
-def test_children_are_shown_with_their_parent() -> None:
+def test_what_is_shown_of_children() -> None:
     children = [{"id": "run_2", "status": "QUEUED"}, {"id": "run_3", "status": "COMPLETED"} | STARTED]
     odd = [None, "x", {}, {"id": "run_2"}, {"id": 2, "status": "QUEUED"}, {"status": "QUEUED"}]
     shown = run(relatedRuns={"children": children + odd})
-    assert shown.children == [ChildRun("run_2", "QUEUED", "run_1"), ChildRun("run_3", "COMPLETED", "run_1")]
+    assert shown.children == [ChildRun("run_2", "QUEUED"), ChildRun("run_3", "COMPLETED")]
     assert shown.without_contents().children == []
 
 
