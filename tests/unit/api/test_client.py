@@ -18,7 +18,7 @@ from fake_clock import Clock
 
 from airflow_provider_trigger.api import answers, errors
 from airflow_provider_trigger.api.http import Call, Request
-from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.outputs import fetch_output
 from airflow_provider_trigger.api.runs import cancel_run, retrieve_run
 
@@ -306,6 +306,17 @@ def test_a_call_is_not_sent_when_the_server_has_not_responded_for_its_patience(c
     assert (calls.sent_at, calls.clock.slept) == ([], [])
     # With a deadline, that decides how long to wait.
     assert calls.make(CHECK, answer(200, RUN), patience=1.0, deadline=calls.within(60)).id == "run_1"
+
+
+@pytest.mark.parametrize("reply", [NO_TLS, (302, b"")])
+def test_a_server_that_never_worked_and_cannot_ends_each_call_at_once(calls: Calls, answer, reply) -> None:
+    reply = answer(*reply) if isinstance(reply, tuple) else reply
+    calls.fail_ten_times(reply)
+    for deadline in (NEVER, calls.within(60)):
+        error = calls.fail(CHECK, reply, patience=math.inf, deadline=deadline)
+        assert str(error).startswith("the server stopped responding; last error: ")
+        assert not error.retryable  # a wrong host does not become right
+    assert (calls.sent_at, calls.clock.slept) == ([], [])
 
 
 # Requests that the rate limit does not count: to an object store
