@@ -398,6 +398,9 @@ def _replace_in(module: ModuleType, new: Mapping[int, Any], patch: pytest.Monkey
             defaults = function.__kwdefaults__ or {}
             for key in [key for key, given in defaults.items() if id(given) in new]:
                 patch.setitem(defaults, key, new[id(defaults[key])])
+            for cell in function.__closure__ or ():  # the factories of a dataclass's fields are in them
+                if id(cell.cell_contents) in new:
+                    patch.setattr(cell, "cell_contents", new[id(cell.cell_contents)])
             given = function.__defaults__ or ()
             if any(id(one) in new for one in given):
                 patch.setattr(function, "__defaults__", tuple(new.get(id(one), one) for one in given))

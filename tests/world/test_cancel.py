@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from airflow_task import IS_AIRFLOW_2, Task
 from fake_airflow import context_of
 from world import World
 
-from airflow_provider_trigger._compat import AirflowFailException
+from airflow_provider_trigger._compat import AirflowFailException, BaseNotifier
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
@@ -602,3 +603,35 @@ def test_the_notifier_ends_in_time_and_names_what_is_left(world: World, kind: st
     log = "\n".join(world.log.lines)
     assert f"{count} Trigger.dev runs" in log
     assert all(run_id in log for run_id in run_ids[:20])
+
+
+async def awaited(notifier: Any) -> None:
+    """Await it as the triggerer does with a deadline's, from 3.1 on; before, nobody does."""
+    if hasattr(BaseNotifier, "__await__"):
+        notifier.context = {"deadline": {}}
+        await notifier
+    else:
+        await notifier.async_notify({"deadline": {}})
+
+
+def test_alerts_that_hang_do_not_hold_up_another(world: World) -> None:
+    """As the event loop's own threads are shared by all that is awaited in a triggerer."""
+    [run_id] = start(world, 1)
+    world.network.fault("hang", "run_hanging")
+    loop, alerts = world.triggerer.loop, list[Any]()
+
+    def alert(run_id: str, timeout: float) -> None:
+        notifier = CancelTriggerRunNotifier(run_ids=[run_id], timeout=timeout)
+        loop.call_soon_threadsafe(lambda: alerts.append(loop.create_task(awaited(notifier))))
+
+    loop.call_soon_threadsafe(loop.set_default_executor, ThreadPoolExecutor(2))
+    for number in range(6):
+        alert(f"run_hanging_{number}", 10)
+    world.sleep(0.3)
+    alert(run_id, 20)
+    world.sleep(2)
+    assert world.network.statuses() == ["CANCELED"]
+    assert [one.done() for one in alerts] == [False] * 6 + [True]
+    world.until(lambda: all(one.done() for one in alerts), within=12)
+    text = "1 Trigger.dev run: 1 failed - 1 run may still run (status unknown)"
+    assert sum(text in line for line in world.log.lines) == 6

@@ -120,6 +120,35 @@ def test_an_error_of_a_batch_names_its_items_and_whether_the_server_is_too_old(
     assert "may exist" not in str(outcome.error)
 
 
+@pytest.mark.parametrize("key", ["auto", None])
+def test_a_server_that_is_down_at_the_start_leaves_the_task_its_retries(
+    world: World, key: str | None
+) -> None:
+    world.network.outage("refused", seconds=90)
+    task = world.task(one(idempotency_key=key), retries=2)
+    assert task.run().state == "success"
+    assert task.outcome.tries > 1
+    assert len(world.server.runs) == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_after_a_kill_under_random_faults_each_item_has_one_run_and_no_other_is_alive(
+    world: World, seed: int
+) -> None:
+    chance = world.chance
+    chance.seed(seed)
+    world.server.on_task("resize", after=chance.uniform(0, 30), output=lambda payload: payload * 2)
+    for kind in ("lost", "hang", "503", "429", "page", "500"):
+        world.network.fault(kind, rate=chance.uniform(0, 0.1), after=chance.random() < 0.5)
+    payloads = [chance.randint(0, 9) for _ in range(chance.choice([5, 30, 70]))]
+    task = world.task(many(0, payloads=payloads, deferrable=seed % 2 == 1), retries=1).begin()
+    world.sleep(chance.uniform(0, 3))
+    task.kill()
+    outcome = task.join()
+    assert (outcome.state, outcome.result) == ("success", [payload * 2 for payload in payloads])
+    assert world.network.statuses() == ["COMPLETED"] * len(payloads)
+
+
 @pytest.mark.parametrize("moment", [0.001, 0.02, 0.04, 0.5, 20.0])
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_the_retry_of_a_killed_process_takes_the_same_run_up(

@@ -330,15 +330,21 @@ def test_an_event_is_held_until_the_scheduler_knows_of_the_deferral(world: World
 # What ends a wait before its runs
 
 
-@pytest.mark.parametrize("deferrable", [False, True])
-@pytest.mark.parametrize("limit", ["timeout", "execution_timeout"])
-def test_a_time_limit_cancels_the_run(world: World, limit: str, deferrable: bool) -> None:
-    if limit == "execution_timeout":
-        deferrable = True  # in a worker, Airflow itself ends the task
+@pytest.mark.parametrize("cancels", [True, False])
+@pytest.mark.parametrize("count", [1, 200])
+@pytest.mark.parametrize(
+    ("limit", "deferrable"),
+    [("timeout", False), ("timeout", True), ("execution_timeout", True)],  # else Airflow itself ends the task
+)
+def test_a_time_limit_cancels_the_runs(
+    world: World, limit: str, deferrable: bool, count: int, cancels: bool
+) -> None:
     world.server.on_task("resize", after=None)
-    task = world.task(operator(deferrable=deferrable, **{limit: timedelta(seconds=60)}))
-    assert task.run().state == "failed"
-    assert world.network.statuses() == ["CANCELED"]
+    given = {limit: timedelta(seconds=60), "deferrable": deferrable, "cancel_on_kill": cancels}
+    outcome = world.task(operator(**given) if count == 1 else batch(count, **given)).run()
+    assert outcome.state == "failed"
+    assert world.network.statuses() == ["CANCELED" if cancels else "EXECUTING"] * count
+    assert ("It was canceled." if cancels else "It was not canceled, and is EXECUTING.") in str(outcome.error)
     assert 55 < world.now < 75
 
 
