@@ -239,8 +239,9 @@ class TriggerDevClient:
             self._note_success()
             return
         with self._lock:
-            if isinstance(error, AuthenticationError):
-                self.key_is_rejected = self.key_is_rejected or similar > 1
+            if isinstance(error, (AuthenticationError, PermissionDeniedError)):
+                self.breaker.answered()  # else a key that is rejected after an outage would keep it open
+                self.key_is_rejected |= isinstance(error, AuthenticationError) and similar > 1
             elif works is False:
                 self.breaker.failed(error, monotonic=now)
 

@@ -111,7 +111,7 @@ class CircuitBreaker:
     """
     Count failures in a row, of all calls of one client.
 
-    After :data:`FAILURES_TO_OPEN` it is open until the first answer of Trigger.dev's: one request goes out
+    After :data:`FAILURES_TO_OPEN` it is open until the first answer, also a 401 or 403: one request goes out
     every :data:`PROBE_INTERVAL` seconds.
     """
 
@@ -149,6 +149,10 @@ class CircuitBreaker:
     def succeeded(self) -> None:
         """Count an answer of Trigger.dev's."""
         self.has_worked = True
+        self.answered()
+
+    def answered(self) -> None:
+        """Count an answer that may also be a gateway's."""
         self.last_error = None
         self._failures = 0
 

@@ -290,6 +290,20 @@ def test_a_sensor_fails_at_once_for_a_run_that_is_not_there(world: World, mode: 
     assert world.now < 15
 
 
+@pytest.mark.parametrize("kind", ["401", "403"])
+@pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
+def test_a_key_that_is_rejected_from_an_outage_on_ends_a_wait_for_many(
+    world: World, deferrable: bool, kind: str
+) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(batch(25, deferrable=deferrable)).begin()
+    world.sleep(30)
+    world.network.outage("503", seconds=30)
+    world.network.fault(kind)
+    assert task.join(600).state == "failed"
+    assert world.now < 250
+
+
 @pytest.mark.parametrize("wait", KNOWING)
 def test_an_outage_may_begin_and_end_with_a_rejection(world: World, wait: str) -> None:
     world.server.on_task("resize", after=120, output="done")
