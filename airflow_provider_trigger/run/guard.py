@@ -97,6 +97,7 @@ class Guard:
         self._cancels = cancels
         self._stop_time = stop_time
         self._log_stop = log_stop
+        self._is_released = False
         self._is_cut_off = False  # from outside, so that no retry takes care of what was started
         self._found: set[str | None] = set()  # the keys of runs that only the list has shown
         self._work_is_over, self._is_done = threading.Event(), threading.Event()
@@ -108,7 +109,7 @@ class Guard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
+        if error is None or self._is_released:
             self._cancels = False
             self._work_is_over.set()
         else:
@@ -166,7 +167,7 @@ class Guard:
     def release(self) -> None:
         """Cancel nothing from now on: the runs have ended, or something else cancels them."""
         self._note.check()
-        self._cancels = False
+        self._cancels, self._is_released = False, True
 
     def sleep(self, seconds: float) -> None:
         """Wait in a thread that starts runs; a ``StoppedError`` ends it once the work is over."""

@@ -256,6 +256,16 @@ def test_a_stop_while_deferred_cancels_its_runs(world: World, count: int, networ
     assert_nothing_is_left(world)
 
 
+@pytest.mark.parametrize("count", [1, 60])
+def test_no_time_passes_between_the_last_look_for_a_stop_and_the_deferral(world: World, count: int) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(of(count, deferrable=True)).begin()
+    while not any(line.startswith("Deferring") for line in world.log.lines):
+        world.sleep(0.001)
+    world.sleep(0.001)
+    assert task.is_deferred
+
+
 @pytest.mark.parametrize("deferrable", [True, False])
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_stop_leaves_runs_alone_where_that_is_wanted(world: World, count: int, deferrable: bool) -> None:
