@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # How long the log of a cancel may come after its deadline, in seconds.
 _GRACE = 0.8
 # The part of the time for a cancel that requests in flight get to be answered, and a search gets.
-_SHARE = 0.5
+_SHARE_OF_ANSWERS, _SHARE = 0.75, 0.5
 # Before each search for runs whose ids no answer has shown, in seconds.
 _PAUSES = (0.0, LIST_LAG / 2, LIST_LAG / 2)
 # How long the list of the runs with the tag may take after a signal, and a bulk action by the tag.
@@ -280,7 +280,7 @@ class Guard:
 
     def _answers(self, deadline: Deadline) -> Iterator[list[str]]:
         """Wait a while for the requests in flight; yield all runs that are known now and then."""
-        until = deadline.before(_SHARE, now=time.monotonic())
+        until = deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic())
         # A single run is found by its key at once, where no retry finds it.
         awaited = [one for one in self.sendings if not (self._is_cut_off and one.is_found_by_key)]
         is_over = False
