@@ -86,8 +86,11 @@ class Sending:
     """What it ended with in place of the ids."""
     is_done: bool = False
     """Whether nothing more of it is to come."""
-    begun_at: float = field(default_factory=time.monotonic)
+    begun_at: float = field(init=False)
     """Before it was sent; where it is for a single item, before it was sent last. By the monotonic clock."""
+
+    def __post_init__(self) -> None:
+        self.begun_at = time.monotonic()
 
     @property
     def is_unanswered(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -318,6 +319,22 @@ def test_an_outage_may_begin_and_end_with_a_rejection(world: World, wait: str) -
     assert (outcome.state, outcome.tries) == ("success", 1)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("after", [300, None])
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_key_that_is_changed_ends_no_wait_and_is_that_of_its_cancel(
+    world: World, deferrable: bool, after: float | None, count: int
+) -> None:
+    world.server.on_task("resize", after=after)
+    task = world.task(batch(count, deferrable=deferrable, timeout=600)).begin()
+    world.sleep(60)
+    world.server.environment.secret_key = "tr_prod_another_key_of_this_server"
+    world.connect("tr_prod_another_key_of_this_server")
+    outcome = task.join()
+    assert outcome.state == ("success" if after else "failed"), outcome.error
+    assert set(world.network.statuses()) == {"COMPLETED" if after else "CANCELED"}
+
+
 def test_nothing_is_sent_to_where_a_connection_leads_now_instead(world: World) -> None:
     world.server.on_task("resize", after=None)
     task = world.task(operator(deferrable=True)).begin()
@@ -362,9 +379,10 @@ def test_a_time_limit_cancels_the_runs(
     assert 55 < world.now < 75
 
 
-def test_the_time_limit_counts_from_the_start_of_the_run_over_all_tries(world: World) -> None:
+@pytest.mark.parametrize("make", [operator, partial(batch, 3)], ids=["one", "many"])
+def test_the_time_limit_counts_from_the_start_of_the_run_over_all_tries(world: World, make: Any) -> None:
     world.server.on_task("resize", after=None)
-    task = world.task(operator(deferrable=False, timeout=100), retries=1).begin()
+    task = world.task(make(deferrable=False, timeout=100), retries=1).begin()
     world.sleep(50)
     task.kill()
     world.until(lambda: not world.network.alive())

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance, context_of
-from fake_clock import Clock
-from in_process import Network
 from run_operator import batch_in_worker as operator
 from waiting import until
 
@@ -87,26 +85,6 @@ def test_without_xcoms_only_the_ids_are_pushed_and_once(execute, server, ti, see
     assert [server.runs[run_id].payload for run_id in ti.pushed["run_id"]] == list(range(50))
 
 
-@pytest.mark.parametrize("cancels", [True, False])
-def test_where_a_request_fails_the_ids_of_those_next_to_it_are_in_xcom(
-    cancels: bool, execute, endless, ti, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    push = ti.xcom_push
-    endless.delay_next(None, 0.5, path="/api/v2/batches/")
-
-    def xcom_push(key: str, value: Any) -> None:
-        if key == "run_id" and not ti.pushed:  # of the first requests; then others are sent
-            endless.fail_next(1, 422, path="/tasks/batch")
-        push(key=key, value=value)
-
-    monkeypatch.setattr(ti, "xcom_push", xcom_push)
-    with pytest.raises(TriggerRunNotStartedError, match="422"):
-        execute(operator(payloads=list(range(200)), cancel_on_kill=cancels))
-    assert set(filter(None, ti.pushed["run_id"])) == set(endless.runs)
-    assert len(endless.runs) >= 20  # how many are sent next to the one that fails differs
-    assert (statuses(endless) == {"CANCELED"}) == cancels
-
-
 # Outputs
 
 
@@ -163,27 +141,6 @@ def test_it_hands_all_runs_to_its_trigger_and_leaves_the_cancel_to_it(
     assert log.of("info")[-1].startswith("Deferring: the triggerer waits for 3 runs from here on. ")
     made.on_kill()
     assert not any(run.cancel_requests for run in endless.runs.values())
-
-
-def test_the_timeout_counts_from_the_creation_of_the_oldest_run_that_is_alive(
-    connection: str, server, wire, answer, clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("airflow_provider_trigger.operators.base.time", clock)
-    of_server = Clock()
-    server.clock = of_server.time
-    wire.script = Network(server, answer)
-    server.on_task("resize", times=1, start_after=0, after=0)
-    server.on_task("resize", after=None)
-    for try_number, payloads, seconds in ((1, [1], 30), (2, [1, 2], 40)):
-        ti = TaskInstance(try_number=try_number)
-        operator(payloads=payloads, wait_for_completion=False).execute(context_of(ti))
-        of_server.now += seconds
-        clock.now += seconds
-    made = operator(payloads=[1, 2, 3], deferrable=True, timeout=60)
-    with pytest.raises(TaskDeferred) as deferred:
-        made.execute(context_of(TaskInstance(try_number=3)))
-    assert next(iter(server.runs.values())).status == "COMPLETED"
-    assert deferred.value.trigger.wait["deadline"] == pytest.approx(clock.time() + 20, abs=1)
 
 
 def test_the_outputs_are_in_the_order_of_the_items_whatever_the_events(server, ti, completed) -> None:

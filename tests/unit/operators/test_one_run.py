@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -204,22 +203,6 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
     assert run_of().cancel_requests == 0
 
 
-def test_its_trigger_knows_when_the_run_must_have_ended(defer, server) -> None:
-    server.on_task("resize", after=None)
-    before = time.time()
-    limits: list[dict[str, Any]] = [
-        {"timeout": 60},
-        {"timeout": 60, "execution_timeout": timedelta(seconds=30)},
-        {"timeout": 60, "execution_timeout": timedelta(seconds=90)},
-        {"execution_timeout": timedelta(seconds=30)},
-    ]
-    made = [operator(deferrable=True, idempotency_key=None, **limit) for limit in limits]
-    deadlines = [defer(one)[0]["wait"]["deadline"] for one in made]
-    took = time.time() - before
-    for deadline, seconds in zip(deadlines, (60, 30, 60, 30), strict=True):
-        assert before + seconds <= deadline <= before + seconds + took
-
-
 @pytest.mark.parametrize("by_url", [False, True])
 def test_a_resumed_task_returns_the_output(by_url: bool, defer, server, run_of) -> None:
     server.on_task("resize", output={"a": 1}, output_by_url=by_url, start_after=0, after=0)
@@ -288,23 +271,3 @@ def test_a_retry_that_gets_the_event_of_the_try_before_starts_anew(defer, server
     retry = operator(deferrable=False, retries=1)
     assert retry.execute_complete(context_of(TaskInstance(try_number=2)), event) == "second"
     assert len(server.runs) == 2
-
-
-# A key that is changed while the task waits
-
-
-def test_the_wait_continues_with_the_key_that_the_connection_has_now_and_so_does_the_cancel(
-    execute, server, run_of, in_signal_handler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.on_task("resize", after=None)
-
-    def rotate() -> None:
-        new = "tr_prod_of_afterwards"
-        object.__setattr__(server.environment, "secret_key", new)
-        connection = json.loads(os.environ["AIRFLOW_CONN_TRIGGER_DEV_DEFAULT"]) | {"password": new}
-        monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(connection))
-
-    in_signal_handler(lambda: run_of("EXECUTING"), rotate)
-    with pytest.raises(AirflowException, match="canceled"):
-        execute(operator(timeout=1.0))
-    assert run_of("CANCELED")

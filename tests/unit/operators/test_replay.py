@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fake_airflow import TaskInstance, context_of
 
-from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 
 
@@ -46,15 +46,3 @@ def test_anything_but_one_run_id_fails_the_task_for_good(rendered, connection: s
     with pytest.raises(AirflowFailException, match=r"ReplayTriggerRunOperator 'again': .*run_id"):
         made.execute(context)
     assert server.requests == []
-
-
-def test_stopped_while_the_request_is_unanswered_it_cancels_the_run_once_its_id_is_known(
-    original, server, context, in_signal_handler
-) -> None:
-    server.on_task("double", after=None)
-    server.delay_next(seconds=0.5, after_handling=True)
-    made = operator(original.id)
-    in_signal_handler(lambda: server.requests, made.on_kill)
-    with pytest.raises(AirflowException, match="Airflow stopped the task"):
-        made.execute(context)
-    assert [run.cancel_requests for run in server.runs.values()] == [0, 1]
