@@ -339,6 +339,15 @@ def test_they_wait_for_no_turn_and_take_none(calls: Calls, answer, run, output) 
     assert sum(calls.clock.slept) == pytest.approx(50.05)
 
 
+def test_they_neither_open_nor_close_the_breaker(calls: Calls, run, output) -> None:
+    for _ in range(10):
+        calls.fail(FETCH, output(503), patience=0.0)
+    calls.make(CHECK, run)
+    calls.fail_ten_times(LOST)
+    assert (calls.make(FETCH, output()), calls.clock.slept) == (1, [])
+    assert type(calls.fail(CHECK, run, patience=0.0)) is errors.NotSentError
+
+
 # The log
 
 
