@@ -241,6 +241,14 @@ def test_a_store_elsewhere_is_checked_against_the_cas_of_all_and_then_the_privat
 # The secret key
 
 
+def test_what_python_prints_of_connections_does_not_show_the_key(listener, monkeypatch, capfd) -> None:
+    monkeypatch.setattr("http.client.HTTPConnection.debuglevel", 1)
+    url = listener(lambda connection: connection.sendall(OK + b"Content-Length: 2\r\n\r\n{}"))
+    with new_client(url) as client, pytest.raises(errors.UnexpectedAnswerError):
+        client.call(retrieve_run("run_1"))
+    assert KEY not in capfd.readouterr().out
+
+
 def test_the_key_is_hidden_in_results_and_in_errors(connect, answer) -> None:
     client, _ = connect(answer(body=RUN | {"output": f"Bearer {KEY}"}), answer(404, {"error": "Not found"}))
     assert client.call(retrieve_run("run_1")).output == "Bearer ***"
