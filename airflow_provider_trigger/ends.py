@@ -51,17 +51,14 @@ class EndFilter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Position:
-    """
-    Up to where ends were handed over. All times are the server's, as ISO texts to the millisecond.
-
-    :param until: the newest end that was passed
-    :param start: the first start of the watcher: an end at or before it is not handed over
-    :param seen: the runs that were handed over and would be read again, the newest last
-    """
+    """Up to where ends were handed over. All times are the server's, as ISO texts to the millisecond."""
 
     until: str
+    """The newest end that was passed."""
     start: str
+    """The first start of the watcher: an end at or before it is not handed over."""
     seen: tuple[str, ...] = ()
+    """The runs that were handed over and would be read again, the newest last."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON with the newest 1,000 of the runs, some 33 KB."""
@@ -164,11 +161,7 @@ class Follower:
         return self._last_of_page or (shifted(self._read_to, -_OVERLAP), "")
 
     def take(self, runs: Sequence[Run], *, is_last: bool, now: str) -> None:
-        """
-        Take in a page of runs that have ended, in order.
-
-        The position does not move beyond now: an end in the future hides no other one.
-        """
+        """Take in a page of runs that have ended, in order."""
         assert self.position is not None
         if self._last_of_page is None:
             self._paged_at = now
@@ -179,6 +172,7 @@ class Follower:
             if (ended_at, run.id) <= low:
                 continue
             last = ended_at, run.id
+            # Not beyond now: an end in the future hides no other one.
             self._read_to = max(self._read_to, min(ended_at, self._paged_at))
             if run.id in self._seen:
                 self._seen[run.id] = ended_at

@@ -50,9 +50,10 @@ class Watched:
     listed_at: float = -math.inf
     is_listed: bool = True
     """Whether the last query has shown it, or the first one may."""
-    is_in_flight: bool = False
+    checking_since: float = math.inf
+    """When the check was sent that is in flight, infinite for none."""
     must_check: bool = False
-    """Whether a wait wants a check now."""
+    """Whether a check is wanted now."""
     is_lost: bool = False
     """Whether its checks are answered without it although the server works otherwise."""
 
@@ -61,17 +62,9 @@ class Watched:
         """Since when it was not checked by itself."""
         return max(self.added_at, self.checked_at)
 
-    def is_unchecked(self, now: float) -> bool:
-        """Return whether it was not checked by itself for as long as is usual at its age."""
-        return now >= self.unchecked_since + check_interval(self.unchecked_since - self.born_at)
-
     def is_broken(self, now: float) -> bool:
         """Return whether its checks fail for so long that no check may ever show its end."""
         return now - self.failing_since >= UNKNOWN_AFTER
-
-    def is_doubtful(self, now: float) -> bool:
-        """Return whether a wait ends if the server works otherwise."""
-        return any(wait.is_too_long(self.answered_since, now) for wait in self.waits)
 
     def due(self, *, is_queried: bool) -> float:
         """Return when it is checked by itself, although nothing else says so."""
@@ -127,7 +120,8 @@ class Wait:
     The wait of one task for its runs; a watch calls it, always in the same thread.
 
     It ends when the wait for each run has ended, or for one without success by the settings: then the others
-    are missing. ``report`` is called once, with its result; ``on_ended`` with each run that has ended.
+    are missing. ``report`` is called once, with its result; ``on_ended`` with each run that has ended. With
+    ``ends_early`` it ends also if a run was never seen and another check of it is useless.
     """
 
     def __init__(
@@ -138,6 +132,7 @@ class Wait:
         *,
         report: Callable[[Result], object],
         on_ended: Callable[[str], object] = lambda run_id: None,
+        ends_early: bool = False,
     ) -> None:
         self.run_ids: Sequence[str] = list(dict.fromkeys(run_ids))
         self.settings = settings
@@ -151,26 +146,13 @@ class Wait:
         self._shown: dict[str, tuple[str, int]] = {}
         self._ended: dict[str, Waited] = {}
         self._canceling: dict[str, WaitEnd] = {}  # and why
-        self._wanted: set[str] = set()  # checks that are under way
-        self._confirmed: set[str] = set()  # just checked, before they are no longer waited for
         self._is_useless = False
-        self._only_looks = False
+        self._ends_early = ends_early
 
     @property
     def left(self) -> list[str]:
         """The runs that are still waited for."""
         return list(self._left)
-
-    @property
-    def is_checking(self) -> bool:
-        """Whether a check that it wants has not ended."""
-        return bool(self._wanted)
-
-    def want_checks(self, run_ids: Iterable[str]) -> None:
-        """Have runs checked once; if one was never seen and another check of it is useless, the wait ends."""
-        self._only_looks = True
-        for run_id in run_ids:
-            self._want_check(run_id)
 
     def begin(self, runs: Mapping[str, Watched], *, now: float, wall: float) -> None:
         """Begin with runs, of which something may be known; ``wall`` is in seconds since 1970."""
@@ -186,15 +168,12 @@ class Wait:
         """Return whether that is so for longer than the wait for a run lasts that no check shows."""
         return now - max(since, self._begun_at) >= max(self.settings.patience, UNKNOWN_AFTER)
 
-    def heard(self, one: Watched, now: float, *, by_check: bool = False) -> None:
-        """Take in what is known of a run; ``by_check`` says that the check has ended that was wanted."""
-        run_id, run, error = one.run_id, one.run, one.error
-        if run_id not in self._left:
+    def heard(self, one: Watched, now: float) -> None:
+        """Take in what is known of a run."""
+        run, error = one.run, one.error
+        if one.run_id not in self._left:
             return
-        if by_check and run_id in self._wanted:
-            self._wanted.discard(run_id)
-            self._confirmed.add(run_id)
-        is_new = self._only_looks and run is None
+        is_new = self._ends_early and run is None
         if error is None and run is not None:
             self._saw(one, run, now)
         elif error and not error.retryable and (is_new or isinstance(error, NotSentError)):
@@ -233,8 +212,7 @@ class Wait:
         runs = {run_id: one.run for run_id, one in self._left.items()}
         errors = {run_id: one.error for run_id, one in self._left.items() if one.error is not None}
         self._log.note(runs, errors, self._ended, now)
-        ends = {one: end for one, end in self._limits(now).items() if self._is_sure(one, end)}
-        self._confirmed.clear()
+        ends = {one: end for one, (end, at) in self._limits(now).items() if self._is_sure(one, end, at)}
         is_canceled = self.settings.cancels or self._is_useless
         if ends and is_canceled:
             self._log.canceling(ends)
@@ -255,28 +233,25 @@ class Wait:
         limit = self.settings.pending_version_timeout
         return math.inf if limit is None else limit
 
-    def _limits(self, now: float) -> dict[str, WaitEnd]:
-        """Return which runs are no longer waited for although they have not ended, and why."""
+    def _limits(self, now: float) -> dict[str, tuple[WaitEnd, float]]:
+        """Return which runs are no longer waited for although they have not ended, why, and since when."""
         left = [run_id for run_id in self._left if run_id not in self._canceling]
         if self._is_useless:
-            return dict.fromkeys(left, WaitEnd.NOT_NEEDED) if self.settings.cancels_others else {}
+            return dict.fromkeys(left, (WaitEnd.NOT_NEEDED, now)) if self.settings.cancels_others else {}
         if now >= self._deadline:
-            return dict.fromkeys(left, WaitEnd.TIMED_OUT)
-        since = {one: self._left[one].without_version_since for one in left if not self._left[one].error}
-        return {one: WaitEnd.NO_VERSION for one, at in since.items() if now >= at + self._version_limit}
+            return dict.fromkeys(left, (WaitEnd.TIMED_OUT, self._deadline))
+        ends = ((one, self._left[one].without_version_since + self._version_limit) for one in left)
+        return {one: (WaitEnd.NO_VERSION, at) for one, at in ends if now >= at and not self._left[one].error}
 
-    def _is_sure(self, run_id: str, end: WaitEnd) -> bool:
-        """Return whether that is known by a check, where it is needed; else let the run be checked."""
+    def _is_sure(self, run_id: str, end: WaitEnd, at: float) -> bool:
+        """Return whether a check has shown it since then, if it needs one; else let the run be checked."""
+        one = self._left[run_id]
         # The cancel of one that has ended changes nothing; of one that has a version by now, it does.
         needs_check = end is WaitEnd.NO_VERSION or (end is WaitEnd.TIMED_OUT and not self.settings.cancels)
-        is_sure = not needs_check or run_id in self._confirmed
-        if not is_sure and run_id not in self._wanted:
-            self._want_check(run_id)
-        return is_sure
-
-    def _want_check(self, run_id: str) -> None:
-        self._wanted.add(run_id)
-        self._left[run_id].must_check = True
+        if not needs_check or one.checked_at >= at:
+            return True
+        one.must_check = one.must_check or not at <= one.checking_since < math.inf
+        return False
 
     def take_cancel(self, run_id: str, result: CancelResult, now: float) -> None:
         """Take in what became of a canceled run; of one that had ended, its result counts."""

@@ -154,29 +154,24 @@ def _status(run: Run | None) -> str:
 
 
 class Outage:
-    """
-    Log that something fails, once a minute, and when it works again. Times are in seconds.
-
-    ``then`` says what it does once it works.
-    """
+    """Log that something fails, once a minute, and when it works again; ``then`` is what it does then."""
 
     def __init__(self, what: str, log: Log, *, then: str = "continues where it was") -> None:
-        self.failures = 0
-        """In a row."""
+        self._failures = 0  # in a row
         self._what, self._log, self._then = what, log, then
         self._since = self._logged_at = -math.inf
 
     def failed(self, error: object, now: float) -> None:
         """Take in a failure; a single one is not worth a line."""
-        self._since = now if not self.failures else self._since
-        self.failures += 1
-        if self.failures > 1 and now - self._logged_at >= _OUTAGE_INTERVAL:
+        self._since = now if not self._failures else self._since
+        self._failures += 1
+        if self._failures > 1 and now - self._logged_at >= _OUTAGE_INTERVAL:
             self._logged_at = now
             text = "%s for %.0f s now; it is tried again, and %s: %s"
             self._log.warning(text, self._what, now - self._since, self._then, error)
 
     def worked(self, now: float) -> None:
         """Take in that it works."""
-        if self._logged_at >= self._since and self.failures:
+        if self._logged_at >= self._since and self._failures:
             self._log.info("%s: over after %.0f s", self._what, now - self._since)
-        self.failures = 0
+        self._failures = 0

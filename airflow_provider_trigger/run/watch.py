@@ -41,17 +41,15 @@ from airflow_provider_trigger.run.checks import (
 )
 from airflow_provider_trigger.run.stop import pause
 from airflow_provider_trigger.run.wait import Result, Wait, Watched
-from airflow_provider_trigger.run.waited import Waited, WaitSettings
+from airflow_provider_trigger.run.waited import Waited, WaitSettings, check_interval
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-WATCHED_ALONE = 20
-"""Up to so many runs, a check of each costs a worker less than a query for all."""
-
+# Up to so many runs, a check of each costs a worker less than a query for all.
+_WATCHED_ALONE = 20
+# Between two queries, in seconds, as long as that costs the server little.
 QUERY_INTERVAL = 2.0
-"""Between two queries, in seconds, as long as that costs the server little."""
-
 # Between two looks at what is due, in seconds; requests of what begins together go out together after it.
 _TURN = 0.5
 _GATHER = 0.25
@@ -80,10 +78,6 @@ _CANCEL_PAUSE = 2.0
 Report = Callable[[str, CancelResult], object]
 
 
-def _never() -> bool:
-    return False
-
-
 class Watch:
     """
     The loop.
@@ -108,7 +102,7 @@ class Watch:
         """What it crashed with, None while it works."""
         self._make, self._query, self._cancel, self._check = make, query, cancel, check
         self._inbox: Queue[Callable[[], object]] = Queue()
-        self._is_closed = self._is_querying = False
+        self._is_closed = False
         self._free = max_checks
         self._runs: dict[str, Watched] = {}
         self._waits: dict[Wait, None] = {}
@@ -148,14 +142,12 @@ class Watch:
 
     # The loop
 
-    def run(self, *, until: Callable[[], bool] = _never, is_stopped: Callable[[], bool] = _never) -> None:
-        """Work until it is closed, or for once until something is true, or raise StoppedError."""
+    def run(self, *, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        """Work until it is closed, or raise StoppedError."""
         try:
             while not self._is_closed:
                 pause(0, is_stopped=is_stopped)
                 self._proceed()
-                if until():
-                    return
                 with suppress(Empty):
                     self._inbox.get(timeout=_GATHER if self._to_cancel else _TURN)()
         except BaseException as error:
@@ -244,10 +236,10 @@ class Watch:
     # Queries
 
     def _begin_query(self, now: float) -> None:
-        if self._query is None or self._is_querying or now < self._query_at:
+        if self._query is None or now < self._query_at:
             return
         if run_ids := [run_id for run_id in self._runs if can_be_queried(run_id)]:
-            self._is_querying = True
+            self._query_at = math.inf  # until it is answered
             only_ended = len(run_ids) > QUERY_ABOVE and now < self._all_queried_at + _ALL_INTERVAL
             work = partial(query_all, self._query, run_ids, only_ended=only_ended)
             self._begin(work, partial(self._queried, run_ids, now, only_ended))
@@ -255,7 +247,7 @@ class Watch:
     def _queried(
         self, run_ids: Sequence[str], sent_at: float, only_ended: bool, reply: list[Run] | TriggerDevError
     ) -> None:
-        self._is_querying, now = False, time.monotonic()
+        now = time.monotonic()
         if isinstance(reply, TriggerDevError):
             self._query_failed(reply, now)
             return
@@ -266,15 +258,15 @@ class Watch:
         self._query_at = sent_at + max(QUERY_INTERVAL, took / _SHARE_OF_TIME)
         self._all_queried_at = self._all_queried_at if only_ended else sent_at
         listed = {run.id: run for run in reply}
-        for run_id in run_ids:
+        for run_id in listed if only_ended else run_ids:
             one, run = self._runs.get(run_id), listed.get(run_id)
             if one is None or one.added_at > sent_at:
                 continue
-            # What has not ended is as it was.
-            one.is_listed = run is not None or (only_ended and one.is_listed)
-            one.listed_at = sent_at if one.is_listed else one.listed_at
-            if run and one.may_learn_from(run, sent_at, now) and one.saw(run, sent_at=sent_at, now=now):
-                self._notify(one, now)
+            one.is_listed = run is not None
+            if run is not None:
+                one.listed_at = sent_at
+                if one.may_learn_from(run, sent_at, now) and one.saw(run, sent_at=sent_at, now=now):
+                    self._notify(one, now)
 
     def _query_failed(self, error: TriggerDevError, now: float) -> None:
         self._query_failures += 1
@@ -288,7 +280,7 @@ class Watch:
 
     def _due_checks(self, now: float) -> list[Watched]:
         is_queried = self._query is not None and self._works is not False
-        idle = [one for one in self._runs.values() if not one.is_in_flight]
+        idle = [one for one in self._runs.values() if math.isinf(one.checking_since)]
         due = [
             one
             for one in idle
@@ -296,17 +288,20 @@ class Watch:
         ]
         if not due and self._works and idle and now >= self._background_at:
             self._background_at = now + _BACKGROUND_INTERVAL
-            oldest = min(idle, key=attrgetter("unchecked_since"))
-            due = [oldest] if oldest.is_unchecked(now) else []
+            one = min(idle, key=attrgetter("unchecked_since"))
+            age = one.unchecked_since - one.born_at
+            due = [one] if now >= one.unchecked_since + check_interval(age) else []
         return sorted(due, key=lambda one: (not one.must_check, one.unchecked_since))
 
     def _begin_checks(self, now: float) -> None:
         while self._due and self._free and now >= self._held_until:
             one = self._due.popleft()
-            if not one.is_in_flight and self._runs.get(one.run_id) is one:
+            if math.isinf(one.checking_since) and self._runs.get(one.run_id) is one:
                 self._free -= 1
-                is_wanted, one.must_check, one.is_in_flight = one.must_check, False, True
-                is_doubtful = one.is_doubtful(now) and now >= self._outage_until
+                is_wanted, one.must_check, one.checking_since = one.must_check, False, now
+                is_doubtful = now >= self._outage_until and any(
+                    wait.is_too_long(one.answered_since, now) for wait in one.waits
+                )
                 call = self._check(one.run_id)
                 work = partial(_check_once, self._make, call, is_wanted=is_wanted, is_doubtful=is_doubtful)
                 self._begin(work, partial(self._checked, one.run_id, now, is_wanted))
@@ -322,28 +317,28 @@ class Watch:
         if (one := self._runs.get(run_id)) is None:
             return
         reply, works = (result, None) if isinstance(result, TriggerDevError) else result
-        one.is_in_flight, now = False, time.monotonic()
+        one.checking_since, now = math.inf, time.monotonic()
         if works is False:
             self._outage_until = now + _OUTAGE_INTERVAL
-        if isinstance(reply, NotSentError) and reply.retryable:
-            self._held_until = now + _NOT_SENT_PAUSE  # it has shown nothing, and comes first again
-        else:
+        is_unsent = isinstance(reply, NotSentError) and reply.retryable
+        self._held_until = now + _NOT_SENT_PAUSE if is_unsent else self._held_until
+        if not is_unsent or is_wanted:  # else it has shown nothing, and comes first again
             one.checked_at = sent_at
             one.failing_since = math.inf if isinstance(reply, Run) else min(one.failing_since, now)
         if isinstance(reply, Run):
             if one.has_lost_end(reply, now) and now >= self._recheck_from + _ROUND:
                 self._recheck_from = now  # others may be lost, too
             if one.saw(reply, sent_at=sent_at, now=now) or is_wanted:
-                self._notify(one, now, by_check=is_wanted)
+                self._notify(one, now)
         elif is_wanted or not (self._works and one.is_listed) or one.is_broken(now):
             one.failed(reply, now)
             one.is_lost = works is True and is_answer(root_of(reply))
-            self._notify(one, now, by_check=is_wanted)
+            self._notify(one, now)
 
-    def _notify(self, one: Watched, now: float, *, by_check: bool = False) -> None:
+    def _notify(self, one: Watched, now: float) -> None:
+        self._changed.update(one.waits)
         for wait in one.waits:
-            self._changed.add(wait)
-            wait.heard(one, now, by_check=by_check)
+            wait.heard(one, now)
         if one.run is not None and one.run.is_final:
             self._runs.pop(one.run_id)
 
@@ -414,7 +409,7 @@ def wait_for_runs(
     client: TriggerDevClient,
     *,
     log: Log,
-    is_stopped: Callable[[], bool] = _never,
+    is_stopped: Callable[[], bool] = lambda: False,
     on_ended: Callable[[str], object] = lambda run_id: None,
 ) -> dict[str, Waited]:
     """
@@ -433,7 +428,7 @@ def wait_for_runs(
     results: list[Result] = []
     watch = Watch(
         client.call,
-        query=client.call if len(run_ids) > WATCHED_ALONE else None,
+        query=client.call if len(run_ids) > _WATCHED_ALONE else None,
         cancel=cancel,
         # Who waits for several fetches their outputs later; together they can be too large to be kept.
         check=retrieve_run if len(run_ids) == 1 else check_run,
@@ -452,7 +447,7 @@ class Looks(Watch):
     def __init__(self, run_ids: Sequence[str], settings: WaitSettings, *, log: Log) -> None:
         super().__init__(lambda *_, **__: None, query=None, cancel=lambda *_: {})
         self._results: list[Result] = []
-        self._wait = Wait(run_ids, settings, log, report=self._results.append)
+        self._wait = Wait(run_ids, settings, log, report=self._results.append, ends_early=True)
         self.add(self._wait)
 
     @property
@@ -475,9 +470,10 @@ class Looks(Watch):
             self._queried(run_ids, now, False, list(shown.values()))
             # It lacks new runs, and can lose an end.
             run_ids = sorted(random.sample(wait.left, len(wait.left)), key=shown.__contains__)[:CONCURRENCY]
-        wait.want_checks(run_ids)
-        self._turn_at = time.monotonic()
-        self.run(until=lambda: wait.is_over or not wait.is_checking)
+        for run_id in run_ids:
+            self._runs[run_id].must_check = True
+        self._turn_at, self._is_closed = time.monotonic(), False
+        self.run()
         for result in self._results:
             if isinstance(result, Exception):
                 raise result
@@ -486,4 +482,10 @@ class Looks(Watch):
 
     def _due_checks(self, now: float) -> list[Watched]:
         """Return those that are wanted: no other may be in flight when the client is closed."""
-        return [one for one in self._runs.values() if one.must_check and not one.is_in_flight]
+        return [one for one in self._runs.values() if one.must_check and math.isinf(one.checking_since)]
+
+    def _proceed(self) -> None:
+        super()._proceed()
+        is_checking = any(one.must_check or one.checking_since < math.inf for one in self._runs.values())
+        if self._wait.is_over or not is_checking:
+            self.close()

@@ -35,11 +35,7 @@ _feeds: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Feed]] = Wea
 def follow_ends(
     settings: Settings, end_filter: EndFilter, position: Position | None
 ) -> Iterator[tuple[Feed, Follower]]:
-    """
-    Follow ends that fit a filter, from a position on; None for one that begins now.
-
-    All who have the same values of a connection share one feed, which closes with the last one.
-    """
+    """Follow ends that fit a filter, from a position on, or from now; the feed closes with its last user."""
     feeds = _feeds.setdefault(asyncio.get_running_loop(), {})
     if (feed := feeds.get(settings)) is None:
         feed = feeds[settings] = Feed(settings)

@@ -115,13 +115,12 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                     # No asynchronous one: it would hide that an event loop which ends closes this generator.
                     with follow_ends(hook.settings, end_filter, position) as (feed, follower):
                         while not feed.is_outdated:
-                            if follower.position is None:
+                            if follower.is_empty:
                                 await feed.polled()
+                            if follower.position is None:
                                 continue
                             await positions.begin(follower.position)
                             outage.worked(asyncio.get_running_loop().time())
-                            if follower.is_empty:
-                                await feed.polled()
                             runs, position = follower.hand_over()
                             if runs:
                                 await _turn(len(runs))

@@ -33,10 +33,6 @@ class Positions:
     and stores events before the next one. So a save waits for an answer, until the next events were passed
     on, and for an answer: they are stored, or dropped as the watcher was paused. A watcher learns of a pause
     when the triggerer passes events on again: so this comes twice, and a canceled watcher saves nothing.
-
-    :param watcher: its name in the log
-    :param follows: which runs it follows, for the log
-    :param environment: where its connection leads: a position of another one says nothing
     """
 
     def __init__(

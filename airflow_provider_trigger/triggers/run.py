@@ -10,6 +10,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextvars import Context as Variables
 from datetime import timedelta
+from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -64,6 +65,11 @@ class ResumingTrigger(BaseTrigger):
     not_before: float | None
     _hook: TriggerDevHook | None = None
 
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what Airflow stores: the path of the class, and its arguments as plain JSON."""
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        return path, {name: getattr(self, name) for name in signature(type(self)).parameters}
+
     async def hook(self, *, until: float = 0.0) -> TriggerDevHook:
         """Return a hook that has its connection, fetched once, and again until a time where that fails."""
         from airflow_provider_trigger.hooks.fetching import fetch_patiently
@@ -76,25 +82,24 @@ class ResumingTrigger(BaseTrigger):
 
     async def _held(self, work: Awaitable[T]) -> T:
         """Return what some work came to, or raise it, once the scheduler has seen that the worker is done."""
-        begun_at = time.monotonic()
+        earliest, error = -math.inf, None
+        if self.not_before is not None and self.trigger_id is not None:  # `dag.test()` has no scheduler
+            # The worker's clock may be ahead of this one.
+            longest = min(self.not_before - time.time(), defaults.LONGEST_EVENT_HOLD)
+            earliest = time.monotonic() + longest
         try:
             result = await work
-        except Exception:
-            await self._hold(begun_at)
-            raise
-        await self._hold(begun_at)
+        except Exception as raised:
+            error = raised
+        if (seconds := earliest - time.monotonic()) > 0:
+            text = (
+                "Resuming the task in %.0f s: Airflow may fail a task that is resumed just after its deferral"
+            )
+            self.log.info(text, seconds)
+            await asyncio.sleep(seconds)
+        if error is not None:
+            raise error
         return result
-
-    async def _hold(self, begun_at: float) -> None:
-        if self.not_before is None or self.trigger_id is None:  # `dag.test()` has no scheduler
-            return
-        # The worker's clock may be ahead of this one.
-        longest = defaults.LONGEST_EVENT_HOLD - (time.monotonic() - begun_at)
-        if (seconds := min(self.not_before - time.time(), longest)) <= 0:
-            return
-        text = "Resuming the task in %.0f s: Airflow may fail a task that is resumed just after its deferral"
-        self.log.info(text, seconds)
-        await asyncio.sleep(seconds)
 
 
 class TriggerDevRunTrigger(ResumingTrigger):
@@ -132,11 +137,12 @@ class TriggerDevRunTrigger(ResumingTrigger):
         self.not_before = not_before
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what Airflow stores: the path of the class, and its arguments as plain JSON."""
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        arguments = ("trigger_dev_conn_id", "wait", "try_number", "not_before")
-        stored = self.run_ids if len(self.run_ids) <= defaults.PACKED_ABOVE else _packed(self.run_ids)
-        return path, {"run_ids": stored} | {name: getattr(self, name) for name in arguments}
+        """Return what Airflow stores; many run ids are packed."""
+        path, arguments = super().serialize()
+        if len(self.run_ids) > defaults.PACKED_ABOVE:
+            packed = zlib.compress("\n".join(self.run_ids).encode(), 9)
+            arguments["run_ids"] = base64.b64encode(packed).decode()
+        return path, arguments
 
     @property
     def _settings(self) -> WaitSettings:
@@ -220,10 +226,6 @@ class TriggerDevRunTrigger(ResumingTrigger):
             results = [not_canceled(run_id, safe_text(error)) for run_id in self.run_ids]
         tag = self._settings.tag
         write(self.log, of_cancels(results, self.trigger_dev_conn_id, was_ended=True, tag=tag))
-
-
-def _packed(run_ids: Sequence[str]) -> str:
-    return base64.b64encode(zlib.compress("\n".join(run_ids).encode(), 9)).decode()
 
 
 def _unpacked(text: str) -> list[str]:

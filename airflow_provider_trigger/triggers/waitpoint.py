@@ -41,12 +41,6 @@ class WaitpointTokenTrigger(ResumingTrigger):
         self.was_shown = was_shown
         self.not_before = not_before
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what Airflow stores: the path of the class, and its arguments as plain JSON."""
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        arguments = ("token_id", "begun_at", "trigger_dev_conn_id", "was_shown", "not_before")
-        return path, {name: getattr(self, name) for name in arguments}
-
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the event."""
         event = await self._held(self._event())

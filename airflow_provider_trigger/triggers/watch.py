@@ -74,11 +74,7 @@ def keep(work: Coroutine[Any, Any, None], *, context: Context | None = None) -> 
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """
-    Do some work in a thread that does not hold up the end of the process, in a copy of the caller's context.
-
-    A caller that is canceled leaves at once.
-    """
+    """Do some work in a thread, in the context of the caller, who leaves at once if canceled."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -125,8 +121,7 @@ class Environment:
     """
     What all share who use a connection with the same values on an event loop: the watch, and the clients.
 
-    Where the key is rejected, the connection is fetched again. What belongs to Airflow stays on the event
-    loop: threads only send, and wait for it.
+    What belongs to Airflow stays on the event loop: threads only send, and wait for it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -181,11 +176,7 @@ class Environment:
         raise rejected
 
     def _renew(self, rejected: Mapping[Use, TriggerDevClient], call: Call[Any]) -> bool:
-        """
-        Use what the connection has now, if a call shows what is waited for; return whether that is in use.
-
-        A key of another environment shows nothing of it: 404, or no rows.
-        """
+        """Use what the connection has now, if the call shows anything with it; return whether that is so."""
         with self._lock:
             if self._clients is rejected and time.monotonic() >= self._renew_at:
                 settings = self._fetch(fetch_shielded)
@@ -219,6 +210,7 @@ class Environment:
 
 
 def _shows(settings: Settings, call: Call[Any]) -> bool:
+    # The key of another environment shows nothing of it: 404, or no rows.
     with TriggerDevClient(settings, max_connections=1) as client:
         reply = reply_of(client.call, call, patience=0)
     return bool(reply) and not isinstance(reply, TriggerDevError)
@@ -245,8 +237,7 @@ def environment_of(hook: TriggerDevHook) -> Iterator[Environment]:
     """
     Give what all share who use a connection; it closes with the last one.
 
-    The hook has its connection already, as nothing can be fetched here without blocking the loop. What began
-    with other values keeps these: another key may be one of another environment.
+    What began with other values keeps these: another key may be one of another environment.
     """
     environments, settings = _environments.setdefault(asyncio.get_running_loop(), {}), hook.settings
     found = environments.get(settings)

@@ -112,12 +112,12 @@ def test_a_wait_for_many_runs_sees_their_ends_soon(world: World, query: str, def
 
 
 def test_queries_of_many_runs_show_what_has_ended_and_all_of_them_now_and_then(world: World) -> None:
-    world.server.on_task("resize", start_after=0, after=60, output=1)
+    world.server.on_task("resize", start_after=15, after=60, output=1)
     task = world.task(batch(150, deferrable=True)).begin()
-    world.sleep(50)
+    world.sleep(65)
     assert "0 of 150 runs have ended: 150 EXECUTING" in world.log.lines
     assert task.join().result == [1] * 150
-    assert world.now < 68
+    assert world.now < 83
     queries = [one.body for one in world.network.sent if one.request == "POST /api/v1/query"]
     assert len(queries) > 20
     assert len([body for body in queries if b"is_finished" not in body]) < len(queries) / 3
