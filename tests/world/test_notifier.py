@@ -70,6 +70,13 @@ def test_in_a_tasks_callback_it_is_about_what_this_task_instance_has_started(
     assert summary(world) == ("info", f"{WHERE}1 Trigger.dev run: 1 canceled")
 
 
+def test_of_a_mapped_task_the_log_names_the_instance(world: World) -> None:
+    mine, context = start(world, map_index=0)
+    CancelTriggerRunNotifier()(context)
+    where = WHERE.replace("'first'", "'first', map index 0")
+    assert (is_canceled(mine), summary(world)) == ([True], ("info", f"{where}1 Trigger.dev run: 1 canceled"))
+
+
 def test_a_run_of_an_earlier_try_is_this_task_instances_too(world: World) -> None:
     before, _ = start(world)
     after, context = start(world, try_number=2, max_tries=1)  # after a clear
