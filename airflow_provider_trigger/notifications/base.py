@@ -27,6 +27,8 @@ class IdsNotifier(TakesIds, BaseNotifier):
 
     _on_empty: ClassVar[Reaction] = "ignore"
     _takes_outputs: ClassVar[bool] = False
+    _searches: bool = False
+    """Whether it searches what its sources do not name."""
 
     if TYPE_CHECKING:
         trigger_dev_conn_id: str
@@ -63,7 +65,7 @@ class IdsNotifier(TakesIds, BaseNotifier):
         ids = self._gather(context, origin)
         with adding(self._left(ids), origin=origin):
             hook = None
-            if self._has_work(ids):
+            if ids.found or self._searches:
                 hook = TriggerDevHook(self.trigger_dev_conn_id)
                 _ = hook.settings  # a busy Airflow may give its connection late, too
             self._work(context, ids, hook, self._deadline(begun), origin)
@@ -93,7 +95,7 @@ class IdsNotifier(TakesIds, BaseNotifier):
             ids = await in_thread(self._gather, context, origin)
             with adding(self._left(ids), origin=origin):
                 hook = None
-                if self._has_work(ids):
+                if ids.found or self._searches:
                     connection = await fetch_on_loop(self.trigger_dev_conn_id, executor=executor)
                     hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
                 await in_thread(self._work, context, ids, hook, self._deadline(begun), origin)
@@ -108,9 +110,6 @@ class IdsNotifier(TakesIds, BaseNotifier):
 
     def _gather(self, context: Context, origin: str) -> RunIds:
         return self._gather_ids(context, on_empty=self._on_empty, origin=origin)
-
-    def _has_work(self, ids: RunIds) -> bool:
-        return bool(ids.found)
 
     def _left(self, ids: RunIds) -> list[str]:
         """Return what an error that is raised names, as it is not done."""

@@ -81,26 +81,23 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         self.timeout: Any = timeout
         self.max_concurrency = max_concurrency
         # Without any, it cancels what the Dag run or the task instance has started.
-        self._cancels_started = self.run_ids is None and self.xcom_task_ids is None
+        self._searches = self.run_ids is None and self.xcom_task_ids is None
         check_arguments(self, RULES)
 
     def _gather(self, context: Context, origin: str) -> RunIds:
         ids, starter = RunIds(), starter_of(context)
         what = f"of the tag {starter.tag!r}, and of XCom" if starter else "of XCom"
-        if not self._cancels_started:
+        if not self._searches:
             what = f"of xcom_task_ids={self.xcom_task_ids!r}" if self.xcom_task_ids else "of run_ids"
             ids.rest = self._reading_ids(ids, context, on_empty="ignore", origin=origin)
         self.log.info("%sCanceling the Trigger.dev runs %s", origin, what)
         any(ids.rest)  # more are read while these are canceled
         return ids
 
-    def _has_work(self, ids: RunIds) -> bool:
-        return super()._has_work(ids) or self._cancels_started
-
     def _left(self, ids: RunIds) -> list[str]:
         from airflow_provider_trigger.report.cancels import gathered_left
 
-        return gathered_left(ids, searched=self._cancels_started or self.xcom_task_ids is not None)
+        return gathered_left(ids, searched=self._searches or self.xcom_task_ids is not None)
 
     def _work(
         self, context: Context, ids: RunIds, hook: TriggerDevHook | None, deadline: Deadline, origin: str
@@ -111,7 +108,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         rejection = None
         if hook is not None:
             with hook.client() as client:
-                if self._cancels_started:
+                if self._searches:
                     from airflow_provider_trigger.sources.search import started
 
                     ids.rest = started(context, ids, client, deadline=deadline, log=self.log, origin=origin)

@@ -14,7 +14,7 @@ from airflow_provider_trigger._compat import (
     is_mapped_instance,
 )
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
-from airflow_provider_trigger.log import counted
+from airflow_provider_trigger.log import counted, enumeration
 from airflow_provider_trigger.operators.base import push_results
 from airflow_provider_trigger.rules import Duration
 from airflow_provider_trigger.sources.arguments import SELECTING, Selection, TakesRunIds
@@ -205,14 +205,16 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
 
     def _logged(self, work: Cancellation, hook: TriggerDevHook) -> list[CancelResult]:
         from airflow_provider_trigger.log import write
-        from airflow_provider_trigger.report.cancels import NOTHING_CANCELED, of_work, summary, unterminated
+        from airflow_provider_trigger.report.cancels import NOTHING_CANCELED, of_work, summary
 
         results = work.results
         lines = of_work(results, work.unsearched, hook.settings.run_url, on_not_found=self.on_not_found)
         write(self.log, lines)
         self.log.info("%s", summary(results) if results else NOTHING_CANCELED)
-        if self.wait_for_termination and work.finished:
-            write(self.log, unterminated(results, self.termination_timeout))
+        left = [one.run_id for one in results if one.outcome == "canceled" and not one.terminated]
+        if left and self.wait_for_termination and work.finished:
+            text = "Canceled, but not terminated within %g s: %s"
+            self.log.warning(text, self.termination_timeout, enumeration(left))
         return results
 
     def _conclude(

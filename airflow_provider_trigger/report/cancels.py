@@ -53,18 +53,19 @@ def make_report(
 
     ``rejection`` says what to do about a secret key that the server rejected.
     """
-    environment = _unknown_environment(results, conn_id)
     problems = ["Airflow stopped the task before its work was done"] if stopped else []
     if rejection:
-        problems = [key_rejected(conn_id, rejection)]
+        problems = [f"Connection {conn_id!r}: the secret key was rejected: {rejection}"]
     problems += runs_left(results, ids)
     for name, is_unconfirmed in (("not canceled", False), ("not confirmed", True)):
         if reasons := failures(one for one in results if one.is_unconfirmed is is_unconfirmed):
             problems.append(f"{name}: {reasons}")
-    if on_not_found == "fail" and (unknown := _not_found(results)):
-        named = (f"{run_id} ({text})" if (text := hint(run_id)) else run_id for run_id in unknown)
-        problems.append(f"not found: {enumeration(named)}")
-        problems += environment
+    hints = {one.run_id: hint(one.run_id) for one in results if _is_missing(one)}
+    is_none_found = len(hints) == len(results) and not all(hints.values())
+    environment = [none_found("runs", conn_id)] if is_none_found else []
+    if on_not_found == "fail" and hints:
+        named = (f"{run_id} ({text})" if text else run_id for run_id, text in hints.items())
+        problems += [f"not found: {enumeration(named)}", *environment]
     problems += problems_of_sources(ids, on_empty)
     helps = stopped or bool(ids.failed) or any(result.retryable for result in results if result.error)
     return Report(
@@ -74,11 +75,6 @@ def make_report(
         warnings=[] if on_not_found == "fail" else environment,
         retryable=helps and not rejection,
     )
-
-
-def key_rejected(conn_id: str, action: str) -> str:
-    """Return that a key was rejected, and what to do."""
-    return f"Connection {conn_id!r}: the secret key was rejected: {action}"
 
 
 def summary(results: Sequence[CancelResult]) -> str:
@@ -153,21 +149,9 @@ def gathered_left(ids: RunIds, *, searched: bool) -> list[str]:
     return [*left, *runs_left((), ids)]
 
 
-def _not_found(results: Iterable[CancelResult]) -> list[str]:
-    """Return the ids of given runs that this key's environment does not have; a descendant may vanish."""
-    return [
-        result.run_id
-        for result in results
-        if result.outcome is CancelOutcome.NOT_FOUND and result.parent_run_id is None
-    ]
-
-
-def _unknown_environment(results: Sequence[CancelResult], conn_id: str) -> list[str]:
-    """Return what to check if none of the runs was found; nothing if one was, or if their ids have hints."""
-    unknown = _not_found(results)
-    if not results or len(unknown) < len(results) or all(map(hint, unknown)):
-        return []
-    return [none_found("runs", conn_id)]
+def _is_missing(result: CancelResult) -> bool:
+    """Return whether this key's environment does not have a given run; a descendant may vanish."""
+    return result.outcome is CancelOutcome.NOT_FOUND and result.parent_run_id is None
 
 
 def none_found(what: str, conn_id: str) -> str:
@@ -196,7 +180,7 @@ def of_work(
     for result in results[:MAX_LINES]:
         note = hint(result.run_id) if result.outcome is CancelOutcome.NOT_FOUND else result.error
         is_problem = result.outcome is CancelOutcome.FAILED
-        is_problem |= on_not_found == "fail" and bool(_not_found([result]))
+        is_problem |= on_not_found == "fail" and _is_missing(result)
         text = f"{result.run_id} ({result.task_identifier or 'Trigger.dev task unknown'}"
         text += f", child of {result.parent_run_id})" if result.parent_run_id else ")"
         text += f": {words(result.outcome)}, {result.status or 'status unknown'}"
@@ -210,10 +194,3 @@ def of_callback(report: Report) -> Line:
     """Return what a callback did."""
     text = str(report) if report.count or report.problems else NOTHING_CANCELED
     return ("error" if report.problems else "info"), text
-
-
-def unterminated(results: Iterable[CancelResult], timeout: float) -> Iterator[Line]:
-    """Yield which runs are CANCELED, but not known to be terminated within so many seconds."""
-    canceled = [result for result in results if result.outcome is CancelOutcome.CANCELED]
-    if run_ids := [result.run_id for result in canceled if not result.terminated]:
-        yield "warning", f"Canceled, but not terminated within {timeout:g} s: {enumeration(run_ids)}"
