@@ -22,6 +22,9 @@ MAX_BULK_SIZE = 500
 MAX_PAGE_SIZE = 100
 """As many runs as the server lists at once."""
 
+# So many pages in a row may be empty: the server filters again what it has found (measured).
+_MOST_IDLE_PAGES = 1000
+
 UNKNOWN_RUN_ID = "run_of_the_connection_test"
 """An id that no run has: real ones have 25 letters and digits after ``run_``."""
 
@@ -273,12 +276,12 @@ def list_runs_page(
 
 
 class Cursor:
-    """Where the next page of a list begins; a list whose pages repeat is an error."""
+    """Where the next page of a list begins; a list without a last page is an error."""
 
     def __init__(self) -> None:
         self.after: str | None = None
         """None for the first page."""
-        self._read = set[str | None]()
+        self._read, self._ids, self._idle = list[str | None](), list[str](), 0
 
     @property
     def pages(self) -> int:
@@ -287,12 +290,13 @@ class Cursor:
 
     def advance(self, page: RunPage) -> bool:
         """Take in a page; return whether another one follows: a short page is not the last one (measured)."""
-        self.after = page.next
-        if page.next in self._read:
-            raise UnexpectedAnswerError(
-                "the list of runs has no last page: its pages repeat", retryable=False
-            )
-        self._read.add(page.next)
+        ids, before = [run.id for run in page.runs], self._ids
+        self.after, self._ids = page.next, ids
+        self._idle = self._idle + 1 if ids in ([], before) else 0
+        if page.next in self._read or self._idle > _MOST_IDLE_PAGES:
+            text = "the list of runs has no last page: its pages repeat, or show nothing"
+            raise UnexpectedAnswerError(text, retryable=False)
+        self._read.append(page.next)
         return page.next is not None
 
 

@@ -12,6 +12,7 @@ from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.query import query_runs
 from airflow_provider_trigger.api.runs import (
+    Cursor,
     RunEvent,
     batch_item,
     cancel_run,
@@ -234,6 +235,21 @@ def test_only_trigger_devs_404_of_a_key_that_no_run_has_is_no_error(
         RESET.read(response(status, body))
     assert type(raised.value) is kind
     assert str(raised.value).startswith(f"POST /api/v1/idempotencyKeys/key-1/reset answered {status}: ")
+
+
+PAGES_WITHOUT_END = {
+    "loop": lambda number: {"data": [RUN], "pagination": {"next": "AB"[number % 2]}},
+    "empty": lambda number: {"data": [], "pagination": {"next": f"{number}"}},
+    "same": lambda number: {"data": [RUN], "pagination": {"next": f"{number}"}},
+}
+
+
+@pytest.mark.parametrize("page", PAGES_WITHOUT_END.values(), ids=PAGES_WITHOUT_END)
+def test_a_list_without_an_end_is_an_error(page: Any, response) -> None:
+    cursor, call = Cursor(), list_runs_page(created_from=None)
+    with pytest.raises(errors.UnexpectedAnswerError, match="no last page"):
+        for number in range(2000):
+            assert cursor.advance(call.read(response(200, page(number))))
 
 
 # Tokens
