@@ -149,6 +149,15 @@ def test_after_a_kill_under_random_faults_each_item_has_one_run_and_no_other_is_
     assert world.network.statuses() == ["COMPLETED"] * len(payloads)
 
 
+def test_a_batch_is_sent_by_four_requests_at_a_time_and_the_ids_are_known_after_each(world: World) -> None:
+    world.network.latency = (1.0, 1.0)
+    task = world.task(many(200, wait_for_completion=False)).begin()
+    world.until(lambda: len(world.network.requests("POST /api/v2/tasks/batch")) > 4)
+    assert len(world.network.requests("POST /api/v2/tasks/batch")) == 8
+    assert sum(run_id is not None for run_id in task.pushed["run_id"]) == 80
+    assert [world.server.runs[run_id].payload for run_id in task.join().result] == list(range(200))
+
+
 @pytest.mark.parametrize("moment", [0.001, 0.02, 0.04, 0.5, 20.0])
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_the_retry_of_a_killed_process_takes_the_same_run_up(
