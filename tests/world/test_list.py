@@ -54,3 +54,15 @@ def test_a_tag_finds_what_is_alive_also_behind_many_that_have_ended(
     outcome = world.task(lambda: CancelTriggerRunOperator(task_id="cancel", tags="night")).run()
     assert {one["run_id"] for one in outcome.result} == {run.id for run in [*runs[:6], runs[-1]]}
     assert len(world.network.requests(LIST)) == 4, "of those that have ended, not all pages are read"
+
+
+def test_what_two_looks_show_is_found_once(world: World) -> None:
+    for _ in range(3):
+        world.server.add_run("EXECUTING", tags=["night"])
+    world.sleep(10)
+    world.network.fault("403", "/cancel")
+    assert (
+        world.task(lambda: CancelTriggerRunOperator(task_id="cancel", tags="night")).run().state == "failed"
+    )
+    assert len(world.network.requests(LIST)) == 2
+    assert [line[:18] for line in world.log.lines if " alive by " in line] == ["Found 3 runs alive"]
