@@ -257,25 +257,17 @@ class Wait:
         """Take in what became of a canceled run; of one that had ended, its result counts."""
         if (one := self._left.get(run_id)) is None:
             return
-        if result.outcome is CancelOutcome.ALREADY_COMPLETED:
-            # Who needs more of it than its status checks it again.
-            self._close(one, WaitEnd.FINAL, run=self._as_canceled(one, result, now).without_contents())
-        elif result.outcome is CancelOutcome.CANCELED:
-            run = self._as_canceled(one, result, now)
-            self._close(one, self._canceling[run_id], run=run, is_canceled=True)
-        else:
+        is_canceled, end = result.outcome is CancelOutcome.CANCELED, self._canceling[run_id]
+        if not is_canceled and result.outcome is not CancelOutcome.ALREADY_COMPLETED:
             error = result.error or "this key's environment has no such run"
-            self._close(one, self._canceling[run_id], error=error)
-
-    def _as_canceled(self, one: Watched, result: CancelResult, now: float) -> Run:
-        """Return a run, as last seen if it was, with the status that its cancel found."""
-        if one.run is not None:
-            run = replace(one.run, status=str(result.status))
-        else:
-            shown = {"id": one.run_id, "status": result.status, "taskIdentifier": result.task_identifier}
-            run = Run.from_answer(shown)
+            self._close(one, end, error=error)
+            return
+        shown = {"id": run_id, "status": result.status, "taskIdentifier": result.task_identifier}
+        run = replace(one.run, status=str(result.status)) if one.run else Run.from_answer(shown)
         self._log.changed(run, now)
-        return run
+        # Who needs more of it than its status checks it again.
+        run = run.without_contents()
+        self._close(one, end if is_canceled else WaitEnd.FINAL, run=run, is_canceled=is_canceled)
 
     def end(self, result: Result) -> None:
         """End the wait, once."""

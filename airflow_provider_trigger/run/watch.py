@@ -240,7 +240,9 @@ class Watch:
             return
         if run_ids := [run_id for run_id in self._runs if can_be_queried(run_id)]:
             self._query_at = math.inf  # until it is answered
-            only_ended = len(run_ids) > QUERY_ABOVE and now < self._all_queried_at + _ALL_INTERVAL
+            # After a failure all of them: rows show that a changed key is the right one.
+            is_whole = self._query_failures or now >= self._all_queried_at + _ALL_INTERVAL
+            only_ended = not (is_whole or len(run_ids) <= QUERY_ABOVE)
             work = partial(query_all, self._query, run_ids, only_ended=only_ended)
             self._begin(work, partial(self._queried, run_ids, now, only_ended))
 

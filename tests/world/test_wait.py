@@ -178,7 +178,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_each_of_many_waits_ends_as_its_run_does_under_random_faults(world: World, seed: int) -> None:
     chance = world.chance
     chance.seed(seed)
@@ -319,7 +319,7 @@ def test_an_outage_may_begin_and_end_with_a_rejection(world: World, wait: str) -
     assert (outcome.state, outcome.tries) == ("success", 1)
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [1, 120])
 @pytest.mark.parametrize("after", [300, None])
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_key_that_is_changed_ends_no_wait_and_is_that_of_its_cancel(
