@@ -7,8 +7,7 @@ PYTHON ?=
 TESTS := tests/integration tests/world tests/simulation tests/contract tests/unit
 # What does not depend on the version of Airflow: `make matrix` runs it once on each Python.
 WITHOUT_AIRFLOW := $(addprefix tests/unit/,api cancel run testing) tests/contract tests/simulation
-WITHOUT_AIRFLOW += $(wildcard $(addprefix tests/integration/test_,batch_random_faults.py faults.py local_server*.py \
-	proxy_and_ca.py)) \
+WITHOUT_AIRFLOW += $(wildcard $(addprefix tests/integration/test_,faults.py local_server*.py proxy_and_ca.py)) \
 	$(addprefix tests/integration/docs/test_,a_new_user.py commands.py)
 # PARTS=airflow leaves these out.
 PARTS ?= all

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -109,39 +108,6 @@ def test_what_cuts_an_answer_off(server, run, cancel, fault, arguments, error, t
     assert [request.status for request in server.requests] == [None]
 
 
-def test_a_delay_comes_before_the_next_fault(server, cancel):
-    server.delay_next(1, 0.3)
-    server.fail_next()
-    begun = time.monotonic()
-    assert cancel().status_code == 500
-    assert time.monotonic() - begun >= 0.3
-
-
-def test_truncate_next(server, retrieve):
-    server.truncate_next()
-    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
-        retrieve()
-    assert retrieve().status_code == 200
-
-
-def test_rate_limit_next(server, retrieve):
-    server.clock = lambda: 1_800_000_000.25
-    server.rate_limit_next(reset_after=3)
-    answer = retrieve()
-    body = answer.json()
-    assert answer.headers["content-type"] == "application/problem+json; charset=utf-8"
-    assert answer.headers["x-ratelimit-reset"] == "1800000003250"
-    assert (body["reset"], body["remaining"], body["limit"]) == (1_800_000_003_250, -1, 750)
-    assert answer.headers["x-ratelimit-remaining"] == "0"
-    assert retrieve().status_code == 200
-
-
-def test_redirect_next(server, retrieve):
-    server.redirect_next(1, "http://example.com/elsewhere", status=307)
-    answer = retrieve()
-    assert (answer.status_code, answer.headers["location"]) == (307, "http://example.com/elsewhere")
-
-
 def test_more_than_three_queries_at_once_are_rejected(server, send):
     server.delay_next(3, LONG, path="/api/v1/query")
     headers = {"Authorization": f"Bearer {server.secret_key}"}
@@ -166,14 +132,3 @@ def test_triggers_at_once_with_one_key_are_one_run(server, send):
         made = list(pool.map(trigger, range(10)))
     assert len({body["id"] for body in made}) == len(server.runs) == 1
     assert sorted(body["isCached"] for body in made) == [False] + [True] * 9
-
-
-def test_the_url_of_an_output_admits_no_key_and_nothing_but_reading(server, send):
-    server.on_task("resize", output=1, output_by_url=True, start_after=0, after=0)
-    run, _ = server.trigger("resize")
-    url = send("GET", f"/api/v3/runs/{run.id}").json()["outputPresignedUrl"]
-    assert requests.get(url, timeout=5).status_code == 200
-    with_key = send("GET", url.removeprefix(server.url))
-    assert (with_key.status_code, "InvalidArgument" in with_key.text) == (400, True)
-    for answer in (requests.get(url.partition("?")[0], timeout=5), requests.post(url, timeout=5)):
-        assert (answer.status_code, "AccessDenied" in answer.text) == (403, True)

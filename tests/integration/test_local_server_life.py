@@ -20,8 +20,6 @@ import pytest
 import requests
 from waiting import LONG, limited, until
 
-from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.testing import TriggerDevServer
 
 
@@ -33,24 +31,6 @@ def test_latency_and_no_limit() -> None:
         assert (answer.status_code, "x-ratelimit-limit" in answer.headers) == (200, False)
         with pytest.raises(RuntimeError, match="without a rate limit"):
             server.take_tokens(1)
-
-
-def test_on_a_fast_server_minutes_and_the_rate_limit_take_seconds(connect: Callable[..., str]) -> None:
-    with TriggerDevServer(speed=100, rate_limit=20, refill=20, refill_interval=100) as server:
-        connect(host=server.url)
-        server.on_task("train", after=300, output="a model", times=1)
-        server.on_task("train", after=3600)
-        made = [
-            RunTriggerTaskOperator(task_id="train", task_identifier="train", timeout=timeout)
-            for timeout in (20, 1)
-        ]
-        assert made[0].execute({}) == "a model"
-        (run,) = server.runs.values()
-        assert (run.finished_at - run.started_at).total_seconds() == pytest.approx(3)
-        with pytest.raises(Exception, match=r"timeout=1 s"):  # of real time
-            made[1].execute({})
-        server.take_tokens(19)
-        assert [TriggerDevHook().get_run(run.id).status for _ in range(5)] == ["COMPLETED"] * 5
 
 
 def test_stops_at_once_whatever_is_held_open() -> None:
@@ -82,18 +62,6 @@ def test_comes_back_where_it_was(server: TriggerDevServer, send: Callable[..., r
     assert (server.url, send("GET", f"/api/v3/runs/{run.id}").json()["id"]) == (url, run.id)
     with pytest.raises(OSError, match="in use"):
         TriggerDevServer(port=server.port).start()
-
-
-def test_a_new_key_opens_what_the_old_one_did(server: TriggerDevServer, send: Callable[..., Any]) -> None:
-    run, token, old = server.add_run(), server.create_token()[0], server.secret_key
-    address, others = token.url, server.add_environment("dev").secret_key
-    assert server.rotate_key("dev") not in (others, server.secret_key)
-    assert server.rotate_key() == server.secret_key != old
-    assert send("GET", f"/api/v3/runs/{run.id}").status_code == 200
-    headers = {"Authorization": f"Bearer {old}"}
-    assert requests.get(f"{server.url}/api/v3/runs/{run.id}", headers=headers, timeout=5).status_code == 401
-    answers = [requests.post(url, json={}, timeout=5).status_code for url in (address, token.url)]
-    assert answers == [401, 200]
 
 
 def test_https(certificate: Any, tmp_path: Path) -> None:

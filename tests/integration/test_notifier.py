@@ -1,13 +1,6 @@
 from __future__ import annotations
 
-import asyncio
-import socket
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
-
-from airflow_provider_trigger._compat import BaseNotifier
-from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -95,37 +88,3 @@ def test_callbacks_of_a_dag_say_what_to_use_where_there_is_no_xcom(server, run_t
     assert len(summaries) == (3 if has_params else 1)
     assert not [line for line in summaries if "task '" in line.split(" Trigger.dev run")[0]]
     assert not said.lines("nothing was canceled")
-
-
-async def awaited(notifier, context):
-    """Await it as the triggerer does, from 3.1 on; before, nobody does."""
-    if hasattr(BaseNotifier, "__await__"):
-        notifier.context = context
-        await notifier
-    else:
-        await notifier.async_notify(context)
-
-
-def test_alerts_that_hang_on_a_dead_server_do_not_hold_up_another(server, connect, said):
-    """As the event loop's own threads are shared by all that is awaited in a triggerer."""
-    run = server.add_run()
-    with socket.socket() as dead:  # it lets connect, and never answers
-        dead.bind(("127.0.0.1", 0))
-        dead.listen(128)
-        connect(conn_id="dead", host=f"http://127.0.0.1:{dead.getsockname()[1]}", timeout=20)
-
-        def alert(run_id, timeout, **options):
-            notifier = CancelTriggerRunNotifier(run_ids=[run_id], timeout=timeout, **options)
-            return asyncio.create_task(awaited(notifier, {"deadline": {}}))
-
-        async def main():
-            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
-            hanging = [alert(f"run_{number}", 2, trigger_dev_conn_id="dead") for number in range(6)]
-            await asyncio.sleep(0.3)
-            await alert(run.id, 20)
-            assert run.status == "CANCELED"
-            assert not any(one.done() for one in hanging)
-            await asyncio.gather(*hanging)
-
-        asyncio.run(main())
-    assert len(said.lines("1 Trigger.dev run: 1 failed - 1 run may still run (status unknown)")) == 6

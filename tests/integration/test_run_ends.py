@@ -12,8 +12,6 @@ try:
 except ImportError:  # before 3.2
     from airflow.exceptions import AirflowTaskTimeout
 
-WAYS = [False, True]  # deferrable
-
 THROWN = {
     "name": "TypeError",
     "message": "no such file:\n a.png",
@@ -84,61 +82,6 @@ def test_each_end_has_its_text_and_allows_retries_or_not(server, run_tasks, said
     for run in runs["thrown"]:
         assert len(said.lines(f"Stack trace of run {run.id}")) == 1
     assert len(said.lines("at resize (src/resize.ts:17:3)")) >= 2
-
-
-LIMITED = """
-def start(name, task_identifier=None, **options):
-    RunTriggerTaskOperator(task_id=name, task_identifier=task_identifier or name, **options)
-
-for deferrable in (False, True):
-    timeout = {"timeout": 1, "deferrable": deferrable}
-    start(f"late_{deferrable}", **timeout)
-    start(f"endless_{deferrable}", **timeout)
-    start(f"kept_{deferrable}", cancel_on_kill=False, **timeout)
-    version = {"pending_version_timeout": 0.5, "retries": 1, "poll_interval": 0.1, "deferrable": deferrable}
-    start(f"task_{deferrable}", "resize", **version)
-    start(f"queue_{deferrable}", "crop", queue="images", **version)
-    start(f"deployed_{deferrable}", **version | {"pending_version_timeout": 20})
-"""
-
-
-def test_a_run_that_takes_too_long_or_has_no_version_is_canceled(server, run_tasks, said, meanwhile, the_run):
-    server.unknown_task("resize")
-    server.unknown_queue("images")
-    for way in WAYS:
-        server.on_task(
-            f"late_{way}", output="late", after=None, completes_despite_cancel=True, acknowledge_after=0
-        )
-        for name in (f"endless_{way}", f"kept_{way}"):
-            server.on_task(name, after=None)
-        task = f"deployed_{way}"
-        server.unknown_task(task)
-        server.on_task(task, output=1)
-        meanwhile(lambda task=task: the_run(task, "PENDING_VERSION"), lambda task=task: server.deploy(task))
-    result = run_tasks(LIMITED)
-    runs = {
-        task: [server.runs[one] for one in ids]
-        for (task, key), ids in result.pushed.items()
-        if key == "run_id"
-    }
-    for way in WAYS:
-        assert (result.xcoms[f"late_{way}"], result.xcoms[f"deployed_{way}"]) == ("late", 1)
-        for name, status, became in (
-            ("endless", "CANCELED", "It was canceled. "),
-            ("kept", "EXECUTING", "It was not canceled, and is EXECUTING. "),
-        ):
-            (run,) = runs[f"{name}_{way}"]
-            assert run.status == status
-            assert said.lines(f"Run {run.id} ", "did not end within its time limit (timeout=1 s). ", became)
-        for name, task in (("task", "resize"), ("queue", "crop")):
-            (run,) = runs[f"{name}_{way}"]
-            assert (run.status, result.tries[f"{name}_{way}"]) == ("CANCELED", [1])
-            assert said.lines(
-                f"AirflowFailException: Run {run.id} of Trigger.dev task {task!r} was still waiting for ",
-                f"no deployed version in this environment has the Trigger.dev task {task!r} (or its queue)",
-                f"It was canceled. {server.url}/runs/{run.id}",
-            )
-    assert len(said.lines("Canceling run ", "it did not end in time")) == 4
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -11,10 +9,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
-import pytest
 from airflow import __version__
-from run_operator import operator
-from waiting import until
 
 TRIES = """
 def die(context, result=None):
@@ -98,65 +93,4 @@ def test_each_test_of_a_dag_has_runs_of_its_own_also_with_one_date(server, run_t
     assert not {*tags[:4]} & {*tags[4:]}  # those of another process
 
 
-def test_a_key_of_ones_own_stands_for_one_run_in_all_tasks(server, run_try):
-    server.on_task("resize", output="first", after=0.5)
-    first = run_try(operator(idempotency_key="order-17"))
-    other = run_try(operator(idempotency_key="order-17"), task_id="other", started_at="2026-02-02T00:00:00Z")
-    assert (first.output, other.output, len(server.runs)) == ("first", "first", 1)
-
-
-@pytest.mark.parametrize("deferrable", [False, True], ids=["waits", "defers"])
-def test_a_cleared_task_cancels_its_run_that_is_alive_and_starts_a_new_one(deferrable, server, run_try, said):
-    server.on_task("resize", after=None, acknowledge_after=1, times=1)
-    server.on_task("resize", output="second", start_after=0)
-    run_try(operator(wait_for_completion=False), max_tries=0)
-    (first,) = server.runs.values()
-    until(lambda: first.status == "EXECUTING", "the run executes")
-    again = run_try(operator(deferrable=deferrable), try_number=2, max_tries=1)
-    assert again.output == "second"
-    assert statuses(server, "resize") == ["CANCELED", "COMPLETED"]
-    assert first.finished_at <= list(server.runs.values())[1].started_at
-    assert said.lines("Canceling 1 run of an earlier try, from before a clear or for ", first.id)
-
-
 # A worker that is killed
-
-
-def before_the_answer(server):
-    server.hang_next(path="/trigger", after_handling=True)
-    return lambda: bool(server.runs)
-
-
-def between_answer_and_xcom(server):
-    return lambda: any(run.status for run in list(server.runs.values())) and sent(server, "/trigger") == [200]
-
-
-def while_it_waits(server):
-    return lambda: 200 in sent(server, "/api/v3/runs/")
-
-
-def sent(server, path):
-    return [request.status for request in list(server.requests) if path in request.path]
-
-
-@pytest.mark.parametrize("when", [before_the_answer, between_answer_and_xcom, while_it_waits])
-def test_a_worker_that_is_killed_leaves_a_run_that_the_next_try_takes_up(when, server, run_try, said):
-    server.on_task("resize", output="once", after=1.5)
-    is_time = when(server)
-    # The child neither gives way to this process's tests nor cleans up for them.
-    worker = os.fork()
-    if worker == 0:
-        try:
-            run_try(operator(), fails_at=None)
-        finally:
-            os._exit(0)
-    try:
-        until(is_time, "the worker is there", interval=0.005)
-    finally:
-        os.kill(worker, signal.SIGKILL)
-        os.waitpid(worker, 0)
-    again = run_try(operator(), try_number=2)
-    assert (again.error, again.output) == (None, "once")
-    assert list(server.runs) == [again.pushed["run_id"]]
-    (run,) = server.runs.values()
-    assert run.cancel_requests == 0

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import logging
 import os
-import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ import pytest
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 KEY = "tr_prod_MARKER+/=0123456789abcdef"
 FORMS = (KEY, quote(KEY, safe=""), base64.b64encode(KEY.encode()).decode()[:40], KEY[8:])
@@ -194,29 +191,6 @@ with DAG(dag_id="secret_wait", schedule=None):
         one.headers.get("authorization") for one in server.requests if not one.path.startswith("/api/")
     ]
     assert (set(with_key), set(without)) == ({f"Bearer {KEY}"}, {None})
-
-
-async def first_event(trigger):
-    async for event in trigger.run():
-        return event
-
-
-async def first_events(triggers):
-    return await asyncio.gather(*map(first_event, triggers))
-
-
-def test_no_trigger_or_event_holds_the_key(server, run_ids):
-    triggers = []
-    for ending in ENDINGS:
-        wait = {"poll_interval": 0.1, "deadline": time.time() + 0.5, "patience": 0.5, "cancels": False}
-        triggers.append(
-            TriggerDevRunTrigger(run_ids=[run_ids[ending]], trigger_dev_conn_id=ending, wait=wait)
-        )
-    shown = [f"{one!r} {one.serialize()} {vars(one)}" for one in triggers]
-    events: list[Any] = asyncio.run(first_events(triggers))
-    assert [event.payload["runs"][0]["run_id"] for event in events] == [run_ids[ending] for ending in ENDINGS]
-    shown += [str(event.payload) for event in events] + [f"{one!r} {vars(one)}" for one in triggers]
-    assert places_with_the_key(dict(enumerate(shown))) == []
 
 
 def texts_behind(error: BaseException) -> list[str]:

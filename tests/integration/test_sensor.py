@@ -85,33 +85,3 @@ def test_they_return_what_runs_and_tokens_give_in_every_mode(server, run_tasks, 
         assert tokens[mode].path[-64:] not in said.text
     assert said.lines("2 of 2 runs have not ended yet")
     assert not any(run.cancel_requests for run in server.runs.values())
-
-
-FAILS = """
-for mode in MODES:
-    sensor(mode, "fails", run_ids="{{ params.fails }}", timeout=60)
-    sensor(mode, "token", WaitpointTokenSensor, token_id="{{ params.token }}", timeout=60)
-    if mode != "deferrable":  # Airflow itself enforces its timeout, but not under dag.test()
-        for soft_fail in (False, True):
-            sensor(mode, f"late_{soft_fail}", run_ids="{{ params.late }}", timeout=1, soft_fail=soft_fail)
-"""
-
-
-def test_they_fail_at_once_for_good_and_skip_where_that_is_wanted(server, run_tasks, said):
-    failing = server.add_run("EXECUTING", then=[(0.5, "FAILED")], task_identifier="resize")
-    endless = server.add_run("EXECUTING")
-    token = server.create_token(timeout="1s")[0]
-    conf = {"fails": [endless.id, failing.id], "token": token.id, "late": endless.id}
-    result = run_tasks(SENSORS + FAILS.replace("MODES", str(MODES)), conf)
-    states = {f"{name}_{mode}": ["failed"] for name in ("fails", "token") for mode in MODES}
-    for mode in (mode for mode in MODES if mode != "deferrable"):
-        states |= {f"late_False_{mode}": ["failed"], f"late_True_{mode}": ["skipped"]}
-    assert result.states == states
-    assert {tuple(result.tries[f"{name}_{mode}"]) for name in ("fails", "token") for mode in MODES} == {(1,)}
-    text = (
-        f"Run {failing.id} of Trigger.dev task 'resize' ended with status FAILED after 1 attempt: Error: boom"
-    )
-    assert len(said.lines("TriggerRunNotRetriedError: ", text)) >= len(MODES)
-    assert len(said.lines(f"Stack trace of run {failing.id}")) == len(MODES)
-    assert said.lines("AirflowFailException: ", "has timed out at")
-    assert endless.cancel_requests == 0

@@ -21,6 +21,7 @@ from docs_pages import DOCS, PINNED, ROOT, matches, rows
 from run_operator import operator
 
 from airflow_provider_trigger import exceptions, testing
+from airflow_provider_trigger._compat import airflow_version
 from airflow_provider_trigger.api import errors, statuses
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -154,6 +155,14 @@ NUMBERS: list[tuple[str, str, str, float]] = [
     ("many_runs.md", "requests of {} items each", "api.runs.MAX_ITEMS_AT_ONCE", 1),
     ("connection.md", "for {} minutes", "api.key.DENIED_FOR", 60),
 ]
+
+
+def test_how_long_a_stop_has():
+    page = (DOCS / "limits.md").read_text(encoding="utf-8")
+    newer, older = re.findall(
+        r"while running \| (\d+) s, before Airflow kills the task; (\d+) s with 2\.11", page
+    )[0]
+    assert value_of("_compat.stop_time")() == float(older if airflow_version().startswith("2.") else newer)
 
 
 def value_of(path: str) -> Any:
