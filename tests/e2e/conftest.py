@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,44 @@ from whole_airflow.airflow import WholeAirflow  # noqa: E402
 from whole_airflow.postgres import Postgres  # noqa: E402
 from whole_airflow.state import State  # noqa: E402
 from whole_airflow.versions import AIRFLOW, EXAMPLES_WITHOUT_DAG, HAS_WATCHERS  # noqa: E402
+
+AT_ONCE = 4
+"""How many tests run side by side: Airflow runs eight tasks at a time."""
+
+_begun: dict[str, Future[None]] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "beside: runs beside others of its module, as it mostly waits")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Begin all tests of a module that are marked ``beside`` with the first of them; all others run alone."""
+    if pyfuncitem.get_closest_marker("beside") is None:
+        wait(_begun.values())
+        return None
+    if pyfuncitem.nodeid not in _begun:
+        pool = ThreadPoolExecutor(AT_ONCE)
+        items: list[Any] = [item for item in pyfuncitem.session.items if isinstance(item, pytest.Function)]
+        for item in items:
+            is_one = item.module is pyfuncitem.module and item.get_closest_marker("beside")
+            if is_one and not _is_skipped(item):
+                _begun[item.nodeid] = pool.submit(item.obj, **_arguments(item, pyfuncitem._request))
+        pool.shutdown(wait=False)
+    _begun[pyfuncitem.nodeid].result()
+    return True
+
+
+def _is_skipped(item: pytest.Item) -> bool:
+    return any(mark.args[0] for mark in item.iter_markers("skipif"))
+
+
+def _arguments(item: Any, request: Any) -> dict[str, Any]:
+    """Return the parameters of a test, and its fixtures, which are of the session or the module."""
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    names = item._fixtureinfo.argnames
+    return {name: given[name] if name in given else request.getfixturevalue(name) for name in names}
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,14 @@ from whole_airflow.versions import HAS_LOOPS
 
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
 
-pytestmark = pytest.mark.skipif(not HAS_LOOPS, reason="this Airflow has no task loops")
+pytestmark = [
+    pytest.mark.beside,
+    pytest.mark.skipif(not HAS_LOOPS, reason="this Airflow has no task loops"),
+]
 
 RUNS = {"single": 1, "mapped": 2, "batch": 2}
 CASES = [(kind, mode) for kind in RUNS for mode in ("running", "deferred")]
-QUICK = 5.0
+QUICK = 3.0
 THIRD = 2
 
 
@@ -90,19 +93,17 @@ class Loop:
             self.airflow.api.call("PATCH", path, json={"new_state": "failed"} | region)
 
 
-@pytest.fixture(scope="module")
-def loops(airflow: WholeAirflow, server: TriggerDevServer) -> dict[tuple[str, str], Loop]:
-    """Return a Dag run of each kind and mode; they go on side by side."""
+@pytest.fixture(scope="module", autouse=True)
+def tasks(server: TriggerDevServer) -> None:
+    """Say what the Trigger.dev task that all these Dags share does."""
     server.on_task("never", after=None)
-    airflow.wait_for_dags("loop_killed")
-    return {case: Loop(airflow, server, *case) for case in CASES}
 
 
 @pytest.mark.parametrize("case", CASES, ids=map("-".join, CASES))
 def test_a_kill_a_clear_and_a_mark_in_the_third_iteration(
-    case: tuple[str, str], loops: dict[tuple[str, str], Loop], airflow: WholeAirflow, state: State
+    case: tuple[str, str], airflow: WholeAirflow, server: TriggerDevServer, state: State
 ) -> None:
-    loop, done = loops[case], ["COMPLETED"] * 2
+    loop, done = Loop(airflow, server, *case), ["COMPLETED"] * 2
     loop.wait(*done, "EXECUTING")
     try_number = 1
     if case in (("single", "running"), ("batch", "running")):
@@ -126,7 +127,7 @@ def test_a_kill_a_clear_and_a_mark_in_the_third_iteration(
 
 
 def test_a_dags_callback_cancels_the_runs_of_all_iterations(
-    airflow: WholeAirflow, server: TriggerDevServer, loops: object
+    airflow: WholeAirflow, server: TriggerDevServer
 ) -> None:
     log_before = airflow.dag_processor_log()
     assert airflow.run_dag("loop_fails", "fails", timeout=300) == "failed"
@@ -137,7 +138,7 @@ def test_a_dags_callback_cancels_the_runs_of_all_iterations(
 
 
 def test_a_callback_in_the_dag_processor_cancels_the_runs_of_its_iteration(
-    airflow: WholeAirflow, server: TriggerDevServer, state: State, loops: object
+    airflow: WholeAirflow, server: TriggerDevServer, state: State
 ) -> None:
     airflow.api.trigger("loop_killed", "killed")
     wait_until(lambda: len(runs_of(server, "loop_killed")) == 6, timeout=180, what="six runs")

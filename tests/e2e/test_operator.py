@@ -35,22 +35,18 @@ def test_marked_failed_it_stops_to_cancel(
     assert airflow.api.states("operator_slow", mark)["cancel"] == "failed"
 
 
-@pytest.mark.parametrize("what_dies", ["scheduler", "scheduler_and_workers"])
-def test_every_run_ends_canceled(
-    airflow: WholeAirflow, slow_server: TriggerDevServer, what_dies: str
+def test_where_scheduler_and_workers_die_every_run_ends_canceled(
+    airflow: WholeAirflow, slow_server: TriggerDevServer
 ) -> None:
     runs = [slow_server.add_run() for _ in range(20)]
     run_ids = [run.id for run in runs]
-    airflow.api.trigger("operator_slow", what_dies, {"run_ids": run_ids})
+    airflow.api.trigger("operator_slow", "dies", {"run_ids": run_ids})
     wait_until(
         lambda: sum(run.cancel_requests > 0 for run in runs) >= 3, timeout=60, what="three canceled runs"
     )
 
-    dying = [airflow.processes["scheduler"]]
-    dying_children: list[int] = []
-    if what_dies == "scheduler_and_workers":
-        dying += [worker for worker in airflow.workers if worker not in dying]
-        dying_children = processes_of({process.pid for process in dying})
+    dying = [*{airflow.processes["scheduler"], *airflow.workers}]
+    dying_children = processes_of({process.pid for process in dying})
     for process in dying:
         process.kill()
     kill_all(dying_children)
@@ -60,9 +56,9 @@ def test_every_run_ends_canceled(
     airflow.wait_until_healthy()
 
     assert in_the_midst
-    assert airflow.api.wait_for_dag_run("operator_slow", what_dies, timeout=180) == "success"
+    assert airflow.api.wait_for_dag_run("operator_slow", "dies", timeout=180) == "success"
     assert {run.status for run in runs} == {"CANCELED"}
-    results = airflow.api.xcom("operator_slow", what_dies, "cancel")
+    results = airflow.api.xcom("operator_slow", "dies", "cancel")
     assert [(result["run_id"], result["outcome"]) for result in results] == [
         (run_id, "canceled") for run_id in run_ids
     ]

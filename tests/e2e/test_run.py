@@ -13,7 +13,7 @@ from whole_airflow.processes import wait_until
 from whole_airflow.state import State, runs_of
 from whole_airflow.versions import RETRIES_KILLED_TASKS
 
-from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
+from airflow_provider_trigger.testing import TriggerDevServer
 
 MODES = ("running", "deferred")
 QUICK = 1.0
@@ -31,46 +31,39 @@ def tasks(server: TriggerDevServer) -> None:
     server.on_task("slow", output="done", after=OUTAGE + 5)
 
 
-# Dag runs that need nothing but time: they go on during the first tests, which need others.
-BEGUN = [("run_slow_running", "slow"), ("run_slow_deferred", "slow"), ("run_killed_before_xcom", "killed")]
-
-
 @pytest.fixture(scope="module", autouse=True)
-def begun(airflow: WholeAirflow, tasks: None) -> None:
-    for dag_id, run_id in BEGUN:
-        airflow.api.trigger(dag_id, run_id)
+def bystanders(server: TriggerDevServer) -> Iterator[None]:
+    """Add runs that no Dag has started, so that none may be touched."""
+    runs = [server.add_run(), server.add_run()]
+    yield
+    assert [run.cancel_requests for run in runs] == [0, 0]
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("mode", MODES)
-def test_an_output_is_the_payload_of_the_next_run(airflow: WholeAirflow, mode: str) -> None:
+def test_an_output_is_the_payload_of_the_next_run_and_a_clear_starts_new_ones(
+    airflow: WholeAirflow, server: TriggerDevServer, mode: str
+) -> None:
     dag_id = f"run_output_{mode}"
     assert airflow.run_dag(dag_id, "numbers", {"number": 3}) == "success"
     assert airflow.api.xcom(dag_id, "numbers", "first") == {"number": 6}
     assert airflow.api.xcom(dag_id, "numbers", "second") == {"number": 12}
+    assert len(runs_of(server, dag_id)) == 2
+    airflow.clear(dag_id, "numbers", "first")
+    wait_until(lambda: len(runs_of(server, dag_id)) == 4, timeout=120, what="two more runs")
+    assert airflow.api.wait_for_dag_run(dag_id, "numbers") == "success"
+    assert airflow.api.xcom(dag_id, "numbers", "second") == {"number": 12}
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_clearing_a_task_that_has_ended_starts_a_new_run(
-    airflow: WholeAirflow, server: TriggerDevServer, mode: str
-) -> None:
-    dag_id = f"run_output_{mode}"
-    before = len(runs_of(server, dag_id))
-    assert airflow.run_dag(dag_id, "cleared", {"number": 1}) == "success"
-    assert len(runs_of(server, dag_id)) == before + 2
-    airflow.clear(dag_id, "cleared", "first")
-    wait_until(lambda: len(runs_of(server, dag_id)) == before + 4, timeout=120, what="two more runs")
-    assert airflow.api.wait_for_dag_run(dag_id, "cleared") == "success"
-    assert airflow.api.xcom(dag_id, "cleared", "second") == {"number": 4}
-
-
+@pytest.mark.beside
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_that_was_canceled_by_hand_fails_the_task_for_good_until_it_is_cleared(
     airflow: WholeAirflow, server: TriggerDevServer, mode: str
 ) -> None:
     dag_id = f"run_retry_{mode}"
     before = len(runs_of(server, dag_id))
-    server.on_task("scripted", times=1, after=None)
-    server.on_task("scripted", output="new", after=QUICK)
+    server.on_task(f"scripted_{mode}", times=1, after=None)
+    server.on_task(f"scripted_{mode}", output="new", after=QUICK)
     airflow.api.trigger(dag_id, "canceled")
     wait_until(lambda: len(runs_of(server, dag_id)) > before, timeout=90, what="a run")
     (run,) = runs_of(server, dag_id)[before:]
@@ -88,12 +81,13 @@ def test_a_run_that_was_canceled_by_hand_fails_the_task_for_good_until_it_is_cle
     assert {tag.split(":")[0] for tag in first & second} == {"airflow_dag", "airflow_task"}
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("mode", MODES)
 def test_after_a_timeout_has_canceled_it_a_retry_starts_a_new_run(
     airflow: WholeAirflow, server: TriggerDevServer, mode: str
 ) -> None:
     dag_id = f"run_slow_{mode}"
-    assert airflow.api.wait_for_dag_run(dag_id, "slow") == "failed"
+    assert airflow.run_dag(dag_id, "slow") == "failed"
     assert [run.status for run in runs_of(server, dag_id)] == ["CANCELED", "CANCELED"]
 
 
@@ -105,6 +99,7 @@ def check_that_a_retry_waits_for_it(airflow: WholeAirflow, dag_id: str, run_id: 
         assert airflow.api.xcom(dag_id, run_id, "work") == "done"
 
 
+@pytest.mark.beside
 def test_killed_between_request_and_answer_there_is_one_run(
     airflow: WholeAirflow, server: TriggerDevServer, state: State
 ) -> None:
@@ -121,9 +116,11 @@ def test_killed_between_request_and_answer_there_is_one_run(
     assert len(runs_of(server, "run_killed_starting")) == 1
 
 
+@pytest.mark.beside
 def test_killed_between_answer_and_xcom_there_is_one_run(
     airflow: WholeAirflow, server: TriggerDevServer
 ) -> None:
+    airflow.api.trigger("run_killed_before_xcom", "killed")
     check_that_a_retry_waits_for_it(airflow, "run_killed_before_xcom", "killed")
     assert len(runs_of(server, "run_killed_before_xcom")) == 1
 
@@ -146,16 +143,9 @@ def test_an_outage_of_the_server_does_not_end_the_wait(
         assert len(runs_of(server, dag_id)) == 1
 
 
-@pytest.fixture
-def bystanders(server: TriggerDevServer) -> Iterator[list[ServerRun]]:
-    """Return runs that no Dag has started, so that none may be touched."""
-    runs = [server.add_run(), server.add_run()]
-    yield runs
-    assert [run.cancel_requests for run in runs] == [0, 0]
-
-
+@pytest.mark.beside
 def test_in_a_tasks_callback_it_cancels_what_the_task_instance_started(
-    airflow: WholeAirflow, server: TriggerDevServer, bystanders: list[ServerRun]
+    airflow: WholeAirflow, server: TriggerDevServer
 ) -> None:
     assert airflow.run_dag("started_task", "started") == "failed"
     by_task = {run.tags[2].split(":")[1]: run for run in runs_of(server, "started_task")}
@@ -164,8 +154,9 @@ def test_in_a_tasks_callback_it_cancels_what_the_task_instance_started(
     assert by_task["other"].cancel_requests == 0
 
 
+@pytest.mark.beside
 def test_in_a_dags_callback_it_cancels_what_the_dag_run_started(
-    airflow: WholeAirflow, server: TriggerDevServer, state: State, bystanders: list[ServerRun]
+    airflow: WholeAirflow, server: TriggerDevServer, state: State
 ) -> None:
     airflow.api.trigger("started_dag", "startedother")
     wait_until(lambda: len(runs_of(server, "started_dag")) == 3, timeout=90, what="three runs")
@@ -186,8 +177,9 @@ def test_in_a_dags_callback_it_cancels_what_the_dag_run_started(
     wait_until(lambda: {run.status for run in others} == {"CANCELED"}, timeout=90, what="the others, too")
 
 
+@pytest.mark.beside
 def test_a_deadline_cancels_what_the_dag_run_started(
-    airflow: WholeAirflow, server: TriggerDevServer, state: State, bystanders: list[ServerRun]
+    airflow: WholeAirflow, server: TriggerDevServer, state: State
 ) -> None:
     if "started_deadline" not in airflow.api.dag_ids():
         pytest.skip("this Airflow has no deadline alerts")
@@ -195,6 +187,10 @@ def test_a_deadline_cancels_what_the_dag_run_started(
     wait_until(lambda: runs_of(server, "started_deadline"), timeout=60, what="a run")
     (run,) = runs_of(server, "started_deadline")
     wait_until(lambda: run.status == "CANCELED", timeout=90, what="the run to be canceled")
+    told = lambda: "1 Trigger.dev run: 1 canceled" in airflow.triggerer_log()  # noqa: E731
+    wait_until(told, timeout=30, what="the summary in the triggerer's log")
+    # The alert leaves the Dag run alone.
+    assert airflow.api.dag_run_state("started_deadline", "startedlate") == "running"
     state.release("startedlate")
     assert airflow.api.wait_for_dag_run("started_deadline", "startedlate") == "success"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
-from dags.secret_cases import CRASHES, ENDINGS, WAYS, pattern_of, run_of
+from dags.secret_cases import CASES, CRASHES, WAYS, pattern_of, run_of
 from marker import KEY, QUOTED, Marked, spellings
 from whole_airflow import traces
 from whole_airflow.airflow import WholeAirflow
@@ -21,7 +21,6 @@ from airflow_provider_trigger.testing import TriggerDevServer
 
 DAG_ID, DAG_RUN = "secret_key", "everything"
 DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-CASES = [(way, ending) for ending in ENDINGS for way in WAYS]
 
 ROUTES = ("task", "dag", "deadline") if HAS_DEADLINE_ALERTS else ("task", "dag")
 WORKS = [run_of(way, "works", route) for way in WAYS for route in ROUTES]

@@ -80,6 +80,7 @@ def test_killed_while_it_creates_a_token_a_retry_gets_that_token(
     assert f"token {token_id} exists: an earlier try" in airflow.task_log(dag_id, run_id, "work", attempt=2)
 
 
+@pytest.mark.beside
 @when_killed_tasks_are_retried
 @pytest.mark.parametrize("was_handled", [False, True], ids=["before", "after"])
 def test_killed_before_or_after_the_server_completes_a_token_it_has_our_data_once(
@@ -95,6 +96,7 @@ def test_killed_before_or_after_the_server_completes_a_token_it_has_our_data_onc
     assert work.requests == (1 if was_handled else 2)
 
 
+@pytest.mark.beside
 @when_killed_tasks_are_retried
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])
 def test_killed_while_it_checks_a_token_a_retry_goes_on_waiting(
@@ -109,6 +111,30 @@ def test_killed_while_it_checks_a_token_a_retry_goes_on_waiting(
     work.wait_for_requests(3)
     server.complete_token(work.token.id, ANSWER)
     assert work.end() == ANSWER
+
+
+@pytest.mark.beside
+@pytest.mark.parametrize("dag_id", FAILING)
+def test_a_run_that_waits_learns_that_airflow_has_failed(
+    airflow: WholeAirflow, server: TriggerDevServer, dag_id: str
+) -> None:
+    assert airflow.run_dag(dag_id, "fails", {"images": 0}) == "failed"
+    run = runs_of(server, dag_id)[-1]
+    wait_until(lambda: run.status == "COMPLETED", timeout=120, what=lambda: f"the end of {run}")
+    assert run.output == {"failed": True, "dag": dag_id}
+
+
+@pytest.mark.beside
+def test_whoever_has_the_address_answers_without_a_key(
+    airflow: WholeAirflow, server: TriggerDevServer
+) -> None:
+    airflow.api.trigger("approval", "report")
+    airflow.api.wait_for_task("approval", "report", "wait", "deferred")
+    url = airflow.api.xcom("approval", "report", "create", "url")
+    assert url.startswith(f"{server.url}{TOKENS}/waitpoint_")
+    assert requests.post(url, json=ANSWER, timeout=10).json() == {"success": True}
+    assert airflow.api.wait_for_dag_run("approval", "report") == "success"
+    assert airflow.api.xcom("approval", "report", "wait") == ANSWER
 
 
 def test_a_triggerer_that_is_killed_waits_for_the_token_once_it_is_back(
@@ -129,28 +155,6 @@ def test_a_triggerer_that_is_killed_waits_for_the_token_once_it_is_back(
         process.start()
     airflow.wait_until_healthy()
     assert work.end() == ANSWER
-
-
-@pytest.mark.parametrize("dag_id", FAILING)
-def test_a_run_that_waits_learns_that_airflow_has_failed(
-    airflow: WholeAirflow, server: TriggerDevServer, dag_id: str
-) -> None:
-    assert airflow.run_dag(dag_id, "fails", {"images": 0}) == "failed"
-    run = runs_of(server, dag_id)[-1]
-    wait_until(lambda: run.status == "COMPLETED", timeout=120, what=lambda: f"the end of {run}")
-    assert run.output == {"failed": True, "dag": dag_id}
-
-
-def test_whoever_has_the_address_answers_without_a_key(
-    airflow: WholeAirflow, server: TriggerDevServer
-) -> None:
-    airflow.api.trigger("approval", "report")
-    airflow.api.wait_for_task("approval", "report", "wait", "deferred")
-    url = airflow.api.xcom("approval", "report", "create", "url")
-    assert url.startswith(f"{server.url}{TOKENS}/waitpoint_")
-    assert requests.post(url, json=ANSWER, timeout=10).json() == {"success": True}
-    assert airflow.api.wait_for_dag_run("approval", "report") == "success"
-    assert airflow.api.xcom("approval", "report", "wait") == ANSWER
 
 
 def test_the_addresses_of_all_these_tokens_are_in_xcom_and_in_no_log(

@@ -57,7 +57,7 @@ for mode in ("running", "deferred"):
 
     # What becomes of the first run is up to the server; the second try follows.
     with DAG(f"run_retry_{mode}", schedule=None, start_date=START, default_args=DEFAULTS) as dag:
-        run("work", "scripted", retries=1, deferrable=is_deferred, payload="{{ run_id }}")
+        run("work", f"scripted_{mode}", retries=1, deferrable=is_deferred, payload="{{ run_id }}")
     globals()[f"run_retry_{mode}"] = dag
 
     with DAG(f"run_outage_{mode}", schedule=None, start_date=START) as dag:

@@ -21,6 +21,14 @@ ENDINGS = {
 }
 CRASHES = ("crashed", "crashedsending")
 
+# Each ending with a connection of the database; where it counts how Airflow got the key, with all of them.
+CASES = [
+    (way, ending)
+    for ending in ENDINGS
+    for way in WAYS
+    if way == "stored" or ending in ("rejected", "malformed", "works")
+]
+
 
 def connection_of(way: str, ending: str) -> str:
     """Return the id of the connection with which an ending is met."""

@@ -7,7 +7,7 @@ from typing import Any
 from unittest import mock
 
 from e2e_names import DAG, HAS_DEADLINE_ALERTS
-from secret_cases import CRASHES, ENDINGS, WAYS, connection_of, pattern_of, run_of
+from secret_cases import CASES, CRASHES, connection_of, pattern_of, run_of
 from urllib3.connectionpool import HTTPConnectionPool
 
 from airflow_provider_trigger.api import transport
@@ -83,9 +83,8 @@ def deadline_alerts() -> dict[str, Any]:
                 interval=timedelta(seconds=1),
                 callback=AsyncCallback(CancelTriggerRunNotifier, kwargs=arguments(way, ending, "deadline")),
             )
-            for ending in ENDINGS
+            for way, ending in CASES
             if ending not in CRASHES
-            for way in WAYS
         ]
     }
 
@@ -94,14 +93,13 @@ with DAG(
     "secret_key",
     schedule=None,
     start_date=datetime(2026, 1, 1),
-    on_failure_callback=[notifier(way, ending, "dag") for ending in ENDINGS for way in WAYS],
+    on_failure_callback=[notifier(way, ending, "dag") for way, ending in CASES],
     **deadline_alerts(),
 ):
-    for ending in ENDINGS:
+    for way, ending in CASES:
         operator = CrashingOperator if ending in CRASHES else CancelTriggerRunOperator
-        for way in WAYS:
-            operator(
-                task_id=f"{way}_{ending}",
-                on_failure_callback=notifier(way, ending, "callback"),
-                **arguments(way, ending, "task"),
-            )
+        operator(
+            task_id=f"{way}_{ending}",
+            on_failure_callback=notifier(way, ending, "callback"),
+            **arguments(way, ending, "task"),
+        )

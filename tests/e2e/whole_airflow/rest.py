@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +31,8 @@ class Api:
         self.url = url
         self.execution_url = execution_url
         self.base = f"{url}/api/v2" if AIRFLOW >= (3, 0) else f"{url}/api/v1"
+        # On SQLite, two requests to the API server can lock each other out.
+        self._one_at_a_time = threading.Lock()
         self._session = requests.Session()
         self._session.trust_env = False
         if AIRFLOW < (3, 0):
@@ -55,7 +58,8 @@ class Api:
 
     def call(self, method: str, path: str, *, allow: tuple[int, ...] = (), **arguments: Any) -> Any:
         """Send one request; return the JSON of the answer, or None for a status in ``allow``."""
-        answer = self._session.request(method, self.base + path, timeout=60, **arguments)
+        with self._one_at_a_time:
+            answer = self._session.request(method, self.base + path, timeout=60, **arguments)
         if answer.status_code in allow:
             return None
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text[:2000]}"
