@@ -17,6 +17,7 @@ from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.batches import Batch, BatchItem
 
 TRIGGER = "/api/v2/tasks/batch"
+STREAMED = "/api/v3/batches"
 
 
 @pytest.fixture
@@ -141,17 +142,38 @@ def test_runs_know_their_first_batch_only_and_a_replay_none(server: TriggerDevSe
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("body", "error"),
     [
-        {"tags": [f"t{number}" for number in range(12)]},
-        {"lockToVersion": "20200101.1"},
-        {"region": "moon"},
-        {"metadata": {"m": "x" * 300_000}},
+        ([], "Validation error: Expected object, received array"),
+        ({"items": [1]}, 'Validation error: Expected object, received number at "items[0]"'),
+        ({"items": [{}]}, 'Validation error: Required at "items[0].task"'),
+        (
+            {"items": [{"task": "a", "options": {"delay": 5}}]},
+            'Validation error: Expected string, received number at "items[0].options.delay"',
+        ),
     ],
 )
-def test_an_item_that_cannot_be_triggered_does_not_stop_the_others(
-    server: TriggerDevServer, options: Any
+def test_invalid_requests(server: TriggerDevServer, body: Any, error: str) -> None:
+    answer = routed(server, "POST", TRIGGER, body)
+    assert (answer.status_code, shown(answer)) == (400, {"error": error})
+    assert (server.runs, dict(server.batches)) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("1", 'Invalid item at line 2: Expected object, received number at "item"'),
+        ('{"index": 1}', 'Invalid item at line 2: Required at "item.task"'),
+        ('{"task": "a", "index": 1, "options": {"delay": 5}}', 'at "item.options.delay"'),
+    ],
+)
+def test_the_lines_before_an_invalid_one_are_taken(
+    server: TriggerDevServer, clock: Clock, line: str, error: str
 ) -> None:
-    batch_id = post(server, {}, options, {"delay": "soon"})
-    runs = shown(routed(server, "GET", f"/api/v2/batches/{batch_id}"))["runs"]
-    assert [server.runs[run].status for run in runs] == ["QUEUED", "SYSTEM_FAILURE", "QUEUED"]
+    batch_id = shown(routed(server, "POST", STREAMED, {"runCount": 3}))["id"]
+    lines = f'{{"index": 0, "task": "parked"}}\n{line}\n'
+    answer = routed(server, "POST", f"{STREAMED}/{batch_id}/items", lines)
+    assert answer.status_code == 400
+    assert error in shown(answer)["error"]
+    clock.now += 1
+    assert len(server.batches[batch_id].runs) == 1

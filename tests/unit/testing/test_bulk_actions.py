@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from fake_clock import START, Clock
 
 from airflow_provider_trigger.testing import BulkAction, ServerRun, TriggerDevServer
+from airflow_provider_trigger.testing.routes.bulk_actions import read_request
+from airflow_provider_trigger.testing.routes.calls import InvalidBodyError
 
 
 @pytest.fixture
@@ -71,3 +75,25 @@ def test_it_processes_the_runs_of_its_environment_once_but_not_the_youngest(
     assert begin(server, run).members == ()
     clock.now += 0.1
     assert begin(server, run).members == (run,)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"\xff", "Invalid JSON"),
+        ({"action": None}, "Invalid discriminator value. Expected 'cancel' | 'replay'"),
+        ({"runIds": ["a", 1]}, 'Expected string, received number at "runIds[1]"'),
+        (
+            {"runIds": [], "name": "x" * 256},
+            'element(s) at "runIds"; Name must be less than 255 characters at "name"',
+        ),
+        (b'{"action": "cancel", "filter": {"batch": "x"}}', "only cancels runs by their ids"),
+    ],
+)
+def test_invalid_bulk_actions(body, message: str) -> None:
+    if isinstance(body, dict):
+        body = json.dumps({"action": "cancel", "runIds": ["a"]} | body).encode()
+    with pytest.raises(InvalidBodyError) as raised:
+        read_request(body)
+    assert message in str(raised.value)
+    assert raised.value.status == (501 if "only" in message else 400)

@@ -11,7 +11,6 @@ from fake_clock import Clock
 
 from airflow_provider_trigger.testing import TriggerDevServer, __main__
 from airflow_provider_trigger.testing.__main__ import RunLog, TaskFileError, add_tasks
-from airflow_provider_trigger.testing.engine.batches import BatchItem
 
 Rejected = Callable[..., str]
 
@@ -82,17 +81,6 @@ def test_an_invalid_value_is_rejected(option: str, value: str, said: str, reject
     assert rejected(*arguments) == f"argument {name}: {value!r} {said}"
 
 
-def test_an_invalid_file_of_tasks_is_rejected_with_an_example(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "tasks.py"
-    file.write_text("task = {}")
-    with pytest.raises(SystemExit):
-        __main__.main(["--tasks", str(file), "--port", "0"])
-    said = capsys.readouterr().err
-    assert f"error: {file} does not define tasks; write, for example:\n\ndef resize(payload):" in said
-
-
 def test_a_run_has_a_line_when_it_is_started_and_one_when_it_ends(
     server: TriggerDevServer, clock: Clock
 ) -> None:
@@ -115,15 +103,6 @@ def test_a_run_has_a_line_when_it_is_started_and_one_when_it_ends(
         f"{run.id}  COMPLETED  resize  3.0 s",
     ]
     assert list(log.lines()) == []
-
-
-def test_the_runs_of_a_large_batch_have_lines_as_they_come(server: TriggerDevServer, clock: Clock) -> None:
-    log = RunLog(server)
-    items = [BatchItem(task_identifier="resize") for _ in range(30)]
-    server.batches.create(items, environment=server.environment)
-    assert list(log.lines()) == []
-    clock.now += 0.0401
-    assert [line.partition("  ")[2] for line in log.lines()] == ["started    resize"] * 2
 
 
 Add = Callable[[str], list[str]]
@@ -173,9 +152,3 @@ def test_an_invalid_file_says_what_to_write(add: Add, source: str, said: str) ->
     with pytest.raises(TaskFileError) as raised:
         add(source)
     assert said in str(raised.value)
-
-
-def test_a_file_that_does_not_exist_is_named(server: TriggerDevServer, tmp_path: Path) -> None:
-    with pytest.raises(TaskFileError) as raised:
-        add_tasks(server, str(tmp_path / "none.py"))
-    assert f"{tmp_path}/none.py: there is no such file; write, for example:" in str(raised.value)

@@ -21,17 +21,6 @@ def test_a_key_opens_its_environment_and_no_other() -> None:
     assert "tr_dev_x" not in repr(dev)
 
 
-def test_a_preview_key_needs_its_branch() -> None:
-    engine = Engine()
-    one = engine.add_environment("preview", branch="one")
-    two = engine.add_environment("preview", branch="two")
-    authorization = f"Bearer {one.secret_key}"
-    opened = [
-        engine.environments.authenticate(authorization, branch) for branch in ("one", "two", "three", None)
-    ]
-    assert opened == [one, two, None, None]
-
-
 @pytest.mark.parametrize(
     ("name", "kind", "deployed"),
     [

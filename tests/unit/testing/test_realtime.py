@@ -66,10 +66,3 @@ def test_a_feed_shows_what_changes_until_its_poll_ends(
         "COMPLETED_SUCCESSFULLY",
         '{"done":true}',
     )
-
-
-def test_a_feed_leaves_out_columns(server: TriggerDevServer) -> None:
-    server.add_run("FAILED", run_id="run_1", payload=1)
-    [shown, _] = get(server, "runs/run_1?skipColumns=payload,error,status").json()
-    assert "status" in shown["value"]
-    assert not {"payload", "error"} & set(shown["value"])

@@ -179,14 +179,6 @@ def test_a_function_logs_in_its_attempt_whenever_it_is_called(server: TriggerDev
     ]
 
 
-@pytest.mark.parametrize("output", [str, len, dict.fromkeys, lambda payload, scale=2: payload])
-def test_a_function_with_one_argument_needs_no_second_one(output: Any, server, clock: Clock) -> None:
-    server.on_task("resize", output=output)
-    run, _ = server.trigger("resize", payload="ab")
-    clock.now += 1
-    assert (run.status, run.error) == ("COMPLETED", None)
-
-
 def test_the_page_of_a_run_shows_its_whole_lines_which_have_a_known_level(server: TriggerDevServer) -> None:
     run = server.add_run("EXECUTING")
     run.log("INFO", "x" * 300)
@@ -254,10 +246,3 @@ def test_all_that_comes_from_a_client_is_escaped(server: TriggerDevServer, clock
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 6
     unknown = routed(server, "GET", f"/runs/{code.replace('/', '%2F')}")
     assert (unknown.status_code, b"<script" in unknown.body) == (404, False)
-
-
-def test_it_can_only_be_read(server: TriggerDevServer) -> None:
-    run = server.add_run()
-    assert routed(server, "POST", f"/runs/{run.id}").status_code == 405
-    assert routed(server, "HEAD", f"/runs/{run.id}").status_code == 200
-    assert routed(server, "GET", "/runs/").status_code == 404

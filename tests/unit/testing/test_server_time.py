@@ -76,9 +76,3 @@ def test_keys_urls_and_tokens(server: TriggerDevServer, clock: Clock) -> None:
     assert server.trigger("train", options=options) == (first, True)
     clock.now += 1
     assert server.trigger("train", options=options)[0] is not first
-
-
-@pytest.mark.parametrize("speed", [0, -1])
-def test_an_invalid_speed_is_an_error(speed: float) -> None:
-    with pytest.raises(ValueError, match=r"speed=.*must be above 0"):
-        TriggerDevServer(speed=speed)

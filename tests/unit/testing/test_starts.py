@@ -10,6 +10,7 @@ import pytest
 from fake_clock import START, Clock
 
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
+from airflow_provider_trigger.testing.routes.calls import InvalidBodyError
 from airflow_provider_trigger.testing.routes.tasks import read_request
 
 DAY = 86400
@@ -95,16 +96,6 @@ def test_an_unknown_task_waits_for_a_version(server: TriggerDevServer, clock: Cl
     assert (run.status, delayed.status, run.version) == ("COMPLETED", "COMPLETED", "20261125.2")
 
 
-def test_an_unknown_queue_stays_unknown(server: TriggerDevServer, clock: Clock) -> None:
-    server.unknown_queue("q")
-    run, _ = trigger(server, "resize", options={"queue": {"name": "q"}})
-    other, _ = trigger(server, "resize", options={"queue": {"name": "r"}, "idempotencyKey": "2"})
-    clock.now += 1
-    server.deploy("resize")
-    clock.now += 1
-    assert (run.status, other.status) == ("PENDING_VERSION", "COMPLETED")
-
-
 # Requests
 
 
@@ -123,3 +114,19 @@ def test_an_unknown_queue_stays_unknown(server: TriggerDevServer, clock: Clock) 
 def test_the_payloads_of_the_vendors_sdk(sent, kind: str, payload) -> None:
     request = read_request(json.dumps({"payload": sent, "options": {"payloadType": kind}}).encode())
     assert (request.payload, request.options) == (payload, {"payloadType": kind})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (None, 'Expected object, received null at "options"'),
+        ({"queue": "q"}, 'Expected object, received string at "options.queue"'),
+        ({"maxDuration": True}, 'Expected number, received boolean at "options.maxDuration"'),
+        ({"debounce": {"key": "k"}}, 'does not support debouncing at "options.debounce"'),
+        ({"ttl": -1, "machine": "x"}, 'at "options.machine"; Number must be greater'),
+    ],
+)
+def test_invalid_options(options, message: str) -> None:
+    with pytest.raises(InvalidBodyError) as raised:
+        read_request(json.dumps({"options": options}).encode())
+    assert (message in str(raised.value), raised.value.status) == (True, 400)

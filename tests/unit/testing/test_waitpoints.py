@@ -132,13 +132,3 @@ def test_a_run_fails_that_has_no_token(server: TriggerDevServer, clock: Clock, t
     run = start(server, token_id)
     clock.now += 10
     assert (run.status, run.error["message"]) == ("FAILED", "Waitpoint not found")
-
-
-def test_a_run_that_was_canceled_waits_no_longer(server: TriggerDevServer, clock: Clock) -> None:
-    token = server.create_token(timeout="1h")[0]
-    run = start(server, token.id)
-    clock.now += 5
-    run.cancel()
-    server.complete_token(token.id, 1)
-    clock.now += 7200
-    assert (run.status, run.terminated) == ("CANCELED", True)
