@@ -72,7 +72,7 @@ docs: $(DOCS_VENV)/.stamp ## Write the reference, and build the documentation in
 	$(DOCS_VENV)/bin/sphinx-build -M html docs docs/_build --quiet --fail-on-warning --keep-going
 
 e2e: $(E2E_VENV)/.stamp ## Run tests/e2e: a whole Airflow of real processes (EXECUTOR=CeleryExecutor too)
-	E2E_EXECUTOR=$(EXECUTOR) $(E2E_VENV)/bin/python -m pytest -n 3 --dist loadscope tests/e2e $(ARGS)
+	E2E_EXECUTOR=$(EXECUTOR) $(E2E_VENV)/bin/python -m pytest -n 2 --dist loadscope tests/e2e $(ARGS)
 
 bench: $(BENCH_VENV)/.stamp ## Measure, and write docs/benchmarks.md (ARGS=rate_limit for one part of it)
 	$(BENCH_VENV)/bin/python benchmarks/bench.py $(ARGS)
