@@ -115,7 +115,7 @@ def test_of_checks_that_fail_some_the_log_names_them_and_who_is_seen_again(world
 
 def test_each_run_has_an_outcome_of_its_own_at_the_time_limit(world: World) -> None:
     world.server.on_task("resize", after=None)
-    world.server.on_task("resize", times=1, after=61)
+    world.server.on_task("resize", times=1, after=57)
     task = batch(world, 3, deferrable=False, poll_interval=50, timeout=60).begin()
     world.sleep(10)
     ended, alive, refused = world.server.runs
