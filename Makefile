@@ -35,7 +35,7 @@ WORKERS ?= 6
 # Else each process that runs tests compiles all of them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-IGNORED := $(if $(filter airflow,$(PARTS)),$(WITHOUT_AIRFLOW:%=--ignore=%))
+LEFT_OUT := $(if $(filter airflow,$(PARTS)),$(WITHOUT_AIRFLOW))
 
 SDK := tests/contract/sdk
 
@@ -51,7 +51,7 @@ demo: $(VENV)/.stamp ## Start, wait for and cancel runs from a real Airflow, on 
 	@$(VENV)/bin/python demo/demo.py
 
 test: $(VENV)/.stamp ## Run all tests except tests/e2e (TESTS=tests/unit ARGS=-x for fewer)
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadscope $(TESTS) $(IGNORED) $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadscope $(filter-out $(LEFT_OUT),$(TESTS)) $(LEFT_OUT:%=--ignore=%) $(ARGS)
 
 coverage: $(VENV)/.stamp ## Measure what all tests but those of tests/integration and tests/e2e cover
 	$(VENV)/bin/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=98 -n $(WORKERS) --dist loadscope $(filter-out tests/integration,$(TESTS)) $(ARGS)

@@ -82,10 +82,6 @@ class Api:
             yield offset, answer
             offset, total = offset + _PAGE, answer["total_entries"]
 
-    def unpause(self, dag_id: str) -> None:
-        """Let a Dag's runs start."""
-        self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
-
     def watch(self, dag_id: str, *, begins: bool = True) -> None:
         """Unpause or pause a Dag, and parse its file, which begins or ends its watchers."""
         dag = self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": not begins})
