@@ -109,7 +109,6 @@ Answer = tuple[list[Run], datetime | None]
 _OVERLAP = 61.0
 # How precise the time of an answer is.
 _DATE_IS_TO = timedelta(seconds=1)
-_A_WHILE = timedelta(days=1)
 # After all other times.
 _NEVER = "9999"
 # As many rows as are queried at once; a row has 10 tags of 128 characters at most.
@@ -225,8 +224,8 @@ def _dated(call: Call[list[Run]]) -> Call[Answer]:
 def _begin(followers: Sequence[Follower], answer: Answer) -> None:
     """Let followers begin at the newest end."""
     runs, now = answer
-    # Without any end and clock, what has ended a while ago may be handed over, too.
-    ends = [run.finished_at for run in runs if run.finished_at] or [now or datetime.now(UTC) - _A_WHILE]
+    # Without any end there is none to leave out; where a clock is wrong, it is not to hide the next one.
+    ends = [run.finished_at for run in runs if run.finished_at] or [now or datetime(2000, 1, 1, tzinfo=UTC)]
     at = time_text(min(ends[0], now + _DATE_IS_TO) if now else ends[0])
     for one in followers:
         one.begin(Position(until=at, start=at, seen=tuple(run.id for run in runs)))

@@ -16,7 +16,6 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
     TriggerDevError,
     is_internal_error,
-    is_rejection,
     root_of,
 )
 from airflow_provider_trigger.api.http import Call
@@ -138,6 +137,5 @@ def call_of_others(error: TriggerDevError) -> Call[Any]:
 
 
 def shows_an_outage(reply: Any) -> bool:
-    """Return whether such a call did not show that the server works; a rejected key passes no later."""
-    is_error = isinstance(reply, TriggerDevError) and not isinstance(reply, NotFoundError)
-    return is_error and not is_rejection(reply)
+    """Return whether such a call did not show that the server works."""
+    return isinstance(reply, TriggerDevError) and not isinstance(reply, NotFoundError)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
+from airflow_provider_trigger.api.errors import NotFoundError, NotSentError, TriggerDevError, is_rejection
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Log
@@ -41,6 +41,8 @@ class Watched:
     """Why its last check failed, if nothing was seen since."""
     failing_since: float = math.inf
     """Infinite if its last check did not fail."""
+    rejected_since: float = math.inf
+    """Since when each check was answered with 401, 403 or 404: an outage may begin and end with one."""
     answered_since: float = math.inf
     """Since when each check was answered, in whatever way, but not with the run."""
     without_version_since: float = math.inf
@@ -102,7 +104,7 @@ class Watched:
         """Take in how it was seen; return whether that is new."""
         before = None if self.error else self.run
         self.run, self.error, self.seen_at, self.is_lost = run, None, sent_at, False
-        self.answered_since = math.inf
+        self.rejected_since = self.answered_since = math.inf
         self.born_at = min(self.born_at, now - run.age)
         since = min(self.without_version_since, now)
         self.without_version_since = since if run.waits_for_version else math.inf
@@ -111,6 +113,8 @@ class Watched:
     def failed(self, error: TriggerDevError, now: float) -> None:
         """Take in that a check failed, and no query shows it."""
         self.error = error
+        is_rejected = is_rejection(error) or isinstance(error, NotFoundError)
+        self.rejected_since = min(self.rejected_since, now) if is_rejected else math.inf
         if not isinstance(error, NotSentError):
             self.answered_since = min(self.answered_since, now) if is_answer(error) else math.inf
 
@@ -178,7 +182,9 @@ class Wait:
             self._saw(one, run, now)
         elif error and not error.retryable and (is_new or isinstance(error, NotSentError)):
             self.end(error)
-        elif one.is_lost and self.is_too_long(one.answered_since, now):
+        elif self.is_too_long(one.rejected_since, now) or (
+            one.is_lost and self.is_too_long(one.answered_since, now)
+        ):
             self._close(one, WaitEnd.REJECTED, error=str(error))
 
     def _saw(self, one: Watched, run: Run, now: float) -> None:
@@ -250,7 +256,7 @@ class Wait:
         needs_check = end is WaitEnd.NO_VERSION or (end is WaitEnd.TIMED_OUT and not self.settings.cancels)
         if not needs_check or one.checked_at >= at:
             return True
-        one.must_check = one.must_check or not at <= one.checking_since < math.inf
+        one.must_check = True  # also with one in flight: of that one the wait hears only what is new
         return False
 
     def take_cancel(self, run_id: str, result: CancelResult, now: float) -> None:

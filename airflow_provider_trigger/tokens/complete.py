@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
 from airflow_provider_trigger.api.limits import Deadline
-from airflow_provider_trigger.api.tokens import WaitpointToken, complete_token, retrieve_token
+from airflow_provider_trigger.api.tokens import WAITING, WaitpointToken, complete_token, retrieve_token
 from airflow_provider_trigger.cancel.outcome import ActionFor
 from airflow_provider_trigger.run.checks import CONCURRENCY
 from airflow_provider_trigger.run.stop import CHECK_INTERVAL, StoppedError, pause
@@ -167,14 +167,16 @@ def _outcome_of(
 
 
 def _has_ended(reply: Reply) -> bool:
-    return isinstance(reply, WaitpointToken) and (reply.is_completed or reply.has_timed_out)
+    return isinstance(reply, WaitpointToken) and reply.status != WAITING
 
 
 def _of_ended(token: WaitpointToken, data: Any) -> CompletionResult:
-    outcome = CompletionOutcome.ALREADY_COMPLETED
+    outcome, error = CompletionOutcome.ALREADY_COMPLETED, None
     if token.has_timed_out:
         outcome = CompletionOutcome.TIMED_OUT
+    elif not token.is_completed:  # a status that is not known yet
+        outcome, error = CompletionOutcome.FAILED, f"it is {token.status}"
     # As it is kept: an empty text comes back as nothing (measured).
     elif not token.output_error and token.output == (None if data == "" else json.loads(json.dumps(data))):
         outcome = CompletionOutcome.COMPLETED
-    return CompletionResult(token_id=token.id, outcome=outcome, status=token.status)
+    return CompletionResult(token_id=token.id, outcome=outcome, status=token.status, error=error)

@@ -59,6 +59,9 @@ class Positions:
             newest = max(objects, key=lambda one: str(one.get("saved_at")), default={})
             if newest.get("environment") == self._leads_to:
                 self._next = self._stored = Position.from_json(newest)
+            if self._next is None:
+                text = "%s begins anew: its connection leads to another environment, or what was stored is invalid"
+                self._log.warning(text, self._watcher)
         return self._next
 
     async def begin(self, position: Position) -> None:

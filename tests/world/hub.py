@@ -8,10 +8,12 @@ nothing but its seed.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import concurrent.futures.thread
 import heapq
 import itertools
+import math
 import queue
 import sys
 import threading
@@ -33,6 +35,10 @@ START = 1_795_600_000.0
 
 STEP = 1e-6
 """What a look at the clock takes, in seconds: a loop that never waits moves it all the same."""
+
+
+# A real thread that an earlier test has left goes on with these.
+_ident, _sleep, _monotonic, _time = _thread.get_ident, time.sleep, time.monotonic, time.time
 
 
 class Deadlock(AssertionError):
@@ -227,17 +233,28 @@ class Hub:
         self._killed: set[greenlet.greenlet] = set()
         self._alive: set[greenlet.greenlet] = set()
         self._root = greenlet.getcurrent()
+        self._ident = _ident()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this is a real thread, which has nothing to do with this world."""
+        return _ident() != self._ident
 
     # The module ``time``.
 
     def monotonic(self) -> float:
+        if self.is_elsewhere:
+            return _monotonic()
         self.now += STEP
         return self.now
 
     def time(self) -> float:
-        return START + self.monotonic() - 1000.0
+        return _time() if self.is_elsewhere else START + self.monotonic() - 1000.0
 
     def sleep(self, seconds: float) -> None:
+        if self.is_elsewhere:
+            _sleep(seconds)
+            return
         until = self.now + max(0.0, seconds)
         self.wait(seconds, until=lambda: self.now >= until)
 
@@ -282,6 +299,11 @@ class Hub:
 
     def wait(self, seconds: float | None, *, until: Callable[[], bool]) -> None:
         """Wait for so many seconds at most, until a condition holds that somebody wakes us for."""
+        if self.is_elsewhere:
+            limit = math.inf if seconds is None else _monotonic() + seconds
+            while not until() and _monotonic() < limit:
+                _sleep(0.001)
+            return
         me = greenlet.getcurrent()
         end = None if seconds is None else self.now + max(0.0, seconds)
         if end is not None:
@@ -359,11 +381,13 @@ HUB = _Current()
 
 def current_thread() -> Any:
     """Stand in for ``threading.current_thread``."""
+    if HUB.current.is_elsewhere:
+        return threading._active[_ident()]  # type: ignore[attr-defined]
     return HUB.current.threads.get(greenlet.getcurrent(), HUB.current.main)
 
 
 def get_ident() -> int:
-    return id(greenlet.getcurrent())
+    return _ident() if HUB.current.is_elsewhere else id(greenlet.getcurrent())
 
 
 def _new_rlock() -> Any:

@@ -319,6 +319,35 @@ def test_an_outage_may_begin_and_end_with_a_rejection(world: World, wait: str) -
     assert (outcome.state, outcome.tries) == ("success", 1)
 
 
+@pytest.mark.parametrize("kind", ["401", "403"])
+@pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
+def test_a_gateway_that_rejects_for_less_than_retry_for_after_an_outage_ends_no_wait(
+    world: World, deferrable: bool, kind: str
+) -> None:
+    world.server.on_task("resize", after=900, output="done")
+    task = world.task(operator(deferrable=deferrable)).begin()
+    world.sleep(30)
+    world.network.outage("503", seconds=300)
+    world.network.outage(kind, after=300, seconds=45)
+    outcome = task.join()
+    assert (outcome.state, outcome.tries) == ("success", 1)
+
+
+@pytest.mark.parametrize("kind", ["500", "hang"])
+@pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
+def test_a_wait_for_a_run_that_is_gone_ends_also_while_no_list_works(
+    world: World, deferrable: bool, kind: str
+) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(operator(deferrable=deferrable)).begin()
+    world.sleep(30)
+    world.server.runs.clear()
+    for part in ("GET /api/v1/runs", "POST /api/v1/query"):
+        world.network.fault(kind, part)
+    assert task.join().state == "failed"
+    assert world.now < 250
+
+
 @pytest.mark.parametrize("count", [1, 120])
 @pytest.mark.parametrize("after", [300, None])
 @pytest.mark.parametrize("deferrable", [False, True])

@@ -130,7 +130,7 @@ MB = 1024**2
 NUMBERS: list[tuple[str, str, str, float]] = [
     ("limits.md", "| cancel up to {} runs | two for each run: ", "defaults.BULK_FROM", 1),
     ("limits.md", "cancels {} exact ids with one request", "api.runs.MAX_BULK_SIZE", 1),
-    ("limits.md", "with one query every {} s", "run.watch.QUERY_INTERVAL", 1),
+    ("limits.md", "One query every {} s shows", "run.watch.QUERY_INTERVAL", 1),
     ("limits.md", "up to {} runs", "api.query.MAX_QUERIED_RUNS", 1),
     ("limits.md", "deferred or after an error | {} s |", "cancel.cancellation.TIME_LIMIT", 1),
     ("limits.md", "the last {} % of it", "defaults.RATE_LIMIT_RESERVE", 0.01),
