@@ -288,11 +288,11 @@ class Cursor:
         """How many were read."""
         return len(self._read)
 
-    def advance(self, page: RunPage) -> bool:
+    def advance(self, page: RunPage, *, shows_new: bool = True) -> bool:
         """Take in a page; return whether another one follows: a short page is not the last one (measured)."""
         ids, before = [run.id for run in page.runs], self._ids
         self.after, self._ids = page.next, ids
-        self._idle = self._idle + 1 if ids in ([], before) else 0
+        self._idle = 0 if shows_new and ids not in ([], before) else self._idle + 1
         if page.next in self._read or self._idle > _MOST_IDLE_PAGES:
             text = "the list of runs has no last page: its pages repeat, or show nothing"
             raise UnexpectedAnswerError(text, retryable=False)

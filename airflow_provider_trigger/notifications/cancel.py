@@ -139,8 +139,9 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         from airflow_provider_trigger.hooks.diagnosis import action_for
 
         results: dict[str, CancelResult] = {}
-        rejection, is_over = None, False
+        is_over = False
         while not is_over:
+            rejection = None
             settings = CancelSettings(
                 max_concurrency=self.max_concurrency,
                 include_descendants=self.include_descendants,
@@ -150,7 +151,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
             left = [one for one in ids.found if one not in results or results[one].error]
             with hook.cancellation(left, settings) as work:
                 try:
-                    work.run(ids.rest)
+                    work.run([one for one in found if one not in results] for found in ids.rest)
                 except AuthenticationError as error:
                     rejection = action_for(error, hook.settings)
             results |= {result.run_id: result for result in work.results}

@@ -83,7 +83,7 @@ class RunFilter:
                 continue
             found = [run for run in page.runs if self._fits(run)]
             yield found
-            has_more = cursor.advance(page)
+            has_more = cursor.advance(page, shows_new=bool(found) or not is_older)
 
     def _fits(self, run: ListedRun) -> bool:
         """Check again: the server ignores unknown filters; an item does not show its batch (measured)."""

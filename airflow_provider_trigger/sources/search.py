@@ -249,10 +249,10 @@ def started(
 def _look_twice(search: Search, ids: RunIds) -> Iterator[list[str]]:
     """Yield the ids of runs that carry the tag; the list lags."""
     for _ in range(2):
-        for _ in search.pages():
-            yield []
-        if search.ours:
-            ids.add([run.id for run in search.ours], source="the list of runs")
+        for page in search.pages():
+            if page:
+                ids.add([run.id for run in page], source="the list of runs")
+            yield [] if page else ids.found  # a page that comes soon is joined to those before it
         yield ids.found
         if search.error:
             ids.failed.append(f"the runs of this Dag run could not be listed: {search.error}")

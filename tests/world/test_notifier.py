@@ -246,7 +246,10 @@ def test_what_the_first_pages_show_is_canceled_where_a_later_one_is_not_answered
             world.network.fault("hang", LIST)
 
     world.network.before = hang_on_the_second_page
+    begun = world.now
     CancelTriggerRunNotifier()(by_tag_only(context))
+    first = next(one.at for one in world.network.sent if "cancel" in one.request or "bulk" in one.request)
+    assert first - 1000 < begun + 5
     assert world.network.statuses().count("CANCELED") == 100
     assert "could not be listed" in summary(world)[1]
 
@@ -297,6 +300,13 @@ def test_runs_are_canceled_as_they_are_read_also_after_the_time_limit(world: Wor
     assert is_canceled(*runs) == [True] * 3
     assert summary(world) == ("info", "Dag 'a_dag', Dag run 'manual_1': 3 Trigger.dev runs: 3 canceled")
     assert seconds < 1 or seen[2][:2] == [True, True]
+
+
+def test_what_was_canceled_before_is_not_canceled_again_when_more_is_read(world: World) -> None:
+    seconds = {"other": 0.1, "more": 5.0, "last": 2.5}
+    runs, context = named_by_xcom(world, lambda task_id: world.sleep(seconds[task_id]))
+    CancelTriggerRunNotifier(xcom_task_ids=list(seconds), timeout=4)(context)
+    assert (is_canceled(*runs), runs[0].cancel_requests) == ([True] * 3, 1)
 
 
 def test_where_the_key_is_rejected_runs_that_are_read_later_are_reported_too(world: World) -> None:
