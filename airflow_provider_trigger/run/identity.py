@@ -172,7 +172,7 @@ class RunKey:
             is_known = test_number == str(self.test_number or "")
         else:
             is_older = created_at and dag_run.start_date and created_at < dag_run.start_date
-            is_known = bool(is_older) and self.was_cleared
+            is_known = bool(is_older)
         return parts[6] if is_known else None
 
 

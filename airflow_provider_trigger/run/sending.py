@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger.api.errors import (
+    NotFoundError,
     OutdatedAnswerError,
     ResponseError,
     ServerError,
@@ -39,8 +40,8 @@ T = TypeVar("T")
 # Long enough that a run which is only created to be found does not begin before its cancel; where that fails,
 # a retry waits for it.
 _DELAY_OF_A_LOOKUP = "30s"
-# Of one request for the ids of a batch's runs, in seconds.
-_TIMEOUT_FOR_IDS = 5.0
+# Of one request for the ids of a batch's runs, and how long it is repeated at least, in seconds.
+_TIMEOUT_FOR_IDS, _TIME_FOR_IDS = 5.0, 20.0
 
 
 def _may_have_arrived(error: TriggerDevError) -> bool:
@@ -170,7 +171,8 @@ def send(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float],
             how = "update it, or start each run by a RunTriggerTaskOperator, which can be mapped"
             error.reword(f"{str(error).rstrip('.')}. The server may be too old to have batches: {how}")
         raise
-    sending.run_ids = client.call(_ids_of(batch_id, len(requests)), sleep=time.sleep)
+    patience = max(client.settings.retry_for, _TIME_FOR_IDS)
+    sending.run_ids = client.call(_ids_of(batch_id, len(requests)), patience=patience, sleep=time.sleep)
     return False
 
 
@@ -194,7 +196,10 @@ def _ids_of(batch_id: str, count: int) -> Call[tuple[str, ...]]:
     call = retrieve_batch(batch_id)
 
     def read(response: Response) -> tuple[str, ...]:
-        run_ids = call.read(response).run_ids
+        try:
+            run_ids = call.read(response).run_ids
+        except NotFoundError:  # a replica may not show it yet (measured)
+            run_ids = ()
         if len(run_ids) < count:
             raise OutdatedAnswerError(f"{call.request} shows only {len(run_ids)} of the {count} runs")
         return run_ids

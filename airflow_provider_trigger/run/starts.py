@@ -16,6 +16,7 @@ from airflow_provider_trigger.run.checks import (
     call_all,
     check_visible,
     in_threads,
+    query_many,
     wait_until_terminated,
 )
 from airflow_provider_trigger.run.guard import Guard
@@ -36,6 +37,10 @@ _SEARCH_TIME = 10.0
 _NOTHING_TO_REUSE = (
     "The runs from before the clear could not be searched for those that have completed, and no other ones "
     "start in their place (reuse_completed=True): a retry searches again. {}"
+)
+_DOUBTFUL = (
+    "Not reused: %s from before the start of this Dag run (%s). They may be another Airflow's, as neither "
+    "the Dag run's clear_number nor max_tries and retries of the task show that it was cleared"
 )
 
 
@@ -59,7 +64,10 @@ class Starts:
         todo = {index: request for index, request in enumerate(requests) if index not in known}
         are_old = self._send_all(todo) or known
         if are_old or (self._is_batch and earlier is not None):  # the answer to a batch does not say so
-            seen |= check_visible(self._client, [one for one in self._guard.known_ids if one not in seen])
+            left = [one for one in self._guard.known_ids if one not in seen]
+            shown = query_many(self._client, left) or {}
+            seen |= {one: run for one, run in shown.items() if run.is_success}
+            seen |= check_visible(self._client, [one for one in left if one not in seen])
         self._send_all(self._to_repeat(todo, seen))
         if not self._is_batch:
             for run in seen.values():
@@ -166,12 +174,13 @@ class Earlier:
         ids of all runs that were there before.
         """
         keys = {request.key for request in requests}
-        guard.is_earlier = self.key.is_of_same_execution if self.replaces else keys.__contains__
+        if self.replaces or len(requests) > 1:  # a single run that nobody waits for is left to the next try
+            guard.is_earlier = self.key.is_of_same_execution if self.replaces else keys.__contains__
         if not (self.replaces or self.reuses):
             return {}, {}, set()
         found = self._search(client, log)
         listed = [Run.from_answer(run.attributes, seen_at=run.seen_at) for run in found.runs if self.reuses]
-        completed = self._completed(listed, found, requests)
+        completed = self._completed(listed, found, requests, log)
         taken_up, replaced = self._compare(found.ours, requests) if self.replaces else ({}, [])
         if replaced and self.cancels:
             log.info(
@@ -191,7 +200,7 @@ class Earlier:
             canceled = check_visible(client, stopping + (replaced if self.cancels else []))
             ended = wait_until_terminated(client, canceled, log=log, sleep=guard.sleep)
             if self.reuses:  # some have completed in spite of their cancel
-                completed = self._completed(ended.values(), found, requests) | completed
+                completed = self._completed(ended.values(), found, requests, log) | completed
         run_ids = {index: run.id for index, run in completed.items()} | taken_up
         reused = {run.id: run for index, run in completed.items() if index not in taken_up}
         return run_ids, reused, {run.id for run in found.runs}
@@ -219,17 +228,23 @@ class Earlier:
         return taken_up, replaced
 
     def _completed(
-        self, runs: Iterable[Run], found: Search, requests: Sequence[TaskRequest]
+        self, runs: Iterable[Run], found: Search, requests: Sequence[TaskRequest], log: Log
     ) -> dict[int, Run]:
         """Return, by the index of its request, the newest that has completed, unless its key's is alive."""
         alive = {run.idempotency_key for run in found.ours}
         left = ((index, one.key) for index, one in enumerate(requests) if one.key not in alive)
         indexes = {self.key.item_of(key): index for index, key in left}
-        newest = dict[int, Run]()
+        newest, doubtful = dict[int, Run](), list[str]()
         for run in runs:
             item = self.key.item_of(run.idempotency_key, run.created_at)
-            if run.is_success and item in indexes:
+            if not run.is_success or item not in indexes:
+                continue
+            if self.key.was_cleared or self.key.task_instance.has_started(run.idempotency_key):
                 newest.setdefault(indexes[item], run)
+            else:
+                doubtful.append(run.id)
+        if doubtful:
+            log.warning(_DOUBTFUL, counted(len(doubtful), "completed run"), enumeration(doubtful))
         return newest
 
     def _search(self, client: TriggerDevClient, log: Log) -> Search:

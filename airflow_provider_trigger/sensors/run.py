@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -245,7 +246,9 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         if waited.end is not WaitEnd.REJECTED:
             with hook.client(has_worked=True) as client:
                 # An event, or a query, does not say why a run failed.
-                waited = check_failed({failed: waited}, client)[failed]
+                is_success = waited.run is not None and waited.run.is_success  # which is not what is wanted
+                seen = replace(waited, run=None) if is_success else waited
+                waited = check_failed({failed: seen}, client)[failed]
         if waited.run is not None and waited.run.status in self.success_statuses:
             # Its worker completed it in spite of a cancel. The trigger no longer waited for the others.
             checked = self.poke(context)
@@ -278,8 +281,8 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         outputs = Outputs(max_size=self.max_output_size)
         with self._hook().client() as client:
             outputs.fetch(dict.fromkeys(statuses), client, log=self.log)
-        if outputs.errors:
-            named = enumeration((f"{run_id}: {error}" for run_id, error in outputs.errors.items()), "; ")
-            text = f"{len(outputs.errors)} of {len(statuses)} outputs cannot be fetched: {named}"
-            raise TriggerDevError(text)
+            if errors := outputs.errors:
+                named = enumeration((f"{one}: {errors[one]}" for one in statuses if one in errors), "; ")
+                text = f"{len(errors)} of {len(statuses)} outputs cannot be fetched: {named}"
+                raise TriggerDevError(text)  # to which the client's ``with`` adds the connection
         return outputs.for_xcom(list(statuses), log=self.log)

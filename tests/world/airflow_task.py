@@ -226,7 +226,7 @@ class Task:
         """Run to the end."""
         return self.begin().join()
 
-    def clear(self, *, with_dag_run: bool = False) -> Task:
+    def clear(self, *, with_dag_run: bool = False, shows_clear: bool = True) -> Task:
         """
         Begin anew, as after a clear of the ended task; there are as many further tries as retries.
 
@@ -234,8 +234,8 @@ class Task:
         """
         if with_dag_run:
             self._dag_run.start_date = datetime.fromtimestamp(self._hub.time(), UTC)
-            self._dag_run.clear_number = 1
-        self.ti.max_tries = self.ti.try_number + self.retries
+            self._dag_run.clear_number = int(shows_clear)
+        self.ti.max_tries = self.ti.try_number + (self.retries if shows_clear else 0)
         self.ti.try_number += 1
         self._end_with = None
         return self.begin()

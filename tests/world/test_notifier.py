@@ -28,7 +28,7 @@ with DAG("a_dag", schedule=None) as A_DAG:
         RunTriggerTaskOperator(
             task_id=name, task_identifier="resize", wait_for_completion=False, deferrable=False
         )
-    for name in ("other", "more", "last"):
+    for name in ("other", "more", "last", "without_runs"):
         BaseOperator(task_id=name)
 
 
@@ -303,7 +303,7 @@ def test_runs_are_canceled_as_they_are_read_also_after_the_time_limit(world: Wor
 
 
 def test_what_was_canceled_before_is_not_canceled_again_when_more_is_read(world: World) -> None:
-    seconds = {"other": 0.1, "more": 5.0, "last": 2.5}
+    seconds = {"other": 0.1, "more": 1.0, "last": 5.0, "without_runs": 2.5}
     runs, context = named_by_xcom(world, lambda task_id: world.sleep(seconds[task_id]))
     CancelTriggerRunNotifier(xcom_task_ids=list(seconds), timeout=4)(context)
     assert (is_canceled(*runs), runs[0].cancel_requests) == ([True] * 3, 1)

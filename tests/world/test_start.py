@@ -538,3 +538,50 @@ def test_what_completes_in_spite_of_its_cancel_is_reused_unless_another_run_has_
     task.join()
     reuses = True
     assert task.clear().join().result == ["first", "late"]
+
+
+@pytest.mark.parametrize("retry_for", [0, 120])
+@pytest.mark.parametrize("seconds", [3, 9])
+def test_ids_of_a_batch_that_a_replica_lacks_for_seconds_are_waited_for(
+    world: World, seconds: int, retry_for: int
+) -> None:
+    world.connect(retry_for=retry_for)
+    end, headers = world.hub.now + seconds, {"x-should-retry": "true"}
+    world.network.fault("404", "GET /api/v2/batches", end=end, headers=headers)
+    assert world.task(many(3)).run().state == "success"
+    assert world.network.statuses() == ["COMPLETED"] * 3
+
+
+def test_a_run_that_nobody_waits_for_survives_a_failing_retry(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    lost = world.network.fault("lost", "/trigger", after=True)
+    task = world.task(one(wait_for_completion=False), retries=2, retry_delay=10).begin()
+    world.until(lambda: task.outcome.state == "up_for_retry")
+    world.network.faults.remove(lost)
+    fault = world.network.fault("503", "/trigger")
+    world.until(lambda: task.outcome.tries == 2 and task.outcome.state == "up_for_retry")
+    world.network.faults.remove(fault)
+    assert task.join().state == "success"
+    assert world.network.statuses() == ["EXECUTING"]
+
+
+def test_the_retry_of_a_large_batch_asks_for_what_has_completed_at_once(world: World) -> None:
+    world.server.on_task("resize", start_after=0, after=5)
+    world.server.on_task("resize", times=1, start_after=0, after=900)
+    task = world.task(many(300, deferrable=False), retries=1).begin()
+    world.sleep(600)
+    task.kill()
+    before = len(world.network.sent)
+    world.until(lambda: any("taken up" in line for line in world.log.lines))
+    assert len(world.network.sent) - before < 60
+
+
+def test_what_may_be_another_airflows_is_not_reused_with_a_warning(world: World) -> None:
+    world.server.on_task("resize", after=5)
+    task = world.task(many(3, reuse_completed=True, deferrable=False))
+    task.run()
+    world.sleep(100)
+    task.retries = 3
+    task.clear(with_dag_run=True, shows_clear=False).join()
+    assert len(world.server.runs) == 6
+    assert any("Not reused: 3 completed runs from before the start" in line for line in world.log.lines)

@@ -123,7 +123,6 @@ CREATED, CLEARED = START + timedelta(hours=1), START + timedelta(hours=2)
 EARLIER = key_of(instance())
 AFTER_A_CLEAR = key_of(instance(), max_tries=3, try_number=2)
 AFTER_A_CLEAR_OF_THE_DAG_RUN = key_of(instance(start_date=CLEARED, is_cleared=True))
-NOT_KNOWN_TO_BE_CLEARED = key_of(instance(start_date=CLEARED))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +133,6 @@ NOT_KNOWN_TO_BE_CLEARED = key_of(instance(start_date=CLEARED))
         (AFTER_A_CLEAR_OF_THE_DAG_RUN, {}, True),
         (key_of(instance(start_date=CLEARED), max_tries=3, try_number=2), {}, True),
         # It may be another Airflow's.
-        (NOT_KNOWN_TO_BE_CLEARED, {}, False),
         (AFTER_A_CLEAR_OF_THE_DAG_RUN, {"created_at": CLEARED}, False),
         (AFTER_A_CLEAR_OF_THE_DAG_RUN, {"created_at": None}, False),
         *(

@@ -331,9 +331,9 @@ def test_it_returns_the_outputs_in_the_order_of_the_runs_or_references_if_they_a
 @pytest.mark.parametrize(
     ("status", "place", "text"),
     [
-        (500, "run", "^1 of 2 outputs cannot be fetched: {}: GET .* 500"),
-        (404, "run", "^1 of 2 outputs cannot be fetched: {}: "),
-        (404, "object store", "^1 of 2 outputs cannot be fetched: {}: "),
+        (500, "run", ": 1 of 2 outputs cannot be fetched: {}: GET .* 500"),
+        (404, "run", ": 1 of 2 outputs cannot be fetched: {}: "),
+        (404, "object store", ": 1 of 2 outputs cannot be fetched: {}: "),
         (403, "run", "^Connection 'trigger_dev_default'.*/{} answered 403"),
         (403, "object store", "the object store rejected the URL of the output"),
     ],
