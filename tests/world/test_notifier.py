@@ -302,11 +302,12 @@ def test_runs_are_canceled_as_they_are_read_also_after_the_time_limit(world: Wor
     assert seconds < 1 or seen[2][:2] == [True, True]
 
 
-def test_what_was_canceled_before_is_not_canceled_again_when_more_is_read(world: World) -> None:
+def test_what_was_canceled_before_keeps_its_outcome_when_more_is_read(world: World) -> None:
     seconds = {"other": 0.1, "more": 1.0, "last": 5.0, "without_runs": 2.5}
     runs, context = named_by_xcom(world, lambda task_id: world.sleep(seconds[task_id]))
     CancelTriggerRunNotifier(xcom_task_ids=list(seconds), timeout=4)(context)
     assert (is_canceled(*runs), runs[0].cancel_requests) == ([True] * 3, 1)
+    assert any(f"{runs[0].id} (hello-task): canceled, CANCELED" in line for line in world.log.lines)
 
 
 def test_where_the_key_is_rejected_runs_that_are_read_later_are_reported_too(world: World) -> None:
