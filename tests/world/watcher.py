@@ -116,8 +116,12 @@ def supervised() -> Iterator[None]:
     async def asend(message: Any) -> Any:
         return None if message.type == "MaskSecret" else await Triggerer.of_task().asend(message)
 
-    # By the other one, Airflow 3.0 and 3.1 only say what is to be masked.
-    comms = SimpleNamespace(asend=asend, send=lambda message: None)
+    def send(message: Any) -> Any:
+        """Answer as to Airflow 3.0 and 3.1, which so say what to mask, and ask for connections."""
+        not_found = ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND)
+        return not_found if message.type == "GetConnection" else None
+
+    comms = SimpleNamespace(asend=asend, send=send)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(task_runner, "SUPERVISOR_COMMS", comms, raising=False)
         yield
