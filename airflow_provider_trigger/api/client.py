@@ -71,7 +71,6 @@ class TriggerDevClient:
         self.breaker = CircuitBreaker()
         self.key_is_rejected = False
         """Whether a call got a 401 twice, and no answer since then shows that the key is valid."""
-        self.monotonic = time.monotonic
         self._key = secret_key or SecretKey(settings.secret_key)
         self.transport = Transport(settings, self._key, max_connections=max_connections)
         self._rate_limit = rate_limit or RateLimit()
@@ -114,15 +113,15 @@ class TriggerDevClient:
         try:
             return self._repeat(call, deadline, patience, sleep)
         except AuthenticationError:
-            if not self._key.renew(version, now=self.monotonic()):
+            if not self._key.renew(version, now=time.monotonic()):
                 raise
         self.key_is_rejected = False
         return self._repeat(call, deadline, patience, sleep)
 
     def _repeat(self, call: Call[T], deadline: Deadline, patience: float, sleep: Sleep | None) -> T:
-        if denial := self._key.denial_of(call.request, now=self.monotonic()):
+        if denial := self._key.denial_of(call.request, now=time.monotonic()):
             return call.read(denial)  # raises what it did before
-        tries = Tries(self.monotonic(), deadline, patience)
+        tries = Tries(time.monotonic(), deadline, patience)
         retrying = Retrying(
             sleep=sleep or time.sleep,
             retry=retry_if_exception(lambda error: error is tries.last_error),  # else nothing was sent
@@ -154,16 +153,16 @@ class TriggerDevClient:
                 self._key.note_shown(call.request, result, version=tries.key_version)
                 self._note_success()
             return result
-        error = self._key.doubted(error, call.request, tries.key_version, now=self.monotonic())
+        error = self._key.doubted(error, call.request, tries.key_version, now=time.monotonic())
         self._note_failure(call.request, reply, error, tries)
         raise error  # not in the block above, so that it has no context
 
     def _send_in_turn(self, call: Call[Any], tries: Tries, sleep: Sleep | None) -> Reply:
         """Send a request once nothing holds it up; return its response, or its error."""
-        request, begun, response = call.request, self.monotonic(), None
+        request, begun, response = call.request, time.monotonic(), None
         while pause := self._turn(request, tries):
             (sleep or time.sleep)(pause)
-        tries.started_at += self.monotonic() - begun  # waiting for a turn uses up no patience
+        tries.started_at += time.monotonic() - begun  # waiting for a turn uses up no patience
         tries.key_version = self._key.version
         try:
             if sleep:
@@ -171,13 +170,13 @@ class TriggerDevClient:
             if self._is_closed:
                 raise NotSentError("the client was closed")
             timeout = min(self.settings.timeout, call.timeout)
-            reply = self.transport.send(request, tries.timeout_within(timeout, now=self.monotonic()))
+            reply = self.transport.send(request, tries.timeout_within(timeout, now=time.monotonic()))
             response = reply if isinstance(reply, Response) else None
             return reply
         finally:
             if request.url is None:
                 with self._lock:
-                    self._rate_limit.ended(response, monotonic=self.monotonic(), now=time.time())
+                    self._rate_limit.ended(response, monotonic=time.monotonic(), now=time.time())
 
     def _turn(self, request: Request, tries: Tries) -> float:
         """
@@ -185,7 +184,7 @@ class TriggerDevClient:
 
         :raises NotSentError: it is to wait no longer
         """
-        now, deadline = self.monotonic(), tries.deadline
+        now, deadline = time.monotonic(), tries.deadline
         if not deadline.remaining(now):
             raise NotSentError("the time limit was reached", retryable=True)
         if request.url is not None:
@@ -218,7 +217,7 @@ class TriggerDevClient:
 
     def _note_failure(self, request: Request, reply: Reply, error: TriggerDevError, tries: Tries) -> None:
         """Add to an error what follows from it, and let other calls know what it shows."""
-        response, now = reply if isinstance(reply, Response) else None, self.monotonic()
+        response, now = reply if isinstance(reply, Response) else None, time.monotonic()
         error.run_id = request.run_id
         self._key.hide_in(error)
         if response and isinstance(error, PermissionDeniedError):
@@ -247,7 +246,7 @@ class TriggerDevClient:
 
     def log_retry(self, attempt: int, pause: float, error: TriggerDevError | None) -> None:
         """Log that a request is repeated: of many in a row, one at a level that is shown."""
-        now, level = self.monotonic(), logging.DEBUG
+        now, level = time.monotonic(), logging.DEBUG
         if now >= self._retry_logged_at + _RETRY_LOG_INTERVAL:
             self._retry_logged_at, level = now, logging.INFO
         log.log(level, "Attempt %d failed, the next one follows in %.1f s: %s", attempt, pause, error)

@@ -11,6 +11,7 @@ import heapq
 import itertools
 import logging
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -72,7 +73,7 @@ class Cancellation:
         self._is_stopped = is_stopped
         self._action_for = action_for
         self._results: list[CancelResult] | None = None
-        now = self._now()
+        now = time.monotonic()
         self._deadline = Deadline.after(settings.time_limit, now=now)
         self._cancels_until = self._deadline.before(_SHARE_FOR_CANCELS, now=now).at
         self.bulk = BulkActions(settings, self._deadline)
@@ -150,18 +151,15 @@ class Cancellation:
                 self._take_answer(until=self._begin_due())
                 self._read_further()
             self._crew.close()
-            until = self._now() + _GRACE
-            while self._crew.in_flight and self._now() < until:
+            until = time.monotonic() + _GRACE
+            while self._crew.in_flight and time.monotonic() < until:
                 self._take_answer(until)
         finally:
             self._crew.close()
 
-    def _now(self) -> float:
-        return self.client.monotonic()
-
     def _continues(self) -> bool:
         """Return whether the work has not ended."""
-        now = self._now()
+        now = time.monotonic()
         # Where the work has a deadline, that decides how long to wait for the server.
         patience = self.client.settings.retry_for if math.isinf(self._deadline.at) else math.inf
         if self.end is not None:
@@ -181,13 +179,13 @@ class Cancellation:
 
     def _read_further(self) -> None:
         """Read further runs, where it is time."""
-        if self._further is None or self._now() < self._read_at:
+        if self._further is None or time.monotonic() < self._read_at:
             return
         run_ids = next(self._further, None)
         if run_ids is None:
             self._further = None
         elif not self._add(RunRecord(one) for one in run_ids if one not in self.records):
-            self._read_at = self._now() + _INTERVAL
+            self._read_at = time.monotonic() + _INTERVAL
 
     def _add(self, records: Iterable[RunRecord]) -> bool:
         """Add runs, also while others are being canceled; those that it has already count once."""
@@ -203,11 +201,11 @@ class Cancellation:
         """Begin what is due, and return when to look again."""
         new, self._new = self._new, []
         if len(self.records) > self._settings.bulk_from and not self._settings.include_descendants:
-            self.bulk.add(new, self._now())
+            self.bulk.add(new, time.monotonic())
         for record in new:
             if record.bulk is None:
                 self._plan(record)
-        now = self._now()
+        now = time.monotonic()
         for request in self.bulk.due(now):
             self._crew.begin(request)
         while self._later and self._later[0][0] <= now:
@@ -217,7 +215,7 @@ class Cancellation:
 
     def _plan(self, record: RunRecord, *, earliest: float = 0.0) -> None:
         """Decide what a run needs next."""
-        step = next_step(record, self._settings, now=self._now())
+        step = next_step(record, self._settings, now=time.monotonic())
         if step is None:
             self._unfinished -= 1
             return
@@ -231,11 +229,11 @@ class Cancellation:
     # What follows from an answer
 
     def _take_answer(self, until: float) -> None:
-        answer = self._crew.answer(within=until - self._now())
+        answer = self._crew.answer(within=until - time.monotonic())
         if answer is None:
             return
         task, result, error = answer
-        now = self._now()
+        now = time.monotonic()
         if isinstance(error, AuthenticationError) and self.client.key_is_rejected and self.end is None:
             self.end, self.rejection = End.KEY_REJECTED, error
         if isinstance(task, RunRecord):

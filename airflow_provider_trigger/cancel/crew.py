@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -101,7 +102,7 @@ class Crew:
             result: Any = None
             error: BaseException | None = None
             try:
-                until = min(self._deadline.at, task.ends_at, self._client.monotonic() + _FAR)
+                until = min(self._deadline.at, task.ends_at, time.monotonic() + _FAR)
                 sleep = partial(self._sleep, task)
                 result = self._client.call(task.call(), deadline=Deadline(until), patience=0, sleep=sleep)
             except TriggerDevError as raised:
@@ -118,4 +119,4 @@ class Crew:
         if seconds:
             self._closed.wait(seconds)
         else:
-            task.note_sent(self._client.monotonic())
+            task.note_sent(time.monotonic())
