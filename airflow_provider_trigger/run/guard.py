@@ -18,7 +18,7 @@ from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, Cancellatio
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
 from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.defaults import BULK_ACTION_NAME, BULK_FROM_AT_A_STOP
-from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search, in_threads
+from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search, without_blocking
 from airflow_provider_trigger.run.sending import Sending, find_by_key
 from airflow_provider_trigger.run.stop import CHECK_INTERVAL, StopNote, pause
 
@@ -248,7 +248,7 @@ class Guard:
         work = Cancellation(self._client, ids, settings, is_stopped=lambda: self._note.is_set and not is_stop)
         try:
             self._client.breaker.has_worked = True  # a page in place of an answer passes
-            work.run(in_threads(self._further(stop, set(left), deadline, is_stop=is_stop)))
+            work.run(without_blocking(self._further(stop, set(left), deadline, is_stop=is_stop)))
         except AuthenticationError:
             pass  # the results say so
         except Exception as error:

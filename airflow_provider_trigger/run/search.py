@@ -159,7 +159,7 @@ class Search:
         while self._is_stopped() or time.monotonic() < self._due_at:
             time.sleep(_PAUSE)
             yield []
-        yield from in_threads(self._look())
+        yield from without_blocking(self._look())
 
     def _look(self) -> Iterator[list[ListedRun]]:
         since = datetime.fromtimestamp(time.time(), UTC) - _RECENT if self._has_read_all else ALL_TIMES
@@ -183,7 +183,7 @@ class Search:
         return list(filter(self._is_ours, runs))
 
 
-def in_threads(pages: Iterator[list[T]]) -> Iterator[list[T]]:
+def without_blocking(pages: Iterator[list[T]]) -> Iterator[list[T]]:
     """Yield pages that are read in daemon threads, and empty ones meanwhile, so that a stop is noticed."""
     while True:
         reply = begin(partial(next, pages, None))

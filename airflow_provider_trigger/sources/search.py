@@ -14,7 +14,7 @@ from airflow_provider_trigger.api.models import ListedRun, Run
 from airflow_provider_trigger.api.runs import Batch, check_run, retrieve_batch
 from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run.checks import call_each
-from airflow_provider_trigger.run.search import RunFilter, Search, in_threads
+from airflow_provider_trigger.run.search import RunFilter, Search, without_blocking
 from airflow_provider_trigger.sources.arguments import BATCH_ID, Selection
 from airflow_provider_trigger.sources.context import starter_of
 from airflow_provider_trigger.sources.run_ids import Reaction, RunIds, invalid_value, log_sources
@@ -87,8 +87,10 @@ class SelectedRuns:
 
     def _look_first(self, search: Search) -> bool:
         """Find the runs; return whether all were read: not where it is stopped, or far too many are found."""
-        for _ in search.pages():
-            if self.is_stopped() or len(search.ours) > self.selection.max_runs * _COUNTED:
+        count = 0
+        for page in search.pages():
+            count += len(page)
+            if self.is_stopped() or count > self.selection.max_runs * _COUNTED:
                 return False
         self.error = search.error
         return True
@@ -232,7 +234,7 @@ def started(
     )
     looks = _look_twice(search, ids)
     if may_pull_in_thread():
-        reads = _in_time(in_threads(reading), search, ids, deadline)
+        reads = _in_time(without_blocking(reading), search, ids, deadline)
         yield from chain.from_iterable(zip_longest(looks, reads, fillvalue=list[str]()))
     else:
         yield from chain(looks, _in_time(reading, search, ids, deadline))
