@@ -174,7 +174,7 @@ class Earlier:
         ids of all runs that were there before.
         """
         keys = {request.key for request in requests}
-        if self.replaces or len(requests) > 1:  # a single run that nobody waits for is left to the next try
+        if self.replaces or len(requests) > 1:  # a single run that no task waits for is left to the next try
             guard.is_earlier = self.key.is_of_same_execution if self.replaces else keys.__contains__
         if not (self.replaces or self.reuses):
             return {}, {}, set()

@@ -60,7 +60,7 @@ class Positions:
             if newest.get("environment") == self._leads_to:
                 self._next = self._stored = Position.from_json(newest)
             if self._next is None:
-                text = "%s begins anew: its connection leads elsewhere now, or what was stored is invalid"
+                text = "%s begins again: its connection leads elsewhere now, or what was stored is invalid"
                 self._log.warning(text, self._watcher)
         return self._next
 

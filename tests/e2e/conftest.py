@@ -42,20 +42,20 @@ _begun: dict[str, Future[None]] = {}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "beside: runs beside others of its module, as it mostly waits")
+    config.addinivalue_line("markers", "together: begins with the others of its module, as it mostly waits")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Begin all tests of a module that are marked ``beside`` with the first of them; all others run alone."""
-    if pyfuncitem.get_closest_marker("beside") is None:
+    """Begin all tests of a module that are marked ``together`` with the first of them; others run alone."""
+    if pyfuncitem.get_closest_marker("together") is None:
         wait(_begun.values())
         return None
     if pyfuncitem.nodeid not in _begun:
         pool = ThreadPoolExecutor(AT_ONCE)
         items: list[Any] = [item for item in pyfuncitem.session.items if isinstance(item, pytest.Function)]
         for item in items:
-            is_one = item.module is pyfuncitem.module and item.get_closest_marker("beside")
+            is_one = item.module is pyfuncitem.module and item.get_closest_marker("together")
             if is_one and not _is_skipped(item):
                 _begun[item.nodeid] = pool.submit(item.obj, **_arguments(item, pyfuncitem._request))
         pool.shutdown(wait=False)

@@ -10,7 +10,7 @@ from whole_airflow.versions import AIRFLOW
 
 from airflow_provider_trigger.testing import TriggerDevServer
 
-pytestmark = pytest.mark.beside
+pytestmark = pytest.mark.together
 
 SUMMARY = "2 Trigger.dev runs: 2 canceled"
 

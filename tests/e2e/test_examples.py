@@ -67,7 +67,7 @@ def test_an_example_cancels_the_run_that_it_has_started(
     server.on_task("train-model")
 
 
-@pytest.mark.beside
+@pytest.mark.together
 @pytest.mark.parametrize("dag_id", [dag_id for dag_id in EXAMPLES if dag_id != "cancel_on_failure"])
 def test_an_example_cancels_or_starts_runs(
     airflow: WholeAirflow, server: TriggerDevServer, dag_id: str

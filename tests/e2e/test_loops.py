@@ -14,7 +14,7 @@ from whole_airflow.versions import HAS_LOOPS
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
 
 pytestmark = [
-    pytest.mark.beside,
+    pytest.mark.together,
     pytest.mark.skipif(not HAS_LOOPS, reason="this Airflow has no task loops"),
 ]
 

@@ -39,7 +39,7 @@ def bystanders(server: TriggerDevServer) -> Iterator[None]:
     assert [run.cancel_requests for run in runs] == [0, 0]
 
 
-@pytest.mark.beside
+@pytest.mark.together
 @pytest.mark.parametrize("mode", MODES)
 def test_an_output_is_the_payload_of_the_next_run_and_a_clear_starts_new_ones(
     airflow: WholeAirflow, server: TriggerDevServer, mode: str
@@ -55,7 +55,7 @@ def test_an_output_is_the_payload_of_the_next_run_and_a_clear_starts_new_ones(
     assert airflow.api.xcom(dag_id, "numbers", "second") == {"number": 12}
 
 
-@pytest.mark.beside
+@pytest.mark.together
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_that_was_canceled_by_hand_fails_the_task_for_good_until_it_is_cleared(
     airflow: WholeAirflow, server: TriggerDevServer, mode: str
@@ -81,7 +81,7 @@ def test_a_run_that_was_canceled_by_hand_fails_the_task_for_good_until_it_is_cle
     assert {tag.split(":")[0] for tag in first & second} == {"airflow_dag", "airflow_task"}
 
 
-@pytest.mark.beside
+@pytest.mark.together
 @pytest.mark.parametrize("mode", MODES)
 def test_after_a_timeout_has_canceled_it_a_retry_starts_a_new_run(
     airflow: WholeAirflow, server: TriggerDevServer, mode: str
@@ -99,7 +99,7 @@ def check_that_a_retry_waits_for_it(airflow: WholeAirflow, dag_id: str, run_id: 
         assert airflow.api.xcom(dag_id, run_id, "work") == "done"
 
 
-@pytest.mark.beside
+@pytest.mark.together
 def test_killed_between_request_and_answer_there_is_one_run(
     airflow: WholeAirflow, server: TriggerDevServer, state: State
 ) -> None:
@@ -116,7 +116,7 @@ def test_killed_between_request_and_answer_there_is_one_run(
     assert len(runs_of(server, "run_killed_starting")) == 1
 
 
-@pytest.mark.beside
+@pytest.mark.together
 def test_killed_between_answer_and_xcom_there_is_one_run(
     airflow: WholeAirflow, server: TriggerDevServer
 ) -> None:
@@ -143,7 +143,7 @@ def test_an_outage_of_the_server_does_not_end_the_wait(
         assert len(runs_of(server, dag_id)) == 1
 
 
-@pytest.mark.beside
+@pytest.mark.together
 def test_in_a_tasks_callback_it_cancels_what_the_task_instance_started(
     airflow: WholeAirflow, server: TriggerDevServer
 ) -> None:
@@ -154,7 +154,7 @@ def test_in_a_tasks_callback_it_cancels_what_the_task_instance_started(
     assert by_task["other"].cancel_requests == 0
 
 
-@pytest.mark.beside
+@pytest.mark.together
 def test_in_a_dags_callback_it_cancels_what_the_dag_run_started(
     airflow: WholeAirflow, server: TriggerDevServer, state: State
 ) -> None:
@@ -177,7 +177,7 @@ def test_in_a_dags_callback_it_cancels_what_the_dag_run_started(
     wait_until(lambda: {run.status for run in others} == {"CANCELED"}, timeout=90, what="the others, too")
 
 
-@pytest.mark.beside
+@pytest.mark.together
 def test_a_deadline_cancels_what_the_dag_run_started(
     airflow: WholeAirflow, server: TriggerDevServer, state: State
 ) -> None:
@@ -187,8 +187,8 @@ def test_a_deadline_cancels_what_the_dag_run_started(
     wait_until(lambda: runs_of(server, "started_deadline"), timeout=60, what="a run")
     (run,) = runs_of(server, "started_deadline")
     wait_until(lambda: run.status == "CANCELED", timeout=90, what="the run to be canceled")
-    told = lambda: "1 Trigger.dev run: 1 canceled" in airflow.triggerer_log()  # noqa: E731
-    wait_until(told, timeout=30, what="the summary in the triggerer's log")
+    has_reported = lambda: "1 Trigger.dev run: 1 canceled" in airflow.triggerer_log()  # noqa: E731
+    wait_until(has_reported, timeout=30, what="the summary in the triggerer's log")
     # The alert leaves the Dag run alone.
     assert airflow.api.dag_run_state("started_deadline", "startedlate") == "running"
     state.release("startedlate")

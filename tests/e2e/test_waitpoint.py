@@ -80,7 +80,7 @@ def test_killed_while_it_creates_a_token_a_retry_gets_that_token(
     assert f"token {token_id} exists: an earlier try" in airflow.task_log(dag_id, run_id, "work", attempt=2)
 
 
-@pytest.mark.beside
+@pytest.mark.together
 @when_killed_tasks_are_retried
 @pytest.mark.parametrize("was_handled", [False, True], ids=["before", "after"])
 def test_killed_before_or_after_the_server_completes_a_token_it_has_our_data_once(
@@ -96,7 +96,7 @@ def test_killed_before_or_after_the_server_completes_a_token_it_has_our_data_onc
     assert work.requests == (1 if was_handled else 2)
 
 
-@pytest.mark.beside
+@pytest.mark.together
 @when_killed_tasks_are_retried
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])
 def test_killed_while_it_checks_a_token_a_retry_goes_on_waiting(
@@ -113,7 +113,7 @@ def test_killed_while_it_checks_a_token_a_retry_goes_on_waiting(
     assert work.end() == ANSWER
 
 
-@pytest.mark.beside
+@pytest.mark.together
 @pytest.mark.parametrize("dag_id", FAILING)
 def test_a_run_that_waits_learns_that_airflow_has_failed(
     airflow: WholeAirflow, server: TriggerDevServer, dag_id: str
@@ -124,7 +124,7 @@ def test_a_run_that_waits_learns_that_airflow_has_failed(
     assert run.output == {"failed": True, "dag": dag_id}
 
 
-@pytest.mark.beside
+@pytest.mark.together
 def test_whoever_has_the_address_answers_without_a_key(
     airflow: WholeAirflow, server: TriggerDevServer
 ) -> None:

@@ -228,7 +228,7 @@ class Task:
 
     def clear(self, *, with_dag_run: bool = False, shows_clear: bool = True) -> Task:
         """
-        Begin anew, as after a clear of the ended task; there are as many further tries as retries.
+        Begin again, as after a clear of the ended task; there are as many further tries as retries.
 
         With its Dag run, which so has another start, as after a clear of a Dag run that had ended.
         """

@@ -37,7 +37,7 @@ STEP = 1e-6
 """What a look at the clock takes, in seconds: a loop that never waits moves it all the same."""
 
 
-# A real thread that an earlier test has left goes on with these.
+# A real thread that an earlier test has left continues with these.
 _ident, _sleep, _monotonic, _time = _thread.get_ident, time.sleep, time.monotonic, time.time
 
 

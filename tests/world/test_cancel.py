@@ -452,7 +452,7 @@ def test_what_bulk_actions_leave_out_and_what_no_query_shows_is_canceled_alone(w
 
 # Descendants
 
-# Of each run its status and parent; which are given; those that are canceled beside them, with their parents.
+# Of each run its status and parent; which are given; those that are canceled in addition, with their parents.
 TREES: dict[str, tuple[dict[str, tuple[str, str | None]], str, dict[str, str]]] = {
     "three levels": (
         {"a": ("EXECUTING", None), "b": ("EXECUTING", "a"), "c": ("QUEUED", "b"), "d": ("WAITING", "b")},
@@ -606,7 +606,7 @@ def test_the_notifier_ends_in_time_and_names_what_is_left(world: World, kind: st
 
 
 async def awaited(notifier: Any) -> None:
-    """Await it as the triggerer does with a deadline's, from 3.1 on; before, nobody does."""
+    """Await it as the triggerer does with a deadline's, from 3.1 on; before, nothing does."""
     if hasattr(BaseNotifier, "__await__"):
         notifier.context = {"deadline": {}}
         await notifier

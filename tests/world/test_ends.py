@@ -227,7 +227,7 @@ def test_any_text_finds_its_runs(world: World) -> None:
     assert [heard(one) for one in watchers] == [[run.id] for run in runs]
 
 
-# What fails beside Trigger.dev
+# What fails other than Trigger.dev
 
 
 @pytest.mark.parametrize("what", ["connection", "Get"])
@@ -311,7 +311,7 @@ def test_a_restart_says_from_where_it_continues(
 
 
 @pytest.mark.parametrize("change", ["key", "key, mistyped at first", "branch"])
-def test_it_follows_its_connection_and_begins_anew_elsewhere(
+def test_it_follows_its_connection_and_begins_again_elsewhere(
     world: World, watcher: Watcher, change: str
 ) -> None:
     watcher.start()
@@ -332,6 +332,8 @@ def test_it_follows_its_connection_and_begins_anew_elsewhere(
     assert heard(watcher) == wanted
     begins = [line for line in world.log.lines if line.startswith("Watcher 'orders' begins at ")]
     assert len(begins) == 1 + (change == "branch")
+    warned = [line for line in world.log.lines if "begins again: its connection leads elsewhere now" in line]
+    assert len(warned) == (change == "branch")
 
 
 def test_it_ends_with_the_event_loop(world: World) -> None:

@@ -255,7 +255,7 @@ def test_a_clear_takes_up_what_is_alive_where_it_may_not_be_canceled(world: Worl
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_clear_leaves_alone_what_nobody_waits_for(world: World, kind: str) -> None:
+def test_a_clear_leaves_alone_what_no_task_waits_for(world: World, kind: str) -> None:
     world.server.on_task("resize", after=None)
     task = world.task(KINDS[kind](wait_for_completion=False))
     assert task.run().state == "success"
@@ -281,7 +281,7 @@ def test_a_clear_names_what_others_have_started_and_leaves_it_alone(world: World
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_clear_starts_all_anew_though_runs_cannot_be_listed(world: World, kind: str) -> None:
+def test_a_clear_starts_all_again_though_runs_cannot_be_listed(world: World, kind: str) -> None:
     world.server.on_task("resize", after=None)
     task = left_alive(world, KINDS[kind](deferrable=False))
     old = world.network.alive()
@@ -480,7 +480,7 @@ def test_a_clear_may_reuse_what_has_completed(world: World, reuses: bool, with_d
     assert (f"Runs of 3 items: {count}" in world.log.lines) == reuses
 
 
-def test_where_nobody_waits_what_has_completed_is_reused_and_what_is_alive_left_alone(world: World) -> None:
+def test_where_no_task_waits_what_has_completed_is_reused_and_what_is_alive_left_alone(world: World) -> None:
     world.server.on_task("resize", times=1, after=None)
     world.server.on_task("resize", after=5)
     task = world.task(many(3, reuse_completed=True, wait_for_completion=False))
@@ -552,7 +552,7 @@ def test_ids_of_a_batch_that_a_replica_lacks_for_seconds_are_waited_for(
     assert world.network.statuses() == ["COMPLETED"] * 3
 
 
-def test_a_run_that_nobody_waits_for_survives_a_failing_retry(world: World) -> None:
+def test_a_run_that_no_task_waits_for_survives_a_failing_retry(world: World) -> None:
     world.server.on_task("resize", after=None)
     lost = world.network.fault("lost", "/trigger", after=True)
     task = world.task(one(wait_for_completion=False), retries=2, retry_delay=10).begin()

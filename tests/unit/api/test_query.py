@@ -14,7 +14,6 @@ from airflow_provider_trigger.api.query import (
 )
 
 DATE = "Wed, 25 Nov 2026 09:10:00 GMT"
-SEEN_AT = datetime(2026, 11, 25, 9, 10, tzinfo=UTC)
 ROW = {
     "run_id": "run_1",
     "status": "Executing",

@@ -28,7 +28,6 @@ INVALID_KEY = (
 )
 BAD_SCHEMA = "must be http, https or empty; a connection URI begins with trigger-dev://"
 CLOUD = ("https://api.trigger.dev", "https://cloud.trigger.dev")
-NO_OBJECT = 'must be a JSON object, such as {"timeout": 10}'
 NO_BASE_URL = "must be the base URL of the API, such as https://trigger.example.com"
 KEY_IN_HOST = (
     "contains a secret key or a user (…@…); the key belongs in the password field, "
