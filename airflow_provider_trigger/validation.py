@@ -15,8 +15,8 @@ from airflow_provider_trigger._compat import (
     AirflowFailException,
     XComArg,
     is_mapped_instance,
+    read_sequence,
 )
-from airflow_provider_trigger._compat.task_instances import read_sequence
 from airflow_provider_trigger.rules import SEQUENCE_TEXT, Circumstances, Rule, checked, naming
 
 

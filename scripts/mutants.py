@@ -36,8 +36,7 @@ MUTATED = tuple(
     f"{PACKAGE}/{module}.py"
     for module in (
         "api/limits",
-        "api/key",
-        "api/statuses",
+        "api/models",
         "cancel/bulk",
         "cancel/record",
         "rules",

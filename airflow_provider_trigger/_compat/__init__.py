@@ -1,24 +1,31 @@
 """
 The only place where Airflow's versions differ, and where its private names stand.
 
-What concerns XComs and task instances is in :mod:`airflow_provider_trigger._compat.task_instances`.
+Of assets, these are in :mod:`airflow_provider_trigger._compat.assets`.
 """
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+from airflow_provider_trigger.defaults import RUN_ID_KEY
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-    # With "as", other modules may import a name from here.
     from airflow.sdk import BaseHook as BaseHook
     from airflow.sdk import BaseNotifier as BaseNotifier
     from airflow.sdk import BaseOperator as BaseOperator
     from airflow.sdk import BaseOperatorLink as BaseOperatorLink
     from airflow.sdk import BaseSensorOperator as BaseSensorOperator
     from airflow.sdk import Connection as Connection
+    from airflow.sdk import Context
     from airflow.sdk import PokeReturnValue as PokeReturnValue
     from airflow.sdk import XComArg as XComArg
     from airflow.sdk.exceptions import AirflowException as AirflowException
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
     from airflow.sdk.exceptions import AirflowSkipException as AirflowSkipException
     from airflow.triggers.base import BaseTrigger as BaseTrigger
     from airflow.triggers.base import TriggerEvent as TriggerEvent
+
 
 INIT_ARGUMENTS = "_BaseOperator__init_kwargs"
 """The attribute in which Airflow keeps an operator's arguments as they were given."""
@@ -140,3 +148,144 @@ def default_queue() -> str:
     from airflow.configuration import conf
 
     return str(conf.get("operators", "default_queue", fallback="default"))
+
+
+_TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
+
+
+def iteration_of(context: Context) -> tuple[str | int, ...]:
+    """Return what distinguishes the iterations of a task in a loop (Airflow 3.4); empty outside of one."""
+    ti: Any = context["ti"]
+    region = getattr(ti, "region_id", None)
+    # A mapped task outside of loops has a region, too; a callback in the Dag processor has no ``loop``.
+    if not isinstance(region, UUID) or not ("loop" in context or _is_in_loop(ti.task)):
+        return ()
+    return str(region), ti.region_index
+
+
+def _is_in_loop(task: Any) -> bool:
+    group = task.task_group
+    while group is not None and not hasattr(group, "max_iterations"):
+        group = group.parent_group
+    return group is not None
+
+
+def first_reschedule_of(context: Context, sensor: Any) -> datetime | None:
+    """Return when a sensor poked first that was rescheduled since, None for one that was not."""
+    ti: Any = context["ti"]
+    if hasattr(ti, "get_first_reschedule_date"):
+        return cast("datetime | None", ti.get_first_reschedule_date(context))
+    first_try = (ti.max_tries or 0) - (sensor.retries or 0) + 1
+    ids = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+    first_date: Any = vars(import_module("airflow.sensors.base"))["_orig_start_date"]
+    return cast("datetime | None", first_date(**ids, try_number=first_try))
+
+
+def has_no_supervisor(ti: Any) -> bool:
+    """
+    Return whether a task instance cannot pull XComs, as its process has no supervisor that gives them.
+
+    That is so for Dag callbacks under ``airflow dags test`` and ``dag.test()`` of Airflow 3 (measured).
+    """
+    if not type(ti).__module__.startswith("airflow.sdk."):
+        return False
+    return not hasattr(import_module(_TASK_RUNNER), "SUPERVISOR_COMMS")
+
+
+def xcom_is_out_of_reach() -> bool:
+    """
+    Return whether pulling an XCom in this process would never return.
+
+    It would in the Dag processor of Airflow 3.0 (measured): its supervisor does not know that request, and
+    this process cannot decode the response.
+    """
+    task_runner = sys.modules.get(_TASK_RUNNER)
+    decoder: Any = getattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "body_decoder", None)
+    if decoder is None:
+        return False
+    from pydantic import ValidationError
+
+    try:
+        decoder.validate_python({"type": "XComResult", "key": "key", "value": None})
+    except ValidationError:
+        return True
+    return False
+
+
+def may_pull_in_thread() -> bool:
+    """Return whether answers to two requests at a time are kept apart: not in 3.0 and ``dag.test()``."""
+    comms = getattr(sys.modules.get(_TASK_RUNNER), "SUPERVISOR_COMMS", None)
+    return comms is None or hasattr(comms, "_thread_lock")
+
+
+def is_still_deferred(ti: Any, trigger_id: Any, run_ids: Collection[str]) -> bool:
+    """
+    Return whether a task instance is deferred to this trigger, for Airflows whose triggers lack ``on_kill``.
+
+    A new try of the task has other run ids. Any error means that Airflow did not answer.
+    """
+    if not type(ti).__module__.startswith("airflow.models."):
+        return _is_deferred_by_supervisor(ti, run_ids)
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        row = (
+            session.query(TaskInstance.state, TaskInstance.trigger_id)
+            .filter_by(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index)
+            .one_or_none()
+        )
+    return row is not None and row.state == "deferred" and row.trigger_id == trigger_id
+
+
+def _is_deferred_by_supervisor(ti: Any, run_ids: Collection[str]) -> bool:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = RuntimeTaskInstance.get_task_states(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    )
+    if set(next(iter(states.values()), {}).values()) != {"deferred"}:
+        return False
+    pushed = xcom_of(ti, key=RUN_ID_KEY)
+    if pushed is None:
+        return True
+    if isinstance(pushed, str) and pushed.startswith("["):  # an XCom backend may return a text
+        pushed = json.loads(pushed)
+    listed = pushed if isinstance(pushed, (list, tuple)) else [pushed]
+    return {one for one in listed if one is not None} == set(run_ids)
+
+
+def xcom_of(ti_key: Any, *, key: str) -> Any:
+    """Return an XCom of one task instance, None where it has none."""
+    return __getattr__("XCom").get_one(
+        key=key,
+        dag_id=ti_key.dag_id,
+        task_id=ti_key.task_id,
+        run_id=ti_key.run_id,
+        map_index=ti_key.map_index,
+    )
+
+
+def may_have_pushed(ti: Any) -> bool:
+    """
+    Return whether a task instance may have pushed an XCom that its operator does not know.
+
+    In the process that has run a task, only a task that was deferred before may have: its XComs are cleared
+    when a try starts, and Airflow logs an error for each one that is requested and missing.
+    """
+    in_its_process = getattr(ti, "_ti_context_from_server", None)
+    return in_its_process is None or bool(in_its_process.next_method)
+
+
+def read_sequence(value: Any) -> Any:
+    """
+    Return one of Airflow's own sequences as a list, and any other value as it is.
+
+    The output of a mapped task is such a sequence, and so is what a template that is rendered natively finds.
+    """
+    is_text = isinstance(value, (str, bytes))  # as Airflow's enumerations of states are
+    if is_text or not isinstance(value, Sequence) or not type(value).__module__.startswith("airflow."):
+        return value
+    # An iterator of Airflow 3 sends one request for each item, and one more, for which Airflow logs an error.
+    is_lazy = type(value).__name__.startswith("Lazy")
+    return list(value[:]) if is_lazy else [value[index] for index in range(len(value))]

@@ -19,7 +19,6 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
 )
 from airflow_provider_trigger.api.http import Call, Request, Response, ServerSettings
-from airflow_provider_trigger.api.key import SecretKey
 from airflow_provider_trigger.api.limits import (
     NEVER,
     CircuitBreaker,
@@ -29,7 +28,7 @@ from airflow_provider_trigger.api.limits import (
     shows_that_server_works,
     tries_allowed,
 )
-from airflow_provider_trigger.api.transport import Reply, Transport
+from airflow_provider_trigger.api.transport import Reply, SecretKey, Transport
 
 log = logging.getLogger(__name__)
 

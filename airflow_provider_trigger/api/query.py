@@ -9,8 +9,7 @@ from typing import Any
 from airflow_provider_trigger.api.answers import json_object, read_text
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response
-from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.statuses import todays_word
+from airflow_provider_trigger.api.models import Run, todays_word
 
 MAX_QUERIED_RUNS = 5000
 """As many runs as one query names: 0.4 s and a body of 156 KB (measured)."""

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger._compat import AirflowFailException, BaseHook
 from airflow_provider_trigger.api.errors import TriggerDevError, UnreadableAnswerError
 from airflow_provider_trigger.api.http import segment
-from airflow_provider_trigger.api.key import SecretKey
 from airflow_provider_trigger.api.limits import NEVER, Deadline
+from airflow_provider_trigger.api.models import TODAYS_STATUSES
 from airflow_provider_trigger.api.runs import reschedule_run, retrieve_run
-from airflow_provider_trigger.api.statuses import TODAYS_STATUSES
 from airflow_provider_trigger.api.tokens import CreatedToken, WaitpointToken, create_token, retrieve_token
+from airflow_provider_trigger.api.transport import SecretKey
 from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.defaults import (
     AUTOMATIC_KEY,
@@ -34,9 +34,8 @@ from airflow_provider_trigger.get_provider_info import (
     PLACEHOLDERS,
     RELABELING,
 )
-from airflow_provider_trigger.hooks.connection import Settings, read_settings
+from airflow_provider_trigger.hooks.connection import Settings, fetch_connection, fetch_key, read_settings
 from airflow_provider_trigger.hooks.diagnosis import MAX_TIMEOUT, action_for, add_connection, try_connection
-from airflow_provider_trigger.hooks.fetching import fetch_connection, fetch_key
 from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.rules import (
     Duration,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger._compat import BaseOperatorLink, link_key
-from airflow_provider_trigger._compat.task_instances import may_have_pushed, xcom_of
+from airflow_provider_trigger._compat import BaseOperatorLink, link_key, may_have_pushed, xcom_of
 from airflow_provider_trigger.defaults import RUN_URL_KEY
 
 if TYPE_CHECKING:

@@ -78,7 +78,7 @@ class IdsNotifier(TakesIds, BaseNotifier):
         :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
-        from airflow_provider_trigger.hooks.fetching import fetch_on_loop
+        from airflow_provider_trigger.hooks.connection import fetch_on_loop
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.report.cancels import adding
 

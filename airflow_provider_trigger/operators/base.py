@@ -20,7 +20,7 @@ from airflow_provider_trigger._compat import (
     is_mapped_instance,
     stop_time,
 )
-from airflow_provider_trigger.api.statuses import FINAL_STATUSES
+from airflow_provider_trigger.api.models import FINAL_STATUSES
 from airflow_provider_trigger.defaults import RETURN_VALUE_KEY, RUN_ID_KEY, TAGS_OF_OURS
 from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
@@ -215,10 +215,9 @@ class RunsOperator(TakesArguments, BaseOperator):
 
     def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited], work: Work) -> Any:
         """Return the outputs of the runs of all items, or fail."""
-        from airflow_provider_trigger.operators.conclusion import ends_of
-        from airflow_provider_trigger.operators.run_logs import write_logs
-        from airflow_provider_trigger.run.event import check_failed
+        from airflow_provider_trigger.operators.conclusion import ends_of, write_logs
         from airflow_provider_trigger.run.output import Outputs
+        from airflow_provider_trigger.run.waited import check_failed
 
         ends = ends_of(
             run_ids,
@@ -334,7 +333,7 @@ class RunsOperator(TakesArguments, BaseOperator):
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
         """
-        from airflow_provider_trigger.run.event import is_of_another_try
+        from airflow_provider_trigger.run.waited import is_of_another_try
 
         if is_of_another_try(event, try_number_of(context)):
             return self.execute(context)
@@ -350,7 +349,7 @@ class RunsOperator(TakesArguments, BaseOperator):
 
     def _complete(self, event: Any, context: Context, pushed: Sequence[str] = ()) -> Any:
         """Return what the runs of an event returned, or fail; ``pushed`` are those that it may only count."""
-        from airflow_provider_trigger.run.event import read_event
+        from airflow_provider_trigger.run.waited import read_event
 
         ended = read_event(event, pushed)
         # In the order of the items: two items with one key share a run.

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api.statuses import RETRY_STATUSES, SUCCESS_STATUSES
+from airflow_provider_trigger.api.models import RETRY_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.defaults import RESULTS_KEY
 from airflow_provider_trigger.log import counted
 from airflow_provider_trigger.operators.base import (

@@ -1,20 +1,26 @@
-"""What the ends of runs mean for their task: the value to return, or the error to raise."""
+"""What the ends of runs mean for their task: the value to return, or the error to raise; and their logs."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.api.runs import RunEvent, list_events
 from airflow_provider_trigger.exceptions import (
     TriggerBatchFailedError,
     TriggerBatchNotRetriedError,
     TriggerRunFailedError,
     TriggerRunNotRetriedError,
 )
-from airflow_provider_trigger.log import MAX_NAMED, MAY_RUN, counted, enumeration, write
+from airflow_provider_trigger.log import MAX_NAMED, MAY_RUN, Level, Line, counted, enumeration, write
 from airflow_provider_trigger.report.ends import error_of, stack_trace, why_not_completed
 from airflow_provider_trigger.run.facts import failure_facts, usage_facts
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
@@ -22,8 +28,10 @@ from airflow_provider_trigger.run.waited import Waited, WaitEnd
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.hooks.connection import Settings
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.run.output import Outputs
+
 
 # Of an error in XCom, in characters: there may be 1,000 of them.
 _MAX_ERROR_LENGTH = 500
@@ -161,3 +169,55 @@ def failure_for_outputs(ends: Sequence[RunEnd], *, connection: Settings) -> Airf
     text, others = enumeration(each, "; "), sum(bool(end.reason) for end in ends)
     text = f"{counted(len(each), 'output')} missing: {text}"
     return AirflowException(f"{text}. {counted(others, 'other run')} did not complete" if others else text)
+
+
+MAX_RUNS = 3
+"""Of a batch, so many runs have their logs written."""
+
+LAST_LINES = 1000
+"""So many lines of a run are written, the last ones."""
+
+TIME_LIMIT = 5.0
+"""For all that is fetched for a task, in seconds."""
+
+# The server may have cut a message within a secret key, which is not found then.
+_CUT_KEY = re.compile(r"\btr_[a-z]+_\S*$")
+_LEVELS: dict[str, Level] = {"DEBUG": "debug", "WARN": "warning", "ERROR": "error"}
+
+
+def write_logs(ends: Sequence[RunEnd], hook: TriggerDevHook, *, only_failed: bool, log: Log) -> None:
+    """Write the logs of the first runs that failed, and of others unless there is no need for them."""
+    ordered = sorted(ends, key=lambda end: end.has_failed, reverse=True)
+    wanted = {end.run_id: end for end in ordered if _has_log(end) and (end.has_failed or not only_failed)}
+    if not wanted:
+        return
+    deadline = Deadline.after(TIME_LIMIT, now=time.monotonic())
+    with hook.get_client(max_connections=1) as client:
+        for run_id, end in islice(wanted.items(), MAX_RUNS):
+            try:
+                events = client.call(list_events(run_id), deadline=deadline, patience=0)
+            except TriggerDevError as error:
+                log.debug("The logs of runs could not be fetched: %s", error)
+                return
+            what = f"run {run_id}" if len(ends) == 1 else f"item {end.index}: run {run_id}"
+            write(log, _lines(events, what, hook.settings.run_url(run_id)))
+
+
+def _has_log(end: RunEnd) -> bool:
+    run = end.waited.run
+    return run is not None and (run.started_at is not None or run.created_at is None)  # an event has no times
+
+
+def _lines(events: Sequence[RunEvent], what: str, run_url: str) -> Iterator[Line]:
+    shown = [event for event in events if event.level != "TRACE"]
+    if not shown:
+        return
+    yield "info", f"Log of {what}:"
+    if len(shown) > LAST_LINES:
+        yield "info", f"Only the last {LAST_LINES} lines follow; all {len(shown)} are in {run_url}"
+    for event in shown[-LAST_LINES:]:
+        text = _CUT_KEY.sub("***", event.message)
+        if event.started_at:
+            time_of = event.started_at.isoformat(timespec="milliseconds").removesuffix("+00:00")
+            text = f"{time_of}Z {text}"
+        yield _LEVELS.get(event.level, "info"), text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import AirflowFailException
-from airflow_provider_trigger.api.statuses import RETRY_STATUSES
+from airflow_provider_trigger.api.models import RETRY_STATUSES
 from airflow_provider_trigger.operators.run import OneRunOperator
 from airflow_provider_trigger.rules import Duration, naming
 from airflow_provider_trigger.validation import arguments_of, owner_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import AirflowException
-from airflow_provider_trigger.api.statuses import RETRY_STATUSES
+from airflow_provider_trigger.api.models import RETRY_STATUSES
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY, RUN_KEY
 from airflow_provider_trigger.operators.base import (
     OPTION_ATTRIBUTES,
@@ -71,8 +71,7 @@ class OneRunOperator(RunsOperator):
     def _push_ends(self, ends: Sequence[RunEnd], work: Work) -> None:
         """Push what is known of the run, and add it to the events of the assets that the task updates."""
         from airflow_provider_trigger._compat.assets import add_to_asset_events
-        from airflow_provider_trigger.run.facts import run_facts, state_of
-        from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
+        from airflow_provider_trigger.run.facts import UnstorableError, for_xcom, run_facts, state_of
 
         [end] = ends
         run, run_id = end.waited.run, end.run_id

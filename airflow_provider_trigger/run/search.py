@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError
 from airflow_provider_trigger.api.limits import NEVER, Deadline
-from airflow_provider_trigger.api.models import ListedRun
+from airflow_provider_trigger.api.models import ALIVE_STATUSES, ListedRun, todays_word
 from airflow_provider_trigger.api.runs import MAX_PAGE_SIZE, Cursor, list_runs_page
-from airflow_provider_trigger.api.statuses import ALIVE_STATUSES, todays_word
 from airflow_provider_trigger.run.stop import begin
 
 if TYPE_CHECKING:

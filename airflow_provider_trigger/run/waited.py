@@ -1,14 +1,23 @@
-"""How to wait for runs, and what a wait came to."""
+"""How to wait for runs, what a wait came to, and the event that tells a resumed task so."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error
+from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.models import Run, RunStatus
+from airflow_provider_trigger.api.runs import check_run, ended_run, retrieve_run
+from airflow_provider_trigger.log import MAX_NAMED
+from airflow_provider_trigger.run.checks import call_each, query_many
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
 
 _SHARE_OF_AGE = 0.1
 _SHORTEST_INTERVAL = 2.0
@@ -108,3 +117,131 @@ class WaitSettings:
 def check_interval(age: float) -> float:
     """Return the seconds between two checks of a run of this age, in seconds."""
     return min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, age * _SHARE_OF_AGE))
+
+
+_MAX_ERROR_LENGTH = 80
+
+
+def make_event(
+    ended: Mapping[str, Waited], *, try_number: int | None = None, names_completed: bool = True
+) -> dict[str, Any]:
+    """
+    Return ``{"runs": [{"run_id", "end", "status", "error", "is_canceled"}], "try_number"}``.
+
+    Of many errors all but the first few are shortened, as Airflow stores the event. Without
+    ``names_completed``, ``completed`` counts the runs that completed.
+    """
+    named = {
+        run_id: waited for run_id, waited in ended.items() if names_completed or not _has_completed(waited)
+    }
+    whole = [run_id for run_id, waited in named.items() if waited.error][:MAX_NAMED]
+    runs = [
+        {
+            "run_id": run_id,
+            "end": waited.end.value,
+            "status": waited.run.status if waited.run else None,
+            "error": waited.error if run_id in whole else waited.error[:_MAX_ERROR_LENGTH],
+            "is_canceled": waited.is_canceled,
+        }
+        for run_id, waited in named.items()
+    ]
+    event = {"runs": runs, "try_number": try_number}
+    return event if names_completed else {**event, "completed": len(ended) - len(named)}
+
+
+def is_of_another_try(event: Any, try_number: int | None) -> bool:
+    """
+    Return whether another try of the task waited for this event; false where that is not known.
+
+    Airflow 3.0 resumes the retry of a deferred task with the event of the try before (apache/airflow#56704).
+    """
+    waited_in = event.get("try_number") if isinstance(event, dict) else None
+    return None not in (waited_in, try_number) and waited_in != try_number
+
+
+def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, Waited]:
+    """Read what each wait came to, by run id; ValueError if it is not such an event, or of other runs."""
+    known = event if isinstance(event, dict) else {}
+    runs, count = known.get("runs"), known.get("completed")
+    if not isinstance(runs, list) or not (runs or count) or not all(map(_is_valid, runs)):
+        raise ValueError(invalid_event(event))
+    ended = {
+        run["run_id"]: Waited(
+            end=WaitEnd(run["end"]),
+            run=_run_of(run),
+            error=run.get("error") or "",
+            is_canceled=bool(run.get("is_canceled")),
+        )
+        for run in runs
+    }
+    if not count:
+        return ended
+    completed = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in ended]
+    if len(completed) != count:
+        raise ValueError(
+            f"the trigger's event says that {count} runs completed, but of the runs in XCom {len(completed)} "
+            "are left for that. Was XCom 'run_id' of this task changed while it was deferred, or does its "
+            "backend not return what was pushed? A retry gets the outputs of the runs that completed"
+        )
+    status = RunStatus.COMPLETED.value
+    return ended | {
+        one: Waited(end=WaitEnd.FINAL, run=_run_of({"run_id": one, "status": status})) for one in completed
+    }
+
+
+def _has_completed(waited: Waited) -> bool:
+    is_success = waited.run is not None and waited.run.is_success
+    return waited.end is WaitEnd.FINAL and is_success and not waited.error
+
+
+def _is_valid(run: Any) -> bool:
+    ends = {end.value for end in WaitEnd}
+    return isinstance(run, dict) and bool(run.get("run_id")) and run.get("end") in ends
+
+
+def _run_of(shown: Mapping[str, Any]) -> Run | None:
+    status = shown.get("status")
+    return Run.from_answer({"id": shown["run_id"], "status": status}) if isinstance(status, str) else None
+
+
+def _after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
+    if isinstance(reply, TriggerDevError):
+        if waited.end is not WaitEnd.FINAL:
+            return waited
+        if waited.run is None or not is_internal_error(reply):
+            raise reply
+        return replace(waited, error=str(reply))
+    if reply.is_final and (waited.end is WaitEnd.REJECTED or not reply.is_canceled):
+        return Waited(end=WaitEnd.FINAL, run=reply)  # it ended after all: its result counts
+    # Whatever its cancel met with, it is canceled.
+    return replace(waited, run=reply, error="" if reply.is_canceled else waited.error)
+
+
+def check_failed(ended: Mapping[str, Waited], client: TriggerDevClient) -> dict[str, Waited]:
+    """
+    Check again the runs that did not complete, for their errors; one that has ended must be shown.
+
+    But a 500 is no error, as a run whose output is broken is always answered with it (measured). Of a single
+    run, all that its check shows is kept.
+    """
+    runs = {run_id: waited.run for run_id, waited in ended.items()}
+    failed = [one for one, run in runs.items() if not (run and (run.is_success or run.has_contents))]
+    check = retrieve_run if len(ended) == 1 else check_run
+    # One that the wait has canceled has no error.
+    shown = query_many(client, [one for one in failed if ended[one].is_canceled]) or {}
+    canceled = {one: run for one, run in shown.items() if run.is_canceled}
+    left = [one for one in failed if one not in canceled]
+    replies = canceled | call_each(client, lambda one: _recheck(ended[one], check(one)), left)
+    return {**ended, **{one: _after_check(ended[one], reply) for one, reply in replies.items()}}
+
+
+def _recheck(waited: Waited, call: Call[Run]) -> Call[Run]:
+    return ended_run(call) if waited.end is WaitEnd.FINAL else call
+
+
+def invalid_event(event: object) -> str:
+    """Return what to say of an event that is not one of this provider's triggers."""
+    return (
+        "the trigger's event is not valid; do all workers and triggerers have the same version of this "
+        f"provider? {event!r}"
+    )

@@ -20,7 +20,7 @@ from airflow_provider_trigger._compat import (
     default_deferrable,
     has_deferral_timed_out,
 )
-from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES
+from airflow_provider_trigger.api.models import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.rules import (
     Duration,
@@ -179,7 +179,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
 
     def _look(self, run_ids: list[str]) -> dict[str, Waited] | None:
         """Return what became of each run once all have ended, or one without success; else None."""
-        from airflow_provider_trigger.run.wait_log import NOT_ENDED_YET
+        from airflow_provider_trigger.run.wait import NOT_ENDED_YET
         from airflow_provider_trigger.run.watch import Looks
 
         hook = self._hook()
@@ -224,7 +224,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
         """
-        from airflow_provider_trigger.run.event import read_event
+        from airflow_provider_trigger.run.waited import read_event
 
         try:
             ended = read_event(event)
@@ -235,8 +235,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
     def _conclude(self, ended: Mapping[str, Waited], context: Context) -> Any:
         """Return the runs, or their outputs, if all have ended with success; else fail."""
         from airflow_provider_trigger.operators.conclusion import end_of, failure_of
-        from airflow_provider_trigger.run.event import check_failed
-        from airflow_provider_trigger.run.waited import WaitEnd
+        from airflow_provider_trigger.run.waited import WaitEnd, check_failed
 
         statuses = {run_id: waited.run.status if waited.run else None for run_id, waited in ended.items()}
         failed = next((one for one, status in statuses.items() if status not in self.success_statuses), None)

@@ -14,8 +14,8 @@ from airflow_provider_trigger._compat import (
     AirflowFailException,
     PokeReturnValue,
     default_deferrable,
+    first_reschedule_of,
 )
-from airflow_provider_trigger._compat.task_instances import first_reschedule_of
 from airflow_provider_trigger.rules import boolean, connection_id, naming
 from airflow_provider_trigger.sensors.run import TriggerDevSensor
 from airflow_provider_trigger.sources.context import can_resume
@@ -102,7 +102,7 @@ class WaitpointTokenSensor(TriggerDevSensor):
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.waitpoint.WaitpointTokenTrigger`
         """
-        from airflow_provider_trigger.run.event import invalid_event
+        from airflow_provider_trigger.run.waited import invalid_event
 
         if not isinstance(event, dict) or not {"error", "is_final", "begun_at"} <= event.keys():
             raise AirflowException(invalid_event(event))
@@ -143,7 +143,7 @@ class WaitpointTokenSensor(TriggerDevSensor):
 
     def _check(self, wait: TokenWait, *, patience: float | None) -> PokeReturnValue:
         """Check the token, repeatedly for so many seconds while that fails; None for ``retry_for``."""
-        from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
+        from airflow_provider_trigger.run.facts import UnstorableError, for_xcom
         from airflow_provider_trigger.tokens.wait import TokenLostError
 
         is_resumed = patience is None  # as its trigger has seen the server work

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance
-from airflow_provider_trigger._compat.task_instances import read_sequence
+from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance, read_sequence
 from airflow_provider_trigger.rules import SEQUENCE_TEXT, Circumstances, Rule, is_encodable
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,

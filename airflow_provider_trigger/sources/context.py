@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger._compat.task_instances import iteration_of
+from airflow_provider_trigger._compat import iteration_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

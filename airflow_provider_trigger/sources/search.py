@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger._compat.task_instances import may_pull_in_thread
+from airflow_provider_trigger._compat import may_pull_in_thread
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
 from airflow_provider_trigger.api.models import ListedRun, Run
 from airflow_provider_trigger.api.runs import Batch, check_run, retrieve_batch

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger._compat.task_instances import has_no_supervisor, xcom_is_out_of_reach
+from airflow_provider_trigger._compat import has_no_supervisor, xcom_is_out_of_reach
 from airflow_provider_trigger.defaults import RETURN_VALUE_KEY, RUN_ID_KEY
 from airflow_provider_trigger.sources.context import map_index_of, own_ti_of
 from airflow_provider_trigger.sources.run_ids import (

@@ -20,7 +20,7 @@ from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run
 from airflow_provider_trigger.api.tokens import WaitpointToken, retrieve_token
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, reply_of
-from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
+from airflow_provider_trigger.run.wait import LOG_INTERVAL
 
 
 class TokenLostError(Exception):

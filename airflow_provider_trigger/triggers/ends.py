@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import Context
@@ -11,14 +13,132 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from airflow_provider_trigger._compat.assets import Store
 from airflow_provider_trigger.ends import EndFilter, Follower, Position, next_poll
-from airflow_provider_trigger.hooks import fetching
+from airflow_provider_trigger.hooks.connection import Environment, fetch_again, fetch_shielded
 from airflow_provider_trigger.hooks.diagnosis import safe_text
-from airflow_provider_trigger.run.wait_log import Outage
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.wait import Outage
 from airflow_provider_trigger.triggers.watch import CHECKS_RESERVE, in_thread, keep, new_client
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
+
+
+RETRY_PAUSE = 5.0
+"""After what failed, in seconds."""
+
+# A triggerer passes its events on this long after it was answered, in seconds: a second, and some more.
+_PASSED_ON_AFTER = 2.5
+
+# While nothing is sent, a position is stored so many seconds after the one before.
+_IDLE_INTERVAL = 60.0
+
+
+class Positions:
+    """
+    Load and store the position of one watcher.
+
+    Airflow stores an event some time after a trigger has sent it: a position that is stored at once runs
+    ahead of its events, and a kill in between loses them (measured). A triggerer passes events on to its
+    supervisor a second after that has answered the last time; the supervisor takes one request after another,
+    and stores events before the next one. So a save waits for an answer, until the next events were passed
+    on, and for an answer: they are stored, or dropped as the watcher was paused. A watcher learns of a pause
+    when the triggerer passes events on again: so this comes twice, and a canceled watcher saves nothing.
+    """
+
+    def __init__(
+        self, store: Store, *, watcher: str, follows: str, environment: Environment, log: Log
+    ) -> None:
+        self.environment = environment
+        self._store = store
+        self._watcher, self._follows = watcher, follows
+        _, *self._leads_to = environment  # another connection's id is no other environment
+        self._log = log
+        self._outage = Outage(
+            f"{watcher}: its position cannot be stored", log, then="events are sent meanwhile"
+        )
+        self._next: Position | None = None  # where it is, to be stored
+        self._arrived: Position | None = None  # up to where its events have certainly arrived
+        self._stored: Position | None = None
+        self._saved_at = -math.inf
+        self._task: asyncio.Task[None] | None = None
+
+    async def load(self) -> Position | None:
+        """Return where it is, None if it begins."""
+        if self._next is None and (stored := await self._store.load()):
+            objects = [one for one in stored if isinstance(one, dict)]  # users can change a variable
+            newest = max(objects, key=lambda one: str(one.get("saved_at")), default={})
+            if newest.get("environment") == self._leads_to:
+                self._next = self._stored = Position.from_json(newest)
+            if self._next is None:
+                text = "%s begins again: its connection leads elsewhere now, or what was stored is invalid"
+                self._log.warning(text, self._watcher)
+        return self._next
+
+    async def begin(self, position: Position) -> None:
+        """Store where it begins or continues, before anything is sent; later, where that fails."""
+        if self._arrived is not None:
+            return
+        self._next = self._arrived = position
+        where = f"{'continues from' if self._stored else 'begins at'} {position.until}"
+        try:
+            await self._save(position)
+        except Exception as error:
+            self._failed(error)
+            self._save_later()
+        self._log.info("%s %s. It follows %s", self._watcher, where, self._follows)
+
+    def passed(self, position: Position, *, has_sent: bool) -> None:
+        """Take in where it is now, and whether it has sent events on its way."""
+        is_due = has_sent or asyncio.get_running_loop().time() >= self._saved_at + _IDLE_INTERVAL
+        if is_due and position != self._stored:
+            self._next = position
+            self._save_later()
+
+    def close(self) -> None:
+        """Store nothing more: what was sent last may not arrive."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _save_later(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._save_once_arrived())
+
+    async def _save_once_arrived(self) -> None:
+        """Store each position two answers and pauses after it was passed, until the last one is stored."""
+        before_last: Position | None = None
+        last: Position | None = None
+        while self._stored != self._next:
+            position = self._next
+            try:
+                await self._store.load()
+                self._arrived = before_last or self._arrived
+                if self._arrived is not None and self._arrived != self._stored:
+                    await self._save(self._arrived)
+            except Exception as error:
+                self._failed(error)
+                before_last = last = None
+                await asyncio.sleep(RETRY_PAUSE)
+            else:
+                self._outage.worked(asyncio.get_running_loop().time())
+                before_last, last = last, position
+                await asyncio.sleep(_PASSED_ON_AFTER)
+
+    async def _save(self, position: Position) -> None:
+        marks = {"environment": self._leads_to, "saved_at": time.time()}
+        await self._store.save(position.to_json() | marks)
+        self._stored, self._saved_at = position, asyncio.get_running_loop().time()
+
+    def _failed(self, error: Exception) -> None:
+        # Any error: storing goes through Airflow's supervisor, its API and its database.
+        if self._stored is None:
+            then = "the watcher begins then, and earlier ends may be lost"
+        else:
+            then = f"ends since {self._stored.until} are sent again"
+        text = f"if the triggerer restarts first, {then}: {safe_text(error)}"
+        self._outage.failed(text, asyncio.get_running_loop().time())
+
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +217,7 @@ class Feed:
     async def _follow_connection(self) -> None:
         while True:
             await asyncio.sleep(_CONNECTION_INTERVAL)
-            settings = await fetching.fetch_again(self._settings.conn_id, fetch=fetching.fetch_shielded)
+            settings = await fetch_again(self._settings.conn_id, fetch=fetch_shielded)
             self.is_outdated = settings not in (None, self._settings)
             if self.is_outdated:
                 self._wake()

@@ -13,13 +13,13 @@ from weakref import WeakKeyDictionary
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import TriggerEvent
 from airflow_provider_trigger._compat.assets import BaseEventTrigger, store_of
-from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES, TODAYS_STATUSES
+from airflow_provider_trigger.api.models import FINAL_STATUSES, SUCCESS_STATUSES, TODAYS_STATUSES
 from airflow_provider_trigger.rules import Rule, checked, connection_id, naming, optional, text
 from airflow_provider_trigger.sources.arguments import terms
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Environment
-    from airflow_provider_trigger.triggers.positions import Positions
+    from airflow_provider_trigger.triggers.ends import Positions
 
 # Airflow's triggerer sends no heartbeat while it stores events, some 50 a second (measured).
 _EVENTS_A_SECOND = 25
@@ -88,12 +88,11 @@ class TriggerRunEventTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Send the events. It ends when Airflow cancels it: one that fails is started again each second."""
         from airflow_provider_trigger.ends import EndFilter, event_payload
+        from airflow_provider_trigger.hooks.connection import fetch_shielded
         from airflow_provider_trigger.hooks.diagnosis import safe_text
-        from airflow_provider_trigger.hooks.fetching import fetch_shielded
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.run.wait_log import Outage
-        from airflow_provider_trigger.triggers.ends import follow_ends
-        from airflow_provider_trigger.triggers.positions import RETRY_PAUSE
+        from airflow_provider_trigger.run.wait import Outage
+        from airflow_provider_trigger.triggers.ends import RETRY_PAUSE, follow_ends
 
         then = "continues where it was, or begins then if it is new"
         outage = Outage(f"Watcher {self.name!r} does not work", self.log, then=then)
@@ -134,7 +133,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                 await asyncio.sleep(RETRY_PAUSE)
 
     def _positions(self, environment: Environment) -> Positions:
-        from airflow_provider_trigger.triggers.positions import Positions
+        from airflow_provider_trigger.triggers.ends import Positions
 
         digest = hashlib.sha256(json.dumps(self.serialize()).encode()).hexdigest()[:32]
         task = f" of {' or '.join(self.task_identifiers)}" if self.task_identifiers else ""

@@ -18,10 +18,10 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
     BaseTrigger,
     TriggerEvent,
+    is_still_deferred,
     scheduler_knows_resumed_tasks,
     triggers_have_on_kill,
 )
-from airflow_provider_trigger._compat.task_instances import is_still_deferred
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -72,7 +72,7 @@ class ResumingTrigger(BaseTrigger):
 
     async def hook(self, *, until: float = 0.0) -> TriggerDevHook:
         """Return a hook that has its connection, fetched once, and again until a time where that fails."""
-        from airflow_provider_trigger.hooks.fetching import fetch_patiently
+        from airflow_provider_trigger.hooks.connection import fetch_patiently
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
         if self._hook is None:
@@ -152,7 +152,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the event."""
-        from airflow_provider_trigger.run.event import make_event
+        from airflow_provider_trigger.run.waited import make_event
 
         settings = self._settings
         try:

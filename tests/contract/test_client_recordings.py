@@ -16,7 +16,7 @@ from shortened import as_sent, body_as_sent
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import Call, Response
-from airflow_provider_trigger.api.models import ListedRun, Run, RunPage, TriggeredRun
+from airflow_provider_trigger.api.models import ListedRun, Run, RunPage, RunStatus, TriggeredRun
 from airflow_provider_trigger.api.query import query_runs
 from airflow_provider_trigger.api.runs import (
     NO_PAYLOAD,
@@ -34,7 +34,6 @@ from airflow_provider_trigger.api.runs import (
     trigger_batch,
     trigger_task,
 )
-from airflow_provider_trigger.api.statuses import RunStatus
 from airflow_provider_trigger.api.tokens import (
     CreatedToken,
     WaitpointToken,

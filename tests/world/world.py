@@ -24,7 +24,7 @@ from requests.adapters import HTTPAdapter
 from trigger_dev import TriggerDev
 
 import airflow_provider_trigger
-from airflow_provider_trigger._compat import task_instances
+from airflow_provider_trigger import _compat
 
 try:
     from airflow.sdk import timezone
@@ -99,7 +99,7 @@ def new_world(*, seed: int = 0, **settings: Any) -> Iterator[World]:
         random.seed(seed)
         patch.setattr(HTTPAdapter, "send", _send_by(world.network))
         patch.setattr(SyncToAsync, "single_thread_executor", ThreadPoolExecutor(max_workers=1))
-        replace_names({id(task_instances.is_still_deferred): is_still_deferred}, (PACKAGE,), patch)
+        replace_names({id(_compat.is_still_deferred): is_still_deferred}, (PACKAGE,), patch)
         patch.setattr(timezone, "utcnow", lambda: datetime.fromtimestamp(hub.time(), UTC))
         if IS_AIRFLOW_2:
             patch.setattr("airflow.sensors.base._orig_start_date", first_poke)

@@ -22,7 +22,7 @@ from run_operator import operator
 
 from airflow_provider_trigger import exceptions, testing
 from airflow_provider_trigger._compat import airflow_version
-from airflow_provider_trigger.api import errors, statuses
+from airflow_provider_trigger.api import errors, models
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
@@ -67,9 +67,9 @@ def test_how_a_run_ends():
         for words, _, retries in rows("run.md", "| the run ends as | the task | its `retries` |")
         for status in words.split(", ")
     }
-    assert tuple(status for status in shown if shown[status]) == statuses.RETRY_STATUSES
+    assert tuple(status for status in shown if shown[status]) == models.RETRY_STATUSES
     older = {"INTERRUPTED"}
-    assert set(shown) == statuses.FINAL_STATUSES - older
+    assert set(shown) == models.FINAL_STATUSES - older
 
 
 def test_tags_of_a_run(server, run_try):
@@ -143,9 +143,9 @@ NUMBERS: list[tuple[str, str, str, float]] = [
     ("limits.md", "An answer may have {} MB", "api.http.MAX_BODY_BYTES", MB),
     ("outcomes.md", "{} s after the cancel", "api.models.TERMINATES_WITHIN", 1),
     ("outcomes.md", "up to {} runs have a line each", "log.MAX_LINES", 1),
-    ("outcomes.md", "a line every {} minutes without a change", "run.wait_log.LOG_INTERVAL", 60),
+    ("outcomes.md", "a line every {} minutes without a change", "run.wait.LOG_INTERVAL", 60),
     ("security.md", "answer over {} MB", "api.http.MAX_BODY_BYTES", MB),
-    ("security.md", "a key of less than {} characters", "api.key.SHORTEST", 1),
+    ("security.md", "a key of less than {} characters", "api.transport.SHORTEST", 1),
     ("security.md", "cut to {}\ncharacters", "api.answers.MAX_DETAIL_LENGTH", 1),
     ("security.md", "up to {} characters", "sources.run_ids.MAX_SHOWN", 1),
     ("run.md", "above `max_output_size`\n({} MB)", "defaults.MAX_OUTPUT_SIZE", MB),
@@ -153,7 +153,7 @@ NUMBERS: list[tuple[str, str, str, float]] = [
     ("many_runs.md", "more than {} runs by\na bulk action", "defaults.BULK_FROM_AT_A_STOP", 1),
     ("many_runs.md", "up to {} requests of", "run.starts.REQUESTS_AT_ONCE", 1),
     ("many_runs.md", "requests of {} items each", "api.runs.MAX_ITEMS_AT_ONCE", 1),
-    ("connection.md", "for {} minutes", "api.key.DENIED_FOR", 60),
+    ("connection.md", "for {} minutes", "api.transport.DENIED_FOR", 60),
 ]
 
 

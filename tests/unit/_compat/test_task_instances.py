@@ -13,7 +13,6 @@ from sqlalchemy import Column, Integer, String, create_engine
 from sqlalchemy.orm import configure_mappers, declarative_base, sessionmaker
 
 from airflow_provider_trigger import _compat
-from airflow_provider_trigger._compat import task_instances
 
 TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 
@@ -42,7 +41,7 @@ def test_only_a_task_instance_of_airflow_3_needs_a_supervisor(
 ) -> None:
     process(monkeypatch, **({"SUPERVISOR_COMMS": SimpleNamespace()} if has_comms else {}))
     ti = type("TaskInstance", (), {"__module__": module})()
-    assert task_instances.has_no_supervisor(ti) is expected
+    assert _compat.has_no_supervisor(ti) is expected
 
 
 @pytest.mark.parametrize(
@@ -58,9 +57,9 @@ def test_a_process_that_knows_no_answer_with_an_xcom_cannot_be_given_one(
         answer = pydantic.create_model("Answer", type=(Literal[known], ...))
         comms.body_decoder = pydantic.TypeAdapter(answer)
     process(monkeypatch, SUPERVISOR_COMMS=comms)
-    assert task_instances.xcom_is_out_of_reach() is expected
+    assert _compat.xcom_is_out_of_reach() is expected
     monkeypatch.delitem(sys.modules, TASK_RUNNER)
-    assert not task_instances.xcom_is_out_of_reach()
+    assert not _compat.xcom_is_out_of_reach()
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,7 @@ def test_a_thread_pulls_an_xcom_only_where_answers_cannot_be_mixed_up(
     comms: Any, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process(monkeypatch, **({"SUPERVISOR_COMMS": comms} if comms else {}))
-    assert task_instances.may_pull_in_thread() is expected
+    assert _compat.may_pull_in_thread() is expected
 
 
 # XComs
@@ -92,7 +91,7 @@ def test_an_xcom_is_that_of_one_task_instance(monkeypatch: pytest.MonkeyPatch) -
         return "run_1"
 
     monkeypatch.setattr(xcom, "get_one", get_one)
-    assert task_instances.xcom_of(TI, key="run_id") == "run_1"
+    assert _compat.xcom_of(TI, key="run_id") == "run_1"
     assert asked == [
         {"key": "run_id", "dag_id": "d", "task_id": "work", "run_id": "manual_1", "map_index": 2}
     ]
@@ -155,7 +154,7 @@ def test_airflow_2_knows_by_state_and_trigger(
     if state == "deleted":
         table.session.delete(ti)
         table.session.commit()
-    assert task_instances.is_still_deferred(ti, 17, ["run_1"]) is expected
+    assert _compat.is_still_deferred(ti, 17, ["run_1"]) is expected
 
 
 # Airflow 3 asks its supervisor
@@ -191,6 +190,6 @@ def test_airflow_3_knows_by_state_and_the_run_in_xcom(
         return states
 
     process(monkeypatch, RuntimeTaskInstance=SimpleNamespace(get_task_states=get_task_states))
-    monkeypatch.setattr(task_instances, "xcom_of", lambda ti, key: (ti, key) == (TI, "run_id") and xcom)
-    assert task_instances.is_still_deferred(TI, 17, ["run_1"]) is expected
+    monkeypatch.setattr(_compat, "xcom_of", lambda ti, key: (ti, key) == (TI, "run_id") and xcom)
+    assert _compat.is_still_deferred(TI, 17, ["run_1"]) is expected
     assert asked == [{"dag_id": "d", "task_ids": ["work"], "run_ids": ["manual_1"], "map_index": 2}]

@@ -19,8 +19,8 @@ from fake_clock import Clock
 from airflow_provider_trigger.api import answers, errors
 from airflow_provider_trigger.api.http import Call, Request
 from airflow_provider_trigger.api.limits import NEVER, Deadline
-from airflow_provider_trigger.api.outputs import fetch_output
 from airflow_provider_trigger.api.runs import cancel_run, retrieve_run
+from airflow_provider_trigger.run.output import fetch_output
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.outputs import fetch_output
+from airflow_provider_trigger.run.output import fetch_output
 
 SIGNATURE = "0bb7f8494b6be95e"
 URL = (

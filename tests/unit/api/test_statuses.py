@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.statuses import (
+from airflow_provider_trigger.api.models import (
     ALIVE_STATUSES,
     FINAL_STATUSES,
+    Run,
     RunStatus,
     todays_word,
 )

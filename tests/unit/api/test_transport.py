@@ -16,13 +16,13 @@ import requests
 from airflow_provider_trigger.api import errors, transport
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.http import ServerSettings
-from airflow_provider_trigger.api.outputs import fetch_output
 from airflow_provider_trigger.api.runs import (
     cancel_run,
     list_newest_runs,
     reschedule_run,
     retrieve_run,
 )
+from airflow_provider_trigger.run.output import fetch_output
 
 RUN = {"id": "run_1", "status": "QUEUED"}
 KEY = "tr_prod_marker/of+the=test"

@@ -15,13 +15,14 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
 )
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.run.event import (
+from airflow_provider_trigger.run.waited import (
+    Waited,
+    WaitEnd,
     check_failed,
     is_of_another_try,
     make_event,
     read_event,
 )
-from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 
 @pytest.mark.parametrize("end", list(WaitEnd))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
+from airflow_provider_trigger.run.facts import UnstorableError, for_xcom
 
 try:
     serde = import_module("airflow.sdk.serde")

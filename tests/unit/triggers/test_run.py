@@ -18,7 +18,7 @@ import pytest
 from cryptography.fernet import Fernet
 from event_loop import run, until
 
-from airflow_provider_trigger.hooks import fetching
+from airflow_provider_trigger.hooks import connection as fetching
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
 from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
