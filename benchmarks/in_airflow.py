@@ -27,7 +27,7 @@ _PROVIDER = (
     + """
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 
-with DAG(dag_id="measured", schedule=None):
+with DAG(dag_id="provider", schedule=None):
     CancelTriggerRunOperator(task_id="cancel_runs", run_ids={run_ids!r})
 """
 )
@@ -37,7 +37,7 @@ _HTTP_OPERATOR = (
     + """
 from airflow.providers.http.operators.http import HttpOperator
 
-with DAG(dag_id="measured", schedule=None):
+with DAG(dag_id="baseline", schedule=None):
     HttpOperator.partial(task_id="cancel_run", http_conn_id="trigger_http", method="POST").expand(
         endpoint=["api/v2/runs/" + run_id + "/cancel" for run_id in {run_ids!r}]
     )
