@@ -79,7 +79,7 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
             check_data("data", self.data, _PARSED)
 
     def _left(self, ids: RunIds) -> list[str]:
-        from airflow_provider_trigger.report.completions import tokens_left
+        from airflow_provider_trigger.report.cancels import tokens_left
 
         return tokens_left(len(ids.found), ids)
 
@@ -87,14 +87,13 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
         self, context: Context, ids: RunIds, hook: TriggerDevHook | None, deadline: Deadline, origin: str
     ) -> None:
         from airflow_provider_trigger.log import write
-        from airflow_provider_trigger.report.cancels import of_callback
-        from airflow_provider_trigger.report.completions import each_token, make_report
+        from airflow_provider_trigger.report.cancels import each_token, of_callback, report_of_completion
 
         check_data("data", self.data)
         results: list[CompletionResult] = []
         if hook is not None:
             with hook.completion(self.data, deadline=deadline) as work:
                 results = work.run(ids.found)
-        report = make_report(results, ids, conn_id=self.trigger_dev_conn_id, on_empty=self._on_empty)
+        report = report_of_completion(results, ids, conn_id=self.trigger_dev_conn_id, on_empty=self._on_empty)
         lines = [*each_token(results), of_callback(report)]
         write(self.log, lines, origin=origin)

@@ -150,7 +150,7 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Complete the tokens; see the class."""
-        from airflow_provider_trigger.report.completions import make_report
+        from airflow_provider_trigger.report.cancels import report_of_completion
 
         self._check_rendered()
         ids = self._gather_ids(context, on_empty=self.on_empty)
@@ -158,7 +158,7 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
         ignored = [outcome for outcome, reaction in reactions.items() if reaction == "ignore"]
         results = self._complete(ids.found, ignored, context) if ids.found else []
         conn_id, on_empty = self.trigger_dev_conn_id, self.on_empty
-        report = make_report(results, ids, conn_id=conn_id, on_empty=on_empty, ignored=ignored)
+        report = report_of_completion(results, ids, conn_id=conn_id, on_empty=on_empty, ignored=ignored)
         if report.problems:
             raise (AirflowException if report.retryable else AirflowFailException)(str(report))
         if not results:
@@ -170,10 +170,10 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
     ) -> list[CompletionResult]:
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.log import write
-        from airflow_provider_trigger.report.completions import each_token, summary
+        from airflow_provider_trigger.report.cancels import TOKEN, each_token, summary
 
         hook = TriggerDevHook(self.trigger_dev_conn_id)
-        count = counted(len(token_ids), "waitpoint token")
+        count = counted(len(token_ids), TOKEN)
         self.log.info("Completing %s on %s", count, hook.settings.base_url)
         with hook.completion(self.data, is_stopped=lambda: self._is_stopped) as work:
             try:
@@ -182,7 +182,7 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
                 # Also where Airflow ends it: at the execution_timeout, or at a stop.
                 results = work.results
                 push_results(self, results, context)
-                write(self.log, [*each_token(results, ignored=ignored), ("info", summary(results))])
+                write(self.log, [*each_token(results, ignored=ignored), ("info", summary(results, TOKEN))])
 
     def on_kill(self) -> None:
         """Send nothing more: the results so far are logged, and are in XCom."""

@@ -1,10 +1,10 @@
-"""What is said of the runs that an operator or a callback was to cancel."""
+"""What is said of runs that were to be canceled, and of waitpoint tokens that were to be completed."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,12 +13,22 @@ from urllib.parse import quote
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import MAX_LINES, MAX_NAMED, Line, counted, enumeration
-from airflow_provider_trigger.sources.run_ids import Reaction, hint, problems_of_sources
+from airflow_provider_trigger.sources.run_ids import (
+    RUN_IDS,
+    TOKEN_IDS,
+    IdKind,
+    Reaction,
+    hint,
+    problems_of_sources,
+)
+from airflow_provider_trigger.tokens.complete import CompletionOutcome, CompletionResult
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 NOTHING_CANCELED = "No run ids were found, so nothing was canceled"
+
+TOKEN = "waitpoint token"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,12 +70,10 @@ def make_report(
     for name, is_unconfirmed in (("not canceled", False), ("not confirmed", True)):
         if reasons := failures(one for one in results if one.is_unconfirmed is is_unconfirmed):
             problems.append(f"{name}: {reasons}")
-    hints = {one.run_id: hint(one.run_id) for one in results if _is_missing(one)}
-    is_none_found = len(hints) == len(results) and not all(hints.values())
-    environment = [none_found("runs", conn_id)] if is_none_found else []
-    if on_not_found == "fail" and hints:
-        named = (f"{run_id} ({text})" if text else run_id for run_id, text in hints.items())
-        problems += [f"not found: {enumeration(named)}", *environment]
+    missing = [one.run_id for one in results if _is_missing(one)]
+    not_found, environment = _not_found(missing, RUN_IDS, len(results), conn_id)
+    if on_not_found == "fail":
+        problems += not_found + environment
     problems += problems_of_sources(ids, on_empty)
     helps = stopped or bool(ids.failed) or any(result.retryable for result in results if result.error)
     return Report(
@@ -77,16 +85,12 @@ def make_report(
     )
 
 
-def summary(results: Sequence[CancelResult]) -> str:
+def summary(results: Sequence[CancelResult | CompletionResult], name: str = "Trigger.dev run") -> str:
     """Return, for example, ``16 Trigger.dev runs: 12 canceled, 3 already completed, 1 not found``."""
-    return outcomes("Trigger.dev run", CancelOutcome, [result.outcome for result in results])
-
-
-def outcomes(name: str, kinds: type[StrEnum], found: Sequence[StrEnum]) -> str:
-    """Return how many of what is named so came to which outcome, in the order of the kinds."""
-    counts = Counter(found)
+    counts: Counter[StrEnum] = Counter(result.outcome for result in results)
+    kinds: Iterable[StrEnum] = type(results[0].outcome) if results else ()
     parts = [f"{counts[kind]} {words(kind)}" for kind in kinds if counts[kind]]
-    return counted(len(found), name) + (f": {', '.join(parts)}" if parts else "")
+    return counted(len(results), name) + (f": {', '.join(parts)}" if parts else "")
 
 
 def words(outcome: StrEnum) -> str:
@@ -154,12 +158,14 @@ def _is_missing(result: CancelResult) -> bool:
     return result.outcome is CancelOutcome.NOT_FOUND and result.parent_run_id is None
 
 
-def none_found(what: str, conn_id: str) -> str:
-    """Return what to check if none of several was found."""
-    return (
-        f"None of the {what} was found: does the secret key of connection {conn_id!r} belong to another "
-        "environment?"
-    )
+def _not_found(found: Sequence[str], kind: IdKind, count: int, conn_id: str) -> tuple[list[str], list[str]]:
+    """Return what is said of ids that the server does not know, and what to check if they are all of them."""
+    hints = {one: hint(one, kind) for one in found}
+    named = enumeration(f"{one} ({text})" if text else one for one, text in hints.items())
+    is_none_found = len(hints) == count and not all(hints.values())
+    what = kind.name.replace(" id", "s")
+    text = f"None of the {what} was found: does the secret key of connection {conn_id!r} belong to another "
+    return [f"not found: {named}"] * bool(hints), [f"{text}environment?"] * is_none_found
 
 
 def of_work(
@@ -194,3 +200,57 @@ def of_callback(report: Report) -> Line:
     """Return what a callback did."""
     text = str(report) if report.count or report.problems else NOTHING_CANCELED
     return ("error" if report.problems else "info"), text
+
+
+# Of tokens
+
+
+def report_of_completion(
+    results: Sequence[CompletionResult],
+    ids: RunIds,
+    *,
+    conn_id: str,
+    on_empty: Reaction,
+    ignored: Collection[str] = (),
+) -> Report:
+    """Decide what failed, and describe it in one line; ``ignored`` are outcomes that are no failure."""
+    failed, accepted, timed_out, unknown = (
+        [one for one in results if one.outcome == outcome and outcome not in ignored]
+        for outcome in ("failed", "accepted", "timed_out", "not_found")
+    )
+    problems = tokens_left(len(failed), ids)
+    for name, group in (("not completed", failed), ("not confirmed", accepted)):
+        if group:
+            # The log has the others' errors. What no retry cures is to be seen first.
+            worst = min(group, key=lambda one: one.retryable)
+            problems.append(f"{name}: {enumeration(one.token_id for one in group)}: {worst.error}")
+    if timed_out:
+        named = enumeration(one.token_id for one in timed_out)
+        problems.append(f"timed out: {named} (what waited for it went on without this data)")
+    for texts in _not_found([one.token_id for one in unknown], TOKEN_IDS, len(results), conn_id):
+        problems += texts
+    problems += problems_of_sources(ids, on_empty)
+    return Report(
+        count=len(results),
+        summary=summary(results, TOKEN) if results else "No token ids were found, so nothing was completed",
+        problems=problems,
+        warnings=[],
+        retryable=bool(ids.failed) or any(result.retryable for result in results),
+    )
+
+
+def tokens_left(count: int, ids: RunIds) -> list[str]:
+    """Return how many tokens are not known to be completed, and whether there are others."""
+    left = [f"{counted(count, 'token')} may still be waiting"] if count else []
+    others = ["tokens whose ids could not be read may still be waiting"] if ids.failed or ids.invalid else []
+    return left + others
+
+
+def each_token(results: Sequence[CompletionResult], *, ignored: Collection[str] = ()) -> Iterator[Line]:
+    """Yield a line for each of up to ``MAX_LINES`` tokens; of more, only those without our data."""
+    good = (CompletionOutcome.COMPLETED, CompletionOutcome.ALREADY_COMPLETED)
+    shown = [one for one in results if len(results) <= MAX_LINES or one.outcome not in good]
+    for result in shown[:MAX_LINES]:
+        note = f" - {result.error}" if result.error else ""
+        text = f"{result.token_id}: {words(result.outcome)}, {result.status or 'status unknown'}{note}"
+        yield "info" if result.outcome in (*good, *ignored) else "error", text
