@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance, read_sequence
 from airflow_provider_trigger.rules import SEQUENCE_TEXT, Circumstances, Rule, is_encodable
+from airflow_provider_trigger.sources.context import add_xcoms, noting_failure
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,
     TOKEN_IDS,
@@ -90,8 +91,6 @@ class TakesIds(TakesArguments):
         self, ids: RunIds, context: Context, *, on_empty: Reaction, origin: str
     ) -> Iterator[list[str]]:
         """Add the ids, and yield all so far after each source; at last, log what else these held."""
-        from airflow_provider_trigger.sources.xcom import add_xcoms, noting_failure
-
         argument = self._id_kind.argument
         value = getattr(self, argument)
         # What was given when the Dag was parsed counts also where it has rendered to nothing.
