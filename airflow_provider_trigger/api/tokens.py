@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -79,24 +79,15 @@ def _read_output(answer: Mapping[str, Any]) -> tuple[Any, str | None]:
 _PATH = "/api/v1/waitpoints/tokens"
 
 
-def create_token(
-    *,
-    timeout: str | None = None,
-    tags: Sequence[str] = (),
-    idempotency_key: str | None = None,
-    idempotency_key_ttl: str | None = None,
-) -> Call[CreatedToken]:
+def create_token(options: Mapping[str, Any]) -> Call[CreatedToken]:
     """
-    Create a waitpoint token: ``POST /api/v1/waitpoints/tokens``.
+    Create a waitpoint token: ``POST /api/v1/waitpoints/tokens``; the options are in the API's spelling.
 
     A ``timeout`` is a text with a unit, or an ISO date in the future: anything else means no time limit, or
-    one that was reached long ago, without a word (measured). With an ``idempotency_key`` that made a token
+    one that was reached long ago, without a word (measured). With an ``idempotencyKey`` that made a token
     already, that one is returned, also if it was completed (measured); only such a request is repeatable.
     """
-    given = {"timeout": timeout, "tags": list(tags) or None}
-    given |= {"idempotencyKey": idempotency_key, "idempotencyKeyTTL": idempotency_key_ttl}
-    body = {name: value for name, value in given.items() if value is not None}
-    request = Request(method="POST", path=_PATH, json=body, repeatable=idempotency_key is not None)
+    request = Request(method="POST", path=_PATH, json=dict(options), repeatable="idempotencyKey" in options)
 
     def read(response: Response) -> CreatedToken:
         answer = json_object(request, response)

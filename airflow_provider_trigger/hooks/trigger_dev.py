@@ -46,12 +46,11 @@ from airflow_provider_trigger.rules import (
     number,
     optional,
 )
-from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
+from airflow_provider_trigger.run.request import PAYLOAD, TOKEN_OPTIONS, TaskRequest, check_data, to_api
 from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
 from airflow_provider_trigger.run.waited import WaitEnd, WaitSettings
 from airflow_provider_trigger.sources.arguments import BATCH_ID, SELECTING, Selection, terms
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, RunIds, all_valid, exactly_one
-from airflow_provider_trigger.tokens.create import check_data, token_options
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -426,10 +425,10 @@ class TriggerDevHook(BaseHook):
 
         given = {"timeout": timeout, "tags": tags, "idempotency_key": idempotency_key}
         with naming("create_waitpoint_token"):
-            options = token_options(given)
+            options = to_api(given, known=TOKEN_OPTIONS)
         has_key = idempotency_key is not None
         with self.client() as client, saying_what_may_exist("token", "create", has_key=has_key):
-            return client.call(create_token(**options))
+            return client.call(create_token(options))
 
     def get_waitpoint_token(self, token_id: str) -> WaitpointToken:
         """

@@ -10,8 +10,8 @@ from airflow_provider_trigger._compat import AirflowException, AirflowFailExcept
 from airflow_provider_trigger.log import counted
 from airflow_provider_trigger.operators.base import push_results
 from airflow_provider_trigger.rules import Circumstances, Duration, choice, connection_id
+from airflow_provider_trigger.run.request import TOKEN_OPTIONS, check_data, to_api
 from airflow_provider_trigger.sources.arguments import TakesTokenIds
-from airflow_provider_trigger.tokens.create import check_data, token_options
 from airflow_provider_trigger.validation import ChecksRendered, check_arguments
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class CreateWaitpointTokenOperator(ChecksRendered, BaseOperator):
         self._check_given()
 
     def _check(self, when: Circumstances) -> None:
-        token_options(self._rendered, when)
+        to_api(self._rendered, when, TOKEN_OPTIONS)
 
     def execute(self, context: Context) -> dict[str, str]:
         """Create the token; see the class."""
@@ -80,7 +80,7 @@ class CreateWaitpointTokenOperator(ChecksRendered, BaseOperator):
         from airflow_provider_trigger.sources.context import key_of_execution
 
         when = self._check_rendered()
-        options = token_options(self._rendered, when)
+        options = to_api(self._rendered, when, TOKEN_OPTIONS)
         key = key_of_execution(context, self, content=content_of("", options))
         hook = TriggerDevHook(self.trigger_dev_conn_id)
         token = hook.create_waitpoint_token(**options, idempotency_key=None if key is None else str(key))

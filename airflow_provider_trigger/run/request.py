@@ -1,5 +1,5 @@
 """
-Turn the payloads and options of runs into what is sent to start them, checked. Pure, but for the trace.
+Turn what runs and waitpoint tokens are given into what is sent, checked. Pure, but for the trace.
 
 What the server would ignore, such as a malformed delay (measured), is an error that names the argument; what
 it rejects, such as what is too large, is left to it. Templates give texts, so a number may be one.
@@ -24,6 +24,7 @@ from airflow_provider_trigger.rules import (
     Skip,
     checked_given,
     choice,
+    duration,
     invalid,
     naming,
     number,
@@ -225,6 +226,44 @@ def to_api(
 
 def _api_name(name: str) -> str:
     return re.sub(r"_(ttl|.)", lambda match: match[1].upper(), name)
+
+
+# Of waitpoint tokens
+
+MAX_DATA_SIZE = 512 * 1024
+"""As JSON, in bytes: 200 KB are taken, 600 KB are not (measured)."""
+
+_MAX_INTEGER = 2**53  # larger ones lose digits (measured)
+_seconds = duration(least=1)
+
+
+def _token_timeout(name: str, value: Any, when: Circumstances) -> str:
+    """Return a text with a unit: a number has timed out at once, a date may be no limit (measured)."""
+    return f"{math.ceil(_seconds(name, value, when))}s"
+
+
+TOKEN_OPTIONS: dict[str, Rule] = {"timeout": _token_timeout, "tags": _tags, "idempotency_key": _key}
+"""What a token can be given when it is created, by name."""
+
+
+def check_data(name: str, value: Any, when: Circumstances = AS_GIVEN) -> None:
+    """Check that a value is JSON that Trigger.dev keeps as it is; an error says what is not."""
+    from airflow_provider_trigger.api.http import encode_json
+
+    if check_json(name, value, when) and (size := len(encode_json(value))) > MAX_DATA_SIZE:
+        raise ValueError(f"{name} must have {MAX_DATA_SIZE:,} bytes or less as JSON, not {size:,}")
+    _check_integers(name, value)
+
+
+def _check_integers(name: str, value: Any) -> None:
+    if isinstance(value, int) and abs(value) > _MAX_INTEGER:
+        raise ValueError(
+            f"{name} must not have an integer beyond 2^53, whose last digits Trigger.dev changes: send it as "
+            f"a text, {str(value)!r}"
+        )
+    if isinstance(value, (dict, list, tuple)):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_integers(name, part)
 
 
 # The items of a batch

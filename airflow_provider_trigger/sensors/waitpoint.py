@@ -31,7 +31,7 @@ from airflow_provider_trigger.validation import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.tokens.wait import TokenWait
+    from airflow_provider_trigger.tokens.complete import TokenWait
 
 RULES = {"trigger_dev_conn_id": connection_id, "deferrable": boolean}
 
@@ -134,7 +134,7 @@ class WaitpointTokenSensor(TriggerDevSensor):
         )
 
     def _new_wait(self, begun_at: float) -> TokenWait:
-        from airflow_provider_trigger.tokens.wait import TokenWait
+        from airflow_provider_trigger.tokens.complete import TokenWait
 
         with naming(owner_of(self), AirflowFailException):
             token_id = exactly_one(self.token_id, _TOKEN_ID)
@@ -144,7 +144,7 @@ class WaitpointTokenSensor(TriggerDevSensor):
     def _check(self, wait: TokenWait, *, patience: float | None) -> PokeReturnValue:
         """Check the token, repeatedly for so many seconds while that fails; None for ``retry_for``."""
         from airflow_provider_trigger.run.facts import UnstorableError, for_xcom
-        from airflow_provider_trigger.tokens.wait import TokenLostError
+        from airflow_provider_trigger.tokens.complete import TokenLostError
 
         is_resumed = patience is None  # as its trigger has seen the server work
         with self._hook().client(has_worked=wait.was_shown or is_resumed) as client:

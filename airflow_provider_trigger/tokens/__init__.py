@@ -1,1 +1,1 @@
-"""Create waitpoint tokens, complete them, and wait for them. Without Airflow."""
+"""Complete waitpoint tokens, and wait for them. Without Airflow."""

@@ -81,8 +81,6 @@ LEFT_OUT = {
     "waitpoint_tokens:30",
 }
 LEFT_OUT_LINES = frozenset(" ".join(LEFT_OUT.values()).split())
-TOKEN_OPTIONS = {"timeout": "timeout", "tags": "tags", "idempotencyKey": "idempotency_key"}
-TOKEN_OPTIONS |= {"idempotencyKeyTTL": "idempotency_key_ttl"}
 # What the API's page says of each status, for the calls in use.
 KINDS = {
     400: errors.ResponseError,
@@ -136,7 +134,7 @@ class Exchange:
         if match := COMPLETE_TOKEN.match(target):
             return complete_token(match[1], body["data"])
         if CREATE_TOKEN.match(target):
-            return create_token(**{TOKEN_OPTIONS[name]: given for name, given in body.items()})
+            return create_token(body)
         task = unquote(target.split("/")[-2])
         payload, options = body.get("payload", NO_PAYLOAD), dict(body.get("options", {}))
         return trigger_task(task, payload=payload, options=options, trace=self.trace)

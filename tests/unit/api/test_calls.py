@@ -117,7 +117,7 @@ UNEXPECTED: list[tuple[Call[Any], list[Any], str]] = [
         "something that is not this batch",
     ),
     (cancel_runs_in_bulk(["run_1"], name="n"), NO_IDS, "a bulk action without an id"),
-    (create_token(), [{"id": "waitpoint_1"}], "a token without its 'url'"),
+    (create_token({}), [{"id": "waitpoint_1"}], "a token without its 'url'"),
     (
         retrieve_token("waitpoint_1"),
         [{"id": "waitpoint_1"}, {"id": "waitpoint_2", "status": "WAITING"}],
@@ -269,7 +269,7 @@ SHOWN = {
 
 
 def test_neither_the_address_nor_the_data_is_shown(response) -> None:
-    created = create_token().read(response(200, CREATED))
+    created = create_token({}).read(response(200, CREATED))
     token = retrieve_token(TOKEN_ID).read(
         response(200, SHOWN | {"output": '{"json":{"password":"hunter2"}}'})
     )

@@ -35,7 +35,7 @@ WRITE: Calls = {
 OTHERS: Calls = {
     "query": (query.query_runs(["run_1"]), "read:query"),
     "reschedule": (runs.reschedule_run("run_1", delay="1h"), "Invalid or missing API Key"),
-    "token": (create_token(), "write:waitpoints"),
+    "token": (create_token({}), "write:waitpoints"),
     "get token": (retrieve_token("waitpoint_1"), "read:waitpoints"),
 }
 CALLS = READ | START | WRITE | OTHERS

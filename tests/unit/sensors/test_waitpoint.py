@@ -62,7 +62,7 @@ def rescheduled(monkeypatch: pytest.MonkeyPatch, *, first: datetime | None) -> A
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock by which a sensor knows how long it has waited."""
     clock = Clock()
-    for module in ("sensors.waitpoint", "tokens.wait"):
+    for module in ("sensors.waitpoint", "tokens.complete"):
         monkeypatch.setattr(f"airflow_provider_trigger.{module}.time", clock)
     return clock
 
