@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.tokens.complete import TokenWait
 
 RULES = {"trigger_dev_conn_id": connection_id, "deferrable": boolean}
-
-_TOKEN_ID = replace(TOKEN_IDS, argument="token_id")
 
 
 class WaitpointTokenSensor(TriggerDevSensor):
@@ -73,7 +70,7 @@ class WaitpointTokenSensor(TriggerDevSensor):
         with arguments_of(self):
             check_outputs("token_id", token_id)
             if not holds_templated(token_id):
-                exactly_one(token_id, _TOKEN_ID)
+                exactly_one(token_id, TOKEN_IDS)
 
     def execute(self, context: Context) -> Any:
         """Wait for the token; see the class."""
@@ -137,7 +134,7 @@ class WaitpointTokenSensor(TriggerDevSensor):
         from airflow_provider_trigger.tokens.complete import TokenWait
 
         with naming(owner_of(self), AirflowFailException):
-            token_id = exactly_one(self.token_id, _TOKEN_ID)
+            token_id = exactly_one(self.token_id, TOKEN_IDS)
         conn_id, retry_for = self.trigger_dev_conn_id, self._hook().settings.retry_for
         return TokenWait(token_id, conn_id, retry_for, begun_at, self.log)
 

@@ -10,13 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from airflow_provider_trigger.log import MAX_LINES, Line, Log, enumeration, write
+from airflow_provider_trigger.log import MAX_LINES, Level, Line, Log, enumeration, write
 from airflow_provider_trigger.rules import SEQUENCE_TEXT
 
-MAX_SHOWN = 80
-"""How many characters of an invalid value a message shows."""
-
-_MAX_DEPTH = 100  # of lists in lists: deeper ones would exceed Python's own limit
+_MAX_SHOWN = 80  # characters of an invalid value
 _NONE_TEXTS = ("None", "null")
 _BATCH_PREFIX = "batch_"
 _NO_XCOM = "a template probably found no XCom: check task_ids and key in it"
@@ -70,8 +67,8 @@ class RunIds:
     found: list[str] = field(default_factory=list)
     invalid: list[str] = field(default_factory=list)
     """A sentence for each value that is not an id, nor the id of a task."""
-    skipped: list[str] = field(default_factory=list)
-    """The sources that held None next to other values."""
+    has_none: bool = False
+    """Whether one held None next to other values."""
     empty: list[str] = field(default_factory=list)
     """A sentence for each source that gave nothing at all."""
     failed: list[str] = field(default_factory=list)
@@ -99,7 +96,7 @@ class RunIds:
                 seen.add(item)
                 self.found.append(item)
         if count > nones:
-            self.skipped += [source] * bool(nones)
+            self.has_none |= nones > 0
         elif nones:
             self.empty.append(f"{source} is None: a task returned None or was skipped, or {_NO_XCOM}")
         else:
@@ -144,13 +141,9 @@ def show(value: object) -> str:
 
     Of a dict it shows only the keys, as values may be private.
     """
-    try:
-        shown = f"a dict of {sorted(map(str, value))}" if isinstance(value, Mapping) else repr(value)
-    except Exception:
-        # Any error: a __repr__ may raise what it likes, and lists within lists may have no end.
-        shown = f"<{type(value).__name__} that cannot be shown>"
+    shown = f"a dict of {sorted(map(str, value))}" if isinstance(value, Mapping) else repr(value)
     shown = _SECRET.sub("…", shown)
-    return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}… ({len(shown)} characters)"
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}… ({len(shown)} characters)"
 
 
 def invalid_value(value: object, *, source: str, kind: str, reason: str) -> ValueError:
@@ -162,27 +155,25 @@ _Item = tuple[object, str]
 """An id or None, and nothing; or a value that is neither, and why."""
 
 
-def _read(value: object, kind: IdKind, depth: int = 0) -> Iterator[_Item]:
+def _read(value: object, kind: IdKind) -> Iterator[_Item]:
     """Yield what a value holds, in its order."""
     if value is None:
         yield None, ""
     elif isinstance(value, str):
-        yield from _read_text(value.strip(), kind, depth)
+        yield from _read_text(value.strip(), kind)
     elif isinstance(value, Mapping):
-        yield from _read_mapping(value, kind, depth)
+        yield from _read_mapping(value, kind)
     elif not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray)):
         yield value, kind.valid
-    elif depth > _MAX_DEPTH:
-        yield value, f"it is nested more than {_MAX_DEPTH} lists deep"
     else:
         for item in value:
-            yield from _read(item, kind, depth + 1)
+            yield from _read(item, kind)
 
 
-def _read_mapping(value: Mapping[object, object], kind: IdKind, depth: int) -> Iterator[_Item]:
+def _read_mapping(value: Mapping[object, object], kind: IdKind) -> Iterator[_Item]:
     runs = value.get("runs")
     if kind is RUN_IDS and isinstance(runs, (list, tuple)):  # the answer of a batch call, whose id is its own
-        yield from _read(runs, kind, depth + 1)
+        yield from _read(runs, kind)
         return
     texts = {text for key in kind.keys if isinstance(text := value.get(key), str)}
     # An "id" next to a "run_id" may belong to anything.
@@ -193,17 +184,16 @@ def _read_mapping(value: Mapping[object, object], kind: IdKind, depth: int) -> I
         yield value, kind.valid
 
 
-def _read_text(text: str, kind: IdKind, depth: int) -> Iterator[_Item]:
+def _read_text(text: str, kind: IdKind) -> Iterator[_Item]:
     if "{{" in text or "{%" in text:
         yield text, "it is a Jinja template that was not rendered"
     elif "{" in text or text.startswith(("[", "(", '"', "'")):
         try:
             value = read_literal(text)
         except ValueError:
-            advice = "; a template needs double braces: {{ … }}" if "{" in text else ""
-            yield text, f"it looks like a list or a dict, but cannot be read as one{advice}"
+            yield text, "it looks like a list or a dict, but cannot be read as one"
         else:
-            yield from _read(value, kind, depth + 1)
+            yield from _read(value, kind)
     elif SEQUENCE_TEXT.match(text):
         yield text, "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output"
     else:
@@ -221,13 +211,13 @@ def _read_id(text: str, kind: IdKind) -> _Item:
     return text, kind.valid if text else f"it is empty: {_NO_XCOM}"
 
 
-def all_valid(value: object, kind: IdKind = RUN_IDS) -> list[str]:
-    """Return the ids that a value holds, each once; a ValueError names what is not one."""
+def all_valid(value: object, kind: IdKind = RUN_IDS, argument: str = "run_ids") -> list[str]:
+    """Return the ids that an argument holds, each once; a ValueError names what is not one."""
     if isinstance(value, Iterator):
         value = list(value)
     ids = RunIds(kind=kind)
-    ids.add(value, source=kind.argument)
-    problems = ids.invalid + [f"a value of {kind.argument} is None"] * bool(ids.skipped)
+    ids.add(value, source=argument)
+    problems = ids.invalid + [f"a value of {argument} is None"] * ids.has_none
     if value is None or value:  # an empty list is valid
         problems += ids.empty
     if problems:
@@ -237,9 +227,9 @@ def all_valid(value: object, kind: IdKind = RUN_IDS) -> list[str]:
 
 def exactly_one(value: object, kind: IdKind = RUN_IDS) -> str:
     """Return the one id that a value holds; ValueError if it does not hold exactly one."""
-    found = all_valid(value, kind)
+    argument = kind.argument.removesuffix("s")
+    found = all_valid(value, kind, argument)
     if len(found) != 1:
-        argument = kind.argument.removesuffix("s")
         what = f"{argument} must contain exactly one {kind.name}"
         raise ValueError(f"{what}, not {len(found)}: {show(value)}")
     return found[0]
@@ -256,9 +246,7 @@ def problems_of_sources(ids: RunIds, on_empty: Reaction) -> list[str]:
 
 def log_sources(log: Log, ids: RunIds, *, on_empty: Reaction, origin: str = "") -> None:
     """Log what was found besides ids, up to ``MAX_LINES`` lines of each kind."""
-    lines: list[Line] = []
-    if ids.skipped:
-        lines.append(("info", f"Skipped what is None in {enumeration(ids.skipped)}"))
-    lines += [("error" if on_empty == "fail" else "warning", text) for text in ids.empty[:MAX_LINES]]
+    level: Level = "error" if on_empty == "fail" else "warning"
+    lines: list[Line] = [(level, text) for text in ids.empty[:MAX_LINES]]
     lines += [("error", text) for text in (*ids.invalid[:MAX_LINES], *ids.failed[:MAX_LINES])]
     write(log, lines, origin=origin)

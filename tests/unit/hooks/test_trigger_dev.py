@@ -187,8 +187,8 @@ def test_an_invalid_argument_is_an_error_that_names_it_and_nothing_is_sent(
     ],
 )
 def test_an_invalid_run_id_is_named_and_nothing_is_sent(hook, network: Network, given, named: str) -> None:
-    for call in (hook.cancel_runs, hook.cancel_run):
-        with pytest.raises(ValueError, match=re.escape(named)):
+    for call, argument in ((hook.cancel_runs, "run_ids"), (hook.cancel_run, "run_id")):
+        with pytest.raises(ValueError, match=re.escape(named.replace("run_ids", argument))):
             call(given)
     assert network.requests == []
 

@@ -86,7 +86,7 @@ def test_a_failure_is_returned_and_a_rejected_key_is_raised(tokens, wired: Netwo
         ("get", {"token_id": ""}, "'' cannot be the id of a waitpoint token"),
         ("complete", {"token_id": "waitpoint_1", "data": 2**53 + 1}, "complete_waitpoint_token: data "),
         ("complete", {"token_id": []}, "token_id must contain exactly one token id, not 0"),
-        ("complete", {"token_id": "/x/callback/0a1b"}, "'/x/callback/…' from token_ids is not"),
+        ("complete", {"token_id": "/x/callback/0a1b"}, "'/x/callback/…' from token_id is not"),
     ],
 )
 def test_what_is_invalid_is_an_error_before_anything_is_sent(

@@ -80,7 +80,7 @@ def test_it_returns_the_data_that_the_token_was_completed_with(
     token = server.create_token()[0]
     server.complete_token(token.id, data)
     expected = None if data in ("", UNSET) else data  # as the server keeps it
-    assert sensor(token, **options).execute(context) == expected
+    assert sensor(token.url, **options).execute(context) == expected
 
 
 def test_data_that_xcom_cannot_store_is_corrected_or_fails_it_for_good(server, context, log) -> None:

@@ -28,7 +28,6 @@ VALID_TOKEN = (
 )
 TEMPLATE = "it is a Jinja template that was not rendered"
 NO_LITERAL = "it looks like a list or a dict, but cannot be read as one"
-BRACES = f"{NO_LITERAL}; a template needs double braces: {{{{ … }}}}"
 
 
 def read(value: object) -> RunIds:
@@ -98,7 +97,7 @@ def test_a_source_that_gave_nothing_gets_a_sentence(value: object) -> None:
 @pytest.mark.parametrize("value", [[None, "run_1", "None"], "run_1,None", [None, 7]])
 def test_a_none_next_to_other_values_is_skipped(value: object) -> None:
     ids = read(value)
-    assert (ids.skipped, ids.empty) == (["run_ids"], [])
+    assert (ids.has_none, ids.empty) == (True, [])
 
 
 # What is invalid
@@ -116,8 +115,7 @@ INVALID: dict[str, list[object]] = {
     ],
     EMPTY: ["", "  ", " , ", {"id": ""}],
     TEMPLATE: ["{{ ti.xcom_pull('start') }}", "run_1,{{ other }}", "a {% if b %}"],
-    BRACES: ["{ ti.xcom_pull(task_ids='start') }", "run_{ params.x }", "{id: run_1}"],
-    NO_LITERAL: ["[run_1", "'run_1", "[" * 100_000, "(1 + run_1)"],
+    NO_LITERAL: ["[run_1", "'run_1", "[" * 100_000, "(1 + run_1)", "run_{ params.x }", "{id: run_1}"],
     SEQUENCE: ["LazyXComSelectSequence([2 items])"],
 }
 
@@ -130,7 +128,7 @@ def test_an_invalid_value_is_named_with_its_reason(value: object, reason: str) -
     assert ids.found == []
     [text] = ids.invalid
     assert text.endswith(f" from run_ids is not a valid run id: {reason}")
-    assert (ids.empty, ids.skipped) == ([], [])
+    assert (ids.empty, ids.has_none) == ([], False)
 
 
 def test_an_invalid_value_never_stops_the_others() -> None:
@@ -141,29 +139,16 @@ def test_an_invalid_value_never_stops_the_others() -> None:
     ]
 
 
-def test_lists_nested_too_deeply_are_an_error_and_the_others_are_found() -> None:
-    value: list[object] = []
-    for _ in range(2_000):
-        value = [value]
-    ids = read([value, "run_1"])
-    assert ids.found == ["run_1"]
-    assert [text.partition(" from ")[2] for text in ids.invalid] == [
-        "run_ids is not a valid run id: it is nested more than 100 lists deep"
-    ]
-
-
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
         ("r" * 78, "'" + "r" * 78 + "'"),
         ("r" * 5000, "'" + "r" * 79 + "… (5002 characters)"),
         ({"password": "hunter2", 1: 2}, "a dict of ['1', 'password']"),
-        ([10**5000], "<list that cannot be shown>"),
     ],
 )
 def test_a_value_is_shown_shortened_and_of_a_dict_only_the_keys(value: object, shown: str) -> None:
     assert show(value) == shown
-    assert show(10**5000) == "<int that cannot be shown>"
 
 
 # Whatever XCom holds
@@ -244,7 +229,7 @@ ADDRESS = "https://api.trigger.dev/api/v1/waitpoints/tokens/waitpoint_1/callback
     ],
 )
 def test_ids_of_tokens_are_read_in_all_forms_that_those_of_runs_have(value: Any, found: list[str]) -> None:
-    assert all_valid(value, TOKEN_IDS) == found
+    assert all_valid(value, TOKEN_IDS, "token_ids") == found
 
 
 @pytest.mark.parametrize(
@@ -259,7 +244,7 @@ def test_ids_of_tokens_are_read_in_all_forms_that_those_of_runs_have(value: Any,
 )
 def test_what_is_no_token_is_named(value: Any, problem: str) -> None:
     with pytest.raises(ValueError) as raised:  # noqa: PT011  # the text is compared below
-        all_valid(value, TOKEN_IDS)
+        all_valid(value, TOKEN_IDS, "token_ids")
     assert str(raised.value).endswith(problem)
 
 
