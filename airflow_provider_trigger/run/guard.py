@@ -326,7 +326,7 @@ class Guard:
             self._client,
             RunFilter(tags=(self.tag,)).pages,
             belongs=belongs,
-            skip=self.known_ids,
+            skip=set(self.known_ids),
             deadline=Deadline(min(share.at, now + _LIST_TIME)) if is_stop else share,
         )
         search.run(

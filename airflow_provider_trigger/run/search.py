@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -95,31 +95,27 @@ class RunFilter:
         )
 
 
+@dataclass(eq=False)
 class Search:
     """Look for runs that are alive, once or several times; each look adds what was not shown before."""
 
-    def __init__(
-        self,
-        client: TriggerDevClient,
-        pages: Pages,
-        *,
-        belongs: Callable[[str | None], bool] = lambda key: True,
-        skip: Iterable[str] = (),
-        deadline: Deadline = NEVER,
-        is_stopped: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.runs: list[ListedRun] = []
+    client: TriggerDevClient
+    source: Pages
+    _: KW_ONLY
+    belongs: Callable[[str | None], bool] = lambda key: True
+    skip: Collection[str] = ()
+    deadline: Deadline = NEVER
+    is_stopped: Callable[[], bool] = lambda: False
+    error: TriggerDevError | None = None
+    """Why the last look could not read all pages."""
+    _listed: dict[str, ListedRun] = field(default_factory=dict)
+    _has_read_all: bool = False
+    _due_at: float = 0.0
+
+    @property
+    def runs(self) -> list[ListedRun]:
         """All that were listed, whatever became of them, but those to skip; without their metadata."""
-        self.error: TriggerDevError | None = None
-        """Why the last look could not read all pages."""
-        self._client = client
-        self._pages = pages
-        self._belongs = belongs
-        self._shown = set(skip)
-        self._deadline = deadline
-        self._is_stopped = is_stopped
-        self._has_read_all = False
-        self._due_at = 0.0
+        return list(self._listed.values())
 
     @property
     def ours(self) -> list[ListedRun]:
@@ -137,7 +133,7 @@ class Search:
         return {run.idempotency_key for run in self.runs}
 
     def _is_ours(self, run: ListedRun) -> bool:
-        return not run.is_final and self._belongs(run.idempotency_key)
+        return not run.is_final and self.belongs(run.idempotency_key)
 
     def run(self, *, pauses: Sequence[float] = (0.0,), is_enough: Callable[[], bool] = lambda: False) -> None:
         """Look after each pause, in seconds, until that is enough or fails; no thread reads the pages."""
@@ -155,7 +151,7 @@ class Search:
 
         Once it is stopped, nothing more is sent; an end would look like a complete search, so there is none.
         """
-        while self._is_stopped() or time.monotonic() < self._due_at:
+        while self.is_stopped() or time.monotonic() < self._due_at:
             time.sleep(_PAUSE)
             yield []
         yield from without_blocking(self._look())
@@ -164,21 +160,20 @@ class Search:
         since = datetime.fromtimestamp(time.time(), UTC) - _RECENT if self._has_read_all else ALL_TIMES
         self.error = None
         try:
-            for page in self._pages(self._client, since, self._deadline):
+            for page in self.source(self.client, since, self.deadline):
                 yield self._take(page)
             self._has_read_all = True
         except TriggerDevError as error:
             # The list reads a database of its own, which can be down while all else works (measured).
             self.error = error
         now = time.monotonic()
-        self._due_at = now + min(LIST_LAG, self._deadline.remaining(now))
+        self._due_at = now + min(LIST_LAG, self.deadline.remaining(now))
 
     def _take(self, page: Iterable[ListedRun]) -> list[ListedRun]:
         """Return those that were not shown before, are alive, and belong."""
-        new = {run.id: run for run in page if run.id not in self._shown}
-        self._shown.update(new)
-        runs = [replace(run, attributes={**run.attributes, "metadata": None}) for run in new.values()]
-        self.runs += runs
+        new = [run for run in page if run.id not in self._listed and run.id not in self.skip]
+        runs = [replace(run, attributes={**run.attributes, "metadata": None}) for run in new]
+        self._listed |= {run.id: run for run in runs}
         return list(filter(self._is_ours, runs))
 
 

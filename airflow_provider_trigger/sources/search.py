@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 # The part of the time limit that the search by tag may take; reading XCom needs the rest.
 _SHARE_OF_SEARCH = 1 / 2
-# A selection that finds too many runs is counted up to so many times as many as are allowed.
-_COUNTED = 10
 _IDS_IN_A_LINE = 50
 _CREATING = ("PENDING", "PROCESSING")
 
@@ -63,13 +61,18 @@ class SelectedRuns:
         """
         search = Search(client, self._pages, is_stopped=self.is_stopped)
         limit, given = self.selection.max_runs, len(self.ids.found)
-        is_complete = self._look_first(search)
-        found = list(search.ours)  # a page that is still being read adds to it
+        count, is_complete = 0, False
+        for page in search.pages():
+            count += len(page)
+            if self.is_stopped() or count > limit:
+                break
+        else:
+            is_complete, self.error = True, search.error
+        found = search.ours
         is_unknown = self._note(invalid=self._problems.invalid)
         if len(found) > limit:
-            number = len(found) if is_complete else f"at least {len(found)}"
-            text = f"{self.selection} finds {number} runs that are alive, more than max_runs={limit}"
-            self._note(invalid=[f"{text}: none of these was canceled. Select fewer runs, or set max_runs"])
+            text = f"{self.selection} finds more than max_runs={limit} runs that are alive: none of these was"
+            self._note(invalid=[f"{text} canceled. Select fewer runs, or set max_runs"])
             return
         self._log_found(found, "run")
         if found:
@@ -83,16 +86,6 @@ class SelectedRuns:
         if not isinstance(self.error, AuthenticationError):
             yield self.ids.found[given:]
             yield from self._look_again(search)
-
-    def _look_first(self, search: Search) -> bool:
-        """Find the runs; return whether all were read: not where it is stopped, or far too many are found."""
-        count = 0
-        for page in search.pages():
-            count += len(page)
-            if self.is_stopped() or count > self.selection.max_runs * _COUNTED:
-                return False
-        self.error = search.error
-        return True
 
     def _look_again(self, search: Search) -> Iterator[list[str]]:
         """Yield the ids of runs that the list did not show at first, and empty lists meanwhile."""

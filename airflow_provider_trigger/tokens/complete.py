@@ -144,16 +144,14 @@ class Completion:
     def _reply(self, call: Call[Any], deadline: Deadline, *, patience: float | None = None) -> Reply:
         if self.rejection is not None:
             return self.rejection
+        how: dict[str, Any] = {"deadline": deadline, "patience": patience}
         try:
             sleep = partial(pause, is_stopped=self.is_stopped)
-            reply: Reply = self.client.call(call, deadline=deadline, patience=patience, sleep=sleep)
+            reply: Reply = reply_of(self.client.call, call, **how, sleep=sleep)
         except StoppedError:
             return TriggerDevError("Airflow stopped the task", retryable=True)
-        except AuthenticationError as error:
-            self.rejection = error
-            return error
-        except TriggerDevError as error:
-            return error
+        if isinstance(reply, AuthenticationError):
+            self.rejection = reply
         return reply
 
 

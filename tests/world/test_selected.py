@@ -113,9 +113,9 @@ def test_the_log_names_each_run_before_its_cancel_up_to_fifty_in_a_line(world: W
     assert sorted(chain.from_iterable(named)) == sorted(run_ids)
 
 
-@pytest.mark.parametrize(("count", "shown"), [(4, "4"), (250, "at least 100")])
+@pytest.mark.parametrize("count", [4, 250])
 @pytest.mark.parametrize("by_hook", [False, True])
-def test_more_runs_than_allowed_are_an_error(world: World, count: int, shown: str, by_hook: bool) -> None:
+def test_more_runs_than_allowed_are_an_error(world: World, count: int, by_hook: bool) -> None:
     tagged(world, count)
     given = world.server.add_run("EXECUTING").id
     world.sleep(5)
@@ -128,7 +128,7 @@ def test_more_runs_than_allowed_are_an_error(world: World, count: int, shown: st
         error = outcome.error
         assert type(error) is AirflowFailException
     assert (
-        f"tags=['a'] finds {shown} runs that are alive, more than max_runs=3: none of these was canceled. "
+        "tags=['a'] finds more than max_runs=3 runs that are alive: none of these was canceled. "
         "Select fewer runs, or set max_runs"
     ) in str(error)
     assert canceled(world) == [given]

@@ -349,7 +349,7 @@ def test_runs_are_canceled_by_tags_in_addition_to_those_that_are_named(hook, ser
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ({"tags": "a", "max_runs": 1}, "finds 2 runs that are alive, more than max_runs=1: none "),
+        ({"tags": "a", "max_runs": 1}, "finds more than max_runs=1 runs that are alive: none "),
         ({"batch_ids": ["batch_x"], "tags": "a"}, "^cancel_runs: 'batch_x' from batch_ids is not a valid "),
         (
             {"batch_ids": ["batch_x", "batch_y"]},
