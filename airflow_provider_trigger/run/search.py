@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError
+from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import ALIVE_STATUSES, ListedRun, todays_word
 from airflow_provider_trigger.api.runs import MAX_PAGE_SIZE, Cursor, list_runs_page
@@ -30,8 +30,6 @@ LIST_LAG = 2.5
 # A filter by status would drop runs whose status is new. So a search for runs that are alive reads so many
 # pages of all runs, 75 ms each (measured), and only what is older with a filter.
 _UNFILTERED_PAGES = 50
-# Items have the metadata of their runs, up to 256 KB (measured): 100 of these are more than is read at once.
-_SMALL_PAGE = 10
 # What a second look may leave out is older than any clock is wrong.
 _RECENT = timedelta(days=1)
 # How often the caller can notice a stop, in seconds.
@@ -61,11 +59,11 @@ class RunFilter:
         self, client: TriggerDevClient, since: datetime = ALL_TIMES, deadline: Deadline = NEVER
     ) -> Iterator[list[ListedRun]]:
         """Yield the runs page by page, the newest first, as far as the list knows; a page may be empty."""
-        cursor, size, has_more = Cursor(), MAX_PAGE_SIZE, True
+        cursor, has_more = Cursor(), True
         while has_more:
             is_older = self.only_alive and cursor.pages >= _UNFILTERED_PAGES
             call = list_runs_page(
-                page_size=size,
+                page_size=MAX_PAGE_SIZE,
                 tags=self.tags[:1],  # it would find runs with any of several (measured)
                 statuses=sorted(ALIVE_STATUSES if is_older else self.statuses),
                 task_identifiers=sorted(self.task_identifiers),
@@ -73,13 +71,7 @@ class RunFilter:
                 created_from=max(self.created_from, since),
                 after=cursor.after,
             )
-            try:
-                page = client.call(call, deadline=deadline)
-            except OversizeError:
-                if size == _SMALL_PAGE:
-                    raise
-                size = _SMALL_PAGE
-                continue
+            page = client.call(call, deadline=deadline)
             found = [run for run in page.runs if self._fits(run)]
             yield found
             has_more = cursor.advance(page, shows_new=bool(found) or not is_older)

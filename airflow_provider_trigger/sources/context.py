@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import has_no_supervisor, iteration_of, xcom_is_out_of_reach
@@ -191,9 +192,8 @@ def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | N
     the callback of a mapped task that names itself, only the own instance's.
     """
     if reason := why_no_xcom(context):
-        operator = f"add a {ids.kind.instead} with trigger_rule='one_failed', which works everywhere"
-        what = f"give {ids.kind.argument}, or {operator}"
-        ids.failed.append(f"XCom is not available in this callback: {reason}; {what}")
+        way = f"give {ids.kind.argument}, or use an operator with trigger_rule='one_failed' in its place"
+        ids.failed.append(f"XCom is not available in this callback: {reason}; {way}")
         return
     for task_id in _task_ids(ids, context, task_ids):
         key = xcom_key or _own_key(context, task_id, ids.kind)
@@ -218,9 +218,8 @@ def noting_failure(ids: RunIds, source: str) -> Iterator[None]:
     except Exception as error:
         # Any error: XCom backends and deserializers raise what they like, and the runs of the other sources
         # are to be canceled. What ends a task (a timeout, a stop) is not an Exception, and is raised.
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        shown = text if len(text) <= _MAX_ERROR_LENGTH else f"{text[:_MAX_ERROR_LENGTH]}…"
-        ids.failed.append(f"{source} cannot be read: {shown}")
+        text = shorten(f"{type(error).__name__}: {error}", _MAX_ERROR_LENGTH, placeholder="…")
+        ids.failed.append(f"{source} cannot be read: {text}")
 
 
 def _own_key(context: Context, task_id: str, kind: IdKind) -> str:
@@ -250,9 +249,10 @@ def _task_ids(ids: RunIds, context: Context, given: object) -> Iterator[str]:
     """Yield the tasks' ids; one that the Dag does not have is invalid, so that no typo is overlooked."""
     dag: Any = context.get("dag")  # None where an operator is executed by hand
     known, listed = None if dag is None else dag.task_ids, read_list(given)
-    if not listed and isinstance(listed, (list, tuple)):
+    task_ids = listed if isinstance(listed, (list, tuple)) else [given]
+    if not task_ids:
         ids.empty.append("xcom_task_ids is an empty list")
-    for task_id in listed if isinstance(listed, (list, tuple)) else [given]:
+    for task_id in task_ids:
         if isinstance(task_id, str) and (known is None or task_id in known):
             yield task_id
         else:

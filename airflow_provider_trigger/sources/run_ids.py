@@ -37,8 +37,6 @@ class IdKind:
     """Of a dict, where its id may be."""
     valid: str
     """What a value must be."""
-    instead: str
-    """The operator for where a callback has no XCom."""
 
 
 RUN_IDS = IdKind(
@@ -47,7 +45,6 @@ RUN_IDS = IdKind(
     prefix="run_",
     keys=("id", "run_id"),
     valid="it must be an id (run_…), a list of ids, or a dict with 'id', 'run_id' or, of a batch, 'runs'",
-    instead="CancelTriggerRunOperator",
 )
 TOKEN_IDS = IdKind(
     name="token id",
@@ -56,7 +53,6 @@ TOKEN_IDS = IdKind(
     keys=("id", "token_id", "url"),
     valid="it must be an id (waitpoint_…), a token's URL, a list of these, or a dict with 'id', 'token_id' "
     "or 'url'",
-    instead="CompleteWaitpointTokenOperator",
 )
 
 
