@@ -35,8 +35,6 @@ TOKEN = "waitpoint token"
 class Report:
     """The outcome of a work as a whole."""
 
-    count: int
-    """Of how many runs or tokens it is."""
     summary: str
     problems: list[str]
     """Why it failed, the most important first; empty if it did not."""
@@ -77,8 +75,7 @@ def make_report(
     problems += problems_of_sources(ids, on_empty)
     helps = stopped or bool(ids.failed) or any(result.retryable for result in results if result.error)
     return Report(
-        count=len(results),
-        summary=summary(results),
+        summary=summary(results) if results or problems else NOTHING_CANCELED,
         problems=problems,
         warnings=[] if on_not_found == "fail" else environment,
         retryable=helps and not rejection,
@@ -198,8 +195,7 @@ def of_work(
 
 def of_callback(report: Report) -> Line:
     """Return what a callback did."""
-    text = str(report) if report.count or report.problems else NOTHING_CANCELED
-    return ("error" if report.problems else "info"), text
+    return ("error" if report.problems else "info"), str(report)
 
 
 # Of tokens
@@ -231,7 +227,6 @@ def report_of_completion(
         problems += texts
     problems += problems_of_sources(ids, on_empty)
     return Report(
-        count=len(results),
         summary=summary(results, TOKEN) if results else "No token ids were found, so nothing was completed",
         problems=problems,
         warnings=[],
@@ -241,9 +236,9 @@ def report_of_completion(
 
 def tokens_left(count: int, ids: RunIds) -> list[str]:
     """Return how many tokens are not known to be completed, and whether there are others."""
-    left = [f"{counted(count, 'token')} may still be waiting"] if count else []
-    others = ["tokens whose ids could not be read may still be waiting"] if ids.failed or ids.invalid else []
-    return left + others
+    left = [f"{counted(count, 'token')} may still be waiting"] * bool(count)
+    is_unread = bool(ids.failed or ids.invalid)
+    return left + ["tokens whose ids could not be read may still be waiting"] * is_unread
 
 
 def each_token(results: Sequence[CompletionResult], *, ignored: Collection[str] = ()) -> Iterator[Line]:

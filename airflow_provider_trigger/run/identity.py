@@ -168,11 +168,9 @@ class RunKey:
         if len(parts) < 7 or not str(idempotency_key).startswith(self._start(parts[1])):
             return None
         dag_run, test_number = self.task_instance.dag_run, parts[4].partition(".")[2]
-        if parts[1] == dag_run.hash:
-            is_known = test_number == str(self.test_number or "")
-        else:
-            is_older = created_at and dag_run.start_date and created_at < dag_run.start_date
-            is_known = bool(is_older)
+        is_known = test_number == str(self.test_number or "")
+        if parts[1] != dag_run.hash:
+            is_known = bool(created_at and dag_run.start_date and created_at < dag_run.start_date)
         return parts[6] if is_known else None
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import has_no_supervisor, iteration_of, xcom_is_out_of_reach
 from airflow_provider_trigger.defaults import RETURN_VALUE_KEY, RUN_ID_KEY
-from airflow_provider_trigger.sources.run_ids import RUN_IDS, IdKind, RunIds, invalid_value, read_list
+from airflow_provider_trigger.sources.run_ids import RUN_IDS, RunIds, invalid_value, read_list
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -196,7 +196,9 @@ def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | N
         ids.failed.append(f"XCom is not available in this callback: {reason}; {way}")
         return
     for task_id in _task_ids(ids, context, task_ids):
-        key = xcom_key or _own_key(context, task_id, ids.kind)
+        dag: Any = None if xcom_key else context.get("dag")
+        is_start = ids.kind is RUN_IDS and dag is not None and starts_runs(dag.get_task(task_id))
+        key = xcom_key or (RUN_ID_KEY if is_start else RETURN_VALUE_KEY)
         source = f"the XCom {key!r} of task {task_id!r}"
         with noting_failure(ids, source):
             index = _own_map_index(context, task_id)
@@ -220,12 +222,6 @@ def noting_failure(ids: RunIds, source: str) -> Iterator[None]:
         # are to be canceled. What ends a task (a timeout, a stop) is not an Exception, and is raised.
         text = shorten(f"{type(error).__name__}: {error}", _MAX_ERROR_LENGTH, placeholder="…")
         ids.failed.append(f"{source} cannot be read: {text}")
-
-
-def _own_key(context: Context, task_id: str, kind: IdKind) -> str:
-    dag: Any = context.get("dag")
-    is_run = kind is RUN_IDS and dag is not None and starts_runs(dag.get_task(task_id))
-    return RUN_ID_KEY if is_run else RETURN_VALUE_KEY
 
 
 def starts_runs(task: Any) -> bool:

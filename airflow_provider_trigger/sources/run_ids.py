@@ -14,12 +14,9 @@ from airflow_provider_trigger.log import MAX_LINES, Level, Line, Log, enumeratio
 from airflow_provider_trigger.rules import SEQUENCE_TEXT
 
 _MAX_SHOWN = 80  # characters of an invalid value
-_NONE_TEXTS = ("None", "null")
-_BATCH_PREFIX = "batch_"
 _NO_XCOM = "a template probably found no XCom: check task_ids and key in it"
 # Up to 256 characters, and no number; real ones have 29, of tokens 35.
 _ID = re.compile(r"(?!\d+$)(?=.*[^\W_])[\w.:-]{1,256}", re.ASCII)
-_SEPARATORS = re.compile(r"[,\s]+")
 _ADDRESS = re.compile(r"[^?#]*/waitpoints/tokens/(waitpoint_\w+)(?:/.*)?")
 # What follows it in the address of a waitpoint token is a secret.
 _SECRET = re.compile(r"(?<=callback/)[^\s'\",\])}]+")
@@ -103,7 +100,7 @@ def hint(found: str, kind: IdKind = RUN_IDS) -> str | None:
     """Return what may be wrong with an id that the server does not know, None if it looks like one."""
     if found.startswith(kind.prefix):
         return None
-    if kind is RUN_IDS and found.startswith(_BATCH_PREFIX):
+    if kind is RUN_IDS and found.startswith("batch_"):
         return f"{found!r} is a batch's id, not a run's: give the batch's runs"
     shape = f"{kind.name} ({kind.prefix}…)"
     return f"{found!r} does not look like a {shape}; is it a task's id? use xcom_task_ids"
@@ -111,13 +108,12 @@ def hint(found: str, kind: IdKind = RUN_IDS) -> str | None:
 
 def read_literal(text: str) -> object:
     """Read what Jinja makes of a list, a dict or a quoted text, or JSON; ValueError if it is neither."""
-    for read in (json.loads, ast.literal_eval):
-        try:
-            value: object = read(text)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            continue
-        return value
-    raise ValueError("neither JSON nor a Python literal")
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise ValueError("neither JSON nor a Python literal") from None
 
 
 def read_list(value: object) -> object:
@@ -174,7 +170,7 @@ def _read_mapping(value: Mapping[object, object], kind: IdKind) -> Iterator[_Ite
     texts = {text for key in kind.keys if isinstance(text := value.get(key), str)}
     # An "id" next to a "run_id" may belong to anything.
     ids = [text for text in texts if len(texts) == 1 or text.startswith(kind.prefix)]
-    if len(ids) == 1 and not ids[0].startswith(_BATCH_PREFIX):
+    if len(ids) == 1 and not ids[0].startswith("batch_"):
         yield _read_id(ids[0], kind)
     else:
         yield value, kind.valid
@@ -193,12 +189,12 @@ def _read_text(text: str, kind: IdKind) -> Iterator[_Item]:
     elif SEQUENCE_TEXT.match(text):
         yield text, "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output"
     else:
-        for part in [part for part in _SEPARATORS.split(text) if part] or [""]:
+        for part in text.replace(",", " ").split() or [""]:
             yield _read_id(part, kind)
 
 
 def _read_id(text: str, kind: IdKind) -> _Item:
-    if text in _NONE_TEXTS:
+    if text in ("None", "null"):
         return None, ""
     address = _ADDRESS.fullmatch(text) if kind is TOKEN_IDS else None
     found = address[1] if address else text

@@ -163,17 +163,16 @@ def _batch(batch_id: str, client: TriggerDevClient, problems: RunIds) -> Iterato
         unknown = invalid_value(batch_id, source="batch_ids", kind=BATCH_ID, reason=reason)
         problems.invalid.append(str(unknown))
         return
-    named, listed, failed = set(batch.run_ids), dict[str, ListedRun](), None
+    named, listed, failed = dict.fromkeys(batch.run_ids), dict[str, ListedRun](), None
     is_incomplete = len(batch.run_ids) < batch.run_count
     try:
         listed = _listed(batch, client)
     except TriggerDevError as error:
         failed = error if is_incomplete else None
-    run_ids = [*dict.fromkeys([*batch.run_ids, *listed])]
-    checked = call_each(client, check_run, [one for one in run_ids if one not in named or one not in listed])
+    checked = call_each(client, check_run, sorted(named.keys() ^ listed.keys()))
     found: list[ListedRun] = []
-    for run_id in run_ids:
-        run = checked[run_id] if run_id in checked else listed[run_id]
+    for run_id in {**named, **listed}:
+        run = checked.get(run_id) or listed[run_id]
         if isinstance(run, TriggerDevError):
             # One that was named, but never made, is not found (measured).
             if run_id not in named or isinstance(run, AuthenticationError):

@@ -10,6 +10,7 @@ import pytest
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import MAX_LINES
 from airflow_provider_trigger.report.cancels import (
+    NOTHING_CANCELED,
     Report,
     adding,
     failures,
@@ -52,7 +53,7 @@ def report(*results: CancelResult, ids: RunIds | None = None, **options: Any) ->
 @pytest.mark.parametrize(
     ("results", "options", "summary", "problems"),
     [
-        ([], {}, "0 Trigger.dev runs", []),
+        ([], {}, NOTHING_CANCELED, []),
         ([result()], {}, "1 Trigger.dev run: 1 canceled", []),
         (
             [failed(), UNKNOWN, result("run_2", "already_completed"), *[result()] * 12],
@@ -117,7 +118,7 @@ def report(*results: CancelResult, ids: RunIds | None = None, **options: Any) ->
             "2 Trigger.dev runs: 1 canceled, 1 not found",
             [],
         ),
-        ([], {"ids": gathered([])}, "0 Trigger.dev runs", []),
+        ([], {"ids": gathered([])}, NOTHING_CANCELED, []),
         ([], {"ids": gathered([]), "on_empty": "fail"}, "0 Trigger.dev runs", ["source 0 is an empty list"]),
     ],
 )
