@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import UTC
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -258,11 +257,9 @@ class TokenWait:
         self.was_shown, self._logged_at = True, -math.inf
         self._failing_since = self._rejected_since = math.inf
         if token.has_timed_out:
-            since = token.timeout_at or token.completed_at
-            when = f" at {since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if since else ""
             raise TokenLostError(
-                f"{self} has timed out{when}, before anybody completed it: a run that waits for it has "
-                "continued without an answer, and no completion has an effect any more. Create a new token"
+                f"{self} has timed out before anybody completed it: a run that waits for it has continued "
+                "without an answer, and no completion has an effect any more. Create a new token"
             )
         if not token.is_completed:
             return None

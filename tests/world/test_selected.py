@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import chain
 from typing import Any
 
 import pytest
@@ -101,16 +100,15 @@ def test_a_template_that_finds_nothing_selects_no_runs_and_is_named(
 # By tags
 
 
-def test_the_log_names_each_run_before_its_cancel_up_to_fifty_in_a_line(world: World) -> None:
+def test_the_log_names_each_run_before_its_cancel(world: World) -> None:
     run_ids = tagged(world, 53)
     world.sleep(5)
     shown: list[list[str]] = []
     world.network.before = lambda request: shown.append([*world.log.lines]) if "/cancel" in request else None
     cancel(world, tags="a")
-    named = [line.removeprefix("Found: ").split(", ") for line in shown[0] if line.startswith("Found: ")]
-    assert "Found 53 runs alive by tags=['a']" in shown[0]
-    assert [len(one) for one in named] == [50, 3]
-    assert sorted(chain.from_iterable(named)) == sorted(run_ids)
+    start = "Found 53 runs alive by tags=['a']: "
+    [named] = [line.removeprefix(start).split(", ") for line in shown[0] if line.startswith(start)]
+    assert sorted(named) == sorted(run_ids)
 
 
 @pytest.mark.parametrize("count", [4, 250])
@@ -243,8 +241,7 @@ def test_a_stop_ends_the_search_and_keeps_what_it_has_found(world: World) -> Non
             operator.on_kill()
 
     world.network.before = stop
-    text = r"tags=\['a'\]: not all runs were searched, as the task was stopped"
-    with pytest.raises(AirflowException, match=text):
+    with pytest.raises(AirflowException, match="Airflow stopped the task before its work was done"):
         operator.execute(context_of(ti))
     assert 100 <= len(ti.pushed["return_value"]) <= 200
     assert len(world.network.sent) <= 2

@@ -101,7 +101,7 @@ def test_a_wait_for_a_token_survives_an_outage_and_returns_its_data(
 
 # What ends a wait: what its error says, and from when until when it may come.
 USELESS: dict[str, tuple[str, int, int]] = {
-    "timed out": ("has timed out at ", 120, 160),
+    "timed out": ("has timed out before", 120, 160),
     "foreign": ("was not shown by any check for 60 s", 50, 100),
     "rejected": ("answered 401", 30, 120),
 }
