@@ -37,7 +37,6 @@ MUTATED = tuple(
     for module in (
         "api/limits",
         "api/models",
-        "cancel/bulk",
         "cancel/record",
         "rules",
         "run/identity",

@@ -75,16 +75,12 @@ ActionFor = Callable[[TriggerDevError], str | None]
 """Returns what to do about an error, None where its text says it all."""
 
 
-def no_action(_: TriggerDevError) -> None:
-    """Return nothing to do, whatever the error."""
-
-
 def result_of(
     record: RunRecord,
     end: End,
     last_error: TriggerDevError | None = None,
     *,
-    action_for: ActionFor = no_action,
+    action_for: ActionFor = lambda error: None,
 ) -> CancelResult:
     """Return what became of a run; ``last_error`` is of any run, if the server did not respond at the end."""
     seen, outcome, error = record.seen, CancelOutcome.FAILED, None

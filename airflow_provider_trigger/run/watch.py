@@ -25,8 +25,7 @@ from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.query import QUERY_TIMEOUT, can_be_queried
 from airflow_provider_trigger.api.runs import check_run, retrieve_run
-from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, cancel_all
-from airflow_provider_trigger.cancel.crew import begin_thread
+from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, begin_thread, cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import (

@@ -20,8 +20,7 @@ from airflow_provider_trigger.api.errors import AuthenticationError, NotSentErro
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.api.transport import SecretKey
-from airflow_provider_trigger.cancel.cancellation import cancel_all
-from airflow_provider_trigger.cancel.crew import begin_thread
+from airflow_provider_trigger.cancel.cancellation import begin_thread, cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.hooks.connection import fetch_again, fetch_patiently, fetch_shielded
 from airflow_provider_trigger.hooks.diagnosis import action_for

@@ -142,7 +142,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
                 clock.sleep(timeout or 0.0)
                 raise
 
-    monkeypatch.setattr("airflow_provider_trigger.cancel.crew.Queue", Answers)
+    monkeypatch.setattr("airflow_provider_trigger.cancel.cancellation.Queue", Answers)
     return clock
 
 
