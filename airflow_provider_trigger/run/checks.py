@@ -12,7 +12,6 @@ from airflow_provider_trigger.api.errors import (
     NotFoundError,
     NotSentError,
     RateLimitError,
-    ResponseError,
     TransportError,
     TriggerDevError,
     is_internal_error,
@@ -21,7 +20,7 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import TERMINATES_WITHIN, Run
 from airflow_provider_trigger.api.query import can_be_queried, parts_of, query_runs
-from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run, list_newest_runs
+from airflow_provider_trigger.api.runs import check_run
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run.stop import begin
@@ -127,15 +126,3 @@ def query_all(make: Callable[..., Any], run_ids: Sequence[str], *, only_ended: b
 def is_answer(error: TriggerDevError) -> bool:
     """Return whether the server has answered a check, though not with the run; a 429 says nothing of it."""
     return not isinstance(error, (TransportError, NotSentError, RateLimitError))
-
-
-def call_of_others(error: TriggerDevError) -> Call[Any]:
-    """Return a call that shows whether the server works, where checks of some runs end with such an error."""
-    # A gateway that is busy may answer some paths all the same.
-    is_busy = isinstance(error, ResponseError) and error.status > 500
-    return check_run(UNKNOWN_RUN_ID) if is_busy else list_newest_runs()
-
-
-def shows_an_outage(reply: Any) -> bool:
-    """Return whether such a call did not show that the server works."""
-    return isinstance(reply, TriggerDevError) and not isinstance(reply, NotFoundError)

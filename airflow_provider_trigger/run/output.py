@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -42,19 +41,18 @@ def fetch_output(url: str, *, limit: int = MAX_BODY_BYTES) -> Call[Any]:
     there is what the worker stored (measured): for a text the bare text, for anything else a superjson
     document, whose ``json`` is returned as the API itself shows smaller outputs: dates as texts, and so on.
     """
-    host, path = _split(url)
-    request = Request(method="GET", path=path, url=url, repeatable=True, limit=limit)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise errors.NotSentError("the server sent a URL for the run's output that is not valid")
+    request = Request(method="GET", path=parts.path or "/", url=url, repeatable=True, limit=limit)
 
     def read(response: Response) -> Any:
-        _raise_unless_success(request, response, host)
+        if not 200 <= response.status < 300:
+            raise _error_of(request, response.status, str(parts.hostname))
         kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
         # A page, text/html, is not what a worker stored.
-        if kind == _TEXT or (kind not in (_JSON, SUPERJSON, _PAGE) and path.endswith(".txt")):
-            with suppress(UnicodeDecodeError):
-                return response.body.decode("utf-8")
-            raise errors.UnreadableAnswerError(
-                f"{request} answered a text that is not UTF-8", retryable=False
-            )
+        if kind == _TEXT or (kind not in (_JSON, SUPERJSON, _PAGE) and request.path.endswith(".txt")):
+            return response.body.decode("utf-8", "replace")
         value = response.json()
         if value is None and response.body.strip() != b"null":
             raise errors.UnreadableAnswerError(f"{request} answered an output that is not JSON")
@@ -63,31 +61,17 @@ def fetch_output(url: str, *, limit: int = MAX_BODY_BYTES) -> Call[Any]:
     return Call(request=request, read=read)
 
 
-def _split(url: str) -> tuple[str, str]:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-        _ = parts.port
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in ("http", "https"):
-        raise errors.NotSentError("the server sent a URL for the run's output that is not valid")
-    return host, parts.path or "/"
-
-
-def _raise_unless_success(request: Request, response: Response, host: str) -> None:
-    status, passes = response.status, may_pass(response.status)
-    if 200 <= status < 300:
-        return
+def _error_of(request: Request, status: int, host: str) -> TriggerDevError:
+    passes = may_pass(status)
     kind = errors.ServerError if status >= 500 else errors.ResponseError
     kind = errors.RateLimitError if status == 429 else kind
     detail = f"the object store {host} failed" if passes else f"{_REJECTED} ({host})"
-    raise error_of(kind, request, status, detail, retryable=passes)
+    return error_of(kind, request, status, detail, retryable=passes)
 
 
-_WITHOUT = "task returned nothing, or the output was too large for a server that has no object store"
+_NO_OUTPUT = "No output of %s: the task returned nothing, or too much for a server without an object store"
 _REFERENCE = (
-    "%s: XCom gets a reference to it; TriggerDevHook.get_output(run_id) returns up to 16 MB, and "
+    "%s: XCom gets a reference in its place; TriggerDevHook.get_output(run_id) returns up to 16 MB, and "
     "TriggerDevHook.get_run(run_id).output_url leads to a larger one"
 )
 # How much longer than an output what is stored for it may be, and the answer of a store that has an error.
@@ -121,8 +105,8 @@ def _size_of(output: Any, run_id: str) -> int:
     try:
         return len(encode_json(output))
     except ValueError:
-        text = "is not JSON: it has NaN, or a number above 1.8e308"
-    raise InvalidOutputError(f"The output of run {run_id} {text}; correct what its Trigger.dev task returns")
+        text = f"The output of run {run_id} is not JSON: it has NaN, or a number above 1.8e308"
+        raise InvalidOutputError(f"{text}; correct what its Trigger.dev task returns") from None
 
 
 def output_of(run: Run, client: TriggerDevClient, *, log: Log, limit: int = MAX_BODY_BYTES) -> Any:
@@ -135,7 +119,7 @@ def output_of(run: Run, client: TriggerDevClient, *, log: Log, limit: int = MAX_
     if run.has_output:
         return run.output
     if not run.output_url:
-        log.info("Run %s has no output: its %s", run.id, _WITHOUT)
+        log.info(_NO_OUTPUT, run.id)
         return None
     try:
         return client.call(fetch_output(run.output_url, limit=limit))
@@ -165,10 +149,8 @@ class Outputs:
             if error is not None:
                 self.errors[run_id] = error
         missing = [one for one in runs if one not in self._sizes and one not in self.errors]
-        if len(missing) == 1:
-            log.info("Run %s has no output: its %s", missing[0], _WITHOUT)
-        elif missing:
-            log.info("%d runs without an output: the %s: %s", len(missing), _WITHOUT, enumeration(missing))
+        if missing:
+            log.info(_NO_OUTPUT, enumeration(missing))
 
     def _fetch(
         self, client: TriggerDevClient, log: Log, runs: Mapping[str, Run | None], run_id: str
@@ -206,17 +188,10 @@ class Outputs:
         """Return what XCom gets, in the order of the runs; None for a run that has no output."""
         if self._left >= 0:
             return [self._values.get(run_id) for run_id in run_ids]
-        if len(self._sizes) == 1:
-            [(run_id, size)] = self._sizes.items()
-            has = f"{'more' if size is None else size} bytes, more than max_output_size={self._max_size}"
-            log.warning(_REFERENCE, f"The output of run {run_id} has {has} or 16 MB")
-        else:
-            log.warning(
-                "The outputs of %d runs together are more than max_output_size=%d: XCom gets references to "
-                "them; TriggerDevHook.get_output(run_id) returns an output",
-                len(self._sizes),
-                self._max_size,
-            )
+        [(first, size), *others] = self._sizes.items()
+        has = f"The output of run {first} has {size or 'too many'} bytes,"
+        has = f"{len(others) + 1} outputs together have" if others else has
+        log.warning(_REFERENCE, f"{has} more than max_output_size={self._max_size} or 16 MB")
         return [_reference(one, self._sizes[one]) if one in self._sizes else None for one in run_ids]
 
 

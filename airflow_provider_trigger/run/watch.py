@@ -19,24 +19,29 @@ from operator import attrgetter
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.errors import NotSentError, RateLimitError, TriggerDevError, root_of
+from airflow_provider_trigger.api.errors import (
+    NotFoundError,
+    NotSentError,
+    RateLimitError,
+    ResponseError,
+    TriggerDevError,
+    root_of,
+)
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.query import QUERY_TIMEOUT, can_be_queried
-from airflow_provider_trigger.api.runs import check_run, retrieve_run
+from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run, list_newest_runs, retrieve_run
 from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, begin_thread, cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import (
     CONCURRENCY,
     QUERY_ABOVE,
-    call_of_others,
     is_answer,
     query_all,
     query_many,
     reply_of,
-    shows_an_outage,
 )
 from airflow_provider_trigger.run.stop import pause
 from airflow_provider_trigger.run.wait import Result, Wait, Watched
@@ -390,11 +395,16 @@ def _check_once(
 ) -> tuple[Run | TriggerDevError, bool | None]:
     """Return how a run is seen, or why not, and whether the server works, None for not checked."""
     reply = reply_of(make, call, patience=_PATIENCE if is_wanted else 0)
-    if not (is_doubtful and isinstance(reply, TriggerDevError) and is_answer(root_of(reply))):
+    error = root_of(reply) if isinstance(reply, TriggerDevError) else None
+    if error is None or not (is_doubtful and is_answer(error)):
         return reply, None
+    # A gateway that is busy may answer some paths all the same.
+    is_busy = isinstance(error, ResponseError) and error.status > 500
+    proof: Call[Any] = check_run(UNKNOWN_RUN_ID) if is_busy else list_newest_runs()
     # With a deadline, a call has its turn although the checks have opened the circuit breaker.
     deadline = Deadline.after(_PATIENCE, now=time.monotonic())
-    if shows_an_outage(reply_of(make, call_of_others(root_of(reply)), deadline=deadline, patience=0)):
+    shown = reply_of(make, proof, deadline=deadline, patience=0)
+    if isinstance(shown, TriggerDevError) and not isinstance(shown, NotFoundError):
         return reply, False
     # Once more, as an outage may have ended in between.
     return reply_of(make, call, deadline=deadline, patience=0), True

@@ -36,7 +36,7 @@ def test_neither_signature_nor_user_info_is_shown() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "/packets/1", "ftp://store.test/1", "file:///etc/passwd", "http://", "http://[::1", "http://h:x/"],
+    ["", "/packets/1", "ftp://store.test/1", "file:///etc/passwd", "http://"],
 )
 def test_what_is_not_a_url_is_not_fetched(url: str) -> None:
     with pytest.raises(errors.NotSentError) as raised:

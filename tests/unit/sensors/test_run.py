@@ -325,7 +325,7 @@ def test_it_returns_the_outputs_in_the_order_of_the_runs_or_references_if_they_a
     assert sensor(*runs, **given).execute(context) == [2, 0, None, 1]
     references = [{"run_id": run.id, "output_size": 1} for run in completed]
     assert sensor(*completed, return_outputs=True, max_output_size=2).execute(context) == references
-    assert "more than max_output_size=2: XCom gets references to them" in log.of("warning")[-1]
+    assert "more than max_output_size=2 or 16 MB: XCom gets a reference" in log.of("warning")[-1]
 
 
 @pytest.mark.parametrize(
