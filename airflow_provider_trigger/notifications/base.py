@@ -75,8 +75,6 @@ class IdsNotifier(TakesIds, BaseNotifier):
         Do the work in a thread of its own; for deadline alerts, whose context has no XCom.
 
         :param context: of the deadline
-        :raises AirflowNotFoundException: there is no such connection
-        :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
         from airflow_provider_trigger.hooks.connection import fetch_on_loop
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook

@@ -1,51 +1,32 @@
-"""Base classes of operators that start runs: arguments, how to wait, link and cancel."""
+"""Base classes of operators that start runs: their arguments, and what Airflow calls."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger import rules
 from airflow_provider_trigger._compat import (
     TRIGGER_FAILED,
-    AirflowException,
-    AirflowFailException,
     BaseOperator,
     default_deferrable,
     default_queue,
     is_mapped_instance,
-    stop_time,
 )
 from airflow_provider_trigger.api.models import FINAL_STATUSES
-from airflow_provider_trigger.defaults import RETURN_VALUE_KEY, RUN_ID_KEY, TAGS_OF_OURS
-from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
-from airflow_provider_trigger.links.run import TriggerRunLink, push_link
-from airflow_provider_trigger.log import enumeration
+from airflow_provider_trigger.defaults import RETURN_VALUE_KEY, TAGS_OF_OURS
+from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.run.request import OPTIONS, TaskRequest, to_api
-from airflow_provider_trigger.run.stop import StopNote, StoppedError
-from airflow_provider_trigger.sources.context import (
-    can_resume,
-    has_retry_policy,
-    is_repeated,
-    task_instance_of,
-)
+from airflow_provider_trigger.sources.context import is_repeated, task_instance_of
 from airflow_provider_trigger.validation import ChecksRendered, TakesArguments, check_arguments, is_templated
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.api.models import Run
-    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.operators.conclusion import RunEnd
-    from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.identity import RunKey
     from airflow_provider_trigger.run.starts import Earlier
-    from airflow_provider_trigger.run.waited import Waited, WaitSettings
 
 RULES = {
     "trigger_dev_conn_id": rules.connection_id,
@@ -64,14 +45,6 @@ RULES_OF_TASK = {"task_identifier": rules.text("the id of a Trigger.dev task")}
 
 OPTION_ATTRIBUTES = {name: name for name in OPTIONS} | {"queue": "run_queue"}
 """The attribute of each option of a run; Airflow's own argument ``queue`` is the executor's."""
-
-
-class Work(NamedTuple):
-    """What an operator has while it executes."""
-
-    client: TriggerDevClient
-    hook: TriggerDevHook
-    context: Context
 
 
 class RunsOperator(TakesArguments, BaseOperator):
@@ -108,16 +81,9 @@ class RunsOperator(TakesArguments, BaseOperator):
     ui_color = "#e4f5e8"
     _stopped_at: float | None = None
 
-    trigger_dev_conn_id: str
     wait_for_completion: bool
     deferrable: bool | None
-    poll_interval: Any
-    timeout: Any
-    pending_version_timeout: Any
     cancel_on_kill: bool
-    retry_statuses: Sequence[str]
-    max_output_size: int
-    run_logs: str
 
     def __init__(self, **kwargs: Any) -> None:
         # Airflow 3.4 reads the defaults of a mapped task from the `__init__` of each class, and without one
@@ -133,198 +99,14 @@ class RunsOperator(TakesArguments, BaseOperator):
         self.run_url: str | None = None
         check_arguments(self, RULES)
 
-    def _hook(self) -> TriggerDevHook:
-        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-
-        return TriggerDevHook(self.trigger_dev_conn_id)
-
-    @property
-    def _note(self) -> StopNote:
-        return StopNote(lambda: self._stopped_at)
-
-    def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
-        """Return what to start, and what finds the runs of an earlier try; None where there was none."""
+    def _execution(self, context: Context) -> Any:
+        """Return what does the work, whose modules are loaded when a task runs."""
         raise NotImplementedError
-
-    def _xcom_of(self, values: Sequence[Any]) -> Any:
-        """Return what XCom gets of values of all runs, such as their ids."""
-        return list(values)
 
     def execute(self, context: Context) -> Any:
         """Start what the class says, and wait for it."""
-        from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
-
-        self.run_url, begun_at, hook = None, time.time(), self._hook()
-        # All that a stop needs is made before anything is sent.
-        guard, pushed = self._new_guard(hook), list[str | None]()
-        try:
-            with hook.client() as client:
-                client.sleep = guard.sleep
-                work = Work(client, hook, context)
-                try:
-                    with guard:
-                        return self._execute(work, guard, pushed, begun_at)
-                finally:  # a stop may have shown further ids
-                    with storing(self, RUN_ID_KEY):
-                        self._push_ids(work, guard, pushed, is_last=True)
-        except (StoppedError, TriggerDevError, KeyError, RuntimeError) as error:
-            if getattr(error, "may_have_effect", False):  # a retry would start a second run without a word
-                raise AirflowFailException(str(error)) from None
-            # Python raises one of the last two where Airflow 2 interrupts the start of a thread.
-            if self._note.is_set:
-                raise _stopped(guard) from None
-            if isinstance(error, ResponseError) and error.status == 422:  # of what starts runs only
-                raise TriggerRunNotStartedError(str(error)) from None
-            raise
-
-    def _execute(self, work: Work, guard: Guard, pushed: list[str | None], begun_at: float) -> Any:
-        from airflow_provider_trigger.run.starts import Starts
-
-        self._note.check()
-        push = partial(self._push_ids, work, guard, pushed)
-        requests, earlier = self._to_start(work.context)
-        guard.run_ids = [None] * len(requests)
-        is_ours = not any(request.replay_of for request in requests)  # a replay has its original's tags
-        guard.tag = tag_of(work.context) if is_ours else None
-        starts = Starts(work.client, guard, log=self.log)
-        seen = self._note.wait_for(partial(starts.start, requests, earlier), meanwhile=push)
-        guard.ended = {run_id for run_id, run in seen.items() if run.is_final}
-        push()
-        if not self.wait_for_completion or not guard.run_ids:
-            guard.release()
-            return self._xcom_of(guard.run_ids)
-        age = max([guard.age, *(run.age for run in seen.values() if not run.is_final)])
-        settings = self._wait_settings(work.hook, begun_at, age=age, tag=guard.tag)
-        ended = self._wait(seen, settings, work, guard)
-        guard.release()
-        return self._conclude([str(run_id) for run_id in guard.run_ids], ended, work)
-
-    def _push_ids(self, work: Work, guard: Guard, pushed: list[str | None], *, is_last: bool = False) -> None:
-        """Push the ids as far as they are known, before anything else can fail; without XComs once."""
-        known = list(guard.run_ids)
-        if known == pushed or not any(known):
-            return
-        ti: Any = work.context.get("ti")
-        is_due = self.do_xcom_push or is_last or None not in known
-        if ti is not None and is_due:  # an operator may be executed by hand
-            ti.xcom_push(key=RUN_ID_KEY, value=self._xcom_of(known))
-            pushed[:] = known
-        url = work.hook.settings.run_url(next(filter(None, known)))
-        if url != self.run_url:
-            push_link(self, url, work.context)
-
-    def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited], work: Work) -> Any:
-        """Return the outputs of the runs of all items, or fail."""
-        from airflow_provider_trigger.operators.conclusion import ends_of, write_logs
-        from airflow_provider_trigger.run.output import Outputs
-        from airflow_provider_trigger.run.waited import check_failed
-
-        ends = ends_of(
-            run_ids,
-            self._note.wait_for(partial(check_failed, ended, work.client)),
-            connection=work.hook.settings,
-            timeouts={"timeout": self.timeout, "execution_timeout": self._execution_timeout},
-            retry_statuses=FINAL_STATUSES if has_retry_policy(work.context, self) else self.retry_statuses,
-        )
-        outputs, fails = Outputs(max_size=self.max_output_size), self._fails(ends)
-        try:
-            if not fails:
-                completed = {end.run_id: end.waited.run for end in ends if not end.reason}
-                self._note.wait_for(partial(outputs.fetch, completed, work.client, log=self.log))
-        finally:
-            # An event, and a query, show less of a run than the answer that has its output.
-            ends = [end.with_output(outputs) for end in ends]
-            self._push_ends(ends, work)
-        if self.run_logs == "always" or (self.run_logs == "on_failure" and fails):
-            only_failed = self.run_logs == "on_failure"
-            self._note.wait_for(partial(write_logs, ends, work.hook, only_failed=only_failed, log=self.log))
-        if failure := self._failure_of(ends, work):
-            raise failure
-        return self._xcom_of(outputs.for_xcom(run_ids, log=self.log))
-
-    def _fails(self, ends: Sequence[RunEnd]) -> bool:
-        """Return whether the task fails for what is known of its runs, and of their outputs."""
-        return any(end.error for end in ends)
-
-    def _failure_of(self, ends: Sequence[RunEnd], work: Work) -> AirflowException | None:
-        """Return the error of the task for its runs, or for their outputs, if it fails for them."""
-        raise NotImplementedError
-
-    def _push_ends(self, ends: Sequence[RunEnd], work: Work) -> None:
-        """Push what is known of the runs that have ended."""
-        raise NotImplementedError
-
-    def _wait_settings(
-        self, hook: TriggerDevHook, begun_at: float, *, age: float, tag: str | None
-    ) -> WaitSettings:
-        from airflow_provider_trigger.run.waited import WaitSettings
-
-        limits = [] if self.timeout is None else [time.time() - age + self.timeout]
-        if self.deferrable and self._execution_timeout is not None:
-            # Airflow 3 does not enforce it while the task is deferred; Airflow 2 does not cancel the run.
-            limits.append(begun_at + self._execution_timeout)
-        return WaitSettings(
-            run_url=self.run_url or "",
-            poll_interval=self.poll_interval,
-            deadline=min(limits, default=None),
-            pending_version_timeout=self.pending_version_timeout,
-            patience=hook.settings.retry_for,
-            tag=tag or "",
-            cancels=self.cancel_on_kill,
-        )
-
-    def _wait(
-        self, seen: Mapping[str, Run], settings: WaitSettings, work: Work, guard: Guard
-    ) -> dict[str, Waited]:
-        """Defer, or wait in the worker, unless all have completed; return what became of each, by run id."""
-        from airflow_provider_trigger.run.waited import Waited, WaitEnd
-        from airflow_provider_trigger.run.watch import wait_for_runs
-
-        ended = {one: Waited(end=WaitEnd.FINAL, run=run) for one, run in seen.items() if run.is_success}
-        left = [one for one in guard.known_ids if one not in ended]
-        if not left:
-            return ended
-        if self.deferrable and can_resume(work.context, self):
-            self._defer(guard.known_ids, settings, guard, work.context)
-        return ended | wait_for_runs(
-            left,
-            settings,
-            work.client,
-            log=self.log,
-            is_stopped=lambda: self._note.is_set,
-            on_ended=guard.ended.add,
-        )
-
-    @property
-    def _execution_timeout(self) -> float | None:
-        return None if self.execution_timeout is None else self.execution_timeout.total_seconds()
-
-    def _new_guard(self, hook: TriggerDevHook) -> Guard:
-        from airflow_provider_trigger.report.ends import log_stop
-        from airflow_provider_trigger.run.guard import Guard
-
-        timeout = max(stop_time(), hook.settings.timeout)
-        client = hook.get_client(timeout=timeout, retry_for=math.inf)  # a cancel has a deadline
-        log = partial(log_stop, self.log, self.trigger_dev_conn_id)
-        cancels = self.cancel_on_kill
-        return Guard(client, self._note, cancels=cancels, stop_time=stop_time(), log_stop=log)
-
-    def _defer(
-        self, run_ids: Sequence[str], settings: WaitSettings, guard: Guard, context: Context
-    ) -> NoReturn:
-        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
-
-        trigger = TriggerDevRunTrigger(
-            run_ids=run_ids,
-            trigger_dev_conn_id=self.trigger_dev_conn_id,
-            wait=settings.to_json(),
-            try_number=try_number_of(context),
-            not_before=time.time() + event_hold(context, self.execution_timeout),
-        )
-        runs = f"run {run_ids[0]}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
-        self.log.info("Deferring: the triggerer waits for %s from here on. %s", runs, settings.run_url)
-        guard.release()  # from here on the trigger cancels them
-        self.defer(trigger=trigger, method_name=self.execute_complete.__name__)
+        self.run_url = None
+        return self._execution(context).run()
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """
@@ -333,36 +115,12 @@ class RunsOperator(TakesArguments, BaseOperator):
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
         """
-        from airflow_provider_trigger.run.waited import is_of_another_try
-
-        if is_of_another_try(event, try_number_of(context)):
-            return self.execute(context)
-        return self._complete(event, context)
-
-    def _pushed(self, context: Context) -> list[Any]:
-        """Return the ids of the runs in XCom, whose backend may make a text or a tuple of a list."""
-        from airflow_provider_trigger.sources.run_ids import read_list
-
-        ti: Any = context["ti"]
-        found = read_list(ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index))
-        return list(found) if isinstance(found, (list, tuple)) else []
-
-    def _complete(self, event: Any, context: Context, pushed: Sequence[str] = ()) -> Any:
-        """Return what the runs of an event returned, or fail; ``pushed`` are those that it may only count."""
-        from airflow_provider_trigger.run.waited import read_event
-
-        ended = read_event(event, pushed)
-        # In the order of the items: two items with one key share a run.
-        run_ids = pushed if set(pushed) == set(ended) else list(ended)
-        hook = self._hook()
-        with hook.client(has_worked=True) as client:
-            self.run_url = hook.settings.run_url(run_ids[0])
-            return self._conclude(run_ids, ended, Work(client, hook, context))
+        return self._execution(context).resume(event)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the trigger; where it failed or timed out, cancel the runs first."""
         if next_method == TRIGGER_FAILED and self.cancel_on_kill:
-            _cancel_pushed(self, context)
+            self._execution(context).cancel_pushed()
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
@@ -407,6 +165,7 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
     reuse_completed = False
 
     def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
+        """Return what to start, and what finds the runs of an earlier try; None where there was none."""
         from airflow_provider_trigger.run.identity import RunKey
         from airflow_provider_trigger.run.starts import Earlier
 
@@ -452,16 +211,16 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
         for name, value in rules.checked(RULES_OF_TASK, given, when).items():
             setattr(self, name, value)
         if when.is_rendered:
-            self._check_given_none(self._as_given, self._options)
+            self._check_given_none()
         to_api(self._options, when)
 
-    def _check_given_none(self, given: Mapping[str, Any], rendered: Mapping[str, Any], of: str = "") -> None:
+    def _check_given_none(self) -> None:
         """Warn of an option of which a native template has made None; without its version none may run."""
         for name in OPTIONS:
-            template = given.get(name)
-            if rendered.get(name) is not None or not (isinstance(template, str) and is_templated(template)):
+            template = self._as_given.get(name)
+            if name in self._options or not (isinstance(template, str) and is_templated(template)):
                 continue
-            what = f"{of}{name} must not be None, of which its template {template!r} has made it"
+            what = f"{name} must not be None, of which its template {template!r} has made it"
             if name == "lock_to_version":
                 raise ValueError(f"{what}: another version could run")
             self.log.warning("%s: the option is left out", what)
@@ -470,55 +229,6 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
     def _options(self) -> dict[str, Any]:
         options = {name: getattr(self, attribute) for name, attribute in OPTION_ATTRIBUTES.items()}
         return {name: value for name, value in options.items() if value is not None}
-
-
-def _stopped(guard: Guard) -> AirflowException:
-    if guard.may_have_lost:
-        return AirflowFailException(
-            "Airflow stopped the task before the server answered its start, which has no idempotency key: a "
-            "run may exist. Look for it in the dashboard before you start another one"
-        )
-    runs = enumeration(guard.known_ids) or "none"
-    text = "Airflow stopped the task (marked, cleared or timed out). Its runs, as far as known"
-    return AirflowException(f"{text}: {runs}")
-
-
-def _cancel_pushed(operator: RunsOperator, context: Context) -> None:
-    from airflow_provider_trigger.cancel.outcome import not_canceled
-    from airflow_provider_trigger.hooks.diagnosis import safe_text
-    from airflow_provider_trigger.log import write
-    from airflow_provider_trigger.report.ends import of_cancels
-    from airflow_provider_trigger.run.identity import KEY_PREFIX
-
-    identity, pushed, tag = task_instance_of(context), list[Any](), tag_of(context)
-    try:
-        pushed = operator._pushed(context)
-        if not pushed:
-            return
-    except Exception as error:
-        # Any error: XCom backends raise what they like.
-        text = "The ids of the task's runs cannot be read from XCom (%s): canceling those with the tag %s"
-        operator.log.error(text, safe_text(error), tag)
-    tag = None if len(pushed) == 1 else tag
-    try:
-        guard = operator._new_guard(operator._hook())
-    except Exception as error:
-        # Any error: secrets backends raise what they like, and Airflow's own says why the trigger failed.
-        results = [not_canceled(str(run_id), safe_text(error)) for run_id in pushed or ["of this task"]]
-        write(operator.log, of_cancels(results, operator.trigger_dev_conn_id, tag=tag))
-        return
-    with guard:
-        guard.tag = tag
-        if pushed:
-            guard.take_up(pushed)
-        elif identity is not None:  # another key of this kind is of another Airflow, or of before a clear
-            start, has_key = f"{KEY_PREFIX}-", getattr(operator, "_has_key", True)
-            guard.is_earlier = lambda key: (
-                not has_key if key is None else identity.has_started(key) or not key.startswith(start)
-            )
-        guard.cancel()
-    if not pushed and not guard.has_found:
-        operator.log.error("No run with the tag %s was found: a run of this task may still be running", tag)
 
 
 def push_results(operator: Any, results: Iterable[Any], context: Context) -> None:
@@ -542,14 +252,3 @@ def storing(operator: Any, key: str) -> Iterator[None]:
     except Exception as error:
         # Any error: an XCom backend may raise anything.
         operator.log.error("XCom %r could not be stored: %s: %s", key, type(error).__name__, error)
-
-
-def try_number_of(context: Context) -> int | None:
-    """Return the try of a task instance, None where an operator is executed by hand without one."""
-    return getattr(context.get("ti"), "try_number", None)
-
-
-def tag_of(context: Context) -> str | None:
-    """Return the tag that all runs of a task instance carry, None where an operator is executed by hand."""
-    identity = task_instance_of(context)
-    return identity.tag if identity else None

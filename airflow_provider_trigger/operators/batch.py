@@ -5,23 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api.models import RETRY_STATUSES, SUCCESS_STATUSES
-from airflow_provider_trigger.defaults import RESULTS_KEY
+from airflow_provider_trigger.api.models import RETRY_STATUSES
 from airflow_provider_trigger.log import counted
-from airflow_provider_trigger.operators.base import (
-    OPTION_ATTRIBUTES,
-    RunsOperator,
-    TaskRunsOperator,
-    Work,
-    push,
-    tag_of,
-)
+from airflow_provider_trigger.operators.base import OPTION_ATTRIBUTES, RunsOperator, TaskRunsOperator
 from airflow_provider_trigger.rules import Circumstances, Duration, boolean, invalid, read_number
 from airflow_provider_trigger.run.request import check_items, read_items
 from airflow_provider_trigger.sources.run_ids import read_literal
@@ -30,12 +21,8 @@ from airflow_provider_trigger.validation import arguments_of, check_arguments
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger._compat import AirflowException
-    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.operators.conclusion import RunEnd
     from airflow_provider_trigger.run.identity import RunKey
     from airflow_provider_trigger.run.request import TaskRequest
-    from airflow_provider_trigger.run.waited import WaitSettings
 
 FailOn = Literal["any", "all", "never"] | int | str
 """A number of failed runs, at most all that there are, or a share of all runs, such as ``"10%"``."""
@@ -77,8 +64,7 @@ class ManyRunsOperator(RunsOperator):
     yet, while they are being started; ``run_url`` leads to the first run. When all have ended, also where the
     task fails, XCom ``results`` has ``{"index", "run_id", "status", "error", "version", "attempts",
     "created_at", "started_at", "finished_at", "compute_seconds", "cost_in_cents"}`` for each item, None for
-    what no answer has shown. With ``do_xcom_push=False`` there are no ``results``, and ``run_id`` is pushed
-    once all runs are started.
+    what no answer has shown. With ``do_xcom_push=False`` there are no ``results``.
 
     ``timeout`` counts for all runs, from the start of the oldest one, ``max_output_size`` for all outputs
     together: above it, each is replaced by ``{"run_id", "output_size"}``.
@@ -100,42 +86,16 @@ class ManyRunsOperator(RunsOperator):
         check_arguments(self, RULES)
         with arguments_of(self):
             if self.cancel_others and self.fail_on not in _FAIL_ON_WORDS:
-                text = (
-                    f"cancel_others=True does not go with fail_on={self.fail_on!r}, as what it cancels counts"
-                )
-                raise ValueError(f"{text}: give fail_on='any', or no cancel_others")
+                what = f"cancel_others=True does not go with fail_on={self.fail_on!r}"
+                raise ValueError(f"{what}: give fail_on='any', or no cancel_others")
 
-    def _wait_settings(self, hook: TriggerDevHook, begun_at: float, **known: Any) -> WaitSettings:
-        return replace(
-            super()._wait_settings(hook, begun_at, **known),
-            success_statuses=SUCCESS_STATUSES if self.cancel_others else None,
-            cancels_others=self.cancel_others,
-            logs_progress=True,
-            names_completed=False,
-        )
+    def _execution(self, context: Context) -> Any:
+        from airflow_provider_trigger.operators.execution import ManyRuns
 
-    def _complete(self, event: Any, context: Context, pushed: Sequence[str] = ()) -> Any:
-        return super()._complete(
-            event, context, [one for one in self._pushed(context) if isinstance(one, str)]
-        )
+        return ManyRuns(self, context)
 
-    def _fails(self, ends: Sequence[RunEnd]) -> bool:
-        return is_failure(self.fail_on, failed=sum(bool(end.error) for end in ends), count=len(ends))
-
-    def _failure_of(self, ends: Sequence[RunEnd], work: Work) -> AirflowException | None:
-        """Return the last error if so many have failed as ``fail_on`` says; else each is a warning."""
-        from airflow_provider_trigger.operators.conclusion import failure_for_outputs, failure_of_batch
-
-        of_runs = failure_of_batch(ends, log=self.log, tag=tag_of(work.context))
-        of_outputs = failure_for_outputs(ends, connection=work.hook.settings)
-        errors = [error for error in (of_runs, of_outputs) if error]
-        failure = errors.pop() if errors and self._fails(ends) else None
-        for error in errors:
-            self.log.warning("The task does not fail for it (fail_on=%r): %s", self.fail_on, error)
-        return failure
-
-    def _push_ends(self, ends: Sequence[RunEnd], work: Work) -> None:
-        push(self, RESULTS_KEY, [end.to_dict() for end in ends], work.context)
+    def _fails(self, *, failed: int, count: int) -> bool:
+        return is_failure(self.fail_on, failed=failed, count=count)
 
 
 _RENDERED = {name: name for name in ("task_identifier", "payloads", "items")} | OPTION_ATTRIBUTES
@@ -223,13 +183,6 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     def _check(self, when: Circumstances) -> None:
         super()._check(when)
         check_items(self._list_name, self._given, when)
-        items = self._as_given.get("items") if when.is_rendered else None
-        if not isinstance(items, (list, tuple)):
-            return
-        for index, (item, rendered) in enumerate(zip(items, self.items, strict=False)):
-            if isinstance(item, dict) and isinstance(item.get("options"), dict):
-                options = rendered.get("options") or {}
-                self._check_given_none(item["options"], options, f"items[{index}]['options']: ")
 
     @property
     def _given(self) -> Any:
@@ -256,8 +209,5 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         for index, (payload, options) in enumerate(items):
             own = key.of_item(index, task_identifier=task, payload=payload) if key else f"{once}-{index}"
             requests.append(self._request(payload, options, tags, own))
-        if requests:
-            self.log.info("Starting %s of Trigger.dev task %r", counted(len(requests), "run"), task)
-        else:
-            self.log.info("%s is an empty list: no run is started", self._list_name)
+        self.log.info("Starting %s of Trigger.dev task %r", counted(len(requests), "run"), task)
         return requests, key

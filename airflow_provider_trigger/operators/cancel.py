@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger import defaults, rules
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.sources.run_ids import RunIds
-    from airflow_provider_trigger.sources.search import SelectedRuns
 
 RULES = {
     "max_runs": rules.number("runs", least=1, whole=True),
@@ -129,15 +128,11 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel the runs; see the class."""
-        from airflow_provider_trigger.report.cancels import NOTHING_CANCELED
-
         ids = self._gather_ids(context, on_empty=self.on_empty)
         selection = self._selection(ids)
         if ids.found or selection:
             return self._cancel(ids, selection, context)
-        results = self._conclude([], ids, context)
-        self.log.info(NOTHING_CANCELED)
-        return results
+        return self._conclude([], ids, context)
 
     def _selection(self, ids: RunIds) -> Selection:
         """Return which runs they select, as rendered; ``ids`` gets what is invalid, such as a None."""
@@ -163,7 +158,7 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         hook = TriggerDevHook(self.trigger_dev_conn_id)
         with adding(gathered_left(ids, searched=bool(selection))):
             connection = hook.settings
-        self._announce(ids.found, hook, context)
+        self._announced(ids.found, hook, context)
         selected = SelectedRuns(
             selection, ids, log=self.log, on_empty=self.on_empty, is_stopped=lambda: self._is_stopped
         )
@@ -175,7 +170,8 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         )
         with hook.cancellation(ids.found, settings, is_stopped=lambda: self._is_stopped) as work:
             try:
-                work.run(self._search(selected, work, hook, context) if selection else None)
+                found = (self._announced(some, hook, context) for some in selected.search(work.client))
+                work.run(found if selection else None)
                 error = selected.error
             except AuthenticationError as raised:
                 error = raised
@@ -187,30 +183,24 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
             rejection = action_for(error, connection) if isinstance(error, AuthenticationError) else None
             return self._conclude(results, ids, context, rejection=rejection, stopped=work.stopped)
 
-    def _search(
-        self, selected: SelectedRuns, work: Cancellation, hook: TriggerDevHook, context: Context
-    ) -> Iterator[list[str]]:
-        for run_ids in selected.search(work.client):
-            self._announce(run_ids, hook, context)
-            yield run_ids
-
-    def _announce(self, run_ids: Sequence[str], hook: TriggerDevHook, context: Context) -> None:
-        """Log that runs are canceled now, and let the link lead to the first one of all."""
-        if not run_ids:
-            return
-        count = counted(len(run_ids), "Trigger.dev run")
-        self.log.info("Canceling %s on %s", count, hook.settings.base_url)
-        if self.do_xcom_push and not self.run_url:
-            push_link(self, hook.settings.run_url(run_ids[0]), context)
+    def _announced(self, run_ids: list[str], hook: TriggerDevHook, context: Context) -> list[str]:
+        """Log that runs are canceled now, let the link lead to the first one of all, and return them."""
+        if run_ids:
+            count = counted(len(run_ids), "Trigger.dev run")
+            self.log.info("Canceling %s on %s", count, hook.settings.base_url)
+            if self.do_xcom_push and not self.run_url:
+                push_link(self, hook.settings.run_url(run_ids[0]), context)
+        return run_ids
 
     def _logged(self, work: Cancellation, hook: TriggerDevHook) -> list[CancelResult]:
         from airflow_provider_trigger.log import write
-        from airflow_provider_trigger.report.cancels import NOTHING_CANCELED, of_work, summary
+        from airflow_provider_trigger.report.cancels import of_work, summary
 
         results = work.results
         lines = of_work(results, work.unsearched, hook.settings.run_url, on_not_found=self.on_not_found)
         write(self.log, lines)
-        self.log.info("%s", summary(results) if results else NOTHING_CANCELED)
+        if results:
+            self.log.info("%s", summary(results))
         left = [one.run_id for one in results if one.outcome == "canceled" and not one.terminated]
         if left and self.wait_for_termination and work.finished:
             text = "Canceled, but not terminated within %g s: %s"
@@ -236,6 +226,8 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         if report.problems:
             push_results(self, results, context)
             raise (AirflowException if report.retryable else AirflowFailException)(str(report))
+        if not results:
+            self.log.info("%s", report)
         return [result.to_dict() for result in results]
 
     def on_kill(self) -> None:

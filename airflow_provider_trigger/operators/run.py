@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.api.models import RETRY_STATUSES
-from airflow_provider_trigger.defaults import AUTOMATIC_KEY, RUN_KEY
-from airflow_provider_trigger.operators.base import (
-    OPTION_ATTRIBUTES,
-    RunsOperator,
-    TaskRunsOperator,
-    Work,
-    push,
-)
+from airflow_provider_trigger.defaults import AUTOMATIC_KEY
+from airflow_provider_trigger.operators.base import OPTION_ATTRIBUTES, RunsOperator, TaskRunsOperator
 from airflow_provider_trigger.rules import Circumstances, Duration
 from airflow_provider_trigger.run.request import PAYLOAD, to_api
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.operators.conclusion import RunEnd
     from airflow_provider_trigger.run.identity import RunKey
     from airflow_provider_trigger.run.request import TaskRequest
-    from airflow_provider_trigger.run.waited import WaitSettings
-
-ASSET_EXTRA = "trigger_dev"
-"""The key in the ``extra`` of an asset's event."""
 
 
 class OneRunOperator(RunsOperator):
@@ -50,42 +36,10 @@ class OneRunOperator(RunsOperator):
         :mod:`airflow_provider_trigger.exceptions`
     """
 
-    def _xcom_of(self, values: Sequence[Any]) -> Any:
-        return values[0]
+    def _execution(self, context: Context) -> Any:
+        from airflow_provider_trigger.operators.execution import Execution
 
-    def _wait_settings(self, hook: TriggerDevHook, begun_at: float, **known: Any) -> WaitSettings:
-        # Its end is logged with what the run has used, which a query does not show.
-        return replace(super()._wait_settings(hook, begun_at, **known), logs_end=False)
-
-    def _failure_of(self, ends: Sequence[RunEnd], work: Work) -> AirflowException | None:
-        from airflow_provider_trigger.operators.conclusion import failure_of
-        from airflow_provider_trigger.report.ends import why_no_output
-
-        [end] = ends
-        run_url = work.hook.settings.run_url(end.run_id)
-        if end.reason:
-            return failure_of(end, run_url=run_url, log=self.log)
-        reason = why_no_output(end.waited, run_url=run_url)
-        return AirflowException(reason) if reason else None
-
-    def _push_ends(self, ends: Sequence[RunEnd], work: Work) -> None:
-        """Push what is known of the run, and add it to the events of the assets that the task updates."""
-        from airflow_provider_trigger._compat.assets import add_to_asset_events
-        from airflow_provider_trigger.run.facts import UnstorableError, for_xcom, run_facts, state_of
-
-        [end] = ends
-        run, run_id = end.waited.run, end.run_id
-        if run is not None and run.is_final:
-            self.log.info("%s", state_of(run))
-        facts = run_facts(run, run_id=run_id, run_url=work.hook.settings.run_url(run_id))
-        metadata = facts.pop("metadata")
-        add_to_asset_events(self.outlets, work.context, key=ASSET_EXTRA, value=facts)
-        try:
-            metadata = for_xcom(metadata, f"The metadata of run {run_id}", log=self.log)
-        except UnstorableError as error:
-            self.log.warning("%s: XCom %r lacks it", error, RUN_KEY)
-            metadata = None
-        push(self, RUN_KEY, facts | {"metadata": metadata}, work.context)
+        return Execution(self, context)
 
 
 _RENDERED = {name: name for name in ("task_identifier", "payload")} | OPTION_ATTRIBUTES

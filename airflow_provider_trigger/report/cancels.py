@@ -127,9 +127,8 @@ def failures(results: Iterable[CancelResult], *, named: int = MAX_NAMED) -> str:
 
 def _shared_error(result: CancelResult) -> str:
     """Return an error without the ids of its run and its request, so that several runs share it."""
-    text, segment = re.sub(r" \(request [^)]*\)", "", result.error or ""), quote(result.run_id, safe="")
-    # The server may repeat the path, as in the address of a redirect.
-    return text.replace(f"/runs/{segment}", "/runs/…").replace(f"runs%2F{segment}", "runs%2F…")
+    text = re.sub(r" \(request [^)]*\)", "", result.error or "")
+    return text.replace(f"/runs/{quote(result.run_id, safe='')}", "/runs/…")
 
 
 @contextmanager

@@ -1,11 +1,13 @@
-"""Say what became of the runs of a stopped task, how runs ended, and why a wait ended before its runs."""
+"""How runs ended, why a wait ended before them, and what became of the runs of a stopped task, in words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import assert_never
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.models import Run, advice
+from airflow_provider_trigger.api.models import SUCCESS_STATUSES, Run, advice
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import (
     MAX_LINES,
@@ -19,21 +21,25 @@ from airflow_provider_trigger.log import (
     write,
 )
 from airflow_provider_trigger.report.cancels import failures
-from airflow_provider_trigger.run.facts import describe, missing_version
+from airflow_provider_trigger.run.facts import describe, missing_version, usage_facts
 from airflow_provider_trigger.run.guard import Stop
+from airflow_provider_trigger.run.output import Outputs
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
+
+if TYPE_CHECKING:
+    pass
 
 
 def log_stop(log: Log, conn_id: str, stop: Stop) -> None:
     """Log that a cancel by the task itself begins, or what came of it."""
-    write(log, _of_stop(stop, conn_id) if stop.begins_with is None else _of_begin(stop, stop.begins_with))
-
-
-def _of_begin(stop: Stop, run_ids: Sequence[str]) -> Iterator[Line]:
-    yield from canceling(run_ids)
+    if stop.begins_with is None:
+        write(log, _of_stop(stop, conn_id))
+        return
+    write(log, canceling(stop.begins_with))
     if stop.unknown:
         tag = f", by the tag {stop.tag}" if stop.tag else ""
-        yield "info", f"Canceling {counted(stop.unknown, 'run')} whose start the server has not answered{tag}"
+        what = f"{counted(stop.unknown, 'run')} whose start the server has not answered{tag}"
+        log.info("Canceling %s", what)
 
 
 def _of_stop(stop: Stop, conn_id: str) -> Iterator[Line]:
@@ -75,14 +81,15 @@ def of_cancels(
     results: Iterable[CancelResult], conn_id: str, *, was_ended: bool = False, tag: str | None = None
 ) -> Iterator[Line]:
     """Yield what became of canceled runs, and that their task was ended, which a trigger's log lacks else."""
-    groups: dict[tuple[CancelOutcome, bool], list[CancelResult]] = {}
-    for result in results:
-        groups.setdefault((result.outcome, result.is_unconfirmed), []).append(result)
-    for outcome in CancelOutcome:
-        for is_unconfirmed in (False, True):
-            group = groups.get((outcome, is_unconfirmed), [])
-            for some in [group] if len(group) > MAX_NAMED else [[one] for one in group]:
-                yield _of_some(some, conn_id, was_ended=was_ended, tag=tag)
+    outcomes_in_order = [*CancelOutcome]
+
+    def kind(result: CancelResult) -> tuple[int, bool]:
+        return outcomes_in_order.index(result.outcome), result.is_unconfirmed
+
+    for _, group in groupby(sorted(results, key=kind), kind):
+        same = list(group)
+        for some in [same] if len(same) > MAX_NAMED else [[one] for one in same]:
+            yield _of_some(some, conn_id, was_ended=was_ended, tag=tag)
 
 
 def _of_some(some: Sequence[CancelResult], conn_id: str, *, was_ended: bool, tag: str | None) -> Line:
@@ -100,10 +107,8 @@ def _of_some(some: Sequence[CancelResult], conn_id: str, *, was_ended: bool, tag
             return "info", f"{who} had ended before their cancel: {enumeration(run_ids)}"
         case CancelOutcome.NOT_FOUND:
             why = f"connection {conn_id!r} has no such run{'' if is_one else ': ' + enumeration(run_ids)}"
-        case CancelOutcome.FAILED:
+        case _:
             why = str(first.error) if is_one else failures(some, named=MAX_LINES)
-        case other:
-            assert_never(other)
     how = "" if is_one else ", as the cancel is not confirmed"
     text = f"{capitalized(who)} {MAY_RUN}{how}: {why.rstrip('.')}"
     text += f". Unless a retry waits for {them}, cancel {them} in the dashboard"
@@ -167,11 +172,9 @@ def why_not_completed(
             why = f"was still waiting for a version after pending_version_timeout: {missing}"
         case WaitEnd.NOT_NEEDED:
             why = "was not needed any more, as another run had failed"
-        case WaitEnd.TIMED_OUT | WaitEnd.FINAL:
+        case _:
             given = (f"{name}={value:g} s" for name, value in (timeouts or {}).items() if value is not None)
             why = f"did not end within its time limit ({', '.join(given)})"
-        case other:
-            assert_never(other)
     return f"{capitalized(what)} {why}. {_became(waited)}. {run_url}"
 
 
@@ -184,12 +187,83 @@ def _became(waited: Waited) -> str:
     return f"It was not canceled, and is {run.status}" if run else "It was not canceled"
 
 
-def why_no_output(waited: Waited, *, run_url: str) -> str | None:
-    """Return in one line why the output of a run is not known that has completed; None where it is known."""
-    if waited.run is None or not waited.run.is_success or not waited.error:
-        return None
-    return (
-        f"{capitalized(describe(waited.run))} is {waited.run.status}, but its output cannot be fetched: "
-        f"{waited.error}. A retry tries again, and starts another run only if this one has no idempotency "
-        f"key. {run_url}"
-    )
+# Of an error in XCom, in characters: there may be 1,000 of them.
+_MAX_ERROR_LENGTH = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunEnd:
+    """What became of the run of one item."""
+
+    index: int
+    run_id: str
+    run_url: str
+    waited: Waited
+    reason: str = ""
+    """Why it did not complete, and what to do; empty if it did."""
+    error: str = ""
+    """The same without the run, for XCom, or why its output cannot be fetched."""
+    is_retried: bool = False
+    """Whether a retry of the task may do better."""
+    lacks_output: bool = False
+    """Whether it completed, but its output cannot be fetched."""
+
+    @property
+    def was_not_needed(self) -> bool:
+        """Whether it was canceled because another one had failed."""
+        run = self.waited.run
+        return self.waited.end is WaitEnd.NOT_NEEDED and run is not None and run.is_canceled
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it did not complete, and not because it was not needed."""
+        return bool(self.reason) and not self.was_not_needed
+
+    @property
+    def ended_run(self) -> Run | None:
+        """The run, if it has ended by itself or was canceled by others; not one whose output is missing."""
+        return self.waited.run if self.waited.end is WaitEnd.FINAL and not self.lacks_output else None
+
+    def with_output(self, outputs: Outputs) -> RunEnd:
+        """Return the same with the run as the fetch of its output has shown it, and the error of that."""
+        run, why = outputs.runs.get(self.run_id, self.waited.run), outputs.errors.get(self.run_id)
+        if why is None:
+            return replace(self, waited=replace(self.waited, run=run))
+        waited = replace(self.waited, run=run, error=str(why))
+        error = f"its output cannot be fetched: {why}"
+        reason = (
+            f"Run {self.run_id} is COMPLETED, but {error}. A retry tries again, and starts another run only "
+            f"if this one has no idempotency key. {self.run_url}"
+        )
+        return replace(self, waited=waited, reason=reason, error=error, is_retried=True, lacks_output=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        run = self.waited.run
+        status, error = str(run.status) if run else None, self.error[:_MAX_ERROR_LENGTH] or None
+        what = {"index": self.index, "run_id": self.run_id, "status": status, "error": error}
+        return what | usage_facts(run)
+
+
+def end_of(
+    run_id: str,
+    waited: Waited,
+    *,
+    index: int = 0,
+    success_statuses: Collection[str] = SUCCESS_STATUSES,
+    run_url: str,
+    conn_id: str,
+    retry_statuses: Collection[str],
+    timeouts: Mapping[str, float | None] | None = None,
+) -> RunEnd:
+    """Return what became of the run of an item; ``timeouts`` are in seconds, None for no limit."""
+    end = RunEnd(index=index, run_id=run_id, run_url=run_url, waited=waited)
+    run = waited.run
+    if run is not None and run.status in success_statuses:
+        return end
+    reason = why_not_completed(waited, run_id, run_url=run_url, conn_id=conn_id, timeouts=timeouts)
+    if run is None or waited.end is not WaitEnd.FINAL:
+        # Without a version, another run would wait for the same.
+        return replace(end, reason=reason, error=reason, is_retried=waited.end is not WaitEnd.NO_VERSION)
+    error = error_of(run) or f"ended with status {run.status}"
+    return replace(end, reason=reason, error=error, is_retried=run.status in retry_statuses)

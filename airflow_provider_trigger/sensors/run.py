@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_trigger import defaults
+from airflow_provider_trigger import defaults, rules
 from airflow_provider_trigger._compat import (
     AirflowException,
     AirflowFailException,
@@ -22,16 +22,7 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger.api.models import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.log import enumeration
-from airflow_provider_trigger.rules import (
-    Duration,
-    boolean,
-    choice,
-    connection_id,
-    duration,
-    list_of,
-    number,
-    optional,
-)
+from airflow_provider_trigger.rules import Duration
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy
 from airflow_provider_trigger.sources.run_ids import problems_of_sources
@@ -92,13 +83,13 @@ class TriggerDevSensor(TakesArguments, BaseSensorOperator):
 
 
 RULES = {
-    "trigger_dev_conn_id": connection_id,
-    "success_statuses": list_of("final statuses", FINAL_STATUSES),
-    "return_outputs": boolean,
-    "max_output_size": number("bytes", least=0, whole=True),
-    "on_empty": choice("ignore", "fail"),
-    "deferrable": boolean,
-    "poll_interval": optional(duration(least=0.01)),
+    "trigger_dev_conn_id": rules.connection_id,
+    "success_statuses": rules.list_of("final statuses", FINAL_STATUSES),
+    "return_outputs": rules.boolean,
+    "max_output_size": rules.number("bytes", least=0, whole=True),
+    "on_empty": rules.choice("ignore", "fail"),
+    "deferrable": rules.boolean,
+    "poll_interval": rules.optional(rules.duration(least=0.01)),
 }
 
 
@@ -234,7 +225,8 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
 
     def _conclude(self, ended: Mapping[str, Waited], context: Context) -> Any:
         """Return the runs, or their outputs, if all have ended with success; else fail."""
-        from airflow_provider_trigger.operators.conclusion import end_of, failure_of
+        from airflow_provider_trigger.operators.execution import failure_of
+        from airflow_provider_trigger.report.ends import end_of
         from airflow_provider_trigger.run.waited import WaitEnd, check_failed
 
         statuses = {run_id: waited.run.status if waited.run else None for run_id, waited in ended.items()}
@@ -258,9 +250,14 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         is_skipped = self.soft_fail or self.never_fail or self.silent_fail
         has_policy = has_retry_policy(context, self) and not is_skipped
         end = end_of(
-            failed, waited, connection=hook.settings, retry_statuses=FINAL_STATUSES if has_policy else ()
+            failed,
+            waited,
+            success_statuses=self.success_statuses,
+            run_url=hook.settings.run_url(failed),
+            conn_id=self.trigger_dev_conn_id,
+            retry_statuses=FINAL_STATUSES if has_policy else (),
         )
-        raise failure_of(end, run_url=hook.settings.run_url(failed), log=self.log)
+        raise failure_of(end, log=self.log)
 
     def _run_ids(self, context: Context) -> list[str]:
         if self._found is None:

@@ -512,7 +512,8 @@ def test_an_output_that_is_gone_counts_with_the_runs_that_did_not_complete(world
     outcome = task.join()
     assert outcome.state == "failed"
     assert gone in str(outcome.error)
-    assert "3 other runs did not complete" in str(outcome.error)
+    assert "1 output missing and 1 of 4 runs did not complete: " in str(outcome.error)
+    assert "2 others were canceled, as one had failed" in str(outcome.error)
 
 
 def test_outputs_that_are_large_together_are_replaced_by_references(world: World) -> None:

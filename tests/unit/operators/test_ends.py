@@ -185,7 +185,7 @@ TAG = ". Look for runs that may still be running by the tag airflow_task:work:"
         (
             ["COMPLETED", "not needed"],
             TriggerBatchFailedError,
-            "^1 of 2 runs were canceled, as another one .*; that one has completed after all$",
+            "^0 of 2 runs did not complete. 1 others were canceled, as one had failed",
         ),
         (["FAILED"] * 12, TriggerBatchFailedError, "^12 of 12 .*; item 9: .* … and 2 more$"),
     ],

@@ -14,7 +14,7 @@ from fake_log import Log
 from run_operator import batch_in_worker, operator_in_worker
 
 from airflow_provider_trigger._compat import BaseOperator
-from airflow_provider_trigger.operators import conclusion
+from airflow_provider_trigger.operators import execution
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -113,14 +113,6 @@ def test_of_a_batch_those_of_the_first_three_failed_items_are_written(
     ]
 
 
-def test_runs_that_never_started_take_no_place_of_those_with_a_log(logging_task, outcome) -> None:
-    for _ in range(3):
-        logging_task.add_run("QUEUED").cancel()
-    logging_task.trigger("resize", payload="bad")
-    outcome(partial(resume, batch_in_worker(payloads=[1, 2, 3, "bad"]), logging_task))
-    assert fetched(logging_task) == ["bad"]
-
-
 def test_once_the_task_is_stopped_nothing_is_fetched(logging_task, outcome) -> None:
     made = operator_in_worker(run_logs="always")
     run, _ = logging_task.trigger("resize", payload="bad")
@@ -178,7 +170,7 @@ def test_what_goes_wrong_is_a_line_at_debug_level_and_does_not_change_the_outcom
 def test_a_log_that_does_not_come_is_waited_for_a_limited_time(
     logging_task, outcome, log, monkeypatch
 ) -> None:
-    monkeypatch.setattr(conclusion, "TIME_LIMIT", 0.2)
+    monkeypatch.setattr(execution, "TIME_LIMIT", 0.2)
     logging_task.delay_next(None, 30, path="/events")
     begun = time.monotonic()
     assert "FAILED after 1 attempt: ValueError: bad" in outcome(operator_in_worker(payload="bad").execute)

@@ -128,7 +128,6 @@ def test_a_report_has_a_summary_and_what_is_wrong(
     made = report(*results, **options)
     assert (made.summary, made.problems) == (summary, problems)
     assert str(made) == (f"{summary} - {'; '.join(problems)}" if problems else summary)
-    assert made.warnings == []
 
 
 def test_a_report_of_very_many_failures_is_short() -> None:

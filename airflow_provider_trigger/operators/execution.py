@@ -1,0 +1,438 @@
+"""What an operator with runs does while it executes: start, wait, return or fail; and the logs of runs."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger import exceptions
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException, stop_time
+from airflow_provider_trigger._compat.assets import add_to_asset_events
+from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
+from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.api.models import FINAL_STATUSES, SUCCESS_STATUSES
+from airflow_provider_trigger.api.runs import RunEvent, list_events
+from airflow_provider_trigger.cancel.outcome import not_canceled
+from airflow_provider_trigger.defaults import RESULTS_KEY, RUN_ID_KEY, RUN_KEY
+from airflow_provider_trigger.hooks.diagnosis import safe_text
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.links.run import push_link
+from airflow_provider_trigger.log import MAX_NAMED, MAY_RUN, Level, Line, counted, enumeration, write
+from airflow_provider_trigger.operators.base import push, storing
+from airflow_provider_trigger.report.ends import RunEnd, end_of, log_stop, of_cancels, stack_trace
+from airflow_provider_trigger.run.facts import UnstorableError, failure_facts, for_xcom, run_facts, state_of
+from airflow_provider_trigger.run.guard import Guard
+from airflow_provider_trigger.run.identity import KEY_PREFIX
+from airflow_provider_trigger.run.output import Outputs
+from airflow_provider_trigger.run.starts import Starts
+from airflow_provider_trigger.run.stop import StopNote, StoppedError
+from airflow_provider_trigger.run.waited import (
+    Waited,
+    WaitEnd,
+    WaitSettings,
+    check_failed,
+    is_of_another_try,
+    read_event,
+)
+from airflow_provider_trigger.run.watch import wait_for_runs
+from airflow_provider_trigger.sources.context import can_resume, has_retry_policy, task_instance_of
+from airflow_provider_trigger.sources.run_ids import read_list
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.api.models import Run
+    from airflow_provider_trigger.log import Log
+
+
+class Execution:
+    """One execution of an operator with one run."""
+
+    client: TriggerDevClient
+    guard: Guard
+
+    def __init__(self, operator: Any, context: Context) -> None:
+        self.operator = operator
+        self.context = context
+        self.log: Log = operator.log
+        self.hook = TriggerDevHook(operator.trigger_dev_conn_id)
+        self.note = StopNote(lambda: operator._stopped_at)
+        self.tag = getattr(task_instance_of(context), "tag", None)
+        self._begun_at = time.time()
+        self._pushed: list[str | None] = []
+        timeout = operator.execution_timeout
+        self._execution_timeout = None if timeout is None else timeout.total_seconds()
+
+    @property
+    def _own_settings(self) -> dict[str, Any]:
+        """How it waits, beside what the operator says."""
+        return {"logs_end": False}  # but with what the run has used, which a query does not show
+
+    def _xcom_of(self, values: Sequence[Any]) -> Any:
+        """Return what XCom gets of values of all runs, such as their ids."""
+        return values[0]
+
+    def _counted_ids(self) -> Sequence[str]:
+        """Return the ids of runs that an event may only count."""
+        return ()
+
+    def _fails(self, ends: Sequence[RunEnd]) -> bool:
+        """Return whether the task fails for what is known of its runs, and of their outputs."""
+        return any(end.error for end in ends)
+
+    def _failure_of(self, ends: Sequence[RunEnd]) -> AirflowException | None:
+        """Return the error of the task for its runs, or for their outputs, if it fails for them."""
+        [end] = ends
+        return failure_of(end, log=self.log) if end.reason else None
+
+    def _push_ends(self, ends: Sequence[RunEnd]) -> None:
+        """Push what is known of the run, and add it to the events of the assets that the task updates."""
+        [end] = ends
+        run = end.waited.run
+        if run is not None and run.is_final:
+            self.log.info("%s", state_of(run))
+        facts = run_facts(run, run_id=end.run_id, run_url=end.run_url)
+        metadata = facts.pop("metadata")
+        add_to_asset_events(self.operator.outlets, self.context, key="trigger_dev", value=facts)
+        try:
+            metadata = for_xcom(metadata, f"The metadata of run {end.run_id}", log=self.log)
+        except UnstorableError as error:
+            self.log.warning("%s: XCom %r lacks it", error, RUN_KEY)
+            metadata = None
+        push(self.operator, RUN_KEY, facts | {"metadata": metadata}, self.context)
+
+    def run(self) -> Any:
+        """Start what the operator says, and wait for it."""
+        # All that a stop needs is made before anything is sent.
+        self.guard = guard = self._new_guard()
+        try:
+            with self.hook.client() as self.client:
+                self.client.sleep = guard.sleep
+                try:
+                    with guard:
+                        return self._run()
+                finally:  # a stop may have shown further ids
+                    with storing(self.operator, RUN_ID_KEY):
+                        self._push_ids()
+        except (StoppedError, TriggerDevError, KeyError, RuntimeError) as error:
+            if getattr(error, "may_have_effect", False):  # a retry would start a second run without a word
+                raise AirflowFailException(str(error)) from None
+            # Python raises one of the last two where Airflow 2 interrupts the start of a thread.
+            if self.note.is_set:
+                raise _stopped(guard) from None
+            if isinstance(error, ResponseError) and error.status == 422:  # of what starts runs only
+                raise exceptions.TriggerRunNotStartedError(str(error)) from None
+            raise
+
+    def _run(self) -> Any:
+        self.note.check()
+        guard = self.guard
+        requests, earlier = self.operator._to_start(self.context)
+        guard.run_ids = [None] * len(requests)
+        is_replay = any(request.replay_of for request in requests)  # it has its original's tags
+        guard.tag = None if is_replay else self.tag
+        starts = Starts(self.client, guard, log=self.log)
+        seen = self.note.wait_for(partial(starts.start, requests, earlier), meanwhile=self._push_ids)
+        guard.ended = {run_id for run_id, run in seen.items() if run.is_final}
+        self._push_ids()
+        if not self.operator.wait_for_completion or not guard.run_ids:
+            guard.release()
+            return self._xcom_of(guard.run_ids)
+        ended = self._wait(seen)
+        guard.release()
+        return self._conclude([str(run_id) for run_id in guard.run_ids], ended)
+
+    def _push_ids(self) -> None:
+        """Push the ids as far as they are known, before anything else can fail."""
+        known = list(self.guard.run_ids)
+        if known == self._pushed or not any(known):
+            return
+        ti: Any = self.context.get("ti")
+        if ti is not None:  # an operator may be executed by hand
+            ti.xcom_push(key=RUN_ID_KEY, value=self._xcom_of(known))
+            self._pushed = known
+        url = self.hook.settings.run_url(next(filter(None, known)))
+        if url != self.operator.run_url:
+            push_link(self.operator, url, self.context)
+
+    def _new_guard(self) -> Guard:
+        timeout = max(stop_time(), self.hook.settings.timeout)
+        return Guard(
+            self.hook.get_client(timeout=timeout, retry_for=math.inf),  # a cancel has a deadline
+            self.note,
+            cancels=self.operator.cancel_on_kill,
+            stop_time=stop_time(),
+            log_stop=partial(log_stop, self.log, self.operator.trigger_dev_conn_id),
+        )
+
+    # Wait
+
+    def _settings(self, seen: Mapping[str, Run]) -> WaitSettings:
+        operator = self.operator
+        age = max([self.guard.age, *(run.age for run in seen.values() if not run.is_final)])
+        limits = [] if operator.timeout is None else [time.time() - age + operator.timeout]
+        if operator.deferrable and self._execution_timeout is not None:
+            # Airflow 3 does not enforce it while the task is deferred; Airflow 2 does not cancel the run.
+            limits.append(self._begun_at + self._execution_timeout)
+        return WaitSettings(
+            run_url=operator.run_url or "",
+            poll_interval=operator.poll_interval,
+            deadline=min(limits, default=None),
+            pending_version_timeout=operator.pending_version_timeout,
+            patience=self.hook.settings.retry_for,
+            tag=self.guard.tag or "",
+            cancels=operator.cancel_on_kill,
+            **self._own_settings,
+        )
+
+    def _wait(self, seen: Mapping[str, Run]) -> dict[str, Waited]:
+        """Defer, or wait in the worker, unless all have completed; return what became of each, by run id."""
+        ended = {one: Waited(end=WaitEnd.FINAL, run=run) for one, run in seen.items() if run.is_success}
+        left = [one for one in self.guard.known_ids if one not in ended]
+        if not left:
+            return ended
+        settings = self._settings(seen)
+        if self.operator.deferrable and can_resume(self.context, self.operator):
+            self._defer(self.guard.known_ids, settings)
+        return ended | wait_for_runs(
+            left,
+            settings,
+            self.client,
+            log=self.log,
+            is_stopped=lambda: self.note.is_set,
+            on_ended=self.guard.ended.add,
+        )
+
+    def _defer(self, run_ids: Sequence[str], settings: WaitSettings) -> None:
+        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
+
+        trigger = TriggerDevRunTrigger(
+            run_ids=run_ids,
+            trigger_dev_conn_id=self.operator.trigger_dev_conn_id,
+            wait=settings.to_json(),
+            try_number=self._try_number,
+            not_before=time.time() + event_hold(self.context, self.operator.execution_timeout),
+        )
+        runs = f"run {run_ids[0]}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
+        self.log.info("Deferring: the triggerer waits for %s from here on. %s", runs, settings.run_url)
+        self.guard.release()  # from here on the trigger cancels them
+        self.operator.defer(trigger=trigger, method_name="execute_complete")
+
+    @property
+    def _try_number(self) -> int | None:
+        return getattr(self.context.get("ti"), "try_number", None)  # None where it is executed by hand
+
+    # Resumed
+
+    def resume(self, event: Any) -> Any:
+        """Return what the runs of a trigger's event returned, or fail."""
+        if is_of_another_try(event, self._try_number):
+            return self.operator.execute(self.context)
+        pushed = self._counted_ids()
+        ended = read_event(event, pushed)
+        # In the order of the items: two items with one key share a run.
+        run_ids = pushed if set(pushed) == set(ended) else list(ended)
+        with self.hook.client(has_worked=True) as self.client:
+            self.operator.run_url = self.hook.settings.run_url(run_ids[0])
+            return self._conclude(run_ids, ended)
+
+    def _read_ids(self) -> list[Any]:
+        """Return the ids of the runs in XCom, whose backend may make a text or a tuple of a list."""
+        ti: Any = self.context["ti"]
+        task_id, index = self.operator.task_id, ti.map_index
+        found = read_list(ti.xcom_pull(task_ids=task_id, key=RUN_ID_KEY, map_indexes=index))
+        return list(found) if isinstance(found, (list, tuple)) else []
+
+    def cancel_pushed(self) -> None:
+        """Cancel the runs of a deferred task whose trigger failed or timed out."""
+        identity, pushed, tag = task_instance_of(self.context), list[Any](), self.tag
+        try:
+            pushed = self._read_ids()
+            if not pushed:
+                return
+        except Exception as error:
+            # Any error: XCom backends raise what they like.
+            text = "The ids of the task's runs cannot be read from XCom (%s): canceling those with the tag %s"
+            self.log.error(text, safe_text(error), tag)
+        tag = None if len(pushed) == 1 else tag
+        try:
+            guard = self._new_guard()
+        except Exception as error:
+            # Any error: secrets backends raise what they like, and Airflow's own says why the trigger failed.
+            results = [not_canceled(str(run_id), safe_text(error)) for run_id in pushed or ["of this task"]]
+            write(self.log, of_cancels(results, self.operator.trigger_dev_conn_id, tag=tag))
+            return
+        with guard:
+            guard.tag = tag
+            if pushed:
+                guard.take_up(pushed)
+            elif identity is not None:  # another key of this kind is of another Airflow, or of before a clear
+                start, has_key = f"{KEY_PREFIX}-", getattr(self.operator, "_has_key", True)
+                guard.is_earlier = lambda key: (
+                    not has_key if key is None else identity.has_started(key) or not key.startswith(start)
+                )
+            guard.cancel()
+        if not pushed and not guard.has_found:
+            text = "No run with the tag %s was found: a run of this task may still be running"
+            self.log.error(text, tag)
+
+    # Conclude
+
+    def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited]) -> Any:
+        """Return the outputs of the runs of all items, or fail."""
+        operator = self.operator
+        ended = self.note.wait_for(partial(check_failed, ended, self.client))
+        has_policy = has_retry_policy(self.context, operator)
+        ends = [
+            end_of(
+                run_id,
+                ended[run_id],
+                index=index,
+                run_url=self.hook.settings.run_url(run_id),
+                conn_id=operator.trigger_dev_conn_id,
+                retry_statuses=FINAL_STATUSES if has_policy else operator.retry_statuses,
+                timeouts={"timeout": operator.timeout, "execution_timeout": self._execution_timeout},
+            )
+            for index, run_id in enumerate(run_ids)
+        ]
+        outputs, fails = Outputs(max_size=operator.max_output_size), self._fails(ends)
+        try:
+            if not fails:
+                completed = {end.run_id: end.waited.run for end in ends if not end.reason}
+                self.note.wait_for(partial(outputs.fetch, completed, self.client, log=self.log))
+        finally:
+            # An event, and a query, show less of a run than the answer that has its output.
+            ends = [end.with_output(outputs) for end in ends]
+            self._push_ends(ends)
+        if operator.run_logs == "always" or (operator.run_logs == "on_failure" and fails):
+            only_failed = operator.run_logs == "on_failure"
+            self.note.wait_for(partial(write_logs, ends, self.hook, only_failed=only_failed, log=self.log))
+        if failure := self._failure_of(ends):
+            raise failure
+        return self._xcom_of(outputs.for_xcom(run_ids, log=self.log))
+
+
+class ManyRuns(Execution):
+    """The same for an operator with several runs."""
+
+    @property
+    def _own_settings(self) -> dict[str, Any]:
+        cancels_others = self.operator.cancel_others
+        return {
+            "success_statuses": SUCCESS_STATUSES if cancels_others else None,
+            "cancels_others": cancels_others,
+            "logs_progress": True,
+            "names_completed": False,
+        }
+
+    def _xcom_of(self, values: Sequence[Any]) -> Any:
+        return list(values)
+
+    def _counted_ids(self) -> Sequence[str]:
+        return [one for one in self._read_ids() if isinstance(one, str)]
+
+    def _fails(self, ends: Sequence[RunEnd]) -> bool:
+        failed = sum(bool(end.error) for end in ends)
+        return bool(self.operator._fails(failed=failed, count=len(ends)))
+
+    def _failure_of(self, ends: Sequence[RunEnd]) -> AirflowException | None:
+        """Return the error if so many have failed as ``fail_on`` says; else it is a warning."""
+        failure = failure_of_batch(ends, log=self.log, tag=self.tag)
+        if failure is None or self._fails(ends):
+            return failure
+        text = "The task does not fail for it (fail_on=%r): %s"
+        self.log.warning(text, self.operator.fail_on, failure)
+        return None
+
+    def _push_ends(self, ends: Sequence[RunEnd]) -> None:
+        push(self.operator, RESULTS_KEY, [end.to_dict() for end in ends], self.context)
+
+
+def _stopped(guard: Guard) -> AirflowException:
+    if guard.may_have_lost:
+        return AirflowFailException(
+            "Airflow stopped the task before the server answered its start, which has no idempotency key: a "
+            "run may exist. Look for it in the dashboard before you start another one"
+        )
+    runs = enumeration(guard.known_ids) or "none"
+    text = "Airflow stopped the task (marked, cleared or timed out). Its runs, as far as known"
+    return AirflowException(f"{text}: {runs}")
+
+
+def failure_of(end: RunEnd, *, log: Log) -> AirflowException:
+    """Return the error to raise for a run; its class says whether the task is retried."""
+    write(log, stack_trace(end.waited.run))
+    if end.ended_run is None:
+        return (AirflowException if end.is_retried else AirflowFailException)(end.reason)
+    kind = exceptions.TriggerRunFailedError if end.is_retried else exceptions.TriggerRunNotRetriedError
+    return kind(end.reason, **failure_facts(end.ended_run, run_url=end.run_url))
+
+
+def failure_of_batch(ends: Sequence[RunEnd], *, log: Log, tag: str | None = None) -> AirflowException | None:
+    """Return the error to raise, None if all completed; its class says whether the task is retried."""
+    failed = [end for end in ends if end.has_failed]
+    missing = sum(end.lacks_output for end in failed)
+    canceled = sum(end.was_not_needed for end in ends)
+    if not failed and not canceled:
+        return None
+    for end in failed[:MAX_NAMED]:
+        write(log, stack_trace(end.waited.run))
+    parts = [f"{counted(missing, 'output')} missing"] if missing else []
+    if missing < len(failed) or not failed:
+        parts.append(f"{len(failed) - missing} of {len(ends)} runs did not complete")
+    shown = enumeration((f"item {end.index}: {end.reason}" for end in failed), "; ")
+    text = f"{' and '.join(parts)}: {shown}".removesuffix(": ")
+    may_run = any(end.waited.run is None or not end.waited.run.is_final for end in failed)
+    text += f". Look for runs that {MAY_RUN} by the tag {tag}" if tag and may_run else ""
+    text += f". {canceled} others were canceled, as one had failed (cancel_others=True)" if canceled else ""
+    is_retried = not failed or any(end.is_retried for end in failed)
+    if failed and not any(end.ended_run for end in failed):
+        return (AirflowException if is_retried else AirflowFailException)(text)
+    kind = exceptions.TriggerBatchFailedError if is_retried else exceptions.TriggerBatchNotRetriedError
+    return kind(text, results=[end.to_dict() for end in ends])
+
+
+# Of a batch, so many runs have their logs written; of each run so many lines, the last ones.
+MAX_RUNS, LAST_LINES = 3, 1000
+# For all that is fetched for a task, in seconds.
+TIME_LIMIT = 5.0
+# The server may have cut a message within a secret key, which is not found then.
+_CUT_KEY = re.compile(r"\btr_[a-z]+_\S*$")
+_LEVELS: dict[str, Level] = {"DEBUG": "debug", "WARN": "warning", "ERROR": "error"}
+
+
+def write_logs(ends: Sequence[RunEnd], hook: TriggerDevHook, *, only_failed: bool, log: Log) -> None:
+    """Write the logs of the first runs that failed, and of others unless there is no need for them."""
+    ordered = sorted(ends, key=lambda end: end.has_failed, reverse=True)
+    wanted = {end.run_id: end for end in ordered if end.has_failed or not only_failed}
+    deadline = Deadline.after(TIME_LIMIT, now=time.monotonic())
+    with hook.get_client(max_connections=1) as client:
+        for run_id, end in islice(wanted.items(), MAX_RUNS):
+            try:
+                events = client.call(list_events(run_id), deadline=deadline, patience=0)
+            except TriggerDevError as error:
+                log.debug("The logs of runs could not be fetched: %s", error)
+                continue
+            what = f"run {run_id}" if len(ends) == 1 else f"item {end.index}: run {run_id}"
+            write(log, _lines(events, what, end.run_url))
+
+
+def _lines(events: Sequence[RunEvent], what: str, run_url: str) -> Iterator[Line]:
+    shown = [event for event in events if event.level != "TRACE"]
+    if not shown:
+        return
+    yield "info", f"Log of {what}:"
+    if len(shown) > LAST_LINES:
+        yield "info", f"Only the last {LAST_LINES} lines follow; all {len(shown)} are in {run_url}"
+    for event in shown[-LAST_LINES:]:
+        text = _CUT_KEY.sub("***", event.message)
+        if event.started_at:
+            time_of = event.started_at.isoformat(timespec="milliseconds").removesuffix("+00:00")
+            text = f"{time_of}Z {text}"
+        yield _LEVELS.get(event.level, "info"), text
