@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
-from airflow_provider_trigger.log import counted
+from airflow_provider_trigger.log import counted, write
 from airflow_provider_trigger.operators.base import push_results
 from airflow_provider_trigger.rules import Circumstances, Duration, choice, connection_id
 from airflow_provider_trigger.run.request import TOKEN_OPTIONS, check_data, to_api
@@ -19,13 +19,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.tokens.complete import CompletionResult
 
-RULES_OF_CREATE = {"trigger_dev_conn_id": connection_id}
-RULES_OF_COMPLETE = {
-    **RULES_OF_CREATE,
-    "on_empty": choice("fail", "ignore"),
-    "on_timed_out": choice("fail", "ignore"),
-    "on_not_found": choice("fail", "ignore"),
-}
+RULES = {"trigger_dev_conn_id": connection_id}
+_REACTIONS = dict.fromkeys(("on_empty", "on_timed_out", "on_not_found"), choice("fail", "ignore"))
 
 
 class CreateWaitpointTokenOperator(ChecksRendered, BaseOperator):
@@ -67,7 +62,7 @@ class CreateWaitpointTokenOperator(ChecksRendered, BaseOperator):
         self.timeout: Any = timeout
         self.tags = tags
         self.trigger_dev_conn_id = trigger_dev_conn_id
-        check_arguments(self, RULES_OF_CREATE)
+        check_arguments(self, RULES)
         self._check_given()
 
     def _check(self, when: Circumstances) -> None:
@@ -142,7 +137,7 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
         self.on_timed_out = on_timed_out
         self.on_not_found = on_not_found
         self._take_ids(token_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
-        check_arguments(self, RULES_OF_COMPLETE)
+        check_arguments(self, {**RULES, **_REACTIONS})
         self._check_given()
 
     def _check(self, when: Circumstances) -> None:
@@ -150,39 +145,32 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Complete the tokens; see the class."""
-        from airflow_provider_trigger.report.cancels import report_of_completion
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+        from airflow_provider_trigger.report.cancels import TOKEN, each_token, report_of_completion, summary
 
         self._check_rendered()
-        ids = self._gather_ids(context, on_empty=self.on_empty)
+        ids, conn_id = self._gather_ids(context, on_empty=self.on_empty), self.trigger_dev_conn_id
         reactions = {"timed_out": self.on_timed_out, "not_found": self.on_not_found}
         ignored = [outcome for outcome, reaction in reactions.items() if reaction == "ignore"]
-        results = self._complete(ids.found, ignored, context) if ids.found else []
-        conn_id, on_empty = self.trigger_dev_conn_id, self.on_empty
-        report = report_of_completion(results, ids, conn_id=conn_id, on_empty=on_empty, ignored=ignored)
+        results: list[CompletionResult] = []
+        if ids.found:
+            hook = TriggerDevHook(conn_id)
+            self.log.info("Completing %s on %s", counted(len(ids.found), TOKEN), hook.settings.base_url)
+            with hook.completion(self.data, is_stopped=lambda: self._is_stopped) as work:
+                try:
+                    work.run(ids.found)
+                finally:
+                    # Also where Airflow ends it: at the execution_timeout, or at a stop.
+                    results = work.results
+                    push_results(self, results, context)
+                    lines = [*each_token(results, ignored=ignored), ("info", summary(results, TOKEN))]
+                    write(self.log, lines)
+        report = report_of_completion(results, ids, conn_id=conn_id, on_empty=self.on_empty, ignored=ignored)
         if report.problems:
             raise (AirflowException if report.retryable else AirflowFailException)(str(report))
         if not results:
             self.log.info("%s", report)
         return [result.to_dict() for result in results]
-
-    def _complete(
-        self, token_ids: Sequence[str], ignored: Sequence[str], context: Context
-    ) -> list[CompletionResult]:
-        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.log import write
-        from airflow_provider_trigger.report.cancels import TOKEN, each_token, summary
-
-        hook = TriggerDevHook(self.trigger_dev_conn_id)
-        count = counted(len(token_ids), TOKEN)
-        self.log.info("Completing %s on %s", count, hook.settings.base_url)
-        with hook.completion(self.data, is_stopped=lambda: self._is_stopped) as work:
-            try:
-                return work.run(token_ids)
-            finally:
-                # Also where Airflow ends it: at the execution_timeout, or at a stop.
-                results = work.results
-                push_results(self, results, context)
-                write(self.log, [*each_token(results, ignored=ignored), ("info", summary(results, TOKEN))])
 
     def on_kill(self) -> None:
         """Send nothing more: the results so far are logged, and are in XCom."""

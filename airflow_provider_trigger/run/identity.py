@@ -14,10 +14,6 @@ MAX_TAG_LENGTH = 128
 
 KEY_PREFIX = "airflow"
 
-_DAG_TAG = "airflow_dag"
-_DAG_RUN_TAG = "airflow_dag_run"
-_TASK_TAG = "airflow_task"
-
 # Repeated tests of a Dag with one date have the same ids and dates: they differ in their process.
 _PROCESS = uuid.uuid4().hex
 
@@ -49,7 +45,7 @@ class DagRunIdentity:
     @property
     def tag(self) -> str:
         """The tag that all runs of this Dag run carry, and no other."""
-        return f"{_DAG_RUN_TAG}:{self.hash}"
+        return f"airflow_dag_run:{self.hash}"
 
     def has_started(self, idempotency_key: str | None) -> bool:
         """Return whether a run with this key is ours; tags are no proof: a replay has them (measured)."""
@@ -70,7 +66,7 @@ class TaskInstanceIdentity:
     @property
     def tags(self) -> list[str]:
         """All tags of its runs: to find them by Dag in the dashboard, by Dag run and by task instance."""
-        return [_cut(f"{_DAG_TAG}:{self.dag_run.dag_id}", MAX_TAG_LENGTH), self.dag_run.tag, self.tag]
+        return [_cut(f"airflow_dag:{self.dag_run.dag_id}", MAX_TAG_LENGTH), self.dag_run.tag, self.tag]
 
     @property
     def tag(self) -> str:
@@ -82,7 +78,7 @@ class TaskInstanceIdentity:
         end = f"[{self.map_index}]" if self.map_index >= 0 else ""
         ids = [self.dag_run.dag_id, self.dag_run.run_id, self.task_id, self.map_index, *self.iteration]
         end += f":{_hash([*ids, self.dag_run.process])}"
-        return _cut(f"{_TASK_TAG}:{self.task_id}", MAX_TAG_LENGTH - len(end)) + end
+        return _cut(f"airflow_task:{self.task_id}", MAX_TAG_LENGTH - len(end)) + end
 
     def has_started(self, idempotency_key: str | None) -> bool:
         """Return whether a run with this key was started by this task instance, in any of its tries."""

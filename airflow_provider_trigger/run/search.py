@@ -35,9 +35,6 @@ _RECENT = timedelta(days=1)
 # How often the caller can notice a stop, in seconds.
 _PAUSE = 0.1
 
-Pages = Callable[["TriggerDevClient", datetime, Deadline], Iterator[list[ListedRun]]]
-"""What yields runs page by page, of those that were created since a time; a page may be empty."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFilter:
@@ -92,7 +89,8 @@ class Search:
     """Look for runs that are alive, once or several times; each look adds what was not shown before."""
 
     client: TriggerDevClient
-    source: Pages
+    source: Callable[[TriggerDevClient, datetime, Deadline], Iterator[list[ListedRun]]]
+    """Yields runs page by page, of those that were created since a time; a page may be empty."""
     _: KW_ONLY
     belongs: Callable[[str | None], bool] = lambda key: True
     skip: Collection[str] = ()
