@@ -20,7 +20,7 @@ from airflow_provider_trigger.defaults import RETURN_VALUE_KEY, TAGS_OF_OURS
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.run.request import OPTIONS, TaskRequest, to_api
 from airflow_provider_trigger.sources.context import is_repeated, task_instance_of
-from airflow_provider_trigger.validation import ChecksRendered, TakesArguments, check_arguments, is_templated
+from airflow_provider_trigger.validation import ChecksRendered, TakesArguments, check_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -210,20 +210,14 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
         given = {"task_identifier": self.task_identifier}
         for name, value in rules.checked(RULES_OF_TASK, given, when).items():
             setattr(self, name, value)
-        if when.is_rendered:
-            self._check_given_none()
-        to_api(self._options, when)
-
-    def _check_given_none(self) -> None:
-        """Warn of an option of which a native template has made None; without its version none may run."""
-        for name in OPTIONS:
+        for name in OPTIONS if when.is_rendered else ():
             template = self._as_given.get(name)
-            if name in self._options or not (isinstance(template, str) and is_templated(template)):
-                continue
-            what = f"{name} must not be None, of which its template {template!r} has made it"
-            if name == "lock_to_version":
-                raise ValueError(f"{what}: another version could run")
-            self.log.warning("%s: the option is left out", what)
+            if isinstance(template, str) and name not in self._options:
+                what = f"{name} must not be None, of which its template {template!r} has made it"
+                if name == "lock_to_version":
+                    raise ValueError(f"{what}: another version could run")
+                self.log.warning("%s: the option is left out", what)
+        to_api(self._options, when)
 
     @property
     def _options(self) -> dict[str, Any]:

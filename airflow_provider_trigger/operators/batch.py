@@ -134,9 +134,6 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         "metadata": "json",
     }
 
-    items: Any
-    reuse_completed: bool
-
     def __init__(
         self,
         *,

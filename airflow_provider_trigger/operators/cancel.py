@@ -14,7 +14,7 @@ from airflow_provider_trigger._compat import (
     is_mapped_instance,
 )
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
-from airflow_provider_trigger.log import counted, enumeration
+from airflow_provider_trigger.log import counted, enumeration, write
 from airflow_provider_trigger.operators.base import push_results
 from airflow_provider_trigger.rules import Duration
 from airflow_provider_trigger.sources.arguments import SELECTING, Selection, TakesRunIds
@@ -193,7 +193,6 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         return run_ids
 
     def _logged(self, work: Cancellation, hook: TriggerDevHook) -> list[CancelResult]:
-        from airflow_provider_trigger.log import write
         from airflow_provider_trigger.report.cancels import of_work, summary
 
         results = work.results

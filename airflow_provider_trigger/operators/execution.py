@@ -46,16 +46,12 @@ from airflow_provider_trigger.sources.run_ids import read_list
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.log import Log
 
 
 class Execution:
     """One execution of an operator with one run."""
-
-    client: TriggerDevClient
-    guard: Guard
 
     def __init__(self, operator: Any, context: Context) -> None:
         self.operator = operator

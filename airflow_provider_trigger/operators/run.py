@@ -42,8 +42,7 @@ class OneRunOperator(RunsOperator):
         return Execution(self, context)
 
 
-_RENDERED = {name: name for name in ("task_identifier", "payload")} | OPTION_ATTRIBUTES
-_RENDERED |= {"idempotency_key": "idempotency_key"}
+_RENDERED = {name: name for name in ("task_identifier", "payload", "idempotency_key")} | OPTION_ATTRIBUTES
 
 
 class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):

@@ -119,15 +119,14 @@ def _of_some(some: Sequence[CancelResult], conn_id: str, *, was_ended: bool, tag
 _MAX_MESSAGE_LENGTH = 1000
 
 
-def why_failed(run: Run, *, run_url: str) -> str:
-    """Return in one line how a run ended, why, and what to do."""
+def _why_failed(run: Run) -> str:
     count = run.attempt_count
     attempts = f" after {counted(count, 'attempt')}" if count else ""
     error, reason = run.error, error_of(run)
     text = f"{capitalized(describe(run))} ended with status {run.status}{attempts}"
     text += f": {reason}" if reason else ""
     text += f". {advice(error.code)}" if error is not None and error.code else ""
-    return f"{text.rstrip('.')}. {run_url}"
+    return text.rstrip(".")
 
 
 def error_of(run: Run) -> str:
@@ -162,7 +161,7 @@ def why_not_completed(
     what = describe(run) if run else f"run {run_id}"
     match waited.end:
         case WaitEnd.FINAL if run is not None:
-            return why_failed(run, run_url=run_url)
+            return f"{_why_failed(run)}. {run_url}"
         case WaitEnd.REJECTED:
             text = f"The server rejects the status checks of {what}, which {MAY_RUN}: {waited.error}"
             action = f"Check that connection {conn_id!r} has a key of its environment"

@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
 from airflow_provider_trigger.log import MAX_NAMED
-from airflow_provider_trigger.report.ends import of_cancels, why_failed, why_not_completed
+from airflow_provider_trigger.report.ends import of_cancels, why_not_completed
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 URL = "https://trigger.test/runs/run_1"
@@ -52,7 +52,8 @@ def test_a_failure_names_task_status_attempts_error_link_and_what_to_do(
     status: str, shown: dict[str, Any], text: str
 ) -> None:
     expected = f"Run run_1 of Trigger.dev task 'resize' ended with status {text}. {URL}"
-    assert why_failed(run(status, **shown), run_url=URL) == expected
+    waited = Waited(end=WaitEnd.FINAL, run=run(status, **shown))
+    assert why_not_completed(waited, "run_1", run_url=URL, conn_id="mine") == expected
 
 
 TASK = "un run_1 of Trigger.dev task 'resize'"
