@@ -113,16 +113,9 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
 
                     ids.rest = started(context, ids, client, deadline=deadline, log=self.log, origin=origin)
                 results, rejection, unsearched = self._cancel_runs(ids, hook, deadline)
-            lines = of_work(results, unsearched, hook.settings.run_url, on_not_found="fail")
-            write(self.log, lines, origin=origin)
-        report = make_report(
-            results=results,
-            ids=ids,
-            conn_id=self.trigger_dev_conn_id,
-            on_not_found="fail",
-            on_empty="ignore",
-            rejection=rejection,
-        )
+            write(self.log, of_work(results, unsearched, hook.settings.run_url), origin=origin)
+        conn_id = self.trigger_dev_conn_id
+        report = make_report(results=results, ids=ids, conn_id=conn_id, rejection=rejection)
         write(self.log, [of_callback(report)], origin=origin)
 
     def _cancel_runs(

@@ -14,7 +14,8 @@ from airflow_provider_trigger.api.models import RETRY_STATUSES
 from airflow_provider_trigger.log import counted
 from airflow_provider_trigger.operators.base import OPTION_ATTRIBUTES, RunsOperator, TaskRunsOperator
 from airflow_provider_trigger.rules import Circumstances, Duration, boolean, invalid, read_number
-from airflow_provider_trigger.run.request import check_items, read_items
+from airflow_provider_trigger.run.request import TaskRequest, check_items, read_items
+from airflow_provider_trigger.sources.context import key_of_execution
 from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import arguments_of, check_arguments
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.run.identity import RunKey
-    from airflow_provider_trigger.run.request import TaskRequest
 
 FailOn = Literal["any", "all", "never"] | int | str
 """A number of failed runs, at most all that there are, or a share of all runs, such as ``"10%"``."""
@@ -195,7 +195,6 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         self, context: Context, tags: Sequence[str], when: Circumstances
     ) -> tuple[list[TaskRequest], RunKey | str | None]:
         from airflow_provider_trigger.run.identity import KEY_PREFIX
-        from airflow_provider_trigger.sources.context import key_of_execution
 
         key = key_of_execution(context, self)
         # Executed by hand it has none, but a request whose answer is lost must start nothing twice.

@@ -10,12 +10,13 @@ from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.api.models import RETRY_STATUSES
 from airflow_provider_trigger.operators.run import OneRunOperator
 from airflow_provider_trigger.rules import Duration, naming
+from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.sources.run_ids import exactly_one
 from airflow_provider_trigger.validation import arguments_of, owner_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.run.request import TaskRequest
     from airflow_provider_trigger.run.starts import Earlier
 
 
@@ -61,9 +62,6 @@ class ReplayTriggerRunOperator(OneRunOperator):
                 raise ValueError(f"run_id must be the id of a run, not {run_id!r}")
 
     def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
-        from airflow_provider_trigger.run.request import TaskRequest
-        from airflow_provider_trigger.sources.run_ids import exactly_one
-
         with naming(owner_of(self), AirflowFailException):
             run_id = exactly_one(self.run_id)
         self.log.info("Replaying run %s", run_id)

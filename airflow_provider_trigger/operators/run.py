@@ -11,13 +11,13 @@ from airflow_provider_trigger.api.models import RETRY_STATUSES
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.operators.base import OPTION_ATTRIBUTES, RunsOperator, TaskRunsOperator
 from airflow_provider_trigger.rules import Circumstances, Duration
-from airflow_provider_trigger.run.request import PAYLOAD, to_api
+from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
+from airflow_provider_trigger.sources.context import key_of_execution
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.run.identity import RunKey
-    from airflow_provider_trigger.run.request import TaskRequest
 
 
 class OneRunOperator(RunsOperator):
@@ -121,7 +121,6 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
         self, context: Context, tags: Sequence[str], when: Circumstances
     ) -> tuple[list[TaskRequest], RunKey | str | None]:
         from airflow_provider_trigger.run.identity import content_of
-        from airflow_provider_trigger.sources.context import key_of_execution
 
         options = to_api(self._options, when)
         key: RunKey | str | None = self.idempotency_key

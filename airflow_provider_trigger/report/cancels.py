@@ -51,8 +51,8 @@ def make_report(
     results: Sequence[CancelResult],
     ids: RunIds,
     conn_id: str,
-    on_not_found: Reaction,
-    on_empty: Reaction,
+    on_not_found: Reaction = "fail",
+    on_empty: Reaction = "ignore",
     rejection: str | None = None,
     stopped: bool = False,
 ) -> Report:
@@ -169,7 +169,7 @@ def of_work(
     unsearched: Sequence[str],
     run_url: Callable[[str], str],
     *,
-    on_not_found: Reaction,
+    on_not_found: Reaction = "fail",
 ) -> Iterator[Line]:
     """
     Yield what became of each run, and what a search for descendants may have missed.

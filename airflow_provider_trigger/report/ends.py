@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_trigger.api.models import SUCCESS_STATUSES, Run, advice
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
@@ -25,9 +25,6 @@ from airflow_provider_trigger.run.facts import describe, missing_version, usage_
 from airflow_provider_trigger.run.guard import Stop
 from airflow_provider_trigger.run.output import Outputs
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
-
-if TYPE_CHECKING:
-    pass
 
 
 def log_stop(log: Log, conn_id: str, stop: Stop) -> None:

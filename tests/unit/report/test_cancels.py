@@ -46,8 +46,7 @@ def gathered(*values: Any, failed: str | None = None) -> RunIds:
 
 
 def report(*results: CancelResult, ids: RunIds | None = None, **options: Any) -> Report:
-    defaults: dict[str, Any] = {"conn_id": "x", "on_not_found": "fail", "on_empty": "ignore"}
-    return make_report(results=results, ids=ids or RunIds(), **defaults | options)
+    return make_report(results=results, ids=ids or RunIds(), conn_id="x", **options)
 
 
 @pytest.mark.parametrize(
