@@ -103,14 +103,13 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         self, context: Context, ids: RunIds, hook: TriggerDevHook | None, deadline: Deadline, origin: str
     ) -> None:
         from airflow_provider_trigger.report.cancels import make_report, of_callback, of_work
+        from airflow_provider_trigger.sources.search import started
 
         results: list[CancelResult] = []
         rejection = None
         if hook is not None:
             with hook.client() as client:
                 if self._searches:
-                    from airflow_provider_trigger.sources.search import started
-
                     ids.rest = started(context, ids, client, deadline=deadline, log=self.log, origin=origin)
                 results, rejection, unsearched = self._cancel_runs(ids, hook, deadline)
             write(self.log, of_work(results, unsearched, hook.settings.run_url), origin=origin)

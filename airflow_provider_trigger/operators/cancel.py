@@ -209,7 +209,6 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
     def _conclude(
         self, results: list[CancelResult], ids: RunIds, context: Context, **ended_early: Any
     ) -> list[dict[str, Any]]:
-        """Return the results for XCom, or fail."""
         from airflow_provider_trigger.report.cancels import make_report
 
         report = make_report(

@@ -60,6 +60,7 @@ class Execution:
         self.hook = TriggerDevHook(operator.trigger_dev_conn_id)
         self.note = StopNote(lambda: operator._stopped_at)
         self.tag = getattr(task_instance_of(context), "tag", None)
+        self._try_number: int | None = getattr(context.get("ti"), "try_number", None)  # None by hand
         self._begun_at = time.time()
         self._pushed: list[str | None] = []
         timeout = operator.execution_timeout
@@ -79,11 +80,9 @@ class Execution:
         return ()
 
     def _fails(self, ends: Sequence[RunEnd]) -> bool:
-        """Return whether the task fails for what is known of its runs, and of their outputs."""
         return any(end.error for end in ends)
 
     def _failure_of(self, ends: Sequence[RunEnd]) -> AirflowException | None:
-        """Return the error of the task for its runs, or for their outputs, if it fails for them."""
         [end] = ends
         return failure_of(end, log=self.log) if end.reason else None
 
@@ -219,10 +218,6 @@ class Execution:
         self.log.info("Deferring: the triggerer waits for %s from here on. %s", runs, settings.run_url)
         self.guard.release()  # from here on the trigger cancels them
         self.operator.defer(trigger=trigger, method_name="execute_complete")
-
-    @property
-    def _try_number(self) -> int | None:
-        return getattr(self.context.get("ti"), "try_number", None)  # None where it is executed by hand
 
     # Resumed
 

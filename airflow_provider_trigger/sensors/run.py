@@ -224,7 +224,6 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         return self._conclude(ended, context)
 
     def _conclude(self, ended: Mapping[str, Waited], context: Context) -> Any:
-        """Return the runs, or their outputs, if all have ended with success; else fail."""
         from airflow_provider_trigger.operators.execution import failure_of
         from airflow_provider_trigger.report.ends import end_of
         from airflow_provider_trigger.run.waited import WaitEnd, check_failed
@@ -268,7 +267,6 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         return self._found
 
     def _returned(self, statuses: Mapping[str, str | None]) -> list[Any]:
-        """Return what goes into XCom: the statuses, or the outputs, which are fetched now."""
         from airflow_provider_trigger.api.errors import TriggerDevError
         from airflow_provider_trigger.run.output import Outputs
 
