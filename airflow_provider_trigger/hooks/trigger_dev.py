@@ -46,7 +46,7 @@ from airflow_provider_trigger.rules import (
     number,
     optional,
 )
-from airflow_provider_trigger.run.request import PAYLOAD, TOKEN_OPTIONS, TaskRequest, check_data, to_api
+from airflow_provider_trigger.run.request import TOKEN_OPTIONS, TaskRequest, check_data, check_json, to_api
 from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
 from airflow_provider_trigger.run.waited import WaitEnd, WaitSettings
 from airflow_provider_trigger.sources.arguments import BATCH_ID, SELECTING, Selection, terms
@@ -189,7 +189,7 @@ class TriggerDevHook(BaseHook):
             if options.get("idempotency_key") == AUTOMATIC_KEY:  # would give all calls the same run
                 what = f"one of your own, not {AUTOMATIC_KEY!r}: only an operator knows its task instance"
                 raise ValueError(f"idempotency_key must be {what}")
-            checked({"payload": PAYLOAD}, {"payload": payload})
+            check_json("payload", payload)
             request = TaskRequest(task_identifier=task_identifier, payload=payload, options=to_api(options))
         with self.client() as client:
             return start_now(client, request, log=self.log)

@@ -11,7 +11,7 @@ from airflow_provider_trigger.api.models import RETRY_STATUSES
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.operators.base import OPTION_ATTRIBUTES, RunsOperator, TaskRunsOperator
 from airflow_provider_trigger.rules import Circumstances, Duration
-from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
+from airflow_provider_trigger.run.request import TaskRequest, check_json, to_api
 from airflow_provider_trigger.sources.context import key_of_execution
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
 
     def _check(self, when: Circumstances) -> None:
         super()._check(when)
-        PAYLOAD("payload", self.payload, when)
+        check_json("payload", self.payload, when)
         if self._has_key:
             # With native rendering, a template that finds nothing is None, and not the text.
             key = str(None) if self.idempotency_key is None else self.idempotency_key

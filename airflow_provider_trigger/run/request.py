@@ -21,7 +21,6 @@ from airflow_provider_trigger.rules import (
     AS_GIVEN,
     Circumstances,
     Rule,
-    Skip,
     checked_given,
     choice,
     duration,
@@ -35,31 +34,25 @@ from airflow_provider_trigger.rules import (
 )
 
 
-def check_json(name: str, value: Any, when: Circumstances = AS_GIVEN) -> bool:
-    """Return whether all of a value is known; raise an error for a part that is not JSON."""
+def check_json(name: str, value: Any, when: Circumstances = AS_GIVEN) -> str:
+    """Return a value as JSON, with null for what is not known yet."""
+
+    def of_others(part: object) -> None:
+        if not when.skip(part):
+            raise TypeError(f"a dict, list, string, number, bool or None, not a {type(part).__name__}")
+
     try:
-        return _is_known_json(name, value, when.skip)
-    except RecursionError:
-        raise ValueError(f"{name} must be JSON: it contains itself, or is nested too deeply") from None
-
-
-def _is_known_json(name: str, value: Any, skip: Skip) -> bool:
-    if skip(value):
-        return False
-    if value is None or isinstance(value, (str, bool)):
-        return True
-    if isinstance(value, (int, float)):
-        if read_number(value) is None:
-            what = value if isinstance(value, float) else "number of so many digits"
-            raise ValueError(f"{name} must be JSON, which has no {what}")
-        return True
-    is_dict = isinstance(value, dict)
-    if not is_dict and not isinstance(value, (list, tuple)):
-        kind = type(value).__name__
-        raise ValueError(f"{name} must be JSON: a dict, list, string, number, bool or None, not a {kind}")
-    if is_dict and (others := [key for key in value if not isinstance(key, str)]):
-        raise ValueError(f"{name} must be JSON, whose keys are strings, not {shown(others[0])}")
-    return all([_is_known_json(name, part, skip) for part in (value.values() if is_dict else value)])
+        # Sorted, as what an idempotency key is made of.
+        return json.dumps(
+            value,
+            allow_nan=False,
+            ensure_ascii=False,
+            separators=(",", ":"),
+            sort_keys=True,
+            default=of_others,
+        )
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{name} must be JSON: {error}") from None
 
 
 MAX_TAGS = 10
@@ -69,9 +62,6 @@ LEAST_MAX_DURATION = 5
 """In seconds; the server takes less for this."""
 
 _text = text()
-
-PAYLOAD: Rule = check_json
-"""Takes any JSON."""
 
 
 def _concurrency_key(name: str, value: Any, when: Circumstances) -> Any:
@@ -158,17 +148,14 @@ def _check_tag(name: str, tag: Any, when: Circumstances) -> None:
 
 def _metadata(name: str, value: Any, when: Circumstances) -> dict[str, Any]:
     """Take a JSON object, also in a string."""
-    found = value
-    if isinstance(value, str):
-        try:
-            found = json.loads(value)
-        except (ValueError, RecursionError):
-            found = None
-    is_dict = isinstance(found, dict)
-    if not is_dict:
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
         raise invalid(name, "a dict of JSON", value)
     check_json(name, found, when)
-    return dict(found)
+    return found
 
 
 def _key(name: str, value: Any, when: Circumstances) -> str:
@@ -248,9 +235,8 @@ TOKEN_OPTIONS: dict[str, Rule] = {"timeout": _token_timeout, "tags": _tags, "ide
 
 def check_data(name: str, value: Any, when: Circumstances = AS_GIVEN) -> None:
     """Check that a value is JSON that Trigger.dev keeps as it is; an error says what is not."""
-    from airflow_provider_trigger.api.http import encode_json
-
-    if check_json(name, value, when) and (size := len(encode_json(value))) > MAX_DATA_SIZE:
+    size = len(check_json(name, value, when).encode("utf-8", "backslashreplace"))
+    if size > MAX_DATA_SIZE:
         raise ValueError(f"{name} must have {MAX_DATA_SIZE:,} bytes or less as JSON, not {size:,}")
     _check_integers(name, value)
 
@@ -289,7 +275,7 @@ def check_items(name: str, given: Any, when: Circumstances) -> None:
     invalid: dict[int, str] = {}
     for index, item in enumerate(given):
         try:
-            (PAYLOAD if name == "payloads" else _check_item)(f"{name}[{index}]", item, when)
+            (check_json if name == "payloads" else _check_item)(f"{name}[{index}]", item, when)
         except ValueError as error:
             invalid[index] = str(error)
     if invalid:
@@ -303,7 +289,7 @@ def _check_item(name: str, item: Any, when: Circumstances) -> None:
     if not is_dict or not item.keys() <= _PARTS:
         kind = f"one with {sorted(map(str, item))}" if is_dict else f"a {type(item).__name__}"
         raise ValueError(f"{name} must be {_ITEM}, not {kind}")
-    PAYLOAD(f"{name}['payload']", item.get("payload"), when)
+    check_json(f"{name}['payload']", item.get("payload"), when)
     options, name = item.get("options"), f"{name}['options']"
     if options is None or when.skip(options):
         return

@@ -12,8 +12,8 @@ from airflow_provider_trigger.rules import Circumstances, shown
 from airflow_provider_trigger.run.request import (
     KEY_OPTIONS,
     OPTIONS,
-    PAYLOAD,
     check_items,
+    check_json,
     read_items,
     to_api,
 )
@@ -33,7 +33,7 @@ def sent(name: str, value: Any) -> Any:
 def problem(name: str, value: Any, when: Circumstances = AT_NOON) -> str:
     """Return what is wrong with a value."""
     with pytest.raises(ValueError) as raised:  # noqa: PT011  # each test compares the text
-        PAYLOAD(name, value, when) if name == "payload" else to_api({name: value}, when)
+        check_json(name, value, when) if name == "payload" else to_api({name: value}, when)
     assert raised.value.__cause__ is None
     assert str(raised.value).isprintable()
     return str(raised.value)
@@ -191,7 +191,7 @@ def test_a_run_has_up_to_ten_tags_and_those_of_ours_count() -> None:
 # Metadata and payload
 
 
-TYPES = ": a dict, list, string, number, bool or None, not a"
+TYPES = "a dict, list, string, number, bool or None, not a"
 
 
 @pytest.mark.parametrize(
@@ -201,15 +201,14 @@ TYPES = ": a dict, list, string, number, bool or None, not a"
         ({"a": [0, 1, 2, NOW]}, f"{TYPES} datetime"),
         ([b"x"], f"{TYPES} bytes"),
         (MappingProxyType({}), f"{TYPES} mappingproxy"),
-        ({"a b": math.nan}, ", which has no nan"),
-        ([[-math.inf]], ", which has no -inf"),
-        ({"a": 10**400}, ", which has no number of so many digits"),
-        ({"a": {1: 2}}, ", whose keys are strings, not 1"),
+        ({"a b": math.nan}, "Out of range float values are not JSON compliant"),
+        ([[-math.inf]], "Out of range float values are not JSON compliant"),
+        ({"a": {(1, 2): 3}}, "keys must be str, int, float, bool or None, not tuple"),
     ],
 )
 def test_a_payload_that_is_not_json_is_an_error_that_says_what_is_not(payload, what: str) -> None:
-    assert problem("payload", payload) == f"payload must be JSON{what}"
-    assert problem("metadata", {"a": payload}) == f"metadata must be JSON{what}"
+    assert problem("payload", payload).startswith(f"payload must be JSON: {what}")
+    assert problem("metadata", {"a": payload}).startswith(f"metadata must be JSON: {what}")
 
 
 def test_a_payload_that_contains_itself_is_an_error() -> None:
@@ -218,9 +217,8 @@ def test_a_payload_that_contains_itself_is_an_error() -> None:
     deep: Any = 1
     for _ in range(100_000):
         deep = [deep]
-    for payload in (circle, deep):
-        what = "payload must be JSON: it contains itself, or is nested too deeply"
-        assert problem("payload", payload) == what
+    for payload, what in ((circle, "Circular reference detected"), (deep, "maximum recursion depth")):
+        assert problem("payload", payload).startswith(f"payload must be JSON: {what}")
 
 
 # The items of a batch
