@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 _MAX_SHOWN_LENGTH = 100
@@ -32,8 +32,6 @@ class Circumstances:
 
     skip: Skip = lambda value: False
     """Whether a value, or a part of it, is not known yet, as one that is templated: it is not checked."""
-    now: datetime | None = None
-    """What a time must be after; None for the clock's."""
     tags_of_ours: int = 0
     """How many tags the provider adds to those given."""
     is_rendered: bool = False
@@ -181,18 +179,12 @@ _NUMBER = re.compile(r"\d{1,300}(?:\.\d{1,300})?", re.ASCII)
 
 
 def read_duration(value: object) -> float | None:
-    """Return a duration in seconds, None if the value is none."""
+    """Return the seconds of a timedelta, a number, or a text such as ``1h30m``; None if it is none."""
     if isinstance(value, timedelta):
         return value.total_seconds()
-    seconds = read_number(value)
-    return read_duration_text(value) if seconds is None and isinstance(value, str) else seconds
-
-
-def read_duration_text(text: str) -> float | None:
-    """Return the seconds of a text such as ``1h30m``, None if it is none; the units are w, d, h, m and s."""
-    match = _TEXT.fullmatch(text.strip())
+    match = _TEXT.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None or not any(match.groups()):
-        return None
+        return read_number(value)
     return sum(int(part or 0) * unit for part, unit in zip(match.groups(), _UNITS.values(), strict=True))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from inspect import cleandoc, signature
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -214,11 +213,9 @@ class ChecksRendered(TakesArguments):
     def _rendered(self) -> dict[str, Any]:
         return {name: getattr(self, attribute) for name, attribute in self.rendered_arguments.items()}
 
-    def _check_rendered(self, *, is_retry: bool = False) -> Circumstances:
+    def _check_rendered(self) -> Circumstances:
         """Check what templates and other tasks' outputs have become; a failure is one for good."""
-        # A time that was to come in the first try may have passed: the run starts at once then (measured).
-        earliest = datetime.min.replace(tzinfo=UTC) if is_retry else None
-        when = Circumstances(now=earliest, tags_of_ours=self._tags_of_ours, is_rendered=True)
+        when = Circumstances(tags_of_ours=self._tags_of_ours, is_rendered=True)
         for attribute in self.rendered_arguments.values():
             setattr(self, attribute, with_lists(getattr(self, attribute)))
         with naming(owner_of(self), AirflowFailException):

@@ -46,7 +46,14 @@ from airflow_provider_trigger.rules import (
     number,
     optional,
 )
-from airflow_provider_trigger.run.request import TOKEN_OPTIONS, TaskRequest, check_data, check_json, to_api
+from airflow_provider_trigger.run.request import (
+    OPTIONS,
+    TOKEN_OPTIONS,
+    TaskRequest,
+    check_data,
+    check_json,
+    to_api,
+)
 from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
 from airflow_provider_trigger.run.waited import WaitEnd, WaitSettings
 from airflow_provider_trigger.sources.arguments import BATCH_ID, SELECTING, Selection, terms
@@ -327,9 +334,7 @@ class TriggerDevHook(BaseHook):
         :raises TriggerDevError: it could not be changed, as the run is not DELAYED, for example
         """
         with naming("reschedule_run"):
-            if delay is None:  # would be no option at all
-                raise ValueError("delay must be given, not None")
-            options = to_api({"delay": delay})
+            options = checked(OPTIONS, {"delay": delay})
         with self.client() as client:
             return client.call(reschedule_run(run_id, **options))
 

@@ -171,7 +171,7 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
 
         identity = task_instance_of(context)
         is_retry = identity is not None and is_repeated(context)
-        when = self._check_rendered(is_retry=is_retry)
+        when = self._check_rendered()
         requests, key = self._requests(context, identity.tags if identity else [], when)
         if not (is_retry and isinstance(key, RunKey)):
             return requests, None

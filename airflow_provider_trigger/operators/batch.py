@@ -185,11 +185,11 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     def _given(self) -> Any:
         return getattr(self, self._list_name)
 
-    def _check_rendered(self, *, is_retry: bool = False) -> Circumstances:
+    def _check_rendered(self) -> Circumstances:
         if isinstance(self._given, str):
             with suppress(ValueError):  # without native rendering a template gives the text of a list
                 setattr(self, self._list_name, read_literal(self._given.strip()))
-        return super()._check_rendered(is_retry=is_retry)
+        return super()._check_rendered()
 
     def _requests(
         self, context: Context, tags: Sequence[str], when: Circumstances

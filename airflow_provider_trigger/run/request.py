@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_trigger.log import MAX_NAMED
@@ -27,7 +27,7 @@ from airflow_provider_trigger.rules import (
     invalid,
     naming,
     number,
-    read_duration_text,
+    read_duration,
     read_number,
     shown,
     text,
@@ -77,48 +77,30 @@ def _queue(name: str, value: Any, when: Circumstances) -> dict[str, str]:
 
 
 def _ttl(name: str, value: Any, _: Circumstances) -> str | int:
-    seconds = math.ceil(value.total_seconds()) if isinstance(value, timedelta) else read_number(value)
-    if seconds is not None and seconds > 0 and seconds == int(seconds):
-        return int(seconds)
-    if _is_duration_text(value):
-        return str(value).strip()
-    raise invalid(name, "a duration above 0, such as '1h30m', in whole seconds or a timedelta", value)
+    seconds = read_duration(value)
+    if seconds is None or seconds <= 0:
+        raise invalid(name, "a duration above 0, such as '1h30m', seconds or a timedelta", value)
+    has_unit = isinstance(value, str) and read_number(value) is None
+    return value.strip() if has_unit else math.ceil(seconds)
 
 
-def _key_ttl(name: str, value: Any, when: Circumstances) -> str:
+def _with_unit(name: str, value: Any, when: Circumstances) -> str:
     """Take the same; here the server ignores a number without a unit (measured)."""
     duration = _ttl(name, value, when)
     return f"{duration}s" if isinstance(duration, int) else duration
 
 
 def _delay(name: str, value: Any, when: Circumstances) -> str:
-    """Take a duration, or a time in the future; one without a zone is in UTC."""
-    if isinstance(value, timedelta) and value > timedelta():
-        return f"{math.ceil(value.total_seconds())}s"
-    if _is_duration_text(value):
-        return str(value).strip()
-    due = _read_time(value)
-    if due is None:
-        raise invalid(
-            name, "a duration above 0, such as '1h30m', a timedelta, a datetime or an ISO date", value
-        )
-    if due <= (when.now or datetime.now(UTC)):
-        raise invalid(name, "in the future", value)
-    return due.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _is_duration_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(read_duration_text(value))
-
-
-def _read_time(value: Any) -> datetime | None:
+    """Take a duration, or a time: one without a zone is in UTC, and for one that has passed it is now."""
+    if read_number(value) is None and read_duration(value):
+        return _with_unit(name, value, when)
     try:
         time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
-        if not isinstance(time, datetime):
-            return None
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):  # in UTC, it may be before the year 1 or after 9999
-        return None
+        due = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError, AttributeError):  # in UTC, it may be before the year 1 or after 9999
+        what = "a duration above 0, such as '1h30m', a timedelta, a datetime or an ISO date"
+        raise invalid(name, what, value) from None
+    return due.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _tags(name: str, value: Any, when: Circumstances) -> list[str]:
@@ -159,21 +141,11 @@ def _metadata(name: str, value: Any, when: Circumstances) -> dict[str, Any]:
 
 
 def _key(name: str, value: Any, when: Circumstances) -> str:
-    """Take an idempotency key, but none of dots only, which could not be reset (measured)."""
     found = str(_text(name, value, when))
     if found.strip().lower() in ("none", "null"):
         why = "a template that finds nothing renders to this, and all tasks with this key would share one run"
         raise ValueError(f"{name} must not be {shown(value)}: {why}")
-    if not found.strip("."):
-        raise invalid(name, "a string that is not of dots only", value)
     return found
-
-
-def _version(name: str, value: Any, when: Circumstances) -> str:
-    if type(value) is float:
-        how = "in quotes, or with render_template_as_native_obj=True as '{{ … | tojson }}'"
-        raise ValueError(f"{name} must be a text, not {value!r}, which may lack a digit: write it {how}")
-    return str(_text(name, value, when))
 
 
 _MACHINES = ("micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x")  # measured
@@ -190,13 +162,13 @@ OPTIONS: dict[str, Rule] = {
     "machine": choice(*_MACHINES),
     "priority": number("seconds", least=0, text=True),
     "region": _text,
-    "lock_to_version": _version,
+    "lock_to_version": _text,
 }
 """What a run can be given besides its payload, by name: each rule returns what the API takes."""
 
 KEY_OPTIONS: dict[str, Rule] = {
     "idempotency_key": _key,
-    "idempotency_key_ttl": _key_ttl,
+    "idempotency_key_ttl": _with_unit,
 }
 """What decides whether a trigger makes a new run, by name."""
 

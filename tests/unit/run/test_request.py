@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.rules import Circumstances, shown
+from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, shown
 from airflow_provider_trigger.run.request import (
     KEY_OPTIONS,
     OPTIONS,
@@ -19,18 +19,17 @@ from airflow_provider_trigger.run.request import (
 )
 
 NOW = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
-AT_NOON = Circumstances(now=NOW)
 DURATION = "a duration above 0, such as '1h30m', "
 
 
 def sent(name: str, value: Any) -> Any:
     """Return what the API gets for a value."""
-    (converted,) = to_api({name: value}, AT_NOON).values()
+    (converted,) = to_api({name: value}).values()
     assert json.loads(json.dumps(converted)) == converted
     return converted
 
 
-def problem(name: str, value: Any, when: Circumstances = AT_NOON) -> str:
+def problem(name: str, value: Any, when: Circumstances = AS_GIVEN) -> str:
     """Return what is wrong with a value."""
     with pytest.raises(ValueError) as raised:  # noqa: PT011  # each test compares the text
         check_json(name, value, when) if name == "payload" else to_api({name: value}, when)
@@ -70,6 +69,7 @@ def test_an_option_that_does_not_exist_is_an_error_that_lists_those_that_do() ->
             for name, unit in (("ttl", 90), ("idempotency_key_ttl", "90s"))
         ),
         ("ttl", timedelta(days=1, seconds=0.5), 86401),
+        ("ttl", "1.5", 2),
         ("delay", timedelta(seconds=0.2), "1s"),
         ("idempotency_key_ttl", timedelta(minutes=1), "60s"),
         # A time, in UTC
@@ -80,7 +80,7 @@ def test_an_option_that_does_not_exist_is_an_error_that_lists_those_that_do() ->
             datetime(2026, 11, 25, 11, tzinfo=timezone(timedelta(hours=1))),
             "2026-11-25T10:00:00.000Z",
         ),
-        ("delay", "2027-01-01", "2027-01-01T00:00:00.000Z"),
+        ("delay", "2020-01-01", "2020-01-01T00:00:00.000Z"),  # has passed: it is now
         ("delay", " 2027-01-01 12:00:00.5+02:00 ", "2027-01-01T10:00:00.500Z"),
         ("delay", "2027-01-01T12:00:00Z", "2027-01-01T12:00:00.000Z"),
         # Tags, once each
@@ -91,7 +91,7 @@ def test_an_option_that_does_not_exist_is_an_error_that_lists_those_that_do() ->
         ("tags", ["1", *"1234567890"], list("1234567890")),
         ("metadata", {"a": [1, {"b": None}]}, {"a": [1, {"b": None}]}),
         ("metadata", '{"a": [1]}', {"a": [1]}),  # as a template gives it
-        *(("idempotency_key", key, key) for key in (" a/b?%\n", "...a")),
+        ("idempotency_key", " a/b?%\n", " a/b?%\n"),
         # The server says what is too long or too large.
         ("tags", "x" * 129, ["x" * 129]),
         ("idempotency_key", "x" * 2049, "x" * 2049),
@@ -123,19 +123,16 @@ def test_a_duration_that_the_server_would_ignore_is_an_error(name: str, value: A
 NO_TAG, NO_KEY = "a string that is not empty, without a comma", "a string that is not empty"
 NO_LISTS: list[Any] = [7, {"a": 1}, {"a"}, True]
 NO_DICTS: list[Any] = [[], "text", "[1]", "{", "", 7, True, "[" * 9999, MappingProxyType({})]
-DOTS = "a string that is not of dots only"
 
 
 @pytest.mark.parametrize(
     ("name", "value", "what"),
     [
         *(
-            (name, value, f"{DURATION}in whole seconds or a timedelta")
+            (name, value, f"{DURATION}seconds or a timedelta")
             for name in ("ttl", "idempotency_key_ttl")
-            for value in (0, -1, 1.5, "0", "1.5", True, ["1h"], math.nan, math.inf)
+            for value in (0, -1, "0", True, ["1h"], math.nan, math.inf)
         ),
-        *(("delay", NOW + timedelta(days=days), "in the future") for days in (0, -1)),
-        *(("delay", value, "in the future") for value in ("2020-01-01", "2026-11-25T09:59:59+01:00")),
         *(
             ("delay", value, f"{DURATION}a timedelta, a datetime or an ISO date")
             for value in (
@@ -148,7 +145,6 @@ DOTS = "a string that is not of dots only"
         *(("tags", tag, NO_TAG) for tag in ("", " ", "a,b")),
         *(("tags", value, "a list of strings") for value in NO_LISTS),
         *(("metadata", value, "a dict of JSON") for value in NO_DICTS),
-        *(("idempotency_key", key, DOTS) for key in (".", "..")),
         *(("idempotency_key", key, NO_KEY) for key in ("", " ", 7, ["k"])),
         *(("concurrency_key", key, NO_KEY) for key in ("", 7, ["k"])),
     ],
