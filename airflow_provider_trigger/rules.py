@@ -32,8 +32,6 @@ class Circumstances:
 
     skip: Skip = lambda value: False
     """Whether a value, or a part of it, is not known yet, as one that is templated: it is not checked."""
-    tags_of_ours: int = 0
-    """How many tags the provider adds to those given."""
     is_rendered: bool = False
     """Whether a number stands for its text, of which a native Dag has made it."""
 
@@ -44,6 +42,7 @@ class Circumstances:
 
 
 AS_GIVEN = Circumstances()
+RENDERED = Circumstances(is_rendered=True)
 
 Rule = Callable[[str, Any, Circumstances], Any]
 """Takes the argument's name, for the message, and a value."""
@@ -163,6 +162,17 @@ def text(what: str = "a string that is not empty") -> Rule:
 
 
 connection_id = text("the id of a connection")
+
+_WORD = "a string that is not empty, without a comma"
+_word = text(_WORD)
+
+
+def word(name: str, value: Any, when: Circumstances) -> str:
+    """Take a text by which runs can be listed: there a comma separates two (measured)."""
+    found: str = _word(name, value, when)
+    if "," in found:
+        raise invalid(name, _WORD, value)
+    return found
 
 
 def is_encodable(text: str) -> bool:

@@ -16,7 +16,7 @@ from airflow_provider_trigger._compat import (
     is_mapped_instance,
     read_sequence,
 )
-from airflow_provider_trigger.rules import SEQUENCE_TEXT, Circumstances, Rule, checked, naming
+from airflow_provider_trigger.rules import RENDERED, SEQUENCE_TEXT, Circumstances, Rule, checked, naming
 
 
 def check_arguments(taker: Any, rules: Mapping[str, Rule]) -> None:
@@ -187,7 +187,6 @@ class ChecksRendered(TakesArguments):
 
     rendered_arguments: ClassVar[dict[str, str]]
     """All that can be templated but the connection: the attribute of each argument."""
-    _tags_of_ours: ClassVar[int] = 0
 
     if TYPE_CHECKING:
         log: Any
@@ -206,16 +205,15 @@ class ChecksRendered(TakesArguments):
     def _check_given(self) -> None:
         """Check the arguments as they are when the Dag is parsed, and keep those with templates."""
         with arguments_of(self):
-            self._check(Circumstances(skip=is_templated, tags_of_ours=self._tags_of_ours))
+            self._check(Circumstances(skip=is_templated))
         self._as_given = {name: value for name, value in self._rendered.items() if holds_templated(value)}
 
     @property
     def _rendered(self) -> dict[str, Any]:
         return {name: getattr(self, attribute) for name, attribute in self.rendered_arguments.items()}
 
-    def _check_rendered(self) -> Circumstances:
+    def _check_rendered(self) -> None:
         """Check what templates and other tasks' outputs have become; a failure is one for good."""
-        when = Circumstances(tags_of_ours=self._tags_of_ours, is_rendered=True)
         for attribute in self.rendered_arguments.values():
             setattr(self, attribute, with_lists(getattr(self, attribute)))
         with naming(owner_of(self), AirflowFailException):
@@ -223,5 +221,4 @@ class ChecksRendered(TakesArguments):
                 for text in contents(value):
                     if isinstance(text, str) and (found := SEQUENCE_TEXT.search(text)):
                         raise ValueError(_SEQUENCE_TEXT.format(name, found[0]))
-            self._check(when)
-        return when
+            self._check(RENDERED)

@@ -45,6 +45,7 @@ from airflow_provider_trigger.rules import (
     naming,
     number,
     optional,
+    word,
 )
 from airflow_provider_trigger.run.request import (
     OPTIONS,
@@ -56,7 +57,7 @@ from airflow_provider_trigger.run.request import (
 )
 from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
 from airflow_provider_trigger.run.waited import WaitEnd, WaitSettings
-from airflow_provider_trigger.sources.arguments import BATCH_ID, SELECTING, Selection, terms
+from airflow_provider_trigger.sources.arguments import SELECTING, Selection, terms
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, RunIds, all_valid, exactly_one
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ FILTER_RULES = {
     "tags": SELECTING["tags"],
     "statuses": terms("status", TODAYS_STATUSES),
     "task_identifiers": terms("task identifier"),
-    "batch_id": terms(BATCH_ID, several=False),
+    "batch_id": word,
     "limit": number("runs", least=1, whole=True),
 }
 
@@ -287,8 +288,7 @@ class TriggerDevHook(BaseHook):
                 raise ValueError(f"created_after must be a datetime with a zone, not {created_after!r}")
             found = checked_given(FILTER_RULES, {**given, "batch_id": batch_id, "limit": limit})
         found.pop("limit", None)
-        [batch] = found.pop("batch_id", [None])
-        which = RunFilter(**found, batch_id=batch, created_from=created_after or ALL_TIMES)
+        which = RunFilter(**found, created_from=created_after or ALL_TIMES)
 
         def listed() -> Iterator[ListedRun]:
             with self.client() as client:

@@ -16,7 +16,7 @@ from airflow_provider_trigger._compat import (
     is_mapped_instance,
 )
 from airflow_provider_trigger.api.models import FINAL_STATUSES
-from airflow_provider_trigger.defaults import RETURN_VALUE_KEY, TAGS_OF_OURS
+from airflow_provider_trigger.defaults import RETURN_VALUE_KEY
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.run.request import OPTIONS, TaskRequest, to_api
 from airflow_provider_trigger.sources.context import is_repeated, task_instance_of
@@ -158,7 +158,6 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
     """
 
     rendered_arguments: ClassVar[dict[str, str]] = {"task_identifier": "task_identifier"} | OPTION_ATTRIBUTES
-    _tags_of_ours = TAGS_OF_OURS
 
     task_identifier: str
     run_queue: str | None
@@ -171,8 +170,8 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
 
         identity = task_instance_of(context)
         is_retry = identity is not None and is_repeated(context)
-        when = self._check_rendered()
-        requests, key = self._requests(context, identity.tags if identity else [], when)
+        self._check_rendered()
+        requests, key = self._requests(context, identity.tags if identity else [])
         if not (is_retry and isinstance(key, RunKey)):
             return requests, None
         return requests, Earlier(
@@ -183,7 +182,7 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
         )
 
     def _requests(
-        self, context: Context, tags: Sequence[str], when: rules.Circumstances
+        self, context: Context, tags: Sequence[str]
     ) -> tuple[list[TaskRequest], RunKey | str | None]:
         """Return what to start, with these tags, and the idempotency key of the execution or of the user."""
         raise NotImplementedError
@@ -217,7 +216,7 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
                 if name == "lock_to_version":
                     raise ValueError(f"{what}: another version could run")
                 self.log.warning("%s: the option is left out", what)
-        to_api(self._options, when)
+        to_api(self._options, when, OPTIONS)
 
     @property
     def _options(self) -> dict[str, Any]:

@@ -185,14 +185,14 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     def _given(self) -> Any:
         return getattr(self, self._list_name)
 
-    def _check_rendered(self) -> Circumstances:
+    def _check_rendered(self) -> None:
         if isinstance(self._given, str):
             with suppress(ValueError):  # without native rendering a template gives the text of a list
                 setattr(self, self._list_name, read_literal(self._given.strip()))
-        return super()._check_rendered()
+        super()._check_rendered()
 
     def _requests(
-        self, context: Context, tags: Sequence[str], when: Circumstances
+        self, context: Context, tags: Sequence[str]
     ) -> tuple[list[TaskRequest], RunKey | str | None]:
         from airflow_provider_trigger.run.identity import KEY_PREFIX
 
@@ -201,7 +201,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         once = f"{KEY_PREFIX}-{uuid.uuid4().hex}"
         task = self.task_identifier
         requests = []
-        items = read_items(self._list_name, self._given, self._options, when)
+        items = read_items(self._list_name, self._given, self._options)
         for index, (payload, options) in enumerate(items):
             own = key.of_item(index, task_identifier=task, payload=payload) if key else f"{once}-{index}"
             requests.append(self._request(payload, options, tags, own))

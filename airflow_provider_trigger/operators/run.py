@@ -10,7 +10,7 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.models import RETRY_STATUSES
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.operators.base import OPTION_ATTRIBUTES, RunsOperator, TaskRunsOperator
-from airflow_provider_trigger.rules import Circumstances, Duration
+from airflow_provider_trigger.rules import RENDERED, Circumstances, Duration
 from airflow_provider_trigger.run.request import TaskRequest, check_json, to_api
 from airflow_provider_trigger.sources.context import key_of_execution
 
@@ -118,11 +118,11 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             to_api({"idempotency_key": key}, when)
 
     def _requests(
-        self, context: Context, tags: Sequence[str], when: Circumstances
+        self, context: Context, tags: Sequence[str]
     ) -> tuple[list[TaskRequest], RunKey | str | None]:
         from airflow_provider_trigger.run.identity import content_of
 
-        options = to_api(self._options, when)
+        options = to_api(self._options, RENDERED)
         key: RunKey | str | None = self.idempotency_key
         if key == AUTOMATIC_KEY:
             content = content_of(self.task_identifier, self.payload)

@@ -9,7 +9,7 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.log import counted, write
 from airflow_provider_trigger.operators.base import push_results
-from airflow_provider_trigger.rules import Circumstances, Duration, choice, connection_id
+from airflow_provider_trigger.rules import RENDERED, Circumstances, Duration, choice, connection_id
 from airflow_provider_trigger.run.request import TOKEN_OPTIONS, check_data, to_api
 from airflow_provider_trigger.sources.arguments import TakesTokenIds
 from airflow_provider_trigger.validation import ChecksRendered, check_arguments
@@ -74,8 +74,8 @@ class CreateWaitpointTokenOperator(ChecksRendered, BaseOperator):
         from airflow_provider_trigger.run.identity import content_of
         from airflow_provider_trigger.sources.context import key_of_execution
 
-        when = self._check_rendered()
-        options = to_api(self._rendered, when, TOKEN_OPTIONS)
+        self._check_rendered()
+        options = to_api(self._rendered, RENDERED, TOKEN_OPTIONS)
         key = key_of_execution(context, self, content=content_of("", options))
         hook = TriggerDevHook(self.trigger_dev_conn_id)
         token = hook.create_waitpoint_token(**options, idempotency_key=None if key is None else str(key))

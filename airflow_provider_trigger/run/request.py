@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_provider_trigger.defaults import TAGS_OF_OURS
 from airflow_provider_trigger.log import MAX_NAMED
 from airflow_provider_trigger.rules import (
     AS_GIVEN,
+    RENDERED,
     Circumstances,
     Rule,
     checked_given,
@@ -31,6 +33,7 @@ from airflow_provider_trigger.rules import (
     read_number,
     shown,
     text,
+    word,
 )
 
 
@@ -103,29 +106,22 @@ def _delay(name: str, value: Any, when: Circumstances) -> str:
     return due.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _tags(name: str, value: Any, when: Circumstances) -> list[str]:
-    """Take one tag or several; each is sent once, as the server counts repeated ones (measured)."""
-    is_list = isinstance(value, (list, tuple))
-    given = [when.text_of(tag) for tag in (value if is_list else [value])]
-    if not is_list and not isinstance(given[0], str):
-        raise invalid(name, "a list of strings", value)
-    for index, tag in enumerate(given):
-        if not when.skip(tag):
-            _check_tag(f"{name}[{index}]" if is_list else name, tag, when)
-    found = [tag for index, tag in enumerate(given) if tag not in given[:index]]
-    ours = when.tags_of_ours
-    if len(found) > MAX_TAGS - ours:
-        why = f": a run has up to {MAX_TAGS}, and {ours} are the provider's" if ours else ""
-        raise ValueError(f"{name} must be {MAX_TAGS - ours} tags or fewer, not {len(found)}{why}")
-    return found
+def tags(*, ours: int = 0) -> Rule:
+    """Return a rule that takes one tag or several, and each once; ``ours`` are added to them."""
+    most = MAX_TAGS - ours
+    why = f": a run has up to {MAX_TAGS}, and {ours} are the provider's" if ours else ""
 
+    def check(name: str, value: Any, when: Circumstances) -> list[str]:
+        found: list[str] = []
+        for given in value if isinstance(value, (list, tuple)) else [value]:
+            tag = given if when.skip(given) else word(name, given, when)
+            if tag not in found:  # the server counts repeated ones (measured)
+                found.append(tag)
+        if len(found) > most:
+            raise ValueError(f"{name} must be {most} tags or fewer, not {len(found)}{why}")
+        return found
 
-def _check_tag(name: str, tag: Any, when: Circumstances) -> None:
-    is_text = isinstance(tag, str) and bool(tag.strip())
-    if not is_text or "," in tag:
-        # A comma separates tags where runs are listed: such a tag finds nothing (measured).
-        raise invalid(name, "a string that is not empty, without a comma", tag)
-    _text(name, tag, when)
+    return check
 
 
 def _metadata(name: str, value: Any, when: Circumstances) -> dict[str, Any]:
@@ -155,7 +151,7 @@ OPTIONS: dict[str, Rule] = {
     "concurrency_key": _concurrency_key,
     "delay": _delay,
     "ttl": _ttl,
-    "tags": _tags,
+    "tags": tags(ours=TAGS_OF_OURS),
     "metadata": _metadata,
     "max_attempts": number("attempts", least=1, whole=True, text=True),
     "max_duration": number("seconds", least=LEAST_MAX_DURATION, whole=True, text=True),
@@ -164,7 +160,7 @@ OPTIONS: dict[str, Rule] = {
     "region": _text,
     "lock_to_version": _text,
 }
-"""What a run can be given besides its payload, by name: each rule returns what the API takes."""
+"""What an operator can give a run besides its payload, by name: each rule returns what the API takes."""
 
 KEY_OPTIONS: dict[str, Rule] = {
     "idempotency_key": _key,
@@ -172,12 +168,13 @@ KEY_OPTIONS: dict[str, Rule] = {
 }
 """What decides whether a trigger makes a new run, by name."""
 
+_ALL_OPTIONS = OPTIONS | KEY_OPTIONS | {"tags": tags()}
+
 
 def to_api(
-    options: Mapping[str, Any], when: Circumstances = AS_GIVEN, known: Mapping[str, Rule] | None = None
+    options: Mapping[str, Any], when: Circumstances = AS_GIVEN, known: Mapping[str, Rule] = _ALL_OPTIONS
 ) -> dict[str, Any]:
     """Return options, checked, as the API takes them, without those that are None or not known yet."""
-    known = known or OPTIONS | KEY_OPTIONS
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"there is no option {unknown[0]!r}; the options are {', '.join(known)}")
     return {_api_name(name): value for name, value in checked_given(known, options, when).items()}
@@ -201,7 +198,7 @@ def _token_timeout(name: str, value: Any, when: Circumstances) -> str:
     return f"{math.ceil(_seconds(name, value, when))}s"
 
 
-TOKEN_OPTIONS: dict[str, Rule] = {"timeout": _token_timeout, "tags": _tags, "idempotency_key": _key}
+TOKEN_OPTIONS: dict[str, Rule] = {"timeout": _token_timeout, "tags": tags(), "idempotency_key": _key}
 """What a token can be given when it is created, by name."""
 
 
@@ -283,12 +280,12 @@ def _describe(invalid: Mapping[int, str], count: int, name: str) -> str:
 
 
 def read_items(
-    name: str, given: Sequence[Any], options: Mapping[str, Any], when: Circumstances
+    name: str, given: Sequence[Any], options: Mapping[str, Any]
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Yield payload and options, as the API takes them, of checked items; their own options come first."""
     for item in given:
         one = {"payload": item} if name == "payloads" else item
-        yield one.get("payload"), to_api({**options, **(one.get("options") or {})}, when)
+        yield one.get("payload"), to_api({**options, **(one.get("options") or {})}, RENDERED)
 
 
 # A request

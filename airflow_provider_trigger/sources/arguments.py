@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance, read_sequence
-from airflow_provider_trigger.rules import SEQUENCE_TEXT, Circumstances, Rule, is_encodable
+from airflow_provider_trigger.rules import SEQUENCE_TEXT, Circumstances, Rule, invalid, word
 from airflow_provider_trigger.sources.context import add_xcoms, noting_failure
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,
@@ -16,7 +16,6 @@ from airflow_provider_trigger.sources.run_ids import (
     IdKind,
     Reaction,
     RunIds,
-    invalid_value,
     log_sources,
     read_list,
 )
@@ -138,30 +137,31 @@ class TakesTokenIds(TakesIds):
         token_ids: Any
 
 
-def terms(kind: str, known: Collection[str] = (), *, several: bool = True) -> Rule:
+def terms(kind: str, known: Collection[str] = ()) -> Rule:
     """
     Return a rule that takes texts, of those that are known if any are, and returns each once, in a tuple.
 
-    It takes one text; if it takes several, also a list or set, the outputs of a mapped task, or what Jinja
-    makes of a list. None and an empty list are not valid: without any term, all runs would be found.
+    It takes one text, a list or set, the outputs of a mapped task, or what Jinja makes of a list. None and an
+    empty list are not valid: without any term, all runs would be found.
     """
 
     def check(name: str, value: Any, when: Circumstances) -> tuple[str, ...]:
-        given = read_list(read_sequence(value)) if several else [value]
+        given = read_list(read_sequence(value))
         if not isinstance(given, (list, tuple)) or not given:
-            what = f"it must be a string, or a list of at least one {kind}"
-            raise invalid_value(given, source=name, kind=kind, reason=what)
-        found = [text for text in given if not when.skip(text)]
+            raise invalid(name, f"a string, or a list of at least one {kind}", value)
+        found = [word(name, text, when) for text in given if not when.skip(text)]
         for text in found:
-            if reason := _why_invalid(text, known):
-                raise invalid_value(text, source=name, kind=kind, reason=reason)
+            if text.strip() in ("None", "null") or SEQUENCE_TEXT.search(text):
+                why = "a template that finds nothing, or a mapped task's outputs, renders to this"
+                raise ValueError(f"{name} must not be {text!r}: {why}")
+            if known and text not in known:
+                raise invalid(name, f"one of {', '.join(sorted(known))}", text)
         return tuple(dict.fromkeys(found))
 
     return check
 
 
-BATCH_ID = "batch id"
-SELECTING = {"tags": terms("tag"), "batch_ids": terms(BATCH_ID)}
+SELECTING = {"tags": terms("tag"), "batch_ids": terms("batch id")}
 """By what runs are selected."""
 
 
@@ -181,20 +181,3 @@ class Selection:
     def __str__(self) -> str:
         parts = {"tags": list(self.tags), "batch_ids": list(self.batch_ids)}
         return " and ".join(f"{name}={terms!r}" for name, terms in parts.items() if terms)
-
-
-def _why_invalid(text: object, known: Collection[str]) -> str | None:
-    if not isinstance(text, str):
-        return f"it must be a string, not {type(text).__name__}"
-    if not text.strip() or "," in text:
-        # Where runs are listed, an empty text finds all runs, and a comma separates two texts (measured).
-        return "it must not be empty, nor have a comma"
-    if not is_encodable(text):
-        return "it has a lone surrogate, which cannot be encoded"
-    if text.strip() in ("None", "null"):
-        return "a template that finds nothing renders to this"
-    if SEQUENCE_TEXT.search(text):
-        return "Jinja turned mapped outputs into text; use the task's .output"
-    if known and text not in known:
-        return f"it must be one of {', '.join(sorted(known))}"
-    return None

@@ -15,7 +15,7 @@ from airflow_provider_trigger.api.runs import Batch, check_run, retrieve_batch
 from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run.checks import call_each
 from airflow_provider_trigger.run.search import RunFilter, Search, without_blocking
-from airflow_provider_trigger.sources.arguments import BATCH_ID, Selection
+from airflow_provider_trigger.sources.arguments import Selection
 from airflow_provider_trigger.sources.context import started_by_xcom, starter_of, why_no_xcom
 from airflow_provider_trigger.sources.run_ids import Reaction, RunIds, invalid_value, log_sources
 
@@ -152,7 +152,7 @@ def _batch(batch_id: str, client: TriggerDevClient, problems: RunIds) -> Iterato
         batch = client.call(retrieve_batch(batch_id))
     except NotFoundError:
         reason = "the environment of the secret key has no such batch"
-        unknown = invalid_value(batch_id, source="batch_ids", kind=BATCH_ID, reason=reason)
+        unknown = invalid_value(batch_id, source="batch_ids", kind="batch id", reason=reason)
         problems.invalid.append(str(unknown))
         return
     named, listed, failed = dict.fromkeys(batch.run_ids), dict[str, ListedRun](), None

@@ -38,5 +38,5 @@ def test_batches_come_from_a_mapped_task_and_a_template_that_finds_nothing_cance
     assert [one["run_id"] for one in result.xcoms["mapped"]] == [run.id for run in members]
     assert (left.status, other) == ("EXECUTING", left.batch_id)
     assert (result.states["nothing"], result.tries["nothing"]) == (["failed"], [1])
-    assert said.lines("'None' from tags is not a valid tag: a template that finds nothing renders to this")
+    assert said.lines("tags must not be 'None': a template that finds nothing, or a mapped")
     assert (named.status, none.status) == ("CANCELED", "EXECUTING")

@@ -92,7 +92,7 @@ def test_a_template_that_finds_nothing_selects_no_runs_and_is_named(
 ) -> None:
     tagged(world)
     given = world.server.add_run("EXECUTING").id
-    with pytest.raises(AirflowFailException, match=f" from {name} is not a valid "):
+    with pytest.raises(AirflowFailException, match=f"; {name} must (not )?be "):
         execute({"run_ids": given, name: "{{ found }}"}, {"found": found})
     assert canceled(world) == [given]
 

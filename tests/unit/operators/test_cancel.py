@@ -93,7 +93,7 @@ def test_no_ids_at_all_are_a_success_without_a_connection(given: Any, rendered: 
 @pytest.mark.parametrize("argument", ["tags", "batch_ids"])
 def test_none_in_place_of_a_mapped_selection_is_an_error(argument: str, log) -> None:
     made = operator(run_ids=None, _airflow_from_mapped=True, **{argument: None})
-    with pytest.raises(AirflowFailException, match=f"None from {argument} is not a valid "):
+    with pytest.raises(AirflowFailException, match=f"{argument} must be a string, or a list .*, not None"):
         made.execute(context())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, shown
+from airflow_provider_trigger.rules import AS_GIVEN, RENDERED, Circumstances, shown
 from airflow_provider_trigger.run.request import (
     KEY_OPTIONS,
     OPTIONS,
@@ -121,7 +121,6 @@ def test_a_duration_that_the_server_would_ignore_is_an_error(name: str, value: A
 
 
 NO_TAG, NO_KEY = "a string that is not empty, without a comma", "a string that is not empty"
-NO_LISTS: list[Any] = [7, {"a": 1}, {"a"}, True]
 NO_DICTS: list[Any] = [[], "text", "[1]", "{", "", 7, True, "[" * 9999, MappingProxyType({})]
 
 
@@ -142,8 +141,7 @@ NO_DICTS: list[Any] = [[], "text", "[1]", "{", "", 7, True, "[" * 9999, MappingP
                 datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=2))),
             )
         ),
-        *(("tags", tag, NO_TAG) for tag in ("", " ", "a,b")),
-        *(("tags", value, "a list of strings") for value in NO_LISTS),
+        *(("tags", tag, NO_TAG) for tag in ("", " ", "a,b", 7, {"a": 1}, {"a"}, True)),
         *(("metadata", value, "a dict of JSON") for value in NO_DICTS),
         *(("idempotency_key", key, NO_KEY) for key in ("", " ", 7, ["k"])),
         *(("concurrency_key", key, NO_KEY) for key in ("", 7, ["k"])),
@@ -170,18 +168,17 @@ def test_a_time_of_pendulum_is_one() -> None:
 # Tags
 
 
-@pytest.mark.parametrize(("index", "tag"), [(0, ""), (1, " "), (2, 3), (0, ["a"]), (0, None)])
-def test_a_tag_that_is_not_valid_is_named_by_its_place(index: int, tag: Any) -> None:
-    value = [*"abc"[:index], tag]
-    assert problem("tags", value) == f"tags[{index}] must be {NO_TAG}, not {tag!r}"
+@pytest.mark.parametrize("tag", ["", " ", 3, ["a"], None])
+def test_a_tag_of_several_that_is_not_valid_is_named(tag: Any) -> None:
+    assert problem("tags", ["a", tag]) == f"tags must be {NO_TAG}, not {tag!r}"
 
 
 def test_a_run_has_up_to_ten_tags_and_those_of_ours_count() -> None:
     assert problem("tags", list("1234567890a")) == "tags must be 10 tags or fewer, not 11"
-    when = Circumstances(tags_of_ours=3)
-    assert to_api({"tags": list("1234567")}, when) == {"tags": list("1234567")}
+    assert to_api({"tags": list("1234567")}, known=OPTIONS) == {"tags": list("1234567")}
     why = "a run has up to 10, and 3 are the provider's"
-    assert problem("tags", list("12345678"), when) == f"tags must be 7 tags or fewer, not 8: {why}"
+    with pytest.raises(ValueError, match=f"^tags must be 7 tags or fewer, not 8: {why}$"):
+        to_api({"tags": list("12345678")}, known=OPTIONS)
 
 
 # Metadata and payload
@@ -219,8 +216,6 @@ def test_a_payload_that_contains_itself_is_an_error() -> None:
 
 # The items of a batch
 
-WHEN = Circumstances(tags_of_ours=3)
-
 
 def is_text_of_a_template(value: object) -> bool:
     return isinstance(value, str) and "{{" in value
@@ -235,7 +230,7 @@ def is_text_of_a_template(value: object) -> bool:
     ],
 )
 def test_any_json_is_a_payload_and_an_item_has_one_or_options_or_both(name: str, given: Any) -> None:
-    check_items(name, given, WHEN)
+    check_items(name, given, RENDERED)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +239,7 @@ def test_any_json_is_a_payload_and_an_item_has_one_or_options_or_both(name: str,
 )
 def test_what_is_no_list_is_an_error(given: Any, kind: str) -> None:
     with pytest.raises(ValueError, match=f"payloads must be a list with one entry for each run, not {kind}"):
-        check_items("payloads", given, WHEN)
+        check_items("payloads", given, RENDERED)
 
 
 def test_what_is_not_known_yet_is_not_checked() -> None:
@@ -253,7 +248,7 @@ def test_what_is_not_known_yet_is_not_checked() -> None:
     unknown = ["{{ x }}", {"payload": "{{ x }}"}, {"options": "{{ x }}"}, {"options": {"ttl": "{{ x }}"}}]
     check_items("items", unknown, parsed)
     with pytest.raises(ValueError, match="tags must be 7 tags or fewer"):
-        check_items("items", [{"options": {"tags": ["{{ x }}"] + [f"t{n}" for n in range(7)]}}], WHEN)
+        check_items("items", [{"options": {"tags": ["{{ x }}"] + [f"t{n}" for n in range(7)]}}], RENDERED)
 
 
 @pytest.mark.parametrize(
@@ -274,14 +269,14 @@ def test_what_is_not_known_yet_is_not_checked() -> None:
 )
 def test_an_item_must_be_a_payload_and_options(item: Any, reason: str) -> None:
     with pytest.raises(ValueError, match="items") as raised:
-        check_items("items", [item], WHEN)
+        check_items("items", [item], RENDERED)
     assert reason in str(raised.value)
     assert str(raised.value).startswith("items[0]")
 
 
 def test_one_error_names_all_invalid_items() -> None:
     with pytest.raises(ValueError, match="payloads") as raised:
-        check_items("payloads", [{1} if number % 2 else number for number in range(40)], WHEN)
+        check_items("payloads", [{1} if number % 2 else number for number in range(40)], RENDERED)
     text = str(raised.value)
     assert text.startswith("20 of 40 payloads are invalid: payloads[1] must be JSON: ")
     assert "; payloads[19] must be JSON" in text
@@ -291,7 +286,7 @@ def test_one_error_names_all_invalid_items() -> None:
 def test_an_items_options_take_the_place_of_those_of_all() -> None:
     items = [{"payload": 1, "options": {"tags": ["b"], "queue": None}}, {"options": None}]
     shared = {"queue": "q", "tags": ["a"]}
-    assert list(read_items("items", items, shared, WHEN)) == [
+    assert list(read_items("items", items, shared)) == [
         (1, {"tags": ["b"]}),
         (None, {"queue": {"name": "q"}, "tags": ["a"]}),
     ]

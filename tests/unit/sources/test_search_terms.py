@@ -42,32 +42,29 @@ def test_texts_are_taken_once_each(value: Any, terms: tuple[str, ...]) -> None:
     assert taken("tags", value) == terms
 
 
-_NOTHING = "a template that finds nothing renders to this"
-_EMPTY = "it must not be empty, nor have a comma"
-_NO_LIST = "it must be a string, or a list of at least one tag"
+_WORD = "a string that is not empty, without a comma"
+_LIST = "a string, or a list of at least one tag"
 
 
 @pytest.mark.parametrize(
-    ("value", "shown", "reason"),
+    ("value", "what", "shown"),
     [
-        (None, "None", _NO_LIST),
-        (" null ", "' null '", _NOTHING),
-        (["a", "None"], "'None'", _NOTHING),
-        ([], "[]", _NO_LIST),
-        ("[]", "[]", _NO_LIST),
-        ("", "''", _EMPTY),
-        (["a", " "], "' '", _EMPTY),
-        ("a,b", "'a,b'", _EMPTY),
-        (["a", "\ud800"], "'\\ud800'", "it has a lone surrogate, which cannot be encoded"),
-        (["a", 1], "1", "it must be a string, not int"),
-        (Outputs("a", 1), "1", "it must be a string, not int"),
-        ({"a": 1}, "a dict of ['a']", _NO_LIST),
-        (
-            "LazySelectSequence([3 items])",
-            "'LazySelectSequence([3 items])'",
-            "Jinja turned mapped outputs into text; use the task's .output",
-        ),
+        (None, _LIST, None),
+        ([], _LIST, []),
+        ("[]", _LIST, "[]"),
+        ({"a": 1}, _LIST, {"a": 1}),
+        ("", _WORD, ""),
+        (["a", " "], _WORD, " "),
+        ("a,b", _WORD, "a,b"),
+        (["a", 1], _WORD, 1),
+        (Outputs("a", 1), _WORD, 1),
     ],
 )
-def test_a_tag_that_is_not_valid_is_named_with_its_argument(value: Any, shown: str, reason: str) -> None:
-    assert invalid("tags", value) == f"{shown} from tags is not a valid tag: {reason}"
+def test_a_tag_that_is_not_valid_is_named_with_its_argument(value: Any, what: str, shown: Any) -> None:
+    assert invalid("tags", value) == f"tags must be {what}, not {shown!r}"
+
+
+@pytest.mark.parametrize("value", [" null ", "None", "LazySelectSequence([3 items])"])
+def test_what_a_template_makes_of_nothing_or_of_outputs_is_no_tag(value: str) -> None:
+    why = "a template that finds nothing, or a mapped task's outputs, renders to this"
+    assert invalid("tags", ["a", value]) == f"tags must not be {value!r}: {why}"
