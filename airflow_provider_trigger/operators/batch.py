@@ -122,8 +122,8 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     :param reuse_completed: whether an item whose run has completed is not started again after a clear either,
         of the task or of its Dag run: its output is used, if index, payload and Trigger.dev task are the same
     :raises ValueError: when the Dag is parsed: an argument is invalid; where it is templated, or in a mapped
-        task, when it runs: then it fails without retries, before anything is sent. One error names all
-        invalid items by their index
+        task, when it runs: then it fails without retries, before anything is sent. One error names up to
+        10 invalid items by their index
     """
 
     rendered_arguments: ClassVar[dict[str, str]] = _RENDERED

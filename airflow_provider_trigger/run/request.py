@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_trigger.defaults import TAGS_OF_OURS
-from airflow_provider_trigger.log import MAX_NAMED
+from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.rules import (
     AS_GIVEN,
     RENDERED,
@@ -223,7 +223,6 @@ def _check_integers(name: str, value: Any) -> None:
 
 # The items of a batch
 
-_PARTS = {"payload", "options"}
 _ITEM = (
     "a dict of 'payload' and 'options', such as {'payload': 1, 'options': {'tags': ['a']}}; a list of bare "
     "payloads goes into payloads"
@@ -231,52 +230,35 @@ _ITEM = (
 
 
 def check_items(name: str, given: Any, when: Circumstances) -> None:
-    """Check a list of ``payloads`` or ``items``; the error names each that is invalid by its index."""
+    """Check a list of ``payloads`` or ``items``; the error names those that are invalid by their index."""
     if when.skip(given):
         return
-    is_list = isinstance(given, (list, tuple))
-    if not is_list:
-        kind = "None" if given is None else f"a {type(given).__name__}"
-        raise ValueError(
-            f"{name} must be a list with one entry for each run, not {kind}; if it is a template or a "
-            "task's output, check what that returns"
-        )
-    invalid: dict[int, str] = {}
+    if not isinstance(given, (list, tuple)):
+        raise invalid(name, "a list with one entry for each run", given)
+    problems = []
     for index, item in enumerate(given):
         try:
             (check_json if name == "payloads" else _check_item)(f"{name}[{index}]", item, when)
         except ValueError as error:
-            invalid[index] = str(error)
-    if invalid:
-        raise ValueError(_describe(invalid, len(given), name))
+            problems.append(str(error))
+    if problems:
+        count = f"{len(problems)} of {len(given)} {name}"
+        raise ValueError(f"{count} are invalid: {enumeration(problems, '; ')}")
 
 
 def _check_item(name: str, item: Any, when: Circumstances) -> None:
     if when.skip(item):
         return
-    is_dict = isinstance(item, dict)
-    if not is_dict or not item.keys() <= _PARTS:
-        kind = f"one with {sorted(map(str, item))}" if is_dict else f"a {type(item).__name__}"
+    if not isinstance(item, dict) or not item.keys() <= {"payload", "options"}:
+        kind = f"one with {sorted(map(str, item))}" if isinstance(item, dict) else f"a {type(item).__name__}"
         raise ValueError(f"{name} must be {_ITEM}, not {kind}")
     check_json(f"{name}['payload']", item.get("payload"), when)
-    options, name = item.get("options"), f"{name}['options']"
-    if options is None or when.skip(options):
-        return
-    is_dict = isinstance(options, dict)
-    if not is_dict:
-        raise ValueError(f"{name} must be a dict, not a {type(options).__name__}")
-    with naming(name):
-        to_api(options, when, OPTIONS)
-
-
-def _describe(invalid: Mapping[int, str], count: int, name: str) -> str:
-    reasons = list(invalid.values())
-    if len(invalid) == 1:
-        return reasons[0]
-    text = f"{len(invalid)} of {count} {name} are invalid: " + "; ".join(reasons[:MAX_NAMED])
-    if others := list(invalid)[MAX_NAMED:]:
-        text += f"; and those with the index {', '.join(map(str, others))}"
-    return text
+    options, name = item.get("options") or {}, f"{name}['options']"
+    if not when.skip(options):
+        if not isinstance(options, dict):
+            raise invalid(name, "a dict", options)
+        with naming(name):
+            to_api(options, when, OPTIONS)
 
 
 def read_items(

@@ -142,7 +142,7 @@ RENDERED_ONE: list[Row] = [
 RENDERED_MANY: list[Row] = [
     *RENDERED,
     ("payloads", [1, {2}], "payloads[1] must be JSON: a dict, list, "),
-    ("payloads", 7, "must be a list with one entry for each run, not a int"),
+    ("payloads", 7, "must be a list with one entry for each run, not 7"),
 ]
 ROWS: dict[Any, list[Row]] = {
     RunTriggerTaskOperator: [*WAIT, *RENDERED_ONE],

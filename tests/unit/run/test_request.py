@@ -233,13 +233,11 @@ def test_any_json_is_a_payload_and_an_item_has_one_or_options_or_both(name: str,
     check_items(name, given, RENDERED)
 
 
-@pytest.mark.parametrize(
-    ("given", "kind"),
-    [(None, "None"), ("a", "a str"), ({"a": 1}, "a dict"), (7, "a int"), (iter([]), "a list")],
-)
-def test_what_is_no_list_is_an_error(given: Any, kind: str) -> None:
-    with pytest.raises(ValueError, match=f"payloads must be a list with one entry for each run, not {kind}"):
+@pytest.mark.parametrize("given", [None, "a", {"a": 1}, 7])
+def test_what_is_no_list_is_an_error(given: Any) -> None:
+    with pytest.raises(ValueError, match="payloads") as raised:
         check_items("payloads", given, RENDERED)
+    assert str(raised.value) == f"payloads must be a list with one entry for each run, not {given!r}"
 
 
 def test_what_is_not_known_yet_is_not_checked() -> None:
@@ -258,7 +256,7 @@ def test_what_is_not_known_yet_is_not_checked() -> None:
         (7, "goes into payloads, not a int"),
         ({"payload": 1, "tags": []}, "goes into payloads, not one with ['payload', 'tags']"),
         ({"payload": {1}}, "items[0]['payload'] must be JSON: "),
-        ({"options": []}, "items[0]['options'] must be a dict, not a list"),
+        ({"options": ["a"]}, "items[0]['options'] must be a dict, not ['a']"),
         (
             {"options": {"payload": 1}},
             "items[0]['options']: there is no option 'payload'; the options are ",
@@ -271,16 +269,16 @@ def test_an_item_must_be_a_payload_and_options(item: Any, reason: str) -> None:
     with pytest.raises(ValueError, match="items") as raised:
         check_items("items", [item], RENDERED)
     assert reason in str(raised.value)
-    assert str(raised.value).startswith("items[0]")
+    assert str(raised.value).startswith("1 of 1 items are invalid: items[0]")
 
 
-def test_one_error_names_all_invalid_items() -> None:
+def test_one_error_names_several_invalid_items_and_counts_all() -> None:
     with pytest.raises(ValueError, match="payloads") as raised:
         check_items("payloads", [{1} if number % 2 else number for number in range(40)], RENDERED)
     text = str(raised.value)
     assert text.startswith("20 of 40 payloads are invalid: payloads[1] must be JSON: ")
     assert "; payloads[19] must be JSON" in text
-    assert text.endswith("; and those with the index 21, 23, 25, 27, 29, 31, 33, 35, 37, 39")
+    assert text.endswith(" … and 10 more")
 
 
 def test_an_items_options_take_the_place_of_those_of_all() -> None:
