@@ -26,28 +26,20 @@ def check_arguments(taker: Any, rules: Mapping[str, Rule]) -> None:
             setattr(taker, name, value)
 
 
-def arguments_of(taker: Any) -> AbstractContextManager[None]:
+def arguments_of(taker: Any, *, are_rendered: bool = False) -> AbstractContextManager[None]:
     """
     Let the error of an invalid argument begin with whose it is.
 
-    In an instance of a mapped task it fails the task without retries: Airflow constructs it in the worker.
+    Where the task runs, it fails without retries. An instance of a mapped task is constructed only then.
     """
-    return naming(owner_of(taker), AirflowFailException if is_mapped_instance(taker) else ValueError)
-
-
-def owner_of(taker: Any) -> str:
-    """Return how an error names an operator, a sensor or a notifier."""
     task_id = getattr(taker, "task_id", None)
-    return type(taker).__name__ if task_id is None else f"{type(taker).__name__} {task_id!r}"
+    owner = type(taker).__name__ if task_id is None else f"{type(taker).__name__} {task_id!r}"
+    return naming(owner, AirflowFailException if are_rendered or is_mapped_instance(taker) else ValueError)
 
 
 def check_outputs(argument: str, value: object, *, takes_outputs: bool = True) -> None:
     """Check that a value has no task in place of its output; a callback resolves no output either."""
-    try:
-        parts = list(contents(value))
-    except RecursionError:
-        raise ValueError(f"{argument} must not be nested so deeply") from None
-    for part in parts:
+    for part in contents(value):
         task_id = _task_id(part)
         if task_id and not takes_outputs:
             what = f"a task's output in {argument}; use xcom_task_ids={task_id!r}"
@@ -57,29 +49,14 @@ def check_outputs(argument: str, value: object, *, takes_outputs: bool = True) -
             raise ValueError(f"{argument} {what}")
 
 
-def check_task_ids(value: object, *, outputs_go_into: str | None) -> None:
-    """Check ``xcom_task_ids``, one or several; a callback has no argument that takes outputs."""
+def check_task_ids(value: object) -> None:
+    """Check ``xcom_task_ids``, one or several."""
     for part in value if isinstance(value, (list, tuple)) else [value]:
         if not isinstance(part, str) or not part.strip():
             what = f"a string that is not empty, not {part!r}"
             if task_id := _task_id(part):
                 what = f"not the task {task_id!r} itself, nor its output: give its id, {task_id!r}"
-                what += f"; a task's output goes into {outputs_go_into}" if outputs_go_into else ""
             raise ValueError(f"xcom_task_ids must be a task's id, {what}")
-
-
-def check_positional_arguments(
-    owner: str, given: Sequence[object], *, argument: str, done: str, without: str = ""
-) -> None:
-    """Check that a notifier got none; with the context as the first, its class was given as the callback."""
-    if given and isinstance(given[0], Mapping):
-        bare = f"{owner}() {without}, or, for example, " if without else ""
-        raise TypeError(
-            f"{owner}: nothing was {done}: the callback must be an instance of this class, not the class "
-            f"itself; write on_failure_callback={bare}{owner}({argument}=...)"
-        )
-    if given:
-        raise TypeError(f"{owner} takes keyword arguments only, for example {owner}({argument}=...)")
 
 
 def is_templated(value: object) -> bool:
@@ -216,7 +193,7 @@ class ChecksRendered(TakesArguments):
         """Check what templates and other tasks' outputs have become; a failure is one for good."""
         for attribute in self.rendered_arguments.values():
             setattr(self, attribute, with_lists(getattr(self, attribute)))
-        with naming(owner_of(self), AirflowFailException):
+        with arguments_of(self, are_rendered=True):
             for name, value in self._rendered.items():
                 for text in contents(value):
                     if isinstance(text, str) and (found := SEQUENCE_TEXT.search(text)):

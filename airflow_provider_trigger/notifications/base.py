@@ -34,6 +34,15 @@ class IdsNotifier(TakesIds, BaseNotifier):
         trigger_dev_conn_id: str
         timeout: Any
 
+    def __init__(self, *args: object) -> None:
+        super().__init__()
+        if args:
+            name = type(self).__name__
+            raise TypeError(
+                f"{name}: nothing was done, as it takes keyword arguments only: the callback must be an "
+                f"instance of this class, not the class itself; write on_failure_callback={name}(...)"
+            )
+
     def __call__(self, *args: Any) -> None:
         """Render and work; see :meth:`notify`."""
         # Rendering replaces the fields, and one notifier serves many Dag runs: it would keep the first one's.

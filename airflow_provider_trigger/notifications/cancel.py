@@ -13,7 +13,7 @@ from airflow_provider_trigger.rules import Duration, boolean, connection_id, dur
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.sources.context import starter_of
 from airflow_provider_trigger.sources.run_ids import RunIds
-from airflow_provider_trigger.validation import check_arguments, check_positional_arguments
+from airflow_provider_trigger.validation import check_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -66,14 +66,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         max_concurrency: int = defaults.MAX_CONCURRENCY,
         context: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        check_positional_arguments(
-            type(self).__name__,
-            args,
-            argument="run_ids",
-            done="canceled",
-            without="to cancel what the task or the Dag run has started",
-        )
+        super().__init__(*args)
         self.context: Any = context or {}
         self._take_ids(run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, required=False)
         self.trigger_dev_conn_id = trigger_dev_conn_id

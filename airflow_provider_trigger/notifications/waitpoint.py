@@ -13,7 +13,6 @@ from airflow_provider_trigger.sources.arguments import TakesTokenIds
 from airflow_provider_trigger.validation import (
     arguments_of,
     check_arguments,
-    check_positional_arguments,
     is_templated,
 )
 
@@ -67,8 +66,7 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
         timeout: Duration = defaults.NOTIFIER_TIMEOUT,
         context: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        check_positional_arguments(type(self).__name__, args, argument="token_ids", done="completed")
+        super().__init__(*args)
         self.context: Any = context or {}
         self._take_ids(token_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
         self.data = data

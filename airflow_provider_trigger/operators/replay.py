@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.api.models import RETRY_STATUSES
 from airflow_provider_trigger.operators.run import OneRunOperator
-from airflow_provider_trigger.rules import Duration, naming
+from airflow_provider_trigger.rules import Duration
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.sources.run_ids import exactly_one
-from airflow_provider_trigger.validation import arguments_of, owner_of
+from airflow_provider_trigger.validation import arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -62,7 +61,7 @@ class ReplayTriggerRunOperator(OneRunOperator):
                 raise ValueError(f"run_id must be the id of a run, not {run_id!r}")
 
     def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
-        with naming(owner_of(self), AirflowFailException):
+        with arguments_of(self, are_rendered=True):
             run_id = exactly_one(self.run_id)
         self.log.info("Replaying run %s", run_id)
         return [TaskRequest(replay_of=run_id)], None

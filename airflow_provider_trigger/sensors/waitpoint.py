@@ -15,7 +15,7 @@ from airflow_provider_trigger._compat import (
     default_deferrable,
     first_reschedule_of,
 )
-from airflow_provider_trigger.rules import boolean, connection_id, naming
+from airflow_provider_trigger.rules import boolean, connection_id
 from airflow_provider_trigger.sensors.run import TriggerDevSensor
 from airflow_provider_trigger.sources.context import can_resume
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one
@@ -24,7 +24,6 @@ from airflow_provider_trigger.validation import (
     check_arguments,
     check_outputs,
     holds_templated,
-    owner_of,
 )
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ class WaitpointTokenSensor(TriggerDevSensor):
     def _new_wait(self, begun_at: float) -> TokenWait:
         from airflow_provider_trigger.tokens.complete import TokenWait
 
-        with naming(owner_of(self), AirflowFailException):
+        with arguments_of(self, are_rendered=True):
             token_id = exactly_one(self.token_id, TOKEN_IDS)
         conn_id, retry_for = self.trigger_dev_conn_id, self._hook().settings.retry_for
         return TokenWait(token_id, conn_id, retry_for, begun_at, self.log)

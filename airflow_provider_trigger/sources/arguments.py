@@ -61,7 +61,7 @@ class TakesIds(TakesArguments):
         others: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         """Check the arguments, and keep them; ``others`` can be given instead."""
-        has_others = any(value is not None for value in others.values())
+        has_others = any(other is not None for other in others.values())
         argument = self._id_kind.argument
         value, xcom_task_ids = read_once(value), read_once(xcom_task_ids)
         with arguments_of(self):
@@ -71,8 +71,7 @@ class TakesIds(TakesArguments):
                 raise ValueError(f"give one or more of {', '.join((argument, 'xcom_task_ids', *others))}")
             check_outputs(argument, value, takes_outputs=self._takes_outputs)
             if xcom_task_ids is not None:
-                outputs_go_into = argument if self._takes_outputs else None
-                check_task_ids(xcom_task_ids, outputs_go_into=outputs_go_into)
+                check_task_ids(xcom_task_ids)
         setattr(self, argument, value)
         self.xcom_task_ids = xcom_task_ids
         self.xcom_key = xcom_key
@@ -98,7 +97,7 @@ class TakesIds(TakesArguments):
                 # Reading it at once takes one request for the outputs of a mapped task.
                 ids.add(read_sequence(value), source=argument)
             yield ids.found
-        if self.xcom_task_ids or self._has_tasks:
+        if self._has_tasks:
             yield from add_xcoms(ids, context, self.xcom_task_ids, self.xcom_key)
         log_sources(self.log, ids, on_empty=on_empty, origin=origin)
 

@@ -80,9 +80,8 @@ def test_the_class_itself_as_a_callback_is_an_error_that_says_what_to_write() ->
         callback(context())
     name = "CancelTriggerRunNotifier"
     assert str(raised.value) == (
-        f"{name}: nothing was canceled: the callback must be an instance of this class, not the class "
-        f"itself; write on_failure_callback={name}() to cancel what the task or the Dag run has started, or, "
-        f"for example, {name}(run_ids=...)"
+        f"{name}: nothing was done, as it takes keyword arguments only: the callback must be an instance of "
+        f"this class, not the class itself; write on_failure_callback={name}(...)"
     )
 
 
