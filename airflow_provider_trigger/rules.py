@@ -23,22 +23,15 @@ What Jinja makes of the outputs of a mapped task, where it does not render nativ
 Its word has a limit, else a search would take the square of a text's length.
 """
 
-Skip = Callable[[object], bool]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Circumstances:
     """What decides about a value besides itself."""
 
-    skip: Skip = lambda value: False
+    skip: Callable[[object], bool] = lambda value: False
     """Whether a value, or a part of it, is not known yet, as one that is templated: it is not checked."""
     is_rendered: bool = False
     """Whether a number stands for its text, of which a native Dag has made it."""
-
-    def text_of(self, value: Any) -> Any:
-        """Return the text that a number stands for, any other value as it is."""
-        # Not for a float: of 1.10 and 1.1, a native Dag makes the same.
-        return str(value) if self.is_rendered and type(value) is int else value
 
 
 AS_GIVEN = Circumstances()
@@ -94,12 +87,12 @@ def boolean(name: str, value: Any, _: Circumstances) -> bool:
     return bool(value)
 
 
-def number(unit: str, *, least: float, whole: bool = False, text: bool = False) -> Rule:
-    """Return a rule that takes a number of some unit; ``text`` if it may be a text, as a template gives."""
+def number(unit: str, *, least: float, whole: bool = False) -> Rule:
+    """Return a rule that takes a number of some unit, also in a text, as a template gives it."""
     kind = "whole number" if whole else "number"
 
     def check(name: str, value: Any, _: Circumstances) -> float:
-        found = read_number(value) if text or not isinstance(value, str) else None
+        found = read_number(value)
         if found is None or found < least or (whole and found != int(found)):
             raise invalid(name, f"a {kind} of {unit}, {least:g} or more", value)
         return int(found) if whole else found
@@ -149,7 +142,8 @@ def text(what: str = "a string that is not empty") -> Rule:
     """Return a rule that takes any text but a blank one."""
 
     def check(name: str, value: Any, when: Circumstances) -> str:
-        found = when.text_of(value)
+        # Not for a float: of 1.10 and 1.1, a native Dag makes the same.
+        found = str(value) if when.is_rendered and type(value) is int else value
         if not isinstance(found, str) or not found.strip():
             raise invalid(name, what, value)
         if not is_encodable(found):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Iterator, KeysView, Mapping, ValuesView
 from contextlib import AbstractContextManager
 from inspect import cleandoc, signature
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from airflow_provider_trigger._compat import (
     IS_TASK_DECORATOR,
@@ -82,9 +82,7 @@ class TakesArguments:
     :param trigger_dev_conn_id: the connection; templated
     """
 
-    if TYPE_CHECKING:
-        template_ext: Sequence[str]
-        get_template_env: Any
+    get_template_env: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -100,9 +98,7 @@ class TakesArguments:
     def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
         """Render a value; a text without a template stays as it is."""
         env = jinja_env or self.get_template_env()
-        # What has the name of a file with a template is Airflow's to read.
-        is_text = isinstance(content, str) and not content.endswith(tuple(self.template_ext))
-        if is_text and all(kind == "data" for _, kind, _ in env.lex(content)):
+        if isinstance(content, str) and all(kind == "data" for _, kind, _ in env.lex(content)):
             return content
         return super().render_template(content, context, env, *args)  # type: ignore[misc]
 
@@ -116,7 +112,7 @@ def read_once(value: Any) -> Any:
     """Return a list of what could be read for the first Dag run only, or has no order."""
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)
-    return list(value) if isinstance(value, (Iterator, KeysView, ValuesView, ItemsView)) else value
+    return list(value) if isinstance(value, (Iterator, KeysView, ValuesView)) else value
 
 
 def contents(value: object) -> Iterator[object]:
@@ -131,8 +127,6 @@ def contents(value: object) -> Iterator[object]:
 
 def _task_id(value: Any) -> str | None:
     """Return the id of the task that a value is, or is the output of; None if it is neither."""
-    if isinstance(value, str):  # as nearly all are, of many run ids
-        return None
     if isinstance(value, XComArg):
         value, _ = next(iter(value.iter_references()))
     if getattr(value, IS_TASK_DECORATOR, False):
@@ -165,8 +159,7 @@ class ChecksRendered(TakesArguments):
     rendered_arguments: ClassVar[dict[str, str]]
     """All that can be templated but the connection: the attribute of each argument."""
 
-    if TYPE_CHECKING:
-        log: Any
+    log: Any
 
     def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
         """Render a value; a warning names a template of which the text ``None`` became."""

@@ -30,9 +30,8 @@ class IdsNotifier(TakesIds, BaseNotifier):
     _searches: bool = False
     """Whether it searches what its sources do not name."""
 
-    if TYPE_CHECKING:
-        trigger_dev_conn_id: str
-        timeout: Any
+    trigger_dev_conn_id: str
+    timeout: Any
 
     def __init__(self, *args: object) -> None:
         super().__init__()

@@ -48,8 +48,7 @@ class TakesIds(TakesArguments):
     # Airflow keeps the arguments as given: an iterator among them cannot be deep-copied.
     shallow_copy_attrs: Sequence[str] = (INIT_ARGUMENTS,)
 
-    if TYPE_CHECKING:
-        log: Any
+    log: Any
 
     def _take_ids(
         self,
@@ -114,8 +113,7 @@ class TakesRunIds(TakesIds):
     template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key")
     _id_kind = RUN_IDS
 
-    if TYPE_CHECKING:
-        run_ids: Any
+    run_ids: Any
 
 
 class TakesTokenIds(TakesIds):
@@ -132,8 +130,7 @@ class TakesTokenIds(TakesIds):
     template_fields: Sequence[str] = ("token_ids", "xcom_task_ids", "xcom_key")
     _id_kind = TOKEN_IDS
 
-    if TYPE_CHECKING:
-        token_ids: Any
+    token_ids: Any
 
 
 def terms(kind: str, known: Collection[str] = ()) -> Rule:

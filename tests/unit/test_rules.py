@@ -25,8 +25,8 @@ from airflow_provider_trigger.rules import (
 
 COUNT = number("requests", least=1, whole=True)
 SIZE = number("bytes", least=0.5)
-RENDERED_COUNT = number("attempts", least=3, whole=True, text=True)
-RENDERED = number("seconds", least=3, text=True)
+RENDERED_COUNT = number("attempts", least=3, whole=True)
+RENDERED = number("seconds", least=3)
 DURATION = duration(least=0.5)
 WORDS = choice("fail", "ignore")
 MANY_WORDS = choice("a", "b", "c", "d")
@@ -72,11 +72,11 @@ def test_a_valid_value_is_returned_as_it_is_used(rule: Rule, given: Any, taken: 
 
 INVALID: list[tuple[Rule, str, list[Any]]] = [
     (boolean, "True or False", ["yes", "True", "{{ x }}", "", 1, 0, None, [True]]),
-    (COUNT, "a whole number of requests, 1 or more", [0, 1.5, True, "1", None, math.nan, math.inf]),
+    (COUNT, "a whole number of requests, 1 or more", [0, 1.5, True, "0", None, math.nan, math.inf]),
     (
         SIZE,
         "a number of bytes, 0.5 or more",
-        [0.49, -1, math.nan, math.inf, "90", None, True, [1]],
+        [0.49, -1, math.nan, math.inf, "0.4", None, True, [1]],
     ),
     (
         RENDERED_COUNT,
