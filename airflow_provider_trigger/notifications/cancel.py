@@ -10,10 +10,9 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger.log import write
 from airflow_provider_trigger.notifications.base import IdsNotifier
 from airflow_provider_trigger.rules import Duration, boolean, connection_id, duration, number
-from airflow_provider_trigger.sources.arguments import TakesRunIds
+from airflow_provider_trigger.sources.arguments import TakesRunIds, check_arguments
 from airflow_provider_trigger.sources.context import starter_of
 from airflow_provider_trigger.sources.run_ids import RunIds
-from airflow_provider_trigger.validation import check_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

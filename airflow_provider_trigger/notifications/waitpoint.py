@@ -9,8 +9,8 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger.notifications.base import IdsNotifier
 from airflow_provider_trigger.rules import Circumstances, Duration, connection_id, duration
 from airflow_provider_trigger.run.request import check_data
-from airflow_provider_trigger.sources.arguments import TakesTokenIds
-from airflow_provider_trigger.validation import (
+from airflow_provider_trigger.sources.arguments import (
+    TakesTokenIds,
     arguments_of,
     check_arguments,
     is_templated,

@@ -19,8 +19,8 @@ from airflow_provider_trigger.api.models import FINAL_STATUSES
 from airflow_provider_trigger.defaults import RETURN_VALUE_KEY
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.run.request import OPTIONS, TaskRequest, to_api
+from airflow_provider_trigger.sources.arguments import ChecksRendered, TakesArguments, check_arguments
 from airflow_provider_trigger.sources.context import is_repeated, task_instance_of
-from airflow_provider_trigger.validation import ChecksRendered, TakesArguments, check_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

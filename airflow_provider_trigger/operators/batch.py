@@ -15,9 +15,9 @@ from airflow_provider_trigger.log import counted
 from airflow_provider_trigger.operators.base import OPTION_ATTRIBUTES, RunsOperator, TaskRunsOperator
 from airflow_provider_trigger.rules import Circumstances, Duration, boolean, invalid, read_number
 from airflow_provider_trigger.run.request import TaskRequest, check_items, read_items
+from airflow_provider_trigger.sources.arguments import arguments_of, check_arguments
 from airflow_provider_trigger.sources.context import key_of_execution
 from airflow_provider_trigger.sources.run_ids import read_literal
-from airflow_provider_trigger.validation import arguments_of, check_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -17,8 +17,14 @@ from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.log import counted, enumeration, write
 from airflow_provider_trigger.operators.base import push_results
 from airflow_provider_trigger.rules import Duration
-from airflow_provider_trigger.sources.arguments import SELECTING, Selection, TakesRunIds
-from airflow_provider_trigger.validation import arguments_of, check_arguments, is_templated
+from airflow_provider_trigger.sources.arguments import (
+    SELECTING,
+    Selection,
+    TakesRunIds,
+    arguments_of,
+    check_arguments,
+    is_templated,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

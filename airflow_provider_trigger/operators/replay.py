@@ -10,8 +10,8 @@ from airflow_provider_trigger.api.models import RETRY_STATUSES
 from airflow_provider_trigger.operators.run import OneRunOperator
 from airflow_provider_trigger.rules import Duration
 from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.sources.arguments import arguments_of
 from airflow_provider_trigger.sources.run_ids import exactly_one
-from airflow_provider_trigger.validation import arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -11,8 +11,7 @@ from airflow_provider_trigger.log import counted, write
 from airflow_provider_trigger.operators.base import push_results
 from airflow_provider_trigger.rules import RENDERED, Circumstances, Duration, choice, connection_id
 from airflow_provider_trigger.run.request import TOKEN_OPTIONS, check_data, to_api
-from airflow_provider_trigger.sources.arguments import TakesTokenIds
-from airflow_provider_trigger.validation import ChecksRendered, check_arguments
+from airflow_provider_trigger.sources.arguments import ChecksRendered, TakesTokenIds, check_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

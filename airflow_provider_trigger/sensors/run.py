@@ -23,10 +23,9 @@ from airflow_provider_trigger._compat import (
 from airflow_provider_trigger.api.models import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.rules import Duration
-from airflow_provider_trigger.sources.arguments import TakesRunIds
+from airflow_provider_trigger.sources.arguments import TakesArguments, TakesRunIds, check_arguments
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy
 from airflow_provider_trigger.sources.run_ids import problems_of_sources
-from airflow_provider_trigger.validation import TakesArguments, check_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

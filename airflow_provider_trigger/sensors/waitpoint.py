@@ -17,14 +17,14 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger.rules import boolean, connection_id
 from airflow_provider_trigger.sensors.run import TriggerDevSensor
-from airflow_provider_trigger.sources.context import can_resume
-from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one
-from airflow_provider_trigger.validation import (
+from airflow_provider_trigger.sources.arguments import (
     arguments_of,
     check_arguments,
     check_outputs,
     holds_templated,
 )
+from airflow_provider_trigger.sources.context import can_resume
+from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

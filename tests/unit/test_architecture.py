@@ -99,7 +99,6 @@ ORDER = (
     "cancel",
     "links",
     "exceptions",
-    "validation",
     "_compat",
     "api",
     "get_provider_info",
