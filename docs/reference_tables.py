@@ -304,5 +304,5 @@ if __name__ == "__main__":
         # Airflow makes a home directory when it is imported: not in that of the user.
         os.environ |= {"AIRFLOW_HOME": home, "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
         # Airflow 2.11 and 3.0.4 have no base class for watchers.
-        vars(import_module(f"{PACKAGE}._compat.assets"))["BaseEventTrigger"] = object
+        vars(import_module(f"{PACKAGE}._compat"))["BaseEventTrigger"] = object
         write(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS)

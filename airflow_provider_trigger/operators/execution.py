@@ -11,8 +11,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import exceptions
-from airflow_provider_trigger._compat import AirflowException, AirflowFailException, stop_time
-from airflow_provider_trigger._compat.assets import add_to_asset_events
+from airflow_provider_trigger._compat import (
+    AirflowException,
+    AirflowFailException,
+    add_to_asset_events,
+    stop_time,
+)
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.models import FINAL_STATUSES, SUCCESS_STATUSES

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from airflow_provider_trigger._compat.assets import Store
+from airflow_provider_trigger._compat import Store
 from airflow_provider_trigger.ends import EndFilter, Follower, Position, next_poll
 from airflow_provider_trigger.hooks.connection import Environment, fetch_again, fetch_shielded
 from airflow_provider_trigger.hooks.diagnosis import safe_text

@@ -11,7 +11,6 @@ import pytest
 from fake_airflow import context_of
 
 from airflow_provider_trigger import _compat
-from airflow_provider_trigger._compat import assets
 
 try:
     from airflow.sdk import Asset, AssetAlias
@@ -33,8 +32,8 @@ def test_only_assets_get_something_and_what_the_author_has_set_stays() -> None:
     outlets = [asset, other, alias, "a table"]
     events[asset].extra = {"rows": 3}
     events[other].extra["trigger_dev"] = "mine"
-    assets.add_to_asset_events(outlets, context_of(outlet_events=events), key="trigger_dev", value={"id": 1})
-    assets.add_to_asset_events(outlets, context_of(), key="trigger_dev", value={})  # which has no events
+    _compat.add_to_asset_events(outlets, context_of(outlet_events=events), key="trigger_dev", value={"id": 1})
+    _compat.add_to_asset_events(outlets, context_of(), key="trigger_dev", value={})  # which has no events
     assert events[asset].extra == {"rows": 3, "trigger_dev": {"id": 1}}
     assert (events[other].extra, len(events)) == ({"trigger_dev": "mine"}, 2)
 
@@ -44,7 +43,7 @@ def test_an_airflow_whose_triggerer_cannot_store_a_position_is_named(monkeypatch
     with pytest.raises(
         ImportError, match=r"TriggerRunEventTrigger needs Airflow 3\.0\.5 or newer, this is 3"
     ):
-        _ = assets.BaseEventTrigger
+        _ = _compat.BaseEventTrigger
 
 
 @pytest.mark.skipif(airflow_has.WATCHERS, reason="this Airflow has watchers")
@@ -69,14 +68,14 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Any:
     return database
 
 
-def store(*names: str) -> assets.Store:
+def store(*names: str) -> _compat.Store:
     """Return the store of a trigger that watches some assets; without one, as before Airflow 3.3."""
     state = None
     if names:
         from airflow.sdk.execution_time.context import AssetStateStoreAccessors
 
         state = AssetStateStoreAccessors(inlets=[Asset(name=name, uri=f"x://{name}") for name in names])
-    return assets.store_of(SimpleNamespace(asset_state_store=state), name="orders", digest="f00")
+    return _compat.store_of(SimpleNamespace(asset_state_store=state), name="orders", digest="f00")
 
 
 KINDS = [
