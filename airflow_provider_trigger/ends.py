@@ -13,7 +13,7 @@ from typing import Any
 from airflow_provider_trigger.api.answers import read_time
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.query import query_where
+from airflow_provider_trigger.api.runs import query_where
 
 # Airflow's stores take some 64 KB. What is left out may be handed over again after a restart.
 _MOST_SEEN = 1000

@@ -14,8 +14,15 @@ from airflow_provider_trigger.api.errors import NotFoundError, NotSentError, Res
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.query import can_be_queried, parts_of, query_runs
-from airflow_provider_trigger.api.runs import MAX_BULK_SIZE, cancel_run, cancel_runs_in_bulk, retrieve_run
+from airflow_provider_trigger.api.runs import (
+    MAX_BULK_SIZE,
+    can_be_queried,
+    cancel_run,
+    cancel_runs_in_bulk,
+    parts_of,
+    query_runs,
+    retrieve_run,
+)
 
 CHECKS_AFTER = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Pauses before the checks of a run, in seconds: one just after the cancel may show an outdated status."""

@@ -19,8 +19,7 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import TERMINATES_WITHIN, Run
-from airflow_provider_trigger.api.query import can_be_queried, parts_of, query_runs
-from airflow_provider_trigger.api.runs import check_run
+from airflow_provider_trigger.api.runs import can_be_queried, check_run, parts_of, query_runs
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run.stop import begin

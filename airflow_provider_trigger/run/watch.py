@@ -30,8 +30,14 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.query import QUERY_TIMEOUT, can_be_queried
-from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run, list_newest_runs, retrieve_run
+from airflow_provider_trigger.api.runs import (
+    QUERY_TIMEOUT,
+    UNKNOWN_RUN_ID,
+    can_be_queried,
+    check_run,
+    list_newest_runs,
+    retrieve_run,
+)
 from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, begin_thread, cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.log import Log

@@ -17,7 +17,6 @@ from shortened import as_sent, body_as_sent
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models import ListedRun, Run, RunPage, RunStatus, TriggeredRun
-from airflow_provider_trigger.api.query import query_runs
 from airflow_provider_trigger.api.runs import (
     NO_PAYLOAD,
     Batch,
@@ -26,6 +25,7 @@ from airflow_provider_trigger.api.runs import (
     cancel_runs_in_bulk,
     list_events,
     list_runs_page,
+    query_runs,
     replay_run,
     reschedule_run,
     reset_idempotency_key,

@@ -131,7 +131,7 @@ NUMBERS: list[tuple[str, str, str, float]] = [
     ("limits.md", "| cancel up to {} runs | two for each run: ", "defaults.BULK_FROM", 1),
     ("limits.md", "cancels {} exact ids with one request", "api.runs.MAX_BULK_SIZE", 1),
     ("limits.md", "One query every {} s shows", "run.watch.QUERY_INTERVAL", 1),
-    ("limits.md", "up to {} runs", "api.query.MAX_QUERIED_RUNS", 1),
+    ("limits.md", "up to {} runs", "api.runs.MAX_QUERIED_RUNS", 1),
     ("limits.md", "deferred or after an error | {} s |", "cancel.cancellation.TIME_LIMIT", 1),
     ("limits.md", "the last {} % of it", "defaults.RATE_LIMIT_RESERVE", 0.01),
     ("limits.md", "with a bulk action for more than {} runs", "defaults.BULK_FROM_AT_A_STOP", 1),

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import Call, Response
-from airflow_provider_trigger.api.query import query_runs
 from airflow_provider_trigger.api.runs import (
     Cursor,
     RunEvent,
@@ -21,6 +20,7 @@ from airflow_provider_trigger.api.runs import (
     list_events,
     list_newest_runs,
     list_runs_page,
+    query_runs,
     replay_run,
     reschedule_run,
     reset_idempotency_key,

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.query import (
+from airflow_provider_trigger.api.runs import (
     can_be_queried,
     query_runs,
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from in_process import Network
 
-from airflow_provider_trigger.api import query, runs
+from airflow_provider_trigger.api import runs
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import PermissionDeniedError, ResponseError
 from airflow_provider_trigger.api.http import Call
@@ -33,7 +33,7 @@ WRITE: Calls = {
     "replay": (runs.replay_run("run_1"), "write:runs"),
 }
 OTHERS: Calls = {
-    "query": (query.query_runs(["run_1"]), "read:query"),
+    "query": (runs.query_runs(["run_1"]), "read:query"),
     "reschedule": (runs.reschedule_run("run_1", delay="1h"), "Invalid or missing API Key"),
     "token": (create_token({}), "write:waitpoints"),
     "get token": (retrieve_token("waitpoint_1"), "read:waitpoints"),

@@ -11,7 +11,7 @@ from in_process import routed
 
 from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.query import query_runs
+from airflow_provider_trigger.api.runs import query_runs
 from airflow_provider_trigger.testing import TriggerDevServer
 
 
