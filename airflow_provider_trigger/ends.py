@@ -101,9 +101,6 @@ def _quoted(texts: Iterable[str]) -> str:
     return ", ".join(f"'{text}'" for text in texts)
 
 
-Answer = tuple[list[Run], datetime | None]
-"""Runs, and the server's clock as they came; None where it differs from ours, as either may be wrong."""
-
 # So many seconds of ends are read again with each poll: 60 for the lag of the query's database, 0.5 as
 # `completed_at` is set before it is committed (measured).
 _OVERLAP = 61.0
@@ -201,37 +198,35 @@ class Follower:
         return runs, self.position
 
 
-def next_poll(followers: Sequence[Follower]) -> tuple[Call[Answer], Callable[[Answer], None]] | None:
+def next_poll(followers: Sequence[Follower]) -> tuple[Call[list[Run]], Callable[[list[Run]], None]] | None:
     """Return the call that reads a page for all followers, and what takes in its answer; None for nothing."""
     if new := [one for one in followers if one.position is None]:
         newest = query_where("completed_at IS NOT NULL", order="completed_at DESC, run_id DESC", limit=1)
-        return _dated(newest), partial(_begin, new)
+        return newest, partial(_begin, new)
     if reading := [one for one in followers if one.is_read]:
         condition = " OR ".join(sorted({one.condition for one in reading}))
         page = query_where(condition, order="completed_at, run_id", limit=_PAGE_SIZE)
-        return _dated(page), partial(_take, reading)
+        return page, partial(_take, reading)
     return None
 
 
-def _dated(call: Call[list[Run]]) -> Call[Answer]:
-    return Call(
-        request=call.request,
-        read=lambda response: (call.read(response), response.date()),
-        timeout=call.timeout,
-    )
-
-
-def _begin(followers: Sequence[Follower], answer: Answer) -> None:
+def _begin(followers: Sequence[Follower], runs: Sequence[Run]) -> None:
     """Let followers begin at the newest end."""
-    runs, now = answer
-    # Without any end there is none to leave out; where a clock is wrong, it is not to hide the next one.
-    ends = [run.finished_at for run in runs if run.finished_at] or [now or datetime(2000, 1, 1, tzinfo=UTC)]
-    at = time_text(min(ends[0], now + _DATE_IS_TO) if now else ends[0])
+    at = time_text(datetime(2000, 1, 1, tzinfo=UTC))  # without any end there is none to leave out
+    for run in runs:
+        assert run.finished_at is not None
+        # Not beyond now: where a clock is wrong, it is not to hide the next one.
+        at = min(time_text(run.finished_at), _now(runs))
     for one in followers:
         one.begin(Position(until=at, start=at, seen=tuple(run.id for run in runs)))
 
 
-def _take(followers: Sequence[Follower], answer: Answer) -> None:
-    runs, now = answer
+def _take(followers: Sequence[Follower], runs: Sequence[Run]) -> None:
     for one in followers:
-        one.take(runs, is_last=len(runs) < _PAGE_SIZE, now=time_text(now + _DATE_IS_TO) if now else _NEVER)
+        one.take(runs, is_last=len(runs) < _PAGE_SIZE, now=_now(runs))
+
+
+def _now(runs: Sequence[Run]) -> str:
+    """Return the server's clock as runs came; after all times where it differs from ours: either is wrong."""
+    seen_at = runs[0].seen_at if runs else None
+    return time_text(seen_at + _DATE_IS_TO) if seen_at else _NEVER

@@ -47,12 +47,10 @@ class Positions:
     when the triggerer passes events on again: so this comes twice, and a canceled watcher saves nothing.
     """
 
-    def __init__(
-        self, store: Store, *, watcher: str, follows: str, environment: Environment, log: Log
-    ) -> None:
+    def __init__(self, store: Store, *, watcher: str, environment: Environment, log: Log) -> None:
         self.environment = environment
         self._store = store
-        self._watcher, self._follows = watcher, follows
+        self._watcher = watcher
         _, *self._leads_to = environment  # another connection's id is no other environment
         self._log = log
         self._outage = Outage(
@@ -81,13 +79,13 @@ class Positions:
         if self._arrived is not None:
             return
         self._next = self._arrived = position
-        where = f"{'continues from' if self._stored else 'begins at'} {position.until}"
+        how = "continues from" if self._stored else "begins at"
         try:
             await self._save(position)
         except Exception as error:
             self._failed(error)
             self._save_later()
-        self._log.info("%s %s. It follows %s", self._watcher, where, self._follows)
+        self._log.info("%s %s %s", self._watcher, how, position.until)
 
     def passed(self, position: Position, *, has_sent: bool) -> None:
         """Take in where it is now, and whether it has sent events on its way."""
@@ -132,11 +130,8 @@ class Positions:
 
     def _failed(self, error: Exception) -> None:
         # Any error: storing goes through Airflow's supervisor, its API and its database.
-        if self._stored is None:
-            then = "the watcher begins then, and earlier ends may be lost"
-        else:
-            then = f"ends since {self._stored.until} are sent again"
-        text = f"if the triggerer restarts first, {then}: {safe_text(error)}"
+        since = f"continues from {self._stored.until}" if self._stored else "begins then"
+        text = f"if the triggerer restarts first, it {since}: {safe_text(error)}"
         self._outage.failed(text, asyncio.get_running_loop().time())
 
 

@@ -135,12 +135,9 @@ class TriggerRunEventTrigger(BaseEventTrigger):
         from airflow_provider_trigger.triggers.ends import Positions
 
         digest = hashlib.sha256(json.dumps(self.serialize()).encode()).hexdigest()[:32]
-        task = f" of {' or '.join(self.task_identifiers)}" if self.task_identifiers else ""
-        tags = f" with the tags {' and '.join(self.tags)}" if self.tags else ""
         return Positions(
             store_of(self, name=self.name, digest=digest),
             watcher=f"Watcher {self.name!r}",
-            follows=f"runs{task}{tags} that end as {' or '.join(self.statuses)}",
             environment=environment,
             log=self.log,
         )
