@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,9 +30,6 @@ RETRY_PAUSE = 5.0
 # A triggerer passes its events on this long after it was answered, in seconds: a second, and some more.
 _PASSED_ON_AFTER = 2.5
 
-# While nothing is sent, a position is stored so many seconds after the one before.
-_IDLE_INTERVAL = 60.0
-
 
 class Positions:
     """
@@ -59,7 +55,6 @@ class Positions:
         self._next: Position | None = None  # where it is, to be stored
         self._arrived: Position | None = None  # up to where its events have certainly arrived
         self._stored: Position | None = None
-        self._saved_at = -math.inf
         self._task: asyncio.Task[None] | None = None
 
     async def load(self) -> Position | None:
@@ -87,12 +82,10 @@ class Positions:
             self._save_later()
         self._log.info("%s %s %s", self._watcher, how, position.until)
 
-    def passed(self, position: Position, *, has_sent: bool) -> None:
-        """Take in where it is now, and whether it has sent events on its way."""
-        is_due = has_sent or asyncio.get_running_loop().time() >= self._saved_at + _IDLE_INTERVAL
-        if is_due and position != self._stored:
-            self._next = position
-            self._save_later()
+    def passed(self, position: Position) -> None:
+        """Take in where it is after it has sent events."""
+        self._next = position
+        self._save_later()
 
     def close(self) -> None:
         """Store nothing more: what was sent last may not arrive."""
@@ -126,7 +119,7 @@ class Positions:
     async def _save(self, position: Position) -> None:
         marks = {"environment": self._leads_to, "saved_at": time.time()}
         await self._store.save(position.to_json() | marks)
-        self._stored, self._saved_at = position, asyncio.get_running_loop().time()
+        self._stored = position
 
     def _failed(self, error: Exception) -> None:
         # Any error: storing goes through Airflow's supervisor, its API and its database.

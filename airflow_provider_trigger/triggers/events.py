@@ -120,12 +120,13 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                             await positions.begin(follower.position)
                             outage.worked(asyncio.get_running_loop().time())
                             runs, position = follower.hand_over()
-                            if runs:
-                                await _turn(len(runs))
+                            if not runs:
+                                continue
+                            await _turn(len(runs))
                             for run in runs:
                                 payload = event_payload(run, hook.settings.run_url(run.id))
                                 yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
-                            positions.passed(position, has_sent=bool(runs))
+                            positions.passed(position)
                 except Exception as error:
                     # Any error: Airflow's database and secrets backends raise what they like.
                     outage.failed(safe_text(error), asyncio.get_running_loop().time())
