@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,8 +11,6 @@ from typing import Any, TypeVar
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import Request, Response, read_http_date
 from airflow_provider_trigger.rules import read_number
-
-log = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=errors.ResponseError)
 
@@ -185,8 +181,6 @@ MAX_WAIT = 60.0
 
 _MAX_CLOCK_DIFFERENCE = 10.0  # in seconds; a canceled run counts as terminated 15 s after it is
 
-_warnings = itertools.count()
-
 
 def should_retry(response: Response | None) -> bool | None:
     """Return what the server's ``x-should-retry`` says, None if it says nothing."""
@@ -231,13 +225,5 @@ def _server_time(response: Response, *, now: float) -> float:
 def with_trusted_date(response: Response, *, now: float) -> Response:
     """Return an answer whose date is not used where the local clock differs, as either may be wrong."""
     date = response.date()
-    ahead = date.timestamp() - now if date else 0.0
-    if abs(ahead) <= _MAX_CLOCK_DIFFERENCE:
-        return response
-    if next(_warnings) == 0:
-        text = (
-            "The server's clock (Date header) is %.0f s %s the local one, so neither is used for the age of "
-            "runs. Correct the one that is wrong: this machine's, the server's, or that of a proxy"
-        )
-        log.warning(text, abs(ahead), "ahead of" if ahead > 0 else "behind")
-    return replace(response, has_trusted_date=False)
+    is_trusted = date is None or abs(date.timestamp() - now) <= _MAX_CLOCK_DIFFERENCE
+    return replace(response, has_trusted_date=is_trusted)
