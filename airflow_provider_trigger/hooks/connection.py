@@ -1,4 +1,8 @@
-"""Fetch an Airflow connection, also where Airflow is busy, read it, and check each of its fields."""
+"""
+An Airflow connection: check each of its fields, fetch it, also where Airflow is busy, and test it.
+
+And what an error of the API means for it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +26,10 @@ from airflow_provider_trigger._compat import (
     airflow_version,
     get_async_connection,
 )
+from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import ServerSettings
+from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, list_newest_runs, retrieve_run
 from airflow_provider_trigger.defaults import API_URL, DASHBOARD_URL, REQUEST_TIMEOUT, RETRY_FOR
 from airflow_provider_trigger.get_provider_info import CONNECTION_TYPE
 from airflow_provider_trigger.log import Log
@@ -32,6 +39,8 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from airflow.sdk import Connection
+
+    from airflow_provider_trigger.api.client import TriggerDevClient
 
 
 log = logging.getLogger(__name__)
@@ -77,19 +86,13 @@ class InvalidConnectionError(AirflowFailException):
 
 def connection_not_found(conn_id: str) -> ConnectionNotFoundError:
     """Return the error for a connection that Airflow did not find; it says how to create or correct it."""
-    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-    what = (
-        f"; create it under Admin, Connections, or check that the environment variable {variable} is set, to "
-        "valid JSON or a URI, on every worker"
+    # Airflow ignores a variable that it cannot read. Its value is not shown, as it contains the key.
+    return ConnectionNotFoundError(
+        f"Connection {conn_id!r} was not found; create it under Admin, Connections, or set the environment "
+        f"variable AIRFLOW_CONN_{conn_id.upper()} on every worker; if it is set, it is not valid: it must be "
+        'JSON such as {"conn_type": "trigger_dev", "password": "KEY"}, or a percent-encoded URI such as '
+        "trigger-dev://:KEY@HOST"
     )
-    if os.environ.get(variable):
-        # Airflow ignores a variable that it cannot read. Its value is not shown, as it contains the key.
-        what = (
-            f": the environment variable {variable} is set, but not valid; it must be JSON such as "
-            '{"conn_type": "trigger_dev", "password": "KEY"}, or a percent-encoded URI such as '
-            "trigger-dev://:KEY@HOST"
-        )
-    return ConnectionNotFoundError(f"Connection {conn_id!r} was not found{what}")
 
 
 Environment = tuple[str, str, str | None]
@@ -320,11 +323,9 @@ async def fetch_patiently(conn_id: str, *, log: Log, until: float = 0.0) -> Conn
 
 async def fetch_again(conn_id: str, *, fetch: Callable[[str], Awaitable[Connection]]) -> Settings | None:
     """Return the values that a connection has now, as its key was rejected; None if it cannot be fetched."""
-    try:
+    with _logging_failure(conn_id):
         return read_settings(await fetch(conn_id))
-    except Exception as error:  # any: that the key was rejected says more
-        _log_failure(conn_id, error)
-        return None
+    return None
 
 
 def fetch_key(before: Settings, *, get: Callable[[str], Connection]) -> str | None:
@@ -334,21 +335,110 @@ def fetch_key(before: Settings, *, get: Callable[[str], Connection]) -> str | No
     Only Airflow's Dag processor caches connections (2.11 to 3.3); a task fetches the current one.
     """
     conn_id = before.conn_id
-    try:
+    with _logging_failure(conn_id):
         now = read_settings(fetch_connection(conn_id, get=get))
+        if now.environment == before.environment:
+            if now.secret_key != before.secret_key:
+                log.info("Connection %r has another secret key now, which is used from here on", conn_id)
+            return now.secret_key
+        text = "The host or branch of connection %r has changed; this task does not use the new one"
+        log.warning(text, conn_id)
+    return None
+
+
+@contextmanager
+def _logging_failure(conn_id: str) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # any: that the key was rejected says more
-        _log_failure(conn_id, error)
-        return None
-    if now.environment != before.environment:
-        log.warning(
-            "The host or branch of connection %r has changed; this task does not use the new one", conn_id
-        )
-        return None
-    if now.secret_key != before.secret_key:
-        log.info("Connection %r has another secret key now, which is used from here on", conn_id)
-    return now.secret_key
+        # The error's text may contain values of the connection.
+        log.warning("Connection %r could not be fetched again (%s)", conn_id, type(error).__name__)
 
 
-def _log_failure(conn_id: str, error: Exception) -> None:
-    # The error's text may contain values of the connection.
-    log.warning("Connection %r could not be fetched again (%s)", conn_id, type(error).__name__)
+MAX_TIMEOUT = 10.0
+"""For each of the Test button's requests, at most two, in seconds."""
+
+
+_OTHER_SERVER = ("{url} is not a Trigger.dev server", "check the host of {connection}")
+_FAILED = ("{url} failed", "")
+# What an error means, and what to do: of the first class that fits.
+_MEANINGS: dict[type[TriggerDevError], tuple[str, str]] = {
+    errors.AuthenticationError: ("{url} rejected the secret key", "check the password of {connection}"),
+    errors.PermissionDeniedError: (
+        "The secret key lacks a permission",
+        "check the permissions of the key in the password of {connection}",
+    ),
+    errors.RateLimitError: ("The rate limit of {url} is used up", ""),
+    errors.PlainHttpError: (
+        "No TLS connection to {url}",
+        "write http:// in the host of {connection}, or give the port for https",
+    ),
+    errors.TLSError: (
+        "No TLS connection to {url}",
+        "check the host of {connection}, and for a private CA set 'verify' in its extra",
+    ),
+    errors.TransportError: (
+        "{url} could not be reached",
+        "check host, port and 'proxy' of {connection}, and whether the server runs",
+    ),
+    errors.NotTriggerDevError: _OTHER_SERVER,
+    errors.UnreadableAnswerError: _FAILED,
+    errors.UnexpectedAnswerError: _OTHER_SERVER,
+    TriggerDevError: _FAILED,
+}
+# A preview key was rejected.
+_NO_BRANCH = "a preview key (tr_preview_…) needs a branch: set 'branch' in the extra of {connection}"
+
+
+def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, str]:
+    """
+    Test a connection with a client that does not retry; return whether it works, and one line that says why.
+
+    It lists a few runs. If only that fails or takes too long, it checks the status of a run that does not
+    exist: a 404 shows that the server accepts the key.
+    """
+    accepted = f"Connected to {settings.base_url}; the secret key is accepted"
+    try:
+        client.call(list_newest_runs())
+    except TriggerDevError as error:
+        failed = error
+    else:
+        return True, accepted
+    if isinstance(failed, (errors.ServerError, errors.PermissionDeniedError, errors.AnswerTimeoutError)):
+        try:
+            client.call(retrieve_run(UNKNOWN_RUN_ID))
+        except errors.NotFoundError:  # the server searched for the run, so it accepts the key
+            note = f"The list of runs, which canceling does not need, failed: {failed.reason}"
+            return True, f"{accepted}. {note}"
+        except TriggerDevError as error:
+            failed = error
+    # Airflow tests a copy of the connection, under a random id.
+    problem, action = _explained(failed, settings, "this connection")
+    return False, f"{problem}: {failed.reason}" + (f"; {action}" if action else "")
+
+
+def action_for(error: TriggerDevError, settings: Settings) -> str | None:
+    """Return what to do about an error, None where its text says it all."""
+    return _explained(error, settings, f"connection {settings.conn_id!r}")[1] or None
+
+
+def safe_text(error: Exception) -> str:
+    """Return an error's text where it is made here; others may have values of the connection."""
+    is_ours = isinstance(error, (TriggerDevError, ConnectionNotFoundError, InvalidConnectionError))
+    return str(error) if is_ours else type(error).__name__
+
+
+def add_connection(error: TriggerDevError, settings: Settings) -> None:
+    """Make an error's text name the connection and what to do, in place."""
+    _, action = _explained(error, settings, "the connection")
+    # The text of a errors.TransportError names the server.
+    server = "" if isinstance(errors.root_of(error), errors.TransportError) else f" to {settings.base_url}"
+    error.reword(f"Connection {settings.conn_id!r}{server}: {error}" + (f"; {action}" if action else ""))
+
+
+def _explained(error: TriggerDevError, settings: Settings, connection: str) -> tuple[str, str]:
+    cause = errors.root_of(error)
+    problem, action = next(texts for kind, texts in _MEANINGS.items() if isinstance(cause, kind))
+    if isinstance(cause, errors.AuthenticationError) and not settings.branch:
+        action = _NO_BRANCH if settings.secret_key.startswith("tr_preview_") else action
+    return problem.format(url=settings.base_url), action.format(connection=connection)

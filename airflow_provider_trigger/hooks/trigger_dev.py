@@ -34,8 +34,16 @@ from airflow_provider_trigger.get_provider_info import (
     PLACEHOLDERS,
     RELABELING,
 )
-from airflow_provider_trigger.hooks.connection import Settings, fetch_connection, fetch_key, read_settings
-from airflow_provider_trigger.hooks.diagnosis import MAX_TIMEOUT, action_for, add_connection, try_connection
+from airflow_provider_trigger.hooks.connection import (
+    MAX_TIMEOUT,
+    Settings,
+    action_for,
+    add_connection,
+    fetch_connection,
+    fetch_key,
+    read_settings,
+    try_connection,
+)
 from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.rules import (
     Duration,

@@ -120,7 +120,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.api.limits import Deadline
         from airflow_provider_trigger.cancel.record import CancelSettings
-        from airflow_provider_trigger.hooks.diagnosis import action_for
+        from airflow_provider_trigger.hooks.connection import action_for
 
         results: dict[str, CancelResult] = {}
         is_over = False

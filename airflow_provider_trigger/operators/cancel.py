@@ -156,7 +156,7 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
     def _cancel(self, ids: RunIds, selection: Selection, context: Context) -> list[dict[str, Any]]:
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.cancel.record import CancelSettings
-        from airflow_provider_trigger.hooks.diagnosis import action_for
+        from airflow_provider_trigger.hooks.connection import action_for
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.report.cancels import adding, gathered_left
         from airflow_provider_trigger.sources.search import SelectedRuns

@@ -23,7 +23,7 @@ from airflow_provider_trigger.api.models import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.api.runs import RunEvent, list_events
 from airflow_provider_trigger.cancel.outcome import not_canceled
 from airflow_provider_trigger.defaults import RESULTS_KEY, RUN_ID_KEY, RUN_KEY
-from airflow_provider_trigger.hooks.diagnosis import safe_text
+from airflow_provider_trigger.hooks.connection import safe_text
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.links.run import push_link
 from airflow_provider_trigger.log import MAX_NAMED, MAY_RUN, Level, Line, counted, enumeration, write

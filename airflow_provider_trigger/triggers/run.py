@@ -213,7 +213,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
     async def cancel_runs(self) -> None:
         """Cancel the runs; what became of them is logged and not raised, as the task has ended already."""
         from airflow_provider_trigger.cancel.outcome import not_canceled
-        from airflow_provider_trigger.hooks.diagnosis import safe_text
+        from airflow_provider_trigger.hooks.connection import safe_text
         from airflow_provider_trigger.log import write
         from airflow_provider_trigger.report.ends import canceling, of_cancels
         from airflow_provider_trigger.triggers.watch import cancel_runs

@@ -48,7 +48,7 @@ class WaitpointTokenTrigger(ResumingTrigger):
 
     async def _event(self) -> dict[str, Any]:
         from airflow_provider_trigger.api.errors import TriggerDevError
-        from airflow_provider_trigger.hooks.diagnosis import add_connection
+        from airflow_provider_trigger.hooks.connection import add_connection
         from airflow_provider_trigger.tokens.complete import TokenLostError, TokenWait
         from airflow_provider_trigger.triggers.watch import LoopLog, wait_for_token
 

@@ -22,8 +22,7 @@ from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.api.transport import SecretKey
 from airflow_provider_trigger.cancel.cancellation import begin_thread, cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult
-from airflow_provider_trigger.hooks.connection import fetch_again, fetch_patiently, fetch_shielded
-from airflow_provider_trigger.hooks.diagnosis import action_for
+from airflow_provider_trigger.hooks.connection import action_for, fetch_again, fetch_patiently, fetch_shielded
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import reply_of
 from airflow_provider_trigger.run.wait import Wait
