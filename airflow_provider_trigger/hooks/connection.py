@@ -95,6 +95,36 @@ def connection_not_found(conn_id: str) -> ConnectionNotFoundError:
     )
 
 
+_OTHER_SERVER = ("{url} is not a Trigger.dev server", "check the host of {connection}")
+_FAILED = ("{url} failed", "")
+# What an error means, and what to do: of the first class that fits.
+_MEANINGS: dict[type[TriggerDevError], tuple[str, str]] = {
+    errors.AuthenticationError: ("{url} rejected the secret key", "check the password of {connection}"),
+    errors.PermissionDeniedError: (
+        "The secret key lacks a permission",
+        "check the permissions of the key in the password of {connection}",
+    ),
+    errors.RateLimitError: ("The rate limit of {url} is used up", ""),
+    errors.PlainHttpError: (
+        "No TLS connection to {url}",
+        "write http:// in the host of {connection}, or give the port for https",
+    ),
+    errors.TLSError: (
+        "No TLS connection to {url}",
+        "check the host of {connection}, and for a private CA set 'verify' in its extra",
+    ),
+    errors.TransportError: (
+        "{url} could not be reached",
+        "check host, port and 'proxy' of {connection}, and whether the server runs",
+    ),
+    errors.NotTriggerDevError: _OTHER_SERVER,
+    errors.UnreadableAnswerError: _FAILED,
+    errors.UnexpectedAnswerError: _OTHER_SERVER,
+    TriggerDevError: _FAILED,
+}
+# A preview key was rejected.
+_NO_BRANCH = "a preview key (tr_preview_…) needs a branch: set 'branch' in the extra of {connection}"
+
 Environment = tuple[str, str, str | None]
 """The id of a connection, its base URL and its branch."""
 
@@ -123,6 +153,25 @@ class Settings(ServerSettings):
         :param run_id: the run id
         """
         return f"{self.dashboard_url}/runs/{quote(run_id, safe='')}"
+
+    def explained(self, error: TriggerDevError, connection: str) -> tuple[str, str]:
+        """Return what an error means, and what to do about it, empty where its text says it all."""
+        cause = errors.root_of(error)
+        problem, action = next(texts for kind, texts in _MEANINGS.items() if isinstance(cause, kind))
+        if isinstance(cause, errors.AuthenticationError) and not self.branch:
+            action = _NO_BRANCH if self.secret_key.startswith("tr_preview_") else action
+        return problem.format(url=self.base_url), action.format(connection=connection)
+
+    def action_for(self, error: TriggerDevError) -> str | None:
+        """Return what to do about an error, None where its text says it all."""
+        return self.explained(error, f"connection {self.conn_id!r}")[1] or None
+
+    def explain(self, error: TriggerDevError) -> None:
+        """Make an error's text name the connection and what to do, in place."""
+        _, action = self.explained(error, "the connection")
+        # The text of a TransportError names the server.
+        server = "" if isinstance(errors.root_of(error), errors.TransportError) else f" to {self.base_url}"
+        error.reword(f"Connection {self.conn_id!r}{server}: {error}" + (f"; {action}" if action else ""))
 
 
 def read_settings(connection: Connection) -> Settings:
@@ -359,37 +408,6 @@ MAX_TIMEOUT = 10.0
 """For each of the Test button's requests, at most two, in seconds."""
 
 
-_OTHER_SERVER = ("{url} is not a Trigger.dev server", "check the host of {connection}")
-_FAILED = ("{url} failed", "")
-# What an error means, and what to do: of the first class that fits.
-_MEANINGS: dict[type[TriggerDevError], tuple[str, str]] = {
-    errors.AuthenticationError: ("{url} rejected the secret key", "check the password of {connection}"),
-    errors.PermissionDeniedError: (
-        "The secret key lacks a permission",
-        "check the permissions of the key in the password of {connection}",
-    ),
-    errors.RateLimitError: ("The rate limit of {url} is used up", ""),
-    errors.PlainHttpError: (
-        "No TLS connection to {url}",
-        "write http:// in the host of {connection}, or give the port for https",
-    ),
-    errors.TLSError: (
-        "No TLS connection to {url}",
-        "check the host of {connection}, and for a private CA set 'verify' in its extra",
-    ),
-    errors.TransportError: (
-        "{url} could not be reached",
-        "check host, port and 'proxy' of {connection}, and whether the server runs",
-    ),
-    errors.NotTriggerDevError: _OTHER_SERVER,
-    errors.UnreadableAnswerError: _FAILED,
-    errors.UnexpectedAnswerError: _OTHER_SERVER,
-    TriggerDevError: _FAILED,
-}
-# A preview key was rejected.
-_NO_BRANCH = "a preview key (tr_preview_…) needs a branch: set 'branch' in the extra of {connection}"
-
-
 def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, str]:
     """
     Test a connection with a client that does not retry; return whether it works, and one line that says why.
@@ -413,32 +431,11 @@ def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, 
         except TriggerDevError as error:
             failed = error
     # Airflow tests a copy of the connection, under a random id.
-    problem, action = _explained(failed, settings, "this connection")
+    problem, action = settings.explained(failed, "this connection")
     return False, f"{problem}: {failed.reason}" + (f"; {action}" if action else "")
-
-
-def action_for(error: TriggerDevError, settings: Settings) -> str | None:
-    """Return what to do about an error, None where its text says it all."""
-    return _explained(error, settings, f"connection {settings.conn_id!r}")[1] or None
 
 
 def safe_text(error: Exception) -> str:
     """Return an error's text where it is made here; others may have values of the connection."""
     is_ours = isinstance(error, (TriggerDevError, ConnectionNotFoundError, InvalidConnectionError))
     return str(error) if is_ours else type(error).__name__
-
-
-def add_connection(error: TriggerDevError, settings: Settings) -> None:
-    """Make an error's text name the connection and what to do, in place."""
-    _, action = _explained(error, settings, "the connection")
-    # The text of a errors.TransportError names the server.
-    server = "" if isinstance(errors.root_of(error), errors.TransportError) else f" to {settings.base_url}"
-    error.reword(f"Connection {settings.conn_id!r}{server}: {error}" + (f"; {action}" if action else ""))
-
-
-def _explained(error: TriggerDevError, settings: Settings, connection: str) -> tuple[str, str]:
-    cause = errors.root_of(error)
-    problem, action = next(texts for kind, texts in _MEANINGS.items() if isinstance(cause, kind))
-    if isinstance(cause, errors.AuthenticationError) and not settings.branch:
-        action = _NO_BRANCH if settings.secret_key.startswith("tr_preview_") else action
-    return problem.format(url=settings.base_url), action.format(connection=connection)

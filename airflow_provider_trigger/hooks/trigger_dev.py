@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import TODAYS_STATUSES
 from airflow_provider_trigger.api.runs import reschedule_run, retrieve_run
 from airflow_provider_trigger.api.tokens import CreatedToken, WaitpointToken, create_token, retrieve_token
-from airflow_provider_trigger.api.transport import SecretKey
 from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.defaults import (
     AUTOMATIC_KEY,
@@ -27,18 +26,10 @@ from airflow_provider_trigger.defaults import (
     MAX_RUNS,
     PENDING_VERSION_TIMEOUT,
 )
-from airflow_provider_trigger.get_provider_info import (
-    CONNECTION_NAME,
-    CONNECTION_TYPE,
-    HIDDEN_FIELDS,
-    PLACEHOLDERS,
-    RELABELING,
-)
+from airflow_provider_trigger.get_provider_info import CONNECTION_NAME, CONNECTION_TYPE, FORM
 from airflow_provider_trigger.hooks.connection import (
     MAX_TIMEOUT,
     Settings,
-    action_for,
-    add_connection,
     fetch_connection,
     fetch_key,
     read_settings,
@@ -73,6 +64,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models import ListedRun, Run
+    from airflow_provider_trigger.api.transport import SecretKey
     from airflow_provider_trigger.cancel.cancellation import Cancellation
     from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.tokens.complete import Completion, CompletionResult
@@ -118,7 +110,7 @@ class TriggerDevHook(BaseHook):
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return the connection form's settings for Airflow up to 3.1; newer ones read the provider info."""
-        return {"hidden_fields": HIDDEN_FIELDS, "relabeling": RELABELING, "placeholders": PLACEHOLDERS}
+        return {name.replace("-", "_"): value for name, value in FORM.items()}
 
     def test_connection(self) -> tuple[bool, str]:
         """Test the connection; return whether it works, and one line that says why."""
@@ -138,6 +130,8 @@ class TriggerDevHook(BaseHook):
     @cached_property
     def _key(self) -> SecretKey:
         """Shared by all clients; fetched again after it was rejected."""
+        from airflow_provider_trigger.api.transport import SecretKey
+
         fetch = None if self._connection else partial(fetch_key, self.settings, get=self.get_connection)
         return SecretKey(self.settings.secret_key, fetch=fetch)
 
@@ -180,7 +174,7 @@ class TriggerDevHook(BaseHook):
             try:
                 yield client
             except TriggerDevError as error:
-                add_connection(error, self.settings)
+                self.settings.explain(error)
                 raise
 
     def trigger_task(
@@ -412,9 +406,9 @@ class TriggerDevHook(BaseHook):
         """
         from airflow_provider_trigger.cancel.cancellation import Cancellation
 
-        action = partial(action_for, settings=self.settings)
         # One more, for a search of further runs.
         with self.client(max_connections=settings.max_concurrency + 1) as client:
+            action = self.settings.action_for
             yield Cancellation(client, run_ids, settings, is_stopped=is_stopped, action_for=action)
 
     def create_waitpoint_token(
@@ -483,6 +477,6 @@ class TriggerDevHook(BaseHook):
         """Give a completion with checked data on a client of its own; ``deadline`` is of the whole work."""
         from airflow_provider_trigger.tokens.complete import Completion
 
-        action = partial(action_for, settings=self.settings)
         with self.client() as client:
+            action = self.settings.action_for
             yield Completion(client, data, deadline=deadline, action_for=action, is_stopped=is_stopped)

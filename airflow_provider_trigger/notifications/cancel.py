@@ -120,7 +120,6 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.api.limits import Deadline
         from airflow_provider_trigger.cancel.record import CancelSettings
-        from airflow_provider_trigger.hooks.connection import action_for
 
         results: dict[str, CancelResult] = {}
         is_over = False
@@ -137,7 +136,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
                 try:
                     work.run([one for one in found if one not in results] for found in ids.rest)
                 except AuthenticationError as error:
-                    rejection = action_for(error, hook.settings)
+                    rejection = hook.settings.action_for(error)
             results |= {result.run_id: result for result in work.results}
             known = len(ids.found)
             is_late = known > count and not work.finished

@@ -156,7 +156,6 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
     def _cancel(self, ids: RunIds, selection: Selection, context: Context) -> list[dict[str, Any]]:
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.cancel.record import CancelSettings
-        from airflow_provider_trigger.hooks.connection import action_for
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.report.cancels import adding, gathered_left
         from airflow_provider_trigger.sources.search import SelectedRuns
@@ -186,7 +185,7 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
                 push_results(self, self._logged(work, hook), context)
                 raise
             results = self._logged(work, hook)
-            rejection = action_for(error, connection) if isinstance(error, AuthenticationError) else None
+            rejection = connection.action_for(error) if isinstance(error, AuthenticationError) else None
             return self._conclude(results, ids, context, rejection=rejection, stopped=work.stopped)
 
     def _announced(self, run_ids: list[str], hook: TriggerDevHook, context: Context) -> list[str]:

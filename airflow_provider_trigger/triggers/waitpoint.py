@@ -48,7 +48,6 @@ class WaitpointTokenTrigger(ResumingTrigger):
 
     async def _event(self) -> dict[str, Any]:
         from airflow_provider_trigger.api.errors import TriggerDevError
-        from airflow_provider_trigger.hooks.connection import add_connection
         from airflow_provider_trigger.tokens.complete import TokenLostError, TokenWait
         from airflow_provider_trigger.triggers.watch import LoopLog, wait_for_token
 
@@ -69,6 +68,6 @@ class WaitpointTokenTrigger(ResumingTrigger):
         except TokenLostError as error:
             event |= {"error": str(error), "is_final": True}
         except TriggerDevError as error:
-            add_connection(error, hook.settings)
+            hook.settings.explain(error)
             event["error"] = str(error)
         return event

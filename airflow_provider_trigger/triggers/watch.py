@@ -22,7 +22,7 @@ from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.api.transport import SecretKey
 from airflow_provider_trigger.cancel.cancellation import begin_thread, cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult
-from airflow_provider_trigger.hooks.connection import action_for, fetch_again, fetch_patiently, fetch_shielded
+from airflow_provider_trigger.hooks.connection import fetch_again, fetch_patiently, fetch_shielded
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import reply_of
 from airflow_provider_trigger.run.wait import Wait
@@ -203,8 +203,7 @@ class Environment:
             secret_key=SecretKey(settings.secret_key, fetch=self._fetch_key),
         ) as client:
             client.breaker.has_worked = True
-            action = partial(action_for, settings=settings)
-            return cancel_all(client, run_ids, seconds, action_for=action)
+            return cancel_all(client, run_ids, seconds, action_for=settings.action_for)
 
 
 def _shows(settings: Settings, call: Call[Any]) -> bool:
