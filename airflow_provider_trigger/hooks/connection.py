@@ -12,8 +12,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -372,7 +372,7 @@ async def fetch_patiently(conn_id: str, *, log: Log, until: float = 0.0) -> Conn
 
 async def fetch_again(conn_id: str, *, fetch: Callable[[str], Awaitable[Connection]]) -> Settings | None:
     """Return the values that a connection has now, as its key was rejected; None if it cannot be fetched."""
-    with _logging_failure(conn_id):
+    with suppress(Exception):  # any: that the key was rejected says more
         return read_settings(await fetch(conn_id))
     return None
 
@@ -383,25 +383,13 @@ def fetch_key(before: Settings, *, get: Callable[[str], Connection]) -> str | No
 
     Only Airflow's Dag processor caches connections (2.11 to 3.3); a task fetches the current one.
     """
-    conn_id = before.conn_id
-    with _logging_failure(conn_id):
-        now = read_settings(fetch_connection(conn_id, get=get))
+    with suppress(Exception):  # any, as above
+        now = read_settings(fetch_connection(before.conn_id, get=get))
         if now.environment == before.environment:
-            if now.secret_key != before.secret_key:
-                log.info("Connection %r has another secret key now, which is used from here on", conn_id)
             return now.secret_key
         text = "The host or branch of connection %r has changed; this task does not use the new one"
-        log.warning(text, conn_id)
+        log.warning(text, before.conn_id)
     return None
-
-
-@contextmanager
-def _logging_failure(conn_id: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # any: that the key was rejected says more
-        # The error's text may contain values of the connection.
-        log.warning("Connection %r could not be fetched again (%s)", conn_id, type(error).__name__)
 
 
 MAX_TIMEOUT = 10.0
