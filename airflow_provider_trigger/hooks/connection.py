@@ -104,7 +104,6 @@ _MEANINGS: dict[type[TriggerDevError], tuple[str, str]] = {
         "The secret key lacks a permission",
         "check the permissions of the key in the password of {connection}",
     ),
-    errors.RateLimitError: ("The rate limit of {url} is used up", ""),
     errors.PlainHttpError: (
         "No TLS connection to {url}",
         "write http:// in the host of {connection}, or give the port for https",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger._compat import AirflowFailException
+from airflow_provider_trigger._compat import AirflowFailException, AirflowNotFoundException
 from airflow_provider_trigger.hooks.connection import (
     ConnectionNotFoundError,
     InvalidConnectionError,
@@ -321,6 +321,8 @@ def test_a_missing_connection_is_named_with_what_to_do_and_without_what_airflow_
 ) -> None:
     with pytest.raises(ConnectionNotFoundError) as raised:
         from_environment(text)
+    assert isinstance(raised.value, AirflowNotFoundException)
+    assert isinstance(raised.value, AirflowFailException), "the task is not retried"
     assert_hides(raised.value, "MARKER")
     assert str(raised.value) == (
         "Connection 'mine' was not found; create it under Admin, Connections, or set the environment "

@@ -56,7 +56,6 @@ def test_one_cheap_request_with_a_short_timeout_is_enough(press, wire, extra: An
     ("listed", "text"),
     [
         ((401, {"error": "no"}), f"{URL} rejected the secret key: {LIST} answered 401: no; {PASSWORD}"),
-        ((429, {"error": "slow"}), f"The rate limit of {URL} is used up: {LIST} answered 429: slow"),
         ((200, b"<html>", {"content-type": "text/html"}), f"{FOREIGN}: {LIST} answered 200 without"),
         ((404, {"message": "no route"}), f"{FOREIGN}: {LIST} answered 404: "),
         ((302, b"", {"location": "https://a.test"}), f"{FOREIGN}: {LIST} answered 302: a redirect to "),

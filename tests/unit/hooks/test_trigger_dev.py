@@ -12,14 +12,8 @@ from in_process import Network
 from virtual_watch import watch_by
 
 import airflow_provider_trigger
-from airflow_provider_trigger._compat import (
-    AirflowFailException,
-    AirflowNotFoundException,
-    BaseHook,
-    airflow_version,
-)
+from airflow_provider_trigger._compat import BaseHook, airflow_version
 from airflow_provider_trigger.hooks import trigger_dev
-from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -89,16 +83,6 @@ def test_nothing_that_an_error_carries_leads_to_the_key(connect_as, wire, answer
         wire.script = lambda _, failure=failure: failure
         with pytest.raises(Exception, match="GET /api/v3/runs/run_1") as raised:
             hook.get_run("run_1")
-        assert_hides(raised.value, KEY)
-
-
-def test_a_missing_connection_is_an_error_that_is_not_retried(assert_hides) -> None:
-    hook = TriggerDevHook("no_such_connection")
-    for call in (hook.get_client, hook.get_conn, lambda: hook.cancel_run("run_1"), lambda: hook.settings):
-        with pytest.raises(ConnectionNotFoundError, match=r"^Connection 'no_such_connection' ") as raised:
-            call()
-        assert isinstance(raised.value, AirflowNotFoundException)
-        assert isinstance(raised.value, AirflowFailException)
         assert_hides(raised.value, KEY)
 
 
