@@ -189,11 +189,6 @@ def test_an_invalid_field_of_extra_is_an_error(error_of, field: str, reason: str
         assert error_of(extra={field: value}) == f"field {field!r}: must be {reason}", value
 
 
-def test_a_key_in_the_place_of_the_login_or_the_host_is_named(error_of) -> None:
-    assert error_of(password=" ", login=KEY) == f"field 'password': {NO_COLON}"
-    assert error_of(password=None, host=KEY) == f"field 'host': {KEY_IN_HOST}"
-
-
 # Unencrypted
 
 
