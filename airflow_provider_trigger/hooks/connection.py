@@ -47,12 +47,7 @@ log = logging.getLogger(__name__)
 
 _YEAR = 366 * 86400.0  # far longer than anyone waits, and short enough for sockets and clocks
 _MAX_PORT = 65535
-_QUOTES = "\"'`"
 _SECRET_KEY = re.compile(r"\btr_[a-z]+_\w{5,}", re.IGNORECASE)
-_KEY_ELSEWHERE = (
-    "contains a secret key or a user (…@…); the key belongs in the password field, "
-    "in a URI: trigger-dev://:KEY@HOST"
-)
 _API_KEYS_PAGE = "the API keys page of your Trigger.dev project"
 # Of each field, what is said of an invalid value, which is not repeated: it may be a secret.
 _MUST_BE = {
@@ -184,18 +179,16 @@ def read_settings(connection: Connection) -> Settings:
         raise _error(conn_id, "conn_type", f"{reason}; name a connection of the type Trigger.dev, or add one")
     extra = read("extra", connection.extra, _object)
     if unknown := sorted(extra.keys() - EXTRA_FIELDS.keys()):
-        log.warning(
-            "Connection %r: unknown fields in extra have no effect: %s; the known fields are %s",
-            conn_id,
-            _SECRET_KEY.sub("***", ", ".join(map(repr, unknown))),
-            ", ".join(EXTRA_FIELDS),
-        )
+        names = _SECRET_KEY.sub("***", ", ".join(map(repr, unknown)))
+        text = "Connection %r: unknown fields in extra have no effect: %s; the known fields are %s"
+        log.warning(text, conn_id, names, ", ".join(EXTRA_FIELDS))
     values = {name: read(name, extra.get(name), reader) for name, reader in EXTRA_FIELDS.items()}
     port = read("port", connection.port, _port)
     scheme = read("schema", connection.schema, _scheme)
     # Before the password: in trigger-dev://KEY the key is in the host, and the password is empty.
     if re.search(f"@|{_SECRET_KEY.pattern}", connection.host or "", re.IGNORECASE):
-        raise _error(conn_id, "host", _KEY_ELSEWHERE)
+        reason = "contains a secret key or a user (…@…); the key belongs in the password field"
+        raise _error(conn_id, "host", f"{reason}, in a URI: trigger-dev://:KEY@HOST")
     base_url = read("host", connection.host, partial(_base_url, scheme=scheme, port=port))
     is_cloud = urlsplit(base_url).hostname == urlsplit(API_URL).hostname
     values["dashboard_url"] = values["dashboard_url"] or (DASHBOARD_URL if is_cloud else base_url)
@@ -230,7 +223,7 @@ def _secret_key(conn_id: str, value: str | None, *, login: str | None) -> str:
         reason = "empty, but login is set; in a URI, write a colon before the key: trigger-dev://:KEY@HOST"
     elif not key:
         reason = f"the secret key is missing; copy it from {_API_KEYS_PAGE}"
-    elif not (key.isascii() and key.isprintable()) or " " in key or key[0] in _QUOTES or key[-1] in _QUOTES:
+    elif not (key.isascii() and key.isprintable()) or " " in key or key != key.strip("\"'`"):
         reason = _MUST_BE["password"]
     else:
         return key
@@ -318,11 +311,8 @@ def _warn_if_unencrypted(conn_id: str, base_url: str) -> None:
     """Warn once per process."""
     url = urlsplit(base_url)
     if url.scheme == "http" and not re.match(r"(localhost|127\..*|::1)$", url.hostname or ""):
-        log.warning(
-            "Connection %r: the secret key is sent unencrypted, because host is %s; use https",
-            conn_id,
-            base_url,
-        )
+        text = "Connection %r: the secret key is sent unencrypted, because host is %s; use https"
+        log.warning(text, conn_id, base_url)
 
 
 # Between two tries, in seconds.
