@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -17,16 +16,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
-from fake_airflow import TaskInstance, context_of, dag_run
-from waiting import Killed, limited
+from fake_airflow import TaskInstance, context_of
+from waiting import limited
 
 from airflow_provider_trigger._compat import airflow_version
 from airflow_provider_trigger.testing import TriggerDevServer
@@ -79,19 +78,21 @@ def _without_copies(lines: list[str]) -> list[str]:
 
 
 @dataclass
-class Execution:
-    """How a task ended, and what is in its XCom then."""
+class Ended:
+    """How a try of a task ended."""
 
-    results: list[dict[str, Any]]
-    error: BaseException | None
+    output: Any = None
+    error: BaseException | None = None
+    pushed: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """Return what it says of each run that it canceled; after an error, XCom does."""
+        return self.output or self.pushed.get("return_value", [])
 
     @property
     def outcomes(self) -> list[str]:
         return [result["outcome"] for result in self.results]
-
-    def of(self, run: Any) -> dict[str, Any]:
-        (result,) = [result for result in self.results if result["run_id"] == run.id]
-        return result
 
 
 @pytest.fixture(autouse=True)
@@ -111,20 +112,14 @@ def said(capfd, caplog) -> Said:
 
 
 @pytest.fixture
-def connect(server, monkeypatch) -> Callable[..., str]:
+def connect(server, connection_to) -> Callable[..., str]:
     """Change the connection; by default it leads to the local server, and repeats failures for 2 s."""
 
     def change(
         *, conn_id: str = "trigger_dev_default", host: str | None = None, key: str | None = None, **extra: Any
     ) -> str:
-        fields = {
-            "conn_type": "trigger_dev",
-            "host": host or server.url,
-            "password": key or server.secret_key,
-        }
-        fields["extra"] = {"timeout": 10, "retry_for": 2} | extra
-        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
-        return conn_id
+        leads_to = SimpleNamespace(url=host or server.url, secret_key=key or server.secret_key)
+        return connection_to(leads_to, conn_id, **{"timeout": 10, "retry_for": 2} | extra)
 
     return change
 
@@ -149,25 +144,6 @@ def send(server) -> Callable[..., requests.Response]:
 
 
 @pytest.fixture
-def make_context() -> Callable[..., dict[str, Any]]:
-    """Make a context with a real Dag and a task instance that holds XComs by task id."""
-
-    def make(xcoms: dict[str, Any] | None = None, tasks: list[str] | None = None) -> dict[str, Any]:
-        try:
-            from airflow.sdk import DAG, BaseOperator
-        except ImportError:  # 2.11
-            from airflow.models.baseoperator import BaseOperator
-            from airflow.models.dag import DAG
-        xcoms = xcoms or {}
-        with DAG(dag_id="a_dag", schedule=None) as dag:
-            for task_id in xcoms if tasks is None else tasks:
-                BaseOperator(task_id=task_id)
-        return {"ti": TaskInstance(xcoms=xcoms), "dag": dag, "run_id": "manual_1"}
-
-    return make
-
-
-@pytest.fixture
 def make_operator() -> Callable[..., Any]:
     from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 
@@ -180,63 +156,37 @@ def make_operator() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def execute(connection, make_context) -> Callable[..., Execution]:
-    """Execute an operator without a database, as a task does otherwise."""
-
-    def run(operator: Any, *, xcoms: dict[str, Any] | None = None, tasks: Any = None) -> Execution:
-        context = make_context(xcoms, tasks)
-        error, results = None, None
-        try:
-            results = operator.execute(context)
-        except BaseException as raised:
-            error = raised
-        if results is None:
-            results = context["ti"].pushed.get("return_value", [])
-        assert json.loads(json.dumps(results)) == results
-        return Execution(results=results, error=error)
-
-    return run
-
-
-@pytest.fixture
-def cancel(execute, make_operator) -> Callable[..., Execution]:
-    """Execute the operator for some runs of the local server, or for any ids."""
-
-    def run(*runs: Any, xcoms: dict[str, Any] | None = None, tasks: Any = None, **options: Any) -> Execution:
-        return execute(make_operator(*runs, **options), xcoms=xcoms, tasks=tasks)
-
-    return run
-
-
-@dataclass
-class Try:
-    """How a try of a task ended."""
-
-    output: Any = None
-    error: BaseException | None = None
-    pushed: dict[str, Any] = field(default_factory=dict)
-
-
-@pytest.fixture
-def run_try(connection) -> Callable[..., Try]:
+def run_try(connection) -> Callable[..., Ended]:
     """
     Execute an operator as a try of a task instance, without a database.
 
     A deferred one waits in its trigger, as in the triggerer: made anew of what it serialized.
     """
 
-    def run(operator: Any, *, started_at: str = "2026-01-01T06:00:02Z", **ti: Any) -> Try:
+    def run(operator: Any, **ti: Any) -> Ended:
         instance = TaskInstance(**dict[str, Any](task_id="start", max_tries=2) | ti)
-        started = dag_run(start_date=datetime.fromisoformat(started_at))
-        ended = Try()
+        ended = Ended()
         try:
-            ended.output = _in_its_trigger(operator, context_of(instance, dag_run=started))
+            ended.output = _in_its_trigger(operator, context_of(instance))
         except BaseException as raised:
             ended.error = raised
         ended.pushed = instance.pushed
+        assert json.loads(json.dumps(ended.results)) == ended.results
         return ended
 
     return run
+
+
+@pytest.fixture
+def cancel(run_try, make_operator) -> Callable[..., Ended]:
+    """Execute the operator for some runs of the local server, or for any ids."""
+    return lambda *runs, **options: run_try(make_operator(*runs, **options))
+
+
+async def _event_of(trigger: Any) -> Any:
+    async for event in trigger.run():
+        return json.loads(json.dumps(event.payload))
+    raise AssertionError("the trigger ended without an event")
 
 
 def _in_its_trigger(operator: Any, context: dict[str, Any]) -> Any:
@@ -251,14 +201,7 @@ def _in_its_trigger(operator: Any, context: dict[str, Any]) -> Any:
         module, _, name = path.rpartition(".")
         trigger = getattr(import_module(module), name)(**json.loads(json.dumps(arguments)))
         method = getattr(operator, deferred.method_name)
-    return method(context, asyncio.run(event_of(trigger)))
-
-
-async def event_of(trigger: Any) -> Any:
-    """Return what a trigger hands to its task."""
-    async for event in trigger.run():
-        return json.loads(json.dumps(event.payload))
-    raise AssertionError("the trigger ended without an event")
+    return method(context, asyncio.run(_event_of(trigger)))
 
 
 @pytest.fixture
@@ -286,67 +229,11 @@ def meanwhile() -> Iterator[Callable[..., None]]:
     assert not errors
 
 
-@pytest.fixture(params=["goes_on", "raises"])
-def kill_when(request):
-    """Call a function in a signal handler once a condition holds; afterwards the task continues, or not."""
-    called = []
-    before = signal.getsignal(signal.SIGALRM)
-
-    def start(condition, on_kill):
-        def handle(*_):
-            if not condition():
-                signal.setitimer(signal.ITIMER_REAL, 0.05)
-                return
-            on_kill()
-            called.append(on_kill)
-            if request.param == "raises":
-                raise Killed
-
-        signal.signal(signal.SIGALRM, handle)
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        return called
-
-    yield start
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
-@pytest.fixture
-def the_run(server) -> Callable[..., Any]:
-    """Return the only run that a task has, None if it has none yet."""
-
-    def find(task_identifier: str, *statuses: str) -> Any:
-        runs = [run for run in list(server.runs.values()) if run.task_identifier == task_identifier]
-        assert len(runs) < 2, runs
-        found = runs[0] if runs else None
-        return found if found and (not statuses or found.status in statuses) else None
-
-    return find
-
-
-@pytest.fixture
-def triggered(server) -> Callable[[], list[Any]]:
-    """Return the requests that trigger a task."""
-    return lambda: [request for request in server.requests if request.path.endswith("/trigger")]
-
-
-@pytest.fixture
-def posts(server) -> Callable[[], list[Any]]:
-    """Return the requests that trigger a batch."""
-    return lambda: [request for request in list(server.requests) if request.path == "/api/v2/tasks/batch"]
-
-
 @pytest.fixture
 def no_environment(monkeypatch) -> None:
     """Leave no proxy and no CA file to the environment."""
-    for name in (
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "NO_PROXY",
-        "REQUESTS_CA_BUNDLE",
-        "CURL_CA_BUNDLE",
-    ):
+    proxies = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    for name in (*proxies, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
 

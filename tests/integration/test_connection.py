@@ -85,19 +85,20 @@ def test_a_file_server_is_no_trigger_dev_server_and_has_no_run(connect, tmp_path
     assert str(raised.value).endswith("; check the host of the connection")
 
 
-def airflow(*arguments, **environment):
+def python(*arguments, **environment):
+    """Run it in a process of its own; return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "airflow", *arguments],
-        capture_output=True,
-        text=True,
+        [sys.executable, *arguments],
         env=os.environ | environment,
         check=False,
+        capture_output=True,
+        text=True,
     )
     return done.stdout + done.stderr
 
 
 def test_airflow_shows_the_provider_and_its_connection_type():
-    assert "airflow-provider-trigger" in airflow("providers", "list", "--output", "json")
+    assert "airflow-provider-trigger" in python("-m", "airflow", "providers", "list", "--output", "json")
     try:
         from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime as ProvidersManager
     except ImportError:  # before 3.2
@@ -109,7 +110,8 @@ def test_airflow_shows_the_provider_and_its_connection_type():
 
 def test_airflow_tests_the_connection_where_that_is_allowed(server, connect, dags_folder):
     conn_id = connect()
-    said = airflow("connections", "test", conn_id, AIRFLOW__CORE__TEST_CONNECTION="Enabled")
+    allowed = {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
+    said = python("-m", "airflow", "connections", "test", conn_id, **allowed)
     assert "Connection success!" in said
     assert [request.path.partition("?")[0] for request in server.requests] == ["/api/v1/runs"]
     assert server.secret_key not in said
@@ -124,17 +126,11 @@ def test_another_secrets_backend_is_used_although_the_variable_is_not_valid(serv
         "from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook\n"
         "print(TriggerDevHook('mine').test_connection())"
     )
-    environment = os.environ | {
+    environment = {
         "AIRFLOW_CONN_MINE": '{"conn_type": "trigger_dev", "password": "tr_prod_MARKER"',
         "AIRFLOW__SECRETS__BACKEND": backend,
         "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"connections_file_path": str(connections)}),
     }
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=True,
-    )
-    assert f"(True, 'Connected to {server.url}; the secret key is accepted')" in done.stdout
-    assert "MARKER" not in done.stdout + done.stderr
+    said = python("-c", program, **environment)
+    assert f"(True, 'Connected to {server.url}; the secret key is accepted')" in said
+    assert "MARKER" not in said

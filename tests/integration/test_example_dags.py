@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import airflow_has
 import pytest
@@ -54,28 +55,27 @@ def resized(payload):
     return {**payload, "bytes": 10 * payload["width"]}
 
 
-def test_output_of_a_run_is_used(server, run_example):
-    server.on_task("resize-image", output=lambda payload: payload["file"])
-    result = run_example("run_and_wait", {"file": "owl.png"})
-    assert result.state == "success"
-    assert result.xcoms["publish"] == "resize-image returned owl.png"
-    assert [run.status for run in server.runs.values()] == ["COMPLETED"]
+PETS = [{"file": file, "width": 100, "bytes": 1000} for file in ("cat.png", "dog.png")]
+# An example, its conf, and what one of its tasks returns.
+OUTPUTS: dict[str, tuple[Any, str, Any]] = {
+    "run_and_wait": ({"file": "owl.png"}, "publish", "resize-image returned owl.png"),
+    "run_many_mapped": ({"files": ["a.png", "b.png"]}, "total", 200),
+    "batch": ({"files": ["a.png", "b.png", "c.png"]}, "publish", 3),
+    "fan_out_fan_in": ({}, "publish", {"album": "pets", "images": PETS}),
+    "sensor": ({}, "use", "a model"),
+}
 
 
-def test_each_mapped_task_has_a_run(server, run_example):
-    server.on_task("resize-image", output=resized)
-    result = run_example("run_many_mapped", {"files": ["a.png", "b.png"]})
-    assert result.state == "success"
-    assert result.xcoms["total"] == 200
-    # They start in any order.
-    assert sorted(run.payload["file"] for run in server.runs.values()) == ["a.png", "b.png"]
-
-
-def test_one_task_has_a_run_for_each_item(server, run_example):
-    server.on_task("resize-image", output=resized)
-    result = run_example("batch", {"files": ["a.png", "b.png", "c.png"]})
-    assert (result.state, result.xcoms["publish"]) == ("success", 3)
-    assert [output["file"] for output in result.xcoms["resize"]] == ["a.png", "b.png", "c.png"]
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_outputs_of_runs_are_used(name, server, run_example):
+    conf, task_id, value = OUTPUTS[name]
+    server.on_task("resize-image", output=resized if name != "run_and_wait" else lambda given: given["file"])
+    for task in ("check-images", "publish-album"):
+        server.on_task(task, output=lambda payload: payload)
+    server.on_task("train-model", output="a model", after=3)
+    result = run_example(name, conf)
+    assert (result.state, result.xcoms[task_id]) == ("success", value)
+    assert {run.status for run in server.runs.values()} == {"COMPLETED"}
 
 
 def test_some_of_the_runs_may_fail(server, run_example):
@@ -85,26 +85,6 @@ def test_some_of_the_runs_may_fail(server, run_example):
     assert (result.state, len(server.runs)) == ("success", 10)
     [run] = [run for run in server.runs.values() if run.status == "FAILED"]
     assert result.xcoms["name_failed"] == [f"{run.payload['file']}: Error: boom"]
-
-
-def test_one_run_gets_the_outputs_of_many(server, run_example):
-    server.on_task("check-images", output=lambda payload: payload)
-    server.on_task("resize-image", output=resized)
-    server.on_task("publish-album", output=lambda payload: payload)
-    result = run_example("fan_out_fan_in")
-    assert result.state == "success"
-    images = [{"file": file, "width": 100, "bytes": 1000} for file in ("cat.png", "dog.png")]
-    assert result.xcoms["publish"] == {"album": "pets", "images": images}
-    assert len(server.runs) == 4
-
-
-def test_sensor_waits_for_what_was_started(server, run_example):
-    server.on_task("train-model", output="a model", after=3)
-    result = run_example("sensor")
-    (run,) = server.runs.values()
-    assert result.state == "success"
-    assert result.xcoms["wait"] == [{"run_id": run.id, "status": "COMPLETED"}]
-    assert result.xcoms["use"] == "a model"
 
 
 def test_an_answer_by_an_address_is_used(server, run_example, meanwhile, said):

@@ -18,7 +18,7 @@ class TaskTimeoutError(BaseException):
 @pytest.mark.parametrize("method", ["POST", "GET"])
 @pytest.mark.parametrize("error", [None, Killed, TaskTimeoutError])
 def test_a_signal_ends_the_work_at_once_and_for_good(
-    error, method, server, connect, make_operator, execute, said
+    error, method, server, connect, make_operator, run_try, said
 ):
     def handle(*_):
         if len(server.requests) < 4:
@@ -37,7 +37,7 @@ def test_a_signal_ends_the_work_at_once_and_for_good(
     signal.setitimer(signal.ITIMER_REAL, 0.5)
     try:
         with limited(30):
-            result = execute(operator)
+            result = run_try(operator)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

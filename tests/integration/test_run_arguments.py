@@ -1,4 +1,4 @@
-"""Arguments in a real Dag run: outputs of mapped tasks, templates, durations, and invalid values."""
+"""Arguments in a real Dag run: outputs of mapped tasks, templates and durations."""
 
 from __future__ import annotations
 
@@ -70,23 +70,3 @@ RunTriggerTaskOperator.partial(task_id="text", concurrency_key="None", tags=["20
     runs = [echo.runs[run_id] for run_id in result.pushed["text", "run_id"]]
     assert [run.payload for run in runs] == ["2026", "20261130.10"]
     assert {(run.options["concurrencyKey"], run.tags[0]) for run in runs} == {("None", "2026")}
-
-
-def test_what_is_invalid_or_rejected_fails_without_retries_and_no_xcom_is_missed(server, run_tasks, said):
-    server.fail_next(None, 403, path="/trigger")
-    result = run_tasks("""
-        arguments = {"task_identifier": "echo", "retries": 1}
-        RunTriggerTaskOperator.partial(task_id="a", poll_interval="often", **arguments).expand(payload=[1])
-        RunTriggerTaskOperator.partial(task_id="b", **arguments).expand(ttl=["soon", "later"])
-        ReplayTriggerRunOperator.partial(task_id="c", timeout=-1, retries=1).expand(run_id=["run_1"])
-        RunTriggerTaskOperator(task_id="d", ttl="{{ 'soon' }}", **arguments)
-        RunTriggerTaskOperator(task_id="rejected", task_identifier="echo")
-        CancelTriggerRunOperator(task_id="cancel", run_ids="{{ [] }}")
-    """)
-    assert result.tries == {"a": [1], "b": [1, 1], "c": [1], "d": [1], "rejected": [1], "cancel": [1]}
-    assert result.states["cancel"] == ["success"]
-    assert said.lines("RunTriggerTaskOperator 'a': poll_interval must be a duration of 0.01 s or more")
-    assert said.lines("RunTriggerTaskOperator 'b': ttl must be a duration above 0")
-    assert said.lines("ReplayTriggerRunOperator 'c': timeout must be a duration of 0.01 s or more")
-    assert {request.status for request in server.requests} == {403}
-    assert "XCom not found" not in said.text

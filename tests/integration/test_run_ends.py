@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
-
-import pytest
-
-try:
-    from airflow.sdk.exceptions import AirflowTaskTimeout
-except ImportError:  # before 3.2
-    from airflow.exceptions import AirflowTaskTimeout
 
 THROWN = {
     "name": "TypeError",
@@ -55,13 +47,17 @@ for name, deferrable in %r.items():
 """
 
 
-def test_each_end_has_its_text_and_allows_retries_or_not(server, run_tasks, said, meanwhile, the_run):
+def test_each_end_has_its_text_and_allows_retries_or_not(server, run_tasks, said, meanwhile):
+    def executing(name):
+        found = [run for run in list(server.runs.values()) if run.task_identifier == name]
+        return [run for run in found if run.status == "EXECUTING"]
+
     for name, (behavior, _, _) in ENDS.items():
         server.on_task(name, **{"start_after": 0, "after": 0.05} | behavior)
     server.on_task("canceled_once", after=None, times=1)
     server.on_task("canceled_once", output="second")
     for name in ("canceled", "canceled_once"):
-        meanwhile(lambda name=name: the_run(name, "EXECUTING"), lambda name=name: the_run(name).cancel())
+        meanwhile(lambda name=name: executing(name), lambda name=name: executing(name)[0].cancel())
     result = run_tasks(STARTS % DEFERS)
     assert result.tries.pop("canceled_once") == [2]
     assert result.xcoms == {"canceled_once": "second"}
@@ -82,29 +78,3 @@ def test_each_end_has_its_text_and_allows_retries_or_not(server, run_tasks, said
     for run in runs["thrown"]:
         assert len(said.lines(f"Stack trace of run {run.id}")) == 1
     assert len(said.lines("at resize (src/resize.ts:17:3)")) >= 2
-
-
-@pytest.mark.parametrize(
-    ("deferrable", "words"),
-    [(True, "Canceling run {}: it did not end in time"), (False, "Canceled run {}")],
-    ids=["deferred", "waiting"],
-)
-def test_an_execution_timeout_ends_the_run(deferrable, words, server, run_tasks, said):
-    server.on_task("endless", after=None)
-    with suppress(AirflowTaskTimeout):  # which dag.test() of Airflow 2 lets through, of a waiting task
-        result = run_tasks(f"""
-            import datetime
-
-            RunTriggerTaskOperator(
-                task_id="start",
-                task_identifier="endless",
-                deferrable={deferrable},
-                poll_interval=0.1,
-                execution_timeout=datetime.timedelta(seconds=4),
-            )
-        """)
-        assert result.state == "failed"
-    (run,) = server.runs.values()
-    assert run.status == "CANCELED"
-    assert said.lines(words.format(run.id))
-    assert bool(said.lines("(execution_timeout=4 s). It was canceled.")) is deferrable

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from contextlib import suppress
+import signal
 
 import pytest
 from run_operator import batch, operator
-from waiting import LONG, Killed, limited, until
+from waiting import LONG, Killed, limited
 
 from airflow_provider_trigger._compat import AirflowException
+
+try:
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+except ImportError:  # before 3.2
+    from airflow.exceptions import AirflowTaskTimeout
 
 STARTS = {"one": (operator, "/trigger", 1), "many": (batch, "/tasks/batch", 80)}
 
@@ -38,62 +40,60 @@ PHASES = [
 ]
 
 
+@pytest.fixture
+def stop_when(request):
+    """Stop or time out in a signal handler once a condition holds; a stopped task may continue, or not."""
+    before = signal.getsignal(signal.SIGALRM)
+
+    def start(condition, made):
+        def handle(*_):
+            if not condition():
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                return
+            if request.param != "times_out":
+                made.on_kill()
+            if request.param != "goes_on":
+                raise Killed if request.param == "raises" else AirflowTaskTimeout
+
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+
+    yield start
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("stop_when", ["goes_on", "raises", "times_out"], indirect=True)
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("kind", STARTS)
-def test_a_kill_cancels_all_runs_and_starts_no_other_ones(kind, phase, server, connect, run_try, kill_when):
+def test_a_kill_or_time_limit_cancels_all_runs_and_starts_no_other_ones(
+    kind, phase, server, connect, run_try, stop_when
+):
     connect(timeout=3, retry_for=60)
     server.on_task("endless", after=None)
     make, path, count = STARTS[kind]
     made = make("endless", **({"payloads": list(range(200))} if kind == "many" else {}))
-    sent_before = []
+    is_reached, sent_before = phase(server, path, count), []
 
     def starts():
         return sum(request.path.endswith(path) for request in list(server.requests))
 
-    def on_kill():
-        sent_before.append(starts())
-        made.on_kill()
+    def is_time():
+        if is_reached():
+            sent_before.append(starts())
+        return bool(sent_before)
 
-    called = kill_when(phase(server, path, count), on_kill)
+    stop_when(is_time, made)
     ended = run_try(made)
-    assert called
-    assert isinstance(ended.error, (AirflowException, Killed)), ended.error
+    assert isinstance(ended.error, (AirflowException, AirflowTaskTimeout, Killed)), ended.error
     assert starts() - sent_before[0] <= 4  # those that were on their way
     assert {run.status for run in server.runs.values()} == {"CANCELED"}
     assert not any(run.started_at for run in server.runs.values() if run.options.get("delay"))
 
 
-TASK = """
-import logging, signal
-from fake_airflow import TaskInstance, context_of
-from run_operator import operator_in_worker
-logging.getLogger("airflow.task").addHandler(logging.StreamHandler())
-made = operator_in_worker()
-signal.signal(signal.SIGTERM, lambda *_: made.on_kill())
-made.execute(context_of(TaskInstance()))
-"""
-
-
-def test_where_a_task_is_gone_5_s_after_the_signal_its_log_names_its_run(server, connect, the_run, tmp_path):
-    connect(timeout=LONG, retry_for=LONG)
-    server.on_task("resize", after=None)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with (tmp_path / "log").open("w") as log:
-        task = subprocess.Popen([sys.executable, "-c", TASK], env=environment, stdout=log, stderr=log)
-    run = until(lambda: the_run("resize", "EXECUTING"), "the run executes")
-    server.hang_next(None)
-    seen = len(server.requests)
-    until(lambda: len(server.requests) > seen, "a check hangs")
-    task.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        task.wait(5)  # as Airflow 3 does
-    task.kill()
-    task.wait()
-    assert f"Canceling run {run.id}, because its task was ended" in (tmp_path / "log").read_text()
-
-
+@pytest.mark.parametrize("stop_when", ["goes_on", "raises"], indirect=True)
 def test_a_kill_while_the_server_is_down_says_that_the_run_may_be_alive(
-    server, connect, run_try, kill_when, said
+    server, connect, run_try, stop_when, said
 ):
     connect(timeout=LONG, retry_for=LONG)
     server.on_task("endless", after=None)
@@ -105,10 +105,9 @@ def test_a_kill_while_the_server_is_down_says_that_the_run_may_be_alive(
         server.stop()
         return True
 
-    called = kill_when(is_down, made.on_kill)
+    stop_when(is_down, made)
     with limited(30):
         ended = run_try(made)
-    assert called
     assert isinstance(ended.error, (AirflowException, Killed)), ended.error
     (run,) = server.runs.values()
     assert said.lines(f"Run {run.id} may still be running: ")

@@ -36,26 +36,12 @@ try:
 except ImportError:
     from airflow.models.dag import DAG
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
-from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 """
 
-CANCELS = """
-with DAG(dag_id="secrets", schedule=None, params={"runs": {}}):
-    for ending in %r:
-        CancelTriggerRunOperator(
-            task_id=ending,
-            run_ids="{{ params.runs." + ending + " }}",
-            trigger_dev_conn_id=ending,
-            on_failure_callback=CancelTriggerRunNotifier(
-                run_ids=["run_b"], timeout=0.5, trigger_dev_conn_id=ending
-            ),
-        )
-"""
-
-# The same for a run of one's own: each task of Trigger.dev is named as the way its Airflow task ends.
+# Each task of Trigger.dev is named as the way its Airflow task ends.
 RUNS = """
 with DAG(dag_id="secret_runs", schedule=None, params={"runs": {}}):
     for ending in %r:
@@ -134,18 +120,6 @@ def left(said, caplog):
 
 
 def test_nothing_that_dag_runs_leave_holds_the_key(server, run_ids, run_dag, left):
-    result = run_dag(IMPORTS + CANCELS % ENDINGS, {"runs": run_ids})
-    assert {ending: states for ending, states in result.states.items() if states == ["success"]} == {
-        "works": ["success"]
-    }
-    things = left()
-    assert any("airflow.db" in name and run_ids["works"] in text for name, text in things.items())
-    assert run_ids["echoed"] in things["said"]
-    assert places_with_the_key(things) == []
-    assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {KEY}"}
-
-
-def test_nothing_that_runs_of_ones_own_leave_holds_the_key(server, run_ids, run_dag, left):
     server.on_task("works", output={"n": 1})
     server.runs[run_ids["works"]].status = "COMPLETED"
     result = run_dag(IMPORTS + RUNS % ENDINGS, {"runs": run_ids})
@@ -156,42 +130,6 @@ def test_nothing_that_runs_of_ones_own_leave_holds_the_key(server, run_ids, run_
     assert all(f"'{ending}'" in things["said"] for ending in ENDINGS)
     assert places_with_the_key(things) == []
     assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {KEY}"}
-
-
-@pytest.mark.parametrize("deferrable", [False, True], ids=["waits", "defers"])
-def test_nothing_that_a_wait_leaves_holds_the_key(deferrable, server, connect, run_dag, left, meanwhile):
-    connect(retry_for=30)
-    error = {"name": "Error", "message": f"refused {KEY}", "stackTrace": f"Error: {KEY}\n    at {KEY}"}
-    server.on_task("works", output="done", output_by_url=True, after=2)
-    server.on_task("fails", error=error, after=3)  # so long that checks meet the faults
-
-    def spoil():
-        server.echo_key_next(2, 500, method="GET")
-        server.fail_next(1, 401, method="GET", body={"error": f"Invalid API key {KEY}"})
-        server.malformed_next(1, f"<h1>{KEY}</h1>", method="GET")
-        server.redirect_next(1, method="GET")
-        server.disconnect_next(1, method="GET")
-
-    meanwhile(lambda: any(run.status == "EXECUTING" for run in list(server.runs.values())), spoil)
-    result = run_dag(f"""{IMPORTS}
-with DAG(dag_id="secret_wait", schedule=None):
-    for name in ("works", "fails"):
-        RunTriggerTaskOperator(
-            task_id=name, task_identifier=name, deferrable={deferrable}, poll_interval=0.1
-        )
-""")
-    assert (result.xcoms, result.states["fails"]) == ({"works": "done"}, ["failed"])
-    assert not server.pending_faults
-    things = left()
-    # While a query shows the run of a deferred task, a failed check of it is not worth a line.
-    assert deferrable or "failed; still waiting" in things["said"]
-    assert "ended with status FAILED" in str(things)
-    assert places_with_the_key(things) == []
-    with_key = [one.headers.get("authorization") for one in server.requests if one.path.startswith("/api/")]
-    without = [
-        one.headers.get("authorization") for one in server.requests if not one.path.startswith("/api/")
-    ]
-    assert (set(with_key), set(without)) == ({f"Bearer {KEY}"}, {None})
 
 
 def texts_behind(error: BaseException) -> list[str]:
@@ -216,12 +154,12 @@ def texts_behind(error: BaseException) -> list[str]:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_no_error_result_line_or_answer_of_the_test_button_holds_the_key(
-    ending, server, run_ids, make_operator, execute, said, caplog
+    ending, server, run_ids, make_operator, run_try, said, caplog
 ):
     # Without a task around it, nothing of Airflow's own masks anything.
     caplog.set_level(logging.DEBUG)
     operator = make_operator(run_ids[ending], trigger_dev_conn_id=ending)
-    result = execute(operator)
+    result = run_try(operator)
     assert (result.error is None) is (ending == "works")
     hook, shown = TriggerDevHook(ending), [str(result.results), str(vars(operator))]
     if result.error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import pytest
@@ -515,6 +516,16 @@ def test_a_replay_that_may_exist_is_not_sent_again(world: World, kind: str) -> N
     assert outcome.state == "failed"
     assert len(world.server.runs) == 2
     assert "may" in str(outcome.error)
+
+
+def test_a_retry_makes_another_replay_of_one_that_failed(world: World) -> None:
+    world.server.on_task("resize", times=1, after=1, error="boom")
+    world.server.on_task("resize", after=1, output="second")
+    original = world.server.add_run("FAILED", task_identifier="resize")
+    make = partial(ReplayTriggerRunOperator, task_id="again", run_id=original.id)
+    outcome = world.task(make, retries=1).run()
+    assert (outcome.state, outcome.result, outcome.tries) == ("success", "second", 2)
+    assert len(world.server.runs) == 3
 
 
 def test_what_completes_in_spite_of_its_cancel_is_reused_unless_another_run_has_completed(
