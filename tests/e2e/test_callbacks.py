@@ -42,9 +42,8 @@ def wait_for_callback_in_the_dag_processor(
     assert statuses(server, run_ids) == {"CANCELED" if XCOM_IN_THE_DAG_PROCESSOR else "EXECUTING"}
 
 
-@pytest.mark.parametrize("dag_id", ["callback_task_fails", "callback_execution_timeout"])
-def test_a_failing_task_cancels(airflow: WholeAirflow, server: TriggerDevServer, dag_id: str) -> None:
-    run_ids = add_runs(server)
+def test_a_failing_task_cancels(airflow: WholeAirflow, server: TriggerDevServer) -> None:
+    run_ids, dag_id = add_runs(server), "callback_task_fails"
 
     assert airflow.run_dag(dag_id, "fails", {"run_ids": run_ids}) == "failed"
 
@@ -56,13 +55,10 @@ def test_a_failing_task_cancels(airflow: WholeAirflow, server: TriggerDevServer,
     assert statuses(server, run_ids) == {"CANCELED"}
 
 
-@pytest.mark.parametrize("dag_id", ["callback_dag_fails", "callback_dagrun_timeout"])
-def test_a_failing_dag_cancels_in_the_dag_processor(
-    airflow: WholeAirflow, server: TriggerDevServer, dag_id: str
-) -> None:
+def test_a_failing_dag_cancels_in_the_dag_processor(airflow: WholeAirflow, server: TriggerDevServer) -> None:
     run_ids = add_runs(server)
 
-    assert airflow.run_dag(dag_id, "fails", {"run_ids": run_ids}) == "failed"
+    assert airflow.run_dag("callback_dag_fails", "fails", {"run_ids": run_ids}) == "failed"
 
     wait_for_callback_in_the_dag_processor(airflow, server, run_ids)
 

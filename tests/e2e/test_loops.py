@@ -126,17 +126,6 @@ def test_a_kill_a_clear_and_a_mark_in_the_third_iteration(
     assert not any(run.cancel_requests for run in completed)
 
 
-def test_a_dags_callback_cancels_the_runs_of_all_iterations(
-    airflow: WholeAirflow, server: TriggerDevServer
-) -> None:
-    log_before = airflow.dag_processor_log()
-    assert airflow.run_dag("loop_fails", "fails", timeout=300) == "failed"
-    runs = runs_of(server, "loop_fails")
-    assert len(runs) == 15
-    wait_until(lambda: {run.status for run in runs} == {"CANCELED"}, timeout=60, what=lambda: str(runs))
-    assert "cannot be read" not in airflow.dag_processor_log().removeprefix(log_before)
-
-
 def test_a_callback_in_the_dag_processor_cancels_the_runs_of_its_iteration(
     airflow: WholeAirflow, server: TriggerDevServer, state: State
 ) -> None:

@@ -9,7 +9,7 @@ from browser.pictures import SHOWN, take_picture
 from playwright.sync_api import expect
 from whole_airflow import traces
 from whole_airflow.airflow import WholeAirflow
-from whole_airflow.processes import kill_all, processes_of, wait_until
+from whole_airflow.processes import wait_until
 from whole_airflow.state import State, runs_of
 from whole_airflow.versions import AIRFLOW, RETRIES_KILLED_TASKS
 
@@ -135,26 +135,6 @@ def test_whoever_has_the_address_answers_without_a_key(
     assert requests.post(url, json=ANSWER, timeout=10).json() == {"success": True}
     assert airflow.api.wait_for_dag_run("approval", "report") == "success"
     assert airflow.api.xcom("approval", "report", "wait") == ANSWER
-
-
-def test_a_triggerer_that_is_killed_waits_for_the_token_once_it_is_back(
-    airflow: WholeAirflow, server: TriggerDevServer
-) -> None:
-    work = Work(airflow, server, "waitpoint_wait_deferred", "killedtriggerer")
-    work.start()
-    airflow.api.wait_for_task(work.dag_id, work.run_id, "work", "deferred")
-    server.hang_next(path=work.path)
-    work.wait_for_requests(work.requests + 1)
-    triggerers = [process for name, process in airflow.processes.items() if name.startswith("triggerer")]
-    children = processes_of({process.pid for process in triggerers})
-    for process in triggerers:
-        process.kill()
-    kill_all(children)
-    server.complete_token(work.token.id, ANSWER)
-    for process in triggerers:
-        process.start()
-    airflow.wait_until_healthy()
-    assert work.end() == ANSWER
 
 
 def test_the_addresses_of_all_these_tokens_are_in_xcom_and_in_no_log(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import Any
 
 from e2e_names import DAG, task
@@ -22,25 +21,8 @@ CANCEL = CancelTriggerRunNotifier(xcom_task_ids="start")
 with DAG("callback_task_fails", schedule=None):
     start() >> Work(task_id="work", tries=("fail",), on_failure_callback=CANCEL)
 
-with DAG("callback_execution_timeout", schedule=None):
-    start() >> Work(
-        task_id="work",
-        tries=("hold",),
-        execution_timeout=timedelta(seconds=2),
-        on_failure_callback=CANCEL,
-    )
-
 with DAG("callback_worker_killed", schedule=None):
     start() >> Work(task_id="work", tries=("hold",), on_failure_callback=CANCEL)
 
 with DAG("callback_dag_fails", schedule=None, on_failure_callback=CANCEL):
     start() >> Work(task_id="work", tries=("fail",))
-
-with DAG(
-    "callback_dagrun_timeout",
-    schedule=None,
-    start_date=datetime(2026, 1, 1),
-    dagrun_timeout=timedelta(seconds=15),
-    on_failure_callback=CANCEL,
-):
-    start() >> Work(task_id="work", tries=("hold",))

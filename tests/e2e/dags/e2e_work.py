@@ -12,8 +12,6 @@ from e2e_names import BaseOperator
 
 from airflow_provider_trigger.api.runs import cancel_run
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
-from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 STATE = Path(os.environ.get("E2E_STATE_DIR", "."))
 
@@ -35,7 +33,6 @@ class Work(BaseOperator):
         self.trigger_run_id = trigger_run_id
 
     def execute(self, context: Any) -> None:
-        """Do what the test wants of this try."""
         ti = context["ti"]
         # A signal handler must not ask Airflow for a connection, so all that on_kill needs is made here.
         self.client = TriggerDevHook().get_client()
@@ -47,34 +44,17 @@ class Work(BaseOperator):
             raise RuntimeError("this task fails because the test wants it to")
 
     def on_kill(self) -> None:
-        """Cancel the run that this task waits for."""
         if self.trigger_run_id:
             self.client.call(cancel_run(self.trigger_run_id))
 
 
-class Recorded(RunTriggerTaskOperator):
-    """Say which process it is in, so that a test can kill it."""
-
-    def execute(self, context: Any) -> Any:
-        """Start the run and wait for it."""
-        note_start(context)
-        return super().execute(context)
-
-
-class RecordedBatch(RunTriggerTaskBatchOperator):
-    """The same for a batch."""
-
-    def execute(self, context: Any) -> Any:
-        """Start the runs and wait for them."""
-        note_start(context)
-        return super().execute(context)
-
-
 def note_start(context: Any) -> str:
-    """Write down which process runs this try of a task; return the name of its files."""
+    """Write down which process runs this try of a task, which a test may kill; return its files' name."""
     ti = context["ti"]
     name = f"{context['run_id']}.{ti.task_id}.{ti.try_number}"
-    _write(STATE / f"{name}.started", {"pid": os.getpid(), "parent": os.getppid()})
+    draft = STATE / f"{name}.draft-{os.getpid()}"  # mapped instances have one name
+    draft.write_text(json.dumps({"pid": os.getpid(), "parent": os.getppid()}))
+    draft.rename(STATE / f"{name}.started")
     return name
 
 
@@ -84,9 +64,3 @@ def _hold(release: Path, timeout: float = 300) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError("nobody let this task go")
         time.sleep(0.2)
-
-
-def _write(path: Path, value: Any) -> None:
-    draft = path.with_suffix(f".draft-{os.getpid()}")  # mapped instances have one name
-    draft.write_text(json.dumps(value))
-    draft.rename(path)

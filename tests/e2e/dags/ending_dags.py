@@ -10,7 +10,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from e2e_names import DAG
-from e2e_work import Recorded, RecordedBatch
+from e2e_work import note_start
+
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 # What is special in the Dag of each event: arguments of the task, and of the Dag.
 EVENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -32,15 +35,6 @@ EVENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 MODES = ("running", "deferred")
 
 
-def make_task(kind: str, **arguments: Any) -> None:
-    """Add a task to the Dag."""
-    arguments = {"task_id": "work", "task_identifier": "never"} | arguments
-    if kind == "batch":
-        RecordedBatch(payloads="{{ dag_run.conf['payloads'] }}", **arguments)
-    else:
-        Recorded(payload="{{ dag_run.conf['payloads'][0] }}", poll_interval=0.5, **arguments)
-
-
 def make_dag(kind: str, event: str, mode: str) -> DAG:
     """Return the Dag of an event."""
     arguments, dag_arguments = EVENTS[event]
@@ -51,7 +45,12 @@ def make_dag(kind: str, event: str, mode: str) -> DAG:
         default_args={"retry_delay": timedelta(seconds=1)},
         **dag_arguments,
     ) as dag:
-        make_task(kind, deferrable=mode == "deferred", **arguments)
+        given: dict[str, Any] = {"task_identifier": "never", "pre_execute": note_start} | arguments
+        given |= {"task_id": "work", "deferrable": mode == "deferred"}
+        if kind == "batch":
+            RunTriggerTaskBatchOperator(payloads="{{ dag_run.conf['payloads'] }}", **given)
+        else:
+            RunTriggerTaskOperator(payload="{{ dag_run.conf['payloads'][0] }}", poll_interval=0.5, **given)
     return dag
 
 

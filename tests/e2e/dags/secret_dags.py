@@ -30,7 +30,6 @@ class CrashingOperator(CancelTriggerRunOperator):
     """Meets the bug of its ending."""
 
     def execute(self, context: Any) -> Any:
-        """Cancel, with the bug."""
         way, ending = self.task_id.split("_")
         with bug(way, ending, "task"):
             return super().execute(context)
@@ -48,7 +47,6 @@ class CrashingNotifier(CancelTriggerRunNotifier):
         self.case = case
 
     def notify(self, context: Any) -> None:
-        """Cancel, with the bug."""
         with bug(*self.case):
             super().notify(context)
 
@@ -58,16 +56,13 @@ def arguments(way: str, ending: str, route: str) -> dict[str, Any]:
     return {"run_ids": run_of(way, ending, route), "trigger_dev_conn_id": connection_of(way, ending)}
 
 
-def callback_arguments(way: str, ending: str, route: str) -> dict[str, Any]:
-    """Return the same for a notifier; the Dag processor has 50 s for all of them."""
-    return {"timeout": 3, **arguments(way, ending, route)}
-
-
 def notifier(way: str, ending: str, route: str) -> CancelTriggerRunNotifier:
     """Return the notifier that meets an ending."""
+    # The Dag processor has 50 s for all of them.
+    given: dict[str, Any] = {"timeout": 3, **arguments(way, ending, route)}
     if ending in CRASHES:
-        return CrashingNotifier(case=(way, ending, route), **callback_arguments(way, ending, route))
-    return CancelTriggerRunNotifier(**callback_arguments(way, ending, route))
+        return CrashingNotifier(case=(way, ending, route), **given)
+    return CancelTriggerRunNotifier(**given)
 
 
 def deadline_alerts() -> dict[str, Any]:

@@ -33,10 +33,9 @@ with DAG("waitpoint_create", schedule=None, start_date=START):
 with DAG("waitpoint_complete", schedule=None, start_date=START):
     CompleteWaitpointTokenOperator(**KILLED, token_ids=GIVEN, data={"rows": 3})
 
-for mode in ("poke", "reschedule", "deferred"):
-    sensor: dict[str, Any] = {"deferrable": True} if mode == "deferred" else {"mode": mode}
+for mode in ("poke", "reschedule"):
     with DAG(f"waitpoint_wait_{mode}", schedule=None, start_date=START) as dag:
-        WaitpointTokenSensor(**KILLED, token_id=GIVEN, poke_interval=1, **sensor)
+        WaitpointTokenSensor(**KILLED, token_id=GIVEN, poke_interval=1, mode=mode)
     globals()[f"waitpoint_wait_{mode}"] = dag
 
 with DAG(

@@ -142,19 +142,24 @@ class WholeAirflow:
             dag_run = ["--start-date", date, "--end-date", date]
             self.run_command("tasks", "clear", dag_id, *tasks, *dag_run, "--yes")
 
+    def end_task(self, event: str, dag_id: str, run_id: str) -> None:
+        """Do what an event says to the task "work" or its Dag run; some come by themselves."""
+        if event in ("marked_failed", "marked_success"):
+            self.api.mark_task(dag_id, run_id, "work", event.removeprefix("marked_"))
+        elif event == "dag_run_marked_failed":
+            self.api.mark_dag_run(dag_id, run_id, "failed")
+        elif event == "cleared":
+            self.clear(dag_id, run_id, "work")
+
     def run_command(self, *arguments: str) -> None:
         """Run one command of ``airflow`` to its end."""
         log = self.output / f"{'-'.join(arguments[:2])}.log"
         command = [versions.AIRFLOW_COMMAND, *arguments]
         run(" ".join(arguments), command, environment=self.environment, log=log)
 
-    def task_log(
-        self, dag_id: str, run_id: str, task_id: str, *, attempt: int = 1, map_index: int = -1
-    ) -> str:
+    def task_log(self, dag_id: str, run_id: str, task_id: str, *, attempt: int = 1) -> str:
         """Return the log of one try of a task."""
         folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
-        if map_index >= 0:
-            folder /= f"map_index={map_index}"
         path = folder / f"attempt={attempt}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 

@@ -142,13 +142,10 @@ class Api:
         what = lambda: f"{task_id} in {states}: {self.states(dag_id, run_id)}"  # noqa: E731
         return wait_until(reached, timeout=timeout, what=what, interval=0.5)
 
-    def xcom(
-        self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", *, map_index: int = -1
-    ) -> Any:
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """Return an XCom's value, or None when there is none."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
-        parameters = {"stringify": "false", "map_index": map_index}
-        entry = self.call("GET", path, params=parameters, allow=(404,))
+        entry = self.call("GET", path, params={"stringify": "false", "map_index": -1}, allow=(404,))
         return None if entry is None else entry["value"]
 
     def mark_task(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
@@ -161,10 +158,6 @@ class Api:
     def mark_dag_run(self, dag_id: str, run_id: str, state: str) -> None:
         """Do what "mark failed" on a Dag run does in the UI."""
         self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", json={"state": state})
-
-    def clear_dag_run(self, dag_id: str, run_id: str) -> None:
-        """Do what "clear" on a Dag run does in the UI."""
-        self.call("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", json={"dry_run": False})
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
         """

@@ -35,6 +35,12 @@ TRIES_CLEARED_TASKS_AGAIN = AIRFLOW != (3, 0)
 # Airflow 3.0.6 fails a task whose process was killed, also if it has retries.
 RETRIES_KILLED_TASKS = AIRFLOW != (3, 0)
 
+
+def in_this_airflow(cell: str | Mapping[str, str]) -> str:
+    """Return what a cell of ``docs/routes.json`` or ``docs/endings.json`` says for this version."""
+    return cell if isinstance(cell, str) else cell.get("{}.{}".format(*AIRFLOW), cell["otherwise"])
+
+
 BIN = Path(sys.executable).parent
 AIRFLOW_COMMAND = str(BIN / "airflow")
 
