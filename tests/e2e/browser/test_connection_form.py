@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from browser.chromium import logged_in
 from browser.pictures import SHOWN, take_picture
-from browser.user_interface import Airflow2, Airflow3, Field, UserInterface
+from browser.user_interface import Airflow2, Field, UserInterface
 from browser.web_server import IS_2, WebServer
 from playwright.sync_api import BrowserContext, expect
 from whole_airflow.versions import AIRFLOW, AIRFLOW_VERSION
@@ -46,7 +46,7 @@ def browser(web: WebServer) -> Iterator[BrowserContext]:
 def ui(web: WebServer, browser: BrowserContext) -> Iterator[UserInterface]:
     """Return Airflow's user interface in a page of its own."""
     page = browser.new_page()
-    yield (Airflow2 if IS_2 else Airflow3)(page, web.api.url)
+    yield (Airflow2 if IS_2 else UserInterface)(page, web.api.url)
     page.close()
 
 
@@ -79,7 +79,7 @@ def test_form(ui: UserInterface) -> None:
         extra=extra,
     )
     expect(ui.form().locator("[name=password]")).to_have_attribute("type", "password")
-    if isinstance(ui, Airflow3):
+    if not IS_2:
         take_picture("connection-form-extra", ui.form())
         ui.show("Standard Fields")
     take_picture("connection-form", ui.form())
@@ -89,7 +89,6 @@ def test_form(ui: UserInterface) -> None:
 @pytest.mark.parametrize("name", ["timeout", "retry_for"])
 def test_a_number_is_not_below_zero(ui: UserInterface, name: str) -> None:
     ui.new_connection()
-    assert isinstance(ui, Airflow3)
     ui.show("Extra Fields")
     field = ui.form().locator(f"[name=element_{name}]")
 
@@ -147,31 +146,6 @@ def test_connection_made_in_the_form_works_in_a_dag(
     run = server.add_run()
     web.run_command("dags", "test", "connection_form", "--conf", json.dumps({"trigger_run_id": run.id}))
     assert run.status == "CANCELED"
-
-
-def test_connection_with_nothing_filled_in_but_the_key_can_be_read(ui: UserInterface, web: WebServer) -> None:
-    ui.new_connection()
-    ui.fill("key_alone", host="", secret_key="tr_prod_notARealSecretKey0", extra={})
-    ui.save()
-
-    settings = read_settings(saved_connection(web, "key_alone"))
-
-    assert settings.base_url == "https://api.trigger.dev"
-    assert (settings.branch, settings.verify, settings.proxy) == (None, True, None)
-
-
-@pytest.mark.skipif(not REFUSES_WITHOUT_PORT, reason="this Airflow tests connections without a port")
-def test_test_button_refuses_a_connection_without_port(
-    ui: UserInterface, web: WebServer, server: TriggerDevServer
-) -> None:
-    ui.new_connection()
-    ui.fill("no_port", host=server.url, secret_key=server.secret_key, extra={})
-    ui.save()
-
-    assert ui.test("no_port") == "Bad Request"
-    # What the documentation advises instead.
-    web.run_command("connections", "test", "no_port")
-    assert "Connection success!" in (web.output / "connections-test.log").read_text()
 
 
 def saved_connection(web: WebServer, connection_id: str) -> Any:

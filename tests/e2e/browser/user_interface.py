@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -26,33 +26,6 @@ class Field:
     is_hidden_text: bool = False
 
 
-class UserInterface(Protocol):
-    """Airflow's user interface, one page of a browser."""
-
-    page: Page
-
-    def new_connection(self) -> None:
-        """Open the form for a new connection and choose our type."""
-
-    def form(self) -> Locator:
-        """Return the form, for a picture of it."""
-
-    def fields(self) -> dict[str, Field]:
-        """Return the fields that are seen, by their labels, but for the connection's id and type."""
-
-    def fill(self, connection_id: str, *, host: str, secret_key: str, extra: dict[str, Any]) -> None:
-        """Fill in the form; None in ``extra`` is for a field that is filled in and emptied again."""
-
-    def save(self) -> None:
-        """Press Save, and wait until it is done."""
-
-    def test(self, connection_id: str) -> str:
-        """Press Test: in 2.11's form, or in 3's list, where the connection is saved; return the answer."""
-
-    def provider(self, package: str) -> Locator:
-        """Return the package's row in the list of providers."""
-
-
 def _field(control: Locator, help: str) -> Field:
     return Field(
         placeholder=control.get_attribute("placeholder") or "",
@@ -61,84 +34,22 @@ def _field(control: Locator, help: str) -> Field:
     )
 
 
-class Airflow2:
+class UserInterface:
     """
-    The user interface of Airflow 2.11.
+    Airflow's user interface, of Airflow 3.
 
     :param page: of a browser in which someone has logged in
-    :param url: the web server's
+    :param url: the API server's, or the web server's
     """
+
+    _providers = "providers"
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         self.url = url
 
     def new_connection(self) -> None:
-        """See UserInterface."""
-        self.page.goto(f"{self.url}/connection/add")
-        self.page.locator("#select2-conn_type-container").click()
-        self.page.locator(".select2-results__option", has_text=CONNECTION_TYPE).click()
-        expect(self.page.locator("#select2-conn_type-container")).to_contain_text(CONNECTION_TYPE)
-
-    def form(self) -> Locator:
-        """See UserInterface."""
-        return self.page.locator(".panel", has=self.page.locator("#model_form"))
-
-    def fields(self) -> dict[str, Field]:
-        """See UserInterface."""
-        found = {}
-        for row in self.page.locator("#model_form tr:visible").all():
-            label = row.locator("label")
-            name = label.get_attribute("for")
-            if name not in ("conn_id", "conn_type"):
-                control = row.locator(f"#{name}")
-                # An editor takes the place of the text area, and shows no placeholder.
-                shown = control if control.is_visible() else row.locator(".CodeMirror")
-                found[label.inner_text().strip()] = _field(shown, row.locator(".help-block").inner_text())
-        return found
-
-    def fill(self, connection_id: str, *, host: str, secret_key: str, extra: dict[str, Any]) -> None:
-        """See UserInterface."""
-        self.page.locator("#conn_id").fill(connection_id)
-        self.page.locator("#host").fill(host)
-        self.page.locator("#password").fill(secret_key)
-        self.page.locator(".CodeMirror").click()
-        self.page.keyboard.press("Control+A")
-        self.page.keyboard.insert_text(json.dumps(extra, indent=2))
-
-    def save(self) -> None:
-        """See UserInterface."""
-        with self.page.expect_navigation():
-            self.page.get_by_role("button", name="Save").click()
-        expect(self.page.get_by_text("Added Row")).to_be_visible()
-
-    def test(self, connection_id: str) -> str:
-        """See UserInterface."""
-        with self.page.expect_response("**/connections/test"):
-            self.page.locator("#test-connection").click()
-        answer = self.page.locator(".alert:visible", has_text="secret key")
-        return answer.inner_text().strip()
-
-    def provider(self, package: str) -> Locator:
-        """See UserInterface."""
-        self.page.goto(f"{self.url}/provider")
-        return self.page.get_by_role("row").filter(has_text=package)
-
-
-class Airflow3:
-    """
-    The user interface of Airflow 3.
-
-    :param page: of a browser in which someone has logged in
-    :param url: the API server's
-    """
-
-    def __init__(self, page: Page, url: str) -> None:
-        self.page = page
-        self.url = url
-
-    def new_connection(self) -> None:
-        """See UserInterface."""
+        """Open the form for a new connection and choose our type."""
         self.page.goto(f"{self.url}/connections")
         self.page.get_by_role("button", name="Add Connection").first.click()
         self.form().get_by_role("combobox").click()
@@ -146,7 +57,7 @@ class Airflow3:
         self.show("Standard Fields")
 
     def form(self) -> Locator:
-        """See UserInterface."""
+        """Return the form, for a picture of it."""
         return self.page.get_by_role("dialog")
 
     def show(self, section: str) -> None:
@@ -164,7 +75,7 @@ class Airflow3:
         return item.locator("[data-part=item-content]")
 
     def fields(self) -> dict[str, Field]:
-        """See UserInterface."""
+        """Return the fields that are seen, by their labels, but for the connection's id and type."""
         found = {}
         for section in ("Standard Fields", "Extra Fields"):
             self.show(section)
@@ -175,7 +86,7 @@ class Airflow3:
         return found
 
     def fill(self, connection_id: str, *, host: str, secret_key: str, extra: dict[str, Any]) -> None:
-        """See UserInterface."""
+        """Fill in the form; None in ``extra`` is for a field that is filled in and emptied again."""
         self.form().get_by_label("Connection ID").fill(connection_id)
         self.show("Standard Fields")
         self.form().locator("[name=host]").fill(host)
@@ -188,12 +99,12 @@ class Airflow3:
                 field.fill("")
 
     def save(self) -> None:
-        """See UserInterface."""
+        """Press Save, and wait until it is done."""
         self.form().get_by_role("button", name="Save").click()
         expect(self.form()).to_have_count(0)
 
     def test(self, connection_id: str) -> str:
-        """See UserInterface."""
+        """Press Test: in 2.11's form, or in 3's list, where the connection is saved; return the answer."""
         self.page.goto(f"{self.url}/connections")
         row = self.page.get_by_role("row").filter(has_text=connection_id)
         row.get_by_role("button", name="Test Connection").click()
@@ -203,6 +114,52 @@ class Airflow3:
         return text.strip()
 
     def provider(self, package: str) -> Locator:
-        """See UserInterface."""
-        self.page.goto(f"{self.url}/providers")
+        """Return the package's row in the list of providers."""
+        self.page.goto(f"{self.url}/{self._providers}")
         return self.page.get_by_role("row").filter(has_text=package)
+
+
+class Airflow2(UserInterface):
+    """The same in Airflow 2.11."""
+
+    _providers = "provider"
+
+    def new_connection(self) -> None:
+        self.page.goto(f"{self.url}/connection/add")
+        self.page.locator("#select2-conn_type-container").click()
+        self.page.locator(".select2-results__option", has_text=CONNECTION_TYPE).click()
+        expect(self.page.locator("#select2-conn_type-container")).to_contain_text(CONNECTION_TYPE)
+
+    def form(self) -> Locator:
+        return self.page.locator(".panel", has=self.page.locator("#model_form"))
+
+    def fields(self) -> dict[str, Field]:
+        found = {}
+        for row in self.page.locator("#model_form tr:visible").all():
+            label = row.locator("label")
+            name = label.get_attribute("for")
+            if name not in ("conn_id", "conn_type"):
+                control = row.locator(f"#{name}")
+                # An editor takes the place of the text area, and shows no placeholder.
+                shown = control if control.is_visible() else row.locator(".CodeMirror")
+                found[label.inner_text().strip()] = _field(shown, row.locator(".help-block").inner_text())
+        return found
+
+    def fill(self, connection_id: str, *, host: str, secret_key: str, extra: dict[str, Any]) -> None:
+        self.page.locator("#conn_id").fill(connection_id)
+        self.page.locator("#host").fill(host)
+        self.page.locator("#password").fill(secret_key)
+        self.page.locator(".CodeMirror").click()
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.insert_text(json.dumps(extra, indent=2))
+
+    def save(self) -> None:
+        with self.page.expect_navigation():
+            self.page.get_by_role("button", name="Save").click()
+        expect(self.page.get_by_text("Added Row")).to_be_visible()
+
+    def test(self, connection_id: str) -> str:
+        with self.page.expect_response("**/connections/test"):
+            self.page.locator("#test-connection").click()
+        answer = self.page.locator(".alert:visible", has_text="secret key")
+        return answer.inner_text().strip()
