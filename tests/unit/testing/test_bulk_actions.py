@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from fake_clock import START, Clock
+from fake_clock import Clock
 
 from airflow_provider_trigger.testing import BulkAction, ServerRun, TriggerDevServer
 from airflow_provider_trigger.testing.routes.bulk_actions import read_request
@@ -24,23 +24,6 @@ def begin(server: TriggerDevServer, *runs: ServerRun) -> BulkAction:
 def counts(action: BulkAction) -> tuple[int, int, int]:
     total, success, failure = action.counts.values()
     return total, success, failure
-
-
-def test_all_runs_are_processed_at_the_end(server: TriggerDevServer, clock: Clock) -> None:
-    runs = [server.add_run(status) for status in ("QUEUED", "EXECUTING", "COMPLETED", "CANCELED")]
-    action = begin(server, *runs)
-    clock.now += 1.9
-    assert (action.status, counts(action), action.completed_at) == ("PENDING", (4, 0, 0), None)
-    assert [run.status for run in runs] == ["QUEUED", "EXECUTING", "COMPLETED", "CANCELED"]
-    clock.now += 10
-    assert [run.status for run in runs] == ["CANCELED", "CANCELED", "COMPLETED", "CANCELED"]
-    assert (action.status, counts(action)) == ("COMPLETED", (4, 2, 2))
-    assert action.completed_at is not None
-    assert action.completed_at.timestamp() == START + 2
-    assert runs[0].updated_at == action.completed_at
-    assert runs[1].finished_at is not None
-    assert runs[1].finished_at.timestamp() == START + 7
-    assert runs[0].error == {"message": f"Bulk action {action.id} cancelled run"}
 
 
 def test_a_slow_one_cancels_over_time_and_raises_its_counts_for_each_100_runs(

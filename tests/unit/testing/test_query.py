@@ -32,17 +32,6 @@ def queried(server: TriggerDevServer, *run_ids: str) -> list[Run]:
     return call.read(post(server, call.request.json))
 
 
-def test_it_lags_behind(server: TriggerDevServer, clock: Clock) -> None:
-    server.query_lag = 1.0
-    run = server.add_run("QUEUED", run_id="run_1")
-    assert queried(server, "run_1") == []
-    clock.now += 1
-    run.cancel()
-    assert [run.status for run in queried(server, "run_1")] == ["QUEUED"]
-    clock.now += 1
-    assert [run.status for run in queried(server, "run_1")] == ["CANCELED"]
-
-
 def test_it_can_lose_the_end_of_a_run_for_ever(server: TriggerDevServer, clock: Clock) -> None:
     runs = [server.add_run("EXECUTING", run_id=f"run_{number}") for number in (1, 2)]
     server.lose_in_query("run_1")
@@ -128,21 +117,6 @@ def test_a_condition_selects(ended: TriggerDevServer, condition: str, selected: 
 def test_rows_are_ordered_and_limited(ended: TriggerDevServer, clauses: str, selected: str) -> None:
     answered = post(ended, {"query": f"SELECT run_id FROM runs {clauses}"})
     assert "".join(row["run_id"] for row in answered.json()["results"]) == selected
-
-
-def test_without_its_database_the_query_and_the_list_fail(server: TriggerDevServer) -> None:
-    run = server.add_run("EXECUTING", run_id="run_1")
-    body, cancel = query_runs(["run_1"]).request.json, {"action": "cancel", "runIds": ["run_1"]}
-    server.query_database = False
-    answered = post(server, body)
-    assert (answered.status, answered.json()["error"][:20]) == (400, "connect ECONNREFUSED")
-    assert routed(server, "GET", "/api/v1/runs").status_code == 500
-    assert routed(server, "POST", "/api/v1/bulk-actions", cancel).status_code == 500
-    assert routed(server, "GET", "/api/v3/runs/run_1").status_code == 200
-    assert run.status == "EXECUTING"
-    server.query_database = True
-    assert post(server, body).status == 200
-    assert routed(server, "GET", "/api/v1/runs").status_code == 200
 
 
 UNKNOWN = "Syntax error at line 1:0: the local server does not know "

@@ -21,21 +21,6 @@ def at(seconds: float) -> datetime:
     return datetime.fromtimestamp(START + seconds, UTC)
 
 
-@pytest.mark.parametrize("status", ["EXECUTING", "DEQUEUED"])
-def test_a_worker_acknowledges_after_its_delay(server: TriggerDevServer, clock: Clock, status: str) -> None:
-    run = server.add_run(status, acknowledge_after=5)
-    clock.now += 1
-    run.cancel()
-    assert (run.status, run.finished_at, run.updated_at) == ("CANCELED", None, at(1))
-    assert not run.terminated
-    clock.now += 4.999
-    assert run.state.finished_at is None
-    clock.now += 10
-    assert (run.status, run.finished_at, run.updated_at) == ("CANCELED", at(6), at(6))
-    assert run.terminated
-    assert run.error == {"message": "Canceled by user"}
-
-
 @pytest.mark.parametrize("acknowledge_after", [None, 61])
 @pytest.mark.parametrize("completes", [True, False])
 def test_a_cancel_is_enforced_if_no_worker_acknowledges_it(
@@ -105,30 +90,6 @@ def test_reading_changes_nothing(
     assert ends[0] == ends[1]
 
 
-def found(server: TriggerDevServer, **query: str) -> list[tuple[str, str]]:
-    """Return what the API's list shows."""
-    filters = "&".join(f"filter[{name}]={value}" for name, value in query.items())
-    shown = json.loads(routed(server, "GET", f"/api/v1/runs?{filters}").body)
-    return [(item["id"], item["status"]) for item in shown["data"]]
-
-
-def test_a_status_is_found_as_the_query_has_it(server: TriggerDevServer, clock: Clock) -> None:
-    server.query_lag = 4.0
-    run = server.add_run("EXECUTING", run_id="a")
-    clock.now += 5
-    run.status = "COMPLETED"
-    young = server.add_run("QUEUED", run_id="b")
-    clock.now += 3
-    assert found(server) == [("b", "QUEUED"), ("a", "COMPLETED")]
-    assert found(server, status="EXECUTING,QUEUED") == found(server, status="COMPLETED") == []
-    young.cancel()
-    clock.now += 1
-    assert found(server, status="COMPLETED") == [("a", "COMPLETED")]
-    assert found(server, status="QUEUED,CANCELED") == [("b", "CANCELED")]
-    server.list_lag = 6.0
-    assert found(server, status="CANCELED") == []
-
-
 def shown(server: TriggerDevServer, run: ServerRun) -> list[dict[str, Any]]:
     answer = routed(server, "GET", f"/api/v1/runs/{run.id}/events")
     assert answer.status_code == 200
@@ -137,17 +98,6 @@ def shown(server: TriggerDevServer, run: ServerRun) -> list[dict[str, Any]]:
 
 def messages(server: TriggerDevServer, run: ServerRun) -> list[str]:
     return [event["message"] for event in shown(server, run)]
-
-
-@pytest.mark.parametrize("status", ["COMPLETED", "CANCELED", "FAILED"])
-def test_it_begins_with_the_span_of_the_run_once_that_has_started(status: str, server, clock: Clock) -> None:
-    run = server.add_run("QUEUED", then=[(1, "EXECUTING"), (3, status)])
-    names, seen = ("isPartial", "isError", "isCancelled", "duration"), []
-    for _ in range(3):
-        seen.append([[event[name] for name in names] for event in shown(server, run)])
-        clock.now += 2
-    ended = [False, status == "FAILED", status == "CANCELED", 2_000_000_000]
-    assert seen == [[], [[True, False, False, 0]], [ended]]
 
 
 def test_it_lags_behind_and_has_nothing_from_after_the_end(server: TriggerDevServer, clock: Clock) -> None:

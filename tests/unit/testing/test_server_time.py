@@ -51,20 +51,6 @@ def test_runs(server: TriggerDevServer, clock: Clock, behavior, options, ends) -
     assert changes(run, clock) == ends
 
 
-def test_added_runs_and_cancels(server: TriggerDevServer, clock: Clock) -> None:
-    run = server.add_run("QUEUED", then=[(100, "EXECUTING"), (300, "COMPLETED")])
-    assert changes(run, clock) == [(0, "QUEUED"), (1, "EXECUTING"), (3, "COMPLETED")]
-    slow, lost = server.add_run(acknowledge_after=50), server.add_run(acknowledge_after=None)
-    for one in (slow, lost):
-        one.cancel()
-    clock.now += 0.49
-    assert (slow.terminated, lost.terminated) == (False, False)
-    clock.now += 0.02
-    assert (slow.terminated, lost.terminated) == (True, False)
-    clock.now += 0.1
-    assert lost.terminated
-
-
 def test_keys_urls_and_tokens(server: TriggerDevServer, clock: Clock) -> None:
     options = {"idempotencyKey": "k", "idempotencyKeyTTL": "100s"}
     first, _ = server.trigger("train", options=options)

@@ -1,13 +1,12 @@
-"""How runs begin: keys, delays, versions, by a clock that the test sets; which requests are valid."""
+"""How long idempotency keys are kept, by a clock that the test sets, and which requests are valid."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fake_clock import START, Clock
+from fake_clock import Clock
 
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
 from airflow_provider_trigger.testing.routes.calls import InvalidBodyError
@@ -44,56 +43,6 @@ def test_how_long_a_key_is_kept(
     clock.now += 0.2
     second, is_cached = trigger(server)
     assert (is_cached, second is first, first.idempotency_key) == (False, False, None)
-
-
-# Delays and lifetimes
-
-
-@pytest.mark.parametrize("delay", ["1h", datetime.fromtimestamp(START + 3600, UTC).isoformat()])
-def test_a_delayed_run(server: TriggerDevServer, clock: Clock, delay: str) -> None:
-    run, _ = trigger(server, "resize", options={"delay": delay})
-    clock.now += 3599
-    assert (run.status, run.delayed_until.timestamp()) == ("DELAYED", START + 3600)
-    clock.now += 1
-    assert run.status == "QUEUED"
-    clock.now += 1
-    assert run.status == "COMPLETED"
-
-
-def test_a_run_expires_only_while_it_is_queued(server: TriggerDevServer, clock: Clock) -> None:
-    options = {"ttl": "10s", "idempotencyKey": None}
-    queued, _ = trigger(server, options=options)
-    delayed, _ = trigger(server, options=options | {"delay": "1m"})
-    server.on_task("slow", after=None)
-    executing, _ = trigger(server, "slow", options=options)
-    clock.now += 9
-    assert queued.status == "QUEUED"
-    clock.now += 2
-    assert (queued.status, delayed.status, executing.status) == ("EXPIRED", "DELAYED", "EXECUTING")
-    assert queued.error == {"message": "Run expired because the TTL was reached"}
-    assert queued.terminated
-    clock.now += 60
-    assert (delayed.status, executing.status) == ("EXPIRED", "EXECUTING")
-
-
-# Versions
-
-
-def test_an_unknown_task_waits_for_a_version(server: TriggerDevServer, clock: Clock) -> None:
-    server.unknown_task("resize")
-    run, _ = trigger(server, "resize", options={"ttl": "3s"})
-    delayed, _ = trigger(server, "resize", options={"delay": "1h", "idempotencyKey": "d"})
-    assert run.status == "QUEUED"
-    clock.now += 13
-    assert (run.status, delayed.status) == ("PENDING_VERSION", "DELAYED")
-    clock.now += 3600
-    assert delayed.status == "PENDING_VERSION"
-    server.deploy("resize")
-    assert run.status == "PENDING_VERSION"
-    clock.now += 0.2
-    assert run.status == "QUEUED"
-    clock.now += 1
-    assert (run.status, delayed.status, run.version) == ("COMPLETED", "COMPLETED", "20261125.2")
 
 
 # Requests

@@ -109,45 +109,6 @@ def test_when_a_run_does_what(
 
 
 @pytest.mark.parametrize(
-    ("error", "shown"),
-    [
-        (
-            "boom",
-            {"name": "Error", "message": "boom", "stackTrace": "Error: boom\n    at run (src/hello.ts:1:1)"},
-        ),
-        ({"message": "just a text"}, {"message": "just a text"}),
-        ({"name": "E", "message": "", "stackTrace": ""}, {"name": "E", "message": "", "stackTrace": ""}),
-        ({"message": "m" * 1001}, {"message": "m" * 1000 + "...[truncated]"}),
-        (
-            {"message": "", "stackTrace": f"a\n{'b' * 1025}"},
-            {"message": "", "stackTrace": f"a\n{'b' * 1024}...[truncated]"},
-        ),
-    ],
-)
-def test_failing(server: TriggerDevServer, clock: Clock, error, shown) -> None:
-    server.on_task("resize", error=error)
-    run = trigger(server)
-    clock.now += 1
-    assert (run.status, run.error, run.output, run.attempt_count) == ("FAILED", shown, UNSET, 1)
-
-
-@pytest.mark.parametrize(
-    ("code", "status"),
-    [
-        ("TASK_PROCESS_OOM_KILLED", "CRASHED"),
-        ("MAX_DURATION_EXCEEDED", "TIMED_OUT"),
-        ("COULD_NOT_FIND_TASK", "SYSTEM_FAILURE"),
-    ],
-)
-def test_crashing(server: TriggerDevServer, clock: Clock, code: str, status: str) -> None:
-    server.on_task("resize", crash=code)
-    run = trigger(server, maxAttempts=3)
-    clock.now += 1
-    assert (run.status, run.attempt_count) == (status, 1)
-    assert run.error == {"message": f"trigger.dev internal error ({code})"}
-
-
-@pytest.mark.parametrize(
     ("retry_after", "requeued", "between"),
     [(1, None, "EXECUTING"), (1, True, "QUEUED"), (35, None, "QUEUED"), (35, False, "EXECUTING")],
 )
@@ -165,26 +126,6 @@ def test_failing_once_and_then_succeeding(
     assert (run.status, run.attempt_count) == ("EXECUTING", 2)
     clock.now += 1
     assert (run.status, run.attempt_count, run.output, run.error) == ("COMPLETED", 2, 5, None)
-
-
-@pytest.mark.parametrize(
-    ("behavior", "most", "ends"),
-    [
-        ({"failures": 2}, None, ("COMPLETED", 3)),
-        ({"failures": 2}, 2, ("FAILED", 2)),
-        ({"error": "boom"}, None, ("FAILED", 1)),
-        ({"error": "boom"}, 3, ("FAILED", 3)),
-        ({"error": "boom", "failures": 1, "crash": "TASK_PROCESS_SIGSEGV"}, None, ("CRASHED", 2)),
-        ({}, 3, ("COMPLETED", 1)),
-    ],
-)
-def test_attempts(
-    server: TriggerDevServer, clock: Clock, behavior, most: int | None, ends: tuple[str, int]
-) -> None:
-    server.on_task("resize", **behavior)
-    run = trigger(server, **({} if most is None else {"maxAttempts": most}))
-    clock.now += 10
-    assert (run.status, run.attempt_count) == ends
 
 
 @pytest.mark.parametrize(("after", "status"), [(None, "TIMED_OUT"), (6, "TIMED_OUT"), (5, "COMPLETED")])

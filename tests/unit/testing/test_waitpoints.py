@@ -32,20 +32,6 @@ def listed(server: TriggerDevServer, query: str = "", **options: Any) -> list[st
 # Time
 
 
-@pytest.mark.parametrize(("speed", "timeout"), [(1, "30s"), (100, "50m"), (1, "2026-11-25T09:47:10Z")])
-def test_a_token_times_out_when_its_time_has_come(clock: Clock, speed: float, timeout: str) -> None:
-    server = TriggerDevServer(clock=clock.time, speed=speed)
-    token = server.tokens[create(server, timeout=timeout)]
-    clock.now += 29.99
-    assert (token.status, listed(server, "filter[status]=WAITING")) == ("WAITING", [token.id])
-    clock.now += 0.02
-    assert (token.status, listed(server, "filter[status]=TIMED_OUT")) == ("TIMED_OUT", [token.id])
-    assert shown(server, "POST", f"{TOKENS}/{token.id}/complete", {"data": 1, "tags": 1}) == {"success": True}
-    answer = shown(server, "GET", f"{TOKENS}/{token.id}")
-    assert (answer["status"], answer["outputIsError"], token.output) == ("TIMED_OUT", True, UNSET)
-    assert answer["completedAt"] == answer["timeoutAt"]
-
-
 def test_an_idempotency_key_stands_for_its_token_as_long_as_it_says(server, clock: Clock) -> None:
     for_ever = create(server, idempotencyKey="e")
     first = create(server, idempotencyKey="k", idempotencyKeyTTL="1m")
@@ -57,9 +43,6 @@ def test_an_idempotency_key_stands_for_its_token_as_long_as_it_says(server, cloc
     clock.now += 400 * 86400
     assert create(server, idempotencyKey="e") == for_ever
     assert listed(server, "filter[idempotencyKey]=k") == [second, first]
-
-
-# Lists
 
 
 # Addresses
