@@ -322,21 +322,6 @@ def test_a_stop_ends_the_work_at_once_and_for_good(world: World, place: str) -> 
     assert len(world.network.sent) == sent
 
 
-def test_at_a_stop_each_run_has_what_is_known_of_it(world: World) -> None:
-    world.network.latency = (1.0, 1.0)
-    run_ids = executing(world, "run_1", "run_2", "run_3", "run_4")
-    task = canceling(world, run_ids, max_concurrency=1).begin()
-    world.sleep(2.4)
-    task.terminate()
-    world.until(lambda: not task.is_running, within=1)
-    assert [one["error"] for one in results(task)] == [
-        "cancel requested, but the status was not checked: canceling was stopped",
-        "cancel requested, but the status was not checked: canceling was stopped",
-        "cancel requested, but not acknowledged: canceling was stopped",
-        "not sent: canceling was stopped",
-    ]
-
-
 def test_the_last_error_is_named_at_a_stop(world: World) -> None:
     world.network.fault("503", "/cancel", headers={"retry-after": "9"})
     task = canceling(world, executing(world, "run_1")).begin()
@@ -538,15 +523,6 @@ def test_tags_find_also_what_was_just_started_and_each_run_is_canceled_once(worl
     assert set(outcomes(task)) == {*tagged, *new}
     assert len(cancels(world)) == 32
     assert sorted(world.network.alive()) == sorted(others)
-
-
-def test_more_than_max_runs_are_left_alone(world: World) -> None:
-    start(world, 5, tags=["night"])
-    world.sleep(10)
-    task = cancel(world, tags="night", max_runs=4)
-    assert task.outcome.state == "failed"
-    assert "max_runs=4" in str(task.outcome.error)
-    assert len(world.network.alive()) == 5
 
 
 def test_given_runs_are_canceled_before_a_search_that_hangs_and_a_stop_ends_it(world: World) -> None:

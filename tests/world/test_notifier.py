@@ -321,13 +321,3 @@ def test_where_the_key_is_rejected_runs_that_are_read_later_are_reported_too(wor
     )
     assert all(run.id in "\n".join(world.log.of("error")) for run in runs)
     assert len(world.network.sent) < 30
-
-
-@pytest.mark.parametrize("kind", ["hang", "503"])
-def test_it_ends_in_time_and_names_what_is_left(world: World, kind: str) -> None:
-    run_ids = [world.server.add_run("EXECUTING").id for _ in range(20)]
-    world.network.outage(kind)
-    CancelTriggerRunNotifier(run_ids=run_ids, timeout=10).notify(context_of())
-    assert world.now < 12
-    log = "\n".join(world.log.lines)
-    assert all(run_id in log for run_id in run_ids)

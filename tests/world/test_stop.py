@@ -326,19 +326,6 @@ def test_an_error_names_what_could_not_be_canceled(world: World, count: int, def
     assert all(run_id in errors for run_id in world.network.alive())
 
 
-@pytest.mark.parametrize("count", [1, 30])
-def test_who_is_killed_just_after_a_stop_has_named_its_runs(world: World, count: int) -> None:
-    world.server.on_task("resize", after=None)
-    task = world.task(of(count, deferrable=False)).begin()
-    world.sleep(30)
-    world.network.outage("hang")
-    task.stop()
-    world.sleep(1)
-    task.kill()
-    task.join()
-    assert_nothing_is_left(world)
-
-
 @pytest.mark.parametrize("moment", [0.01, 0.05, 0.1, 0.3, 3.0])
 @pytest.mark.parametrize("count", [1, 60])
 def test_a_stop_of_a_retry_cancels_what_the_try_before_has_started(

@@ -55,18 +55,6 @@ def test_a_token_is_created_once_and_completed_whatever_is_lost(
     assert outcome.result == [{"token_id": token_ids[0], "outcome": "completed", "status": "COMPLETED"}]
 
 
-def test_what_became_of_each_token_is_reported(world: World) -> None:
-    [late] = created(world, timeout=10)
-    world.sleep(30)
-    ours, theirs = [one for one in created(world, 3) if one != late][:2]
-    world.server.complete_token(theirs, "no")
-    gone = "waitpoint_cmunknown00000000000000000"
-    task = world.task(completing([late, ours, theirs, gone]))
-    assert task.run().state == "failed"
-    outcomes = {one["token_id"]: one["outcome"] for one in task.pushed["return_value"]}
-    assert outcomes == {late: "timed_out", ours: "completed", theirs: "already_completed", gone: "not_found"}
-
-
 def test_an_outage_of_checks_keeps_no_token_waiting(world: World) -> None:
     token_ids = created(world, 48)
     begun = world.now

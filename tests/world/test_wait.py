@@ -282,15 +282,6 @@ def test_a_poke_leaves_no_request_behind_that_meets_a_closed_client(world: World
     assert outcome.state == "success", outcome.error
 
 
-@pytest.mark.parametrize("mode", ["poke", "reschedule"])
-def test_a_sensor_fails_at_once_for_a_run_that_is_not_there(world: World, mode: str) -> None:
-    ids = [started(world), "run_unknown"]
-    outcome = world.task(lambda: TriggerRunSensor(task_id="wait", run_ids=ids, mode=mode)).run()
-    assert outcome.state == "failed"
-    assert "run_unknown answered 404" in str(outcome.error)
-    assert world.now < 15
-
-
 @pytest.mark.parametrize("kind", ["401", "403"])
 @pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
 def test_a_key_that_is_rejected_from_an_outage_on_ends_a_wait_for_many(

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.http import Call, Response
+from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.runs import (
     Cursor,
     RunEvent,
@@ -140,30 +138,8 @@ def test_a_success_that_is_not_trigger_devs_is_unexpected(
         assert raised.value.retryable
 
 
-HEADERS = st.dictionaries(
-    st.sampled_from(["content-type", "date", "location", "x-request-id", "x-should-retry"]),
-    st.sampled_from(["true", "false", "nan", "Wed, 25 Nov 2026 09:32:29 -0000"]) | st.text(max_size=20),
-)
 BODIES = [b'{"error": 1}', b'{"data": []}', b'{"id": "run_1", "status": "X"}', b'{"id": "run_1"}']
 BODIES += [b'{"id": "run_1", "status": "CANCELED", "startedAt": "x"}']
-
-
-@given(
-    st.integers(100, 599),
-    HEADERS,
-    st.sampled_from(BODIES) | st.binary(max_size=50),
-    st.sampled_from([call for call, *_ in SENT]),
-)
-def test_whatever_comes_back_is_read_or_is_one_of_our_errors(
-    status: int, headers: dict[str, str], body: bytes, call: Call[Any]
-) -> None:
-    text = "a result"
-    try:
-        result = call.read(Response(status=status, headers=headers, body=body))
-        assert 200 <= status < 300 or result is None
-    except errors.TriggerDevError as error:
-        text = str(error)
-    assert 0 < len(text) < 1000
 
 
 # Runs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.runs import cancel_run
 from airflow_provider_trigger.cancel.outcome import (
     CancelOutcome,
-    CancelResult,
     End,
     result_of,
 )
@@ -24,7 +22,6 @@ def seen(status: str, **attributes: Any) -> Run:
 
 
 ALIVE, CANCELED, CRASHED = seen("EXECUTING"), seen("CANCELED"), seen("CRASHED")
-WITH_WORKER = seen("CANCELED", startedAt="2026-11-25T09:00:00Z")
 
 LOST = errors.TransportError("connection lost")
 NO_RIGHT = errors.TriggerDevError("no right")
@@ -56,49 +53,6 @@ def failed(cancel: errors.TriggerDevError, check: errors.TriggerDevError | None 
 
 def bulk(id_: str | None = "bulk_1", *, is_sent: bool = True) -> ForMany:
     return ForMany(lambda: cancel_run("run_1"), ["run_1"], is_sent=is_sent, id=id_)
-
-
-def test_the_words_for_outcomes() -> None:
-    assert [*CancelOutcome] == ["canceled", "already_completed", "not_found", "failed"]
-
-
-@pytest.mark.parametrize("end", End)
-@pytest.mark.parametrize(
-    ("state", "expected"),
-    [
-        ({"is_unknown": True}, {"outcome": "not_found"}),
-        (
-            {"seen": CANCELED, "cancel_error": LOST, "check_error": BROKEN, "task_identifier": "t"},
-            {"outcome": "canceled", "status": "CANCELED", "task_identifier": "t", "terminated": True},
-        ),
-        ({"seen": WITH_WORKER}, {"outcome": "canceled", "status": "CANCELED"}),
-        ({"seen": CRASHED}, {"outcome": "already_completed", "status": "CRASHED", "terminated": True}),
-    ],
-    ids=["unknown", "canceled", "canceled, with a worker", "ended otherwise"],
-)
-def test_a_run_that_has_ended_or_is_unknown_did_not_fail_whatever_failed_on_the_way(
-    state: dict[str, Any], expected: dict[str, Any], end: End
-) -> None:
-    for parent_run_id in (None, "run_0"):
-        result = result_of(record(cancels=1, parent_run_id=parent_run_id, **state), end)
-        outcome = CancelOutcome(expected["outcome"])
-        assert result == CancelResult(
-            **expected | {"run_id": "run_1", "parent_run_id": parent_run_id, "outcome": outcome}
-        )
-        assert (result.error, result.retryable) == (None, False)
-
-
-def test_a_run_that_is_alive_has_failed_and_is_never_terminated() -> None:
-    state = record(cancels=2, seen=ALIVE, task_identifier="t", parent_run_id="run_0")
-    assert result_of(state, End.FINISHED) == CancelResult(
-        run_id="run_1",
-        outcome=CancelOutcome.FAILED,
-        status="EXECUTING",
-        task_identifier="t",
-        parent_run_id="run_0",
-        error="still EXECUTING after 2 cancel requests",
-        retryable=True,
-    )
 
 
 # Why it failed
@@ -249,32 +203,3 @@ def test_what_to_do_about_the_cause_follows_at_the_end(state: RunRecord, cause: 
 def test_what_to_do_about_a_rejected_key_is_not_said_for_each_run() -> None:
     result = result_of(failed(REFUSED), End.KEY_REJECTED, action_for=action_for)
     assert result.error == f"cancel failed: {REFUSED}"
-
-
-# The result as JSON, and its error
-
-
-def test_a_result_is_plain_json_without_what_only_a_report_or_a_retry_needs() -> None:
-    canceled = CancelResult(
-        run_id="run_1",
-        outcome=CancelOutcome.CANCELED,
-        status="CANCELED",
-        task_identifier="t",
-        terminated=True,
-        retryable=True,
-    )
-    shown = {"outcome": "canceled", "status": "CANCELED", "task_identifier": "t", "terminated": True}
-    assert canceled.to_dict() == {"run_id": "run_1"} | shown
-    assert type(canceled.to_dict()["outcome"]) is str
-    failed = CancelResult(run_id="run_1", outcome=CancelOutcome.FAILED, parent_run_id="run_0", error="why")
-    assert failed.to_dict() == {
-        "run_id": "run_1",
-        "outcome": "failed",
-        "status": None,
-        "task_identifier": None,
-        "terminated": False,
-        "parent_run_id": "run_0",
-        "error": "why",
-    }
-    left_out = {"retryable", "is_unconfirmed"}
-    assert {field.name for field in fields(failed)} - set(failed.to_dict()) == left_out

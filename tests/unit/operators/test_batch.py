@@ -224,19 +224,6 @@ def retried(**fields: Any) -> Any:
     return context_of(TaskInstance(try_number=2, max_tries=0, **fields))
 
 
-def test_without_waiting_it_looks_for_no_other_runs(connection: str, endless) -> None:
-    made = operator(payloads=[1], wait_for_completion=False)
-    first = made.execute(context_of(TaskInstance()))
-    assert made.execute(retried()) == first
-    assert not any(request.path.startswith("/api/v1/runs") for request in endless.requests)
-
-
-def test_a_run_of_another_trigger_dev_task_is_canceled(connection: str, endless) -> None:
-    operator(payloads=[1], wait_for_completion=False).execute(context_of(TaskInstance()))
-    assert operator(task_identifier="crop", payloads=[1]).execute(retried()) == [1]
-    assert [run.status for run in endless.runs.values()] == ["CANCELED", "COMPLETED"]
-
-
 def test_a_delay_that_has_passed_since_the_first_try_is_no_error(connection: str, sent_items) -> None:
     made = operator(payloads=None, items="{{ x }}", delay="{{ x }}", wait_for_completion=False)
     made.items = [{"payload": 1}, {"payload": 2, "options": {"delay": "2021-01-01"}}]  # as rendered natively

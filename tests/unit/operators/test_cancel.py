@@ -173,21 +173,6 @@ def test_what_is_wrong_fails_the_task_after_all_others_were_canceled(
 # Runs that were not canceled
 
 
-@pytest.mark.parametrize(("status", "retries"), [(503, True), (403, False)])
-def test_a_failure_that_another_try_can_cure_leaves_the_tasks_retries(
-    runs: dict[str, Any], status: int, retries: bool
-) -> None:
-    runs["run_2"] = (status, {"error": "no"})
-    given = context()
-    with pytest.raises(
-        AirflowException,
-        match=r"1 canceled, 1 failed - 1 run may still run \(status unknown\); not canceled: run_2: ",
-    ) as raised:
-        operator(run_ids=["run_1", "run_2"]).execute(given)
-    assert isinstance(raised.value, AirflowFailException) is not retries
-    assert [result["outcome"] for result in given["ti"].pushed["return_value"]] == ["canceled", "failed"]
-
-
 def test_a_rejected_key_fails_the_task_for_good_and_is_not_shown(runs: dict[str, Any], log) -> None:
     runs["run_1"] = runs["run_2"] = (401, {"error": "Invalid API key tr_prod_marker"})
     given = context()
@@ -263,25 +248,6 @@ def network(runs: dict[str, Any], wire, answer) -> Network:
     return made
 
 
-def test_a_run_that_is_not_terminated_in_time_is_a_warning_and_a_success(network: Network, log) -> None:
-    run = network.server.add_run("EXECUTING")
-    made = operator(run_ids=run.id, wait_for_termination=True, termination_timeout=0.1)
-    assert [result["terminated"] for result in made.execute(context())] == [False]
-    assert log.leveled[-1] == ("warning", f"Canceled, but not terminated within 0.1 s: {run.id}")
-
-
-def test_a_task_that_airflow_stopped_sends_nothing_more_and_says_what_may_still_run_and_may_be_retried(
-    network: Network, log
-) -> None:
-    made, given = operator(run_ids=[network.server.add_run("EXECUTING").id] * 2), context()
-    made.on_kill()
-    text = "Airflow stopped the task before its work was done; 1 run may still run"
-    with pytest.raises(AirflowException, match=text) as raised:
-        made.execute(given)
-    assert type(raised.value) is AirflowException
-    assert (network.requests, len(results_of(given)), log.of("warning")) == ([], 1, [])
-
-
 class TaskTimeoutError(BaseException):
     """What Airflow raises in a task at its execution_timeout."""
 
@@ -298,20 +264,3 @@ def test_a_timeout_of_airflow_goes_on_after_the_results_were_kept_and_logged(
         operator(run_ids=run.id, wait_for_termination=True).execute(given)
     assert results_of(given) == [run.id]
     assert log.leveled[-1][1].startswith("1 Trigger.dev run: 1 ")
-
-
-# Runs that it finds by tags
-
-
-@pytest.mark.parametrize("given", [False, True])
-def test_where_the_search_is_rejected_the_given_runs_are_canceled_and_the_task_is_not_retried(
-    network: Network, answer, given: bool
-) -> None:
-    named = network.server.add_run("EXECUTING")
-    network.fault("GET /api/v1/runs", answer(401, {"error": "Invalid API key"}), times=1000)
-    with pytest.raises(AirflowFailException) as raised:
-        operator(run_ids=named.id if given else None, tags="a").execute(context())
-    text = str(raised.value)
-    assert "the secret key was rejected: check the password of connection 'trigger_dev_default'; " in text
-    assert "; runs whose ids could not be read may still run; tags=['a']: not all runs could be " in text
-    assert named.status == ("CANCELED" if given else "EXECUTING")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,16 +177,6 @@ def test_a_template_that_renders_to_the_text_none_is_a_warning_that_names_the_te
     assert body()["payload"] == rendered
 
 
-def test_without_a_key_a_lost_answer_is_an_error_that_says_that_a_run_may_exist(
-    connection: str, server, sent
-) -> None:
-    server.disconnect_next(after_handling=True)
-    with pytest.raises(AirflowFailException, match="a run may exist") as raised:
-        operator(idempotency_key=None).execute(context_of(TaskInstance()))
-    assert connection in str(raised.value)
-    assert sent() == ["trigger"]
-
-
 # Another try
 
 
@@ -210,22 +199,6 @@ def test_only_a_retry_whose_run_is_its_task_instances_alone_looks_for_one_from_b
 ) -> None:
     operator(**arguments).execute(context_of(TaskInstance(try_number=try_number, max_tries=1)))
     assert "list" not in sent()
-
-
-@pytest.mark.parametrize("task_id", ["outer", "a"])  # one is that of the task which executes them
-def test_executed_by_hand_in_another_order_each_gets_its_own_run_again(
-    task_id: str, connection: str, server
-) -> None:
-    server.on_task("resize", output=lambda payload: payload)
-
-    def outputs(payloads: str, try_number: int) -> list[Any]:
-        given = context_of(TaskInstance(task_id, try_number=try_number, max_tries=2))
-        given["task"] = SimpleNamespace(retries=2)
-        return [operator(task_id="a", payload=payload).execute(given) for payload in payloads]
-
-    assert outputs("AABC", 1) == list("AABC")
-    assert outputs("CABA", 2) == list("CABA")
-    assert len(server.runs) == 4  # equal ones are counted
 
 
 @pytest.mark.parametrize("kind", ["run", "batch", "sensor"])

@@ -8,13 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.errors import (
-    NotFoundError,
-    OutdatedAnswerError,
-    ServerError,
-    TransportError,
-)
-from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.errors import OutdatedAnswerError
 from airflow_provider_trigger.run.waited import (
     Waited,
     WaitEnd,
@@ -170,33 +164,3 @@ def test_an_older_answer_is_not_what_became_of_a_run_that_has_ended(server, chec
     network.fault("GET", answer(200, {"id": run.id, "status": "EXECUTING"}), times=1000)
     with pytest.raises(OutdatedAnswerError, match="shows the run as EXECUTING, although it has ended"):
         check(run.id, "final")
-
-
-@pytest.mark.parametrize("reply", ["lost", 404, 500])
-def test_one_that_has_ended_and_cannot_be_checked_is_an_error(
-    server, check, network, answer, lost, reply: Any
-) -> None:
-    run = server.add_run("FAILED")
-    network.fault("GET", lost if reply == "lost" else answer(reply, {"error": "Not found"}), times=1000)
-    status = None if reply == 500 else "FAILED"
-    with pytest.raises((TransportError, NotFoundError, ServerError)):
-        check(run.id, "final", status=status)
-
-
-def test_of_several_only_those_that_did_not_complete_are_checked_again(
-    server, client, network, answer
-) -> None:
-    completed, late, failed = (server.add_run(one) for one in ("COMPLETED", "COMPLETED", "FAILED"))
-    network.fault(f"GET /api/v3/runs/{failed.id}", answer(200, {"id": failed.id, "status": "EXECUTING"}))
-    ended = {
-        one.id: Waited(end=WaitEnd.FINAL, run=Run.from_answer({"id": one.id, "status": one.status}))
-        for one in (completed, failed)
-    }
-    again = check_failed({**ended, late.id: Waited(end=WaitEnd.TIMED_OUT, run=None)}, client)
-    assert {run_id: (waited.end, waited.run and waited.run.status) for run_id, waited in again.items()} == {
-        completed.id: (WaitEnd.FINAL, "COMPLETED"),
-        failed.id: (WaitEnd.FINAL, "FAILED"),
-        late.id: (WaitEnd.FINAL, "COMPLETED"),
-    }
-    paths = [f"GET /api/v3/runs/{one.id}" for one in (failed, failed, late)]  # the older answer is repeated
-    assert sorted(network.requests) == sorted(paths)

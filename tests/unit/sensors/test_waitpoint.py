@@ -147,16 +147,6 @@ def test_what_cannot_pass_fails_it_at_once_if_no_check_has_ever_succeeded(
         sensor(server.create_token()[0], **options).execute(context)
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_resumed_sensor_whose_key_is_rejected_fails_although_the_triggerers_was_not(
-    status: int, server, context
-) -> None:
-    server.fail_next(None, status)
-    made = sensor(server.create_token()[0], deferrable=True)
-    with pytest.raises(Exception, match=REJECTED):
-        made.execute_complete(context, event())
-
-
 # Deferred
 
 

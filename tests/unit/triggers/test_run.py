@@ -118,28 +118,11 @@ def trigger(run: Any, **wait: Any) -> TriggerDevRunTrigger:
     return TriggerDevRunTrigger(run_ids=[run.id], wait={"poll_interval": 0.02, "patience": 2.0} | wait)
 
 
-@pytest.mark.parametrize(
-    ("status", "wait", "event", "cancels"),
-    [
-        ("COMPLETED", {}, ("final", "COMPLETED"), 0),
-        ("FAILED", {}, ("final", "FAILED"), 0),
-        ("EXECUTING", {"deadline": 0.0}, ("timed_out", "CANCELED"), 1),
-        ("EXECUTING", {"deadline": 0.0, "cancels": False}, ("timed_out", "EXECUTING"), 0),
-        ("PENDING_VERSION", {"pending_version_timeout": 0.1}, ("no_version", "CANCELED"), 1),
-    ],
-)
-def test_its_event_says_how_the_run_ended_and_which_try_has_waited_and_has_no_output(
-    status: str, wait: dict[str, Any], event: tuple[str, str], cancels: int, server, connection: str
-) -> None:
-    one = server.add_run(status)
-    made = TriggerDevRunTrigger(run_ids=[one.id], wait={"poll_interval": 0.02} | wait, try_number=3)
-    payload = run(events_of(made))
-    [seen] = payload["runs"]
-    assert (seen["run_id"], seen["end"], seen["status"]) == (one.id, *event)
-    assert seen["is_canceled"] is bool(cancels)
-    assert payload.keys() == {"runs", "try_number"}
-    assert seen.keys() == {"run_id", "end", "status", "error", "is_canceled"}
-    assert (payload["try_number"], one.cancel_requests) == (3, cancels)
+def test_its_event_says_which_try_has_waited_and_has_no_output(server, connection: str) -> None:
+    one = server.add_run("COMPLETED")
+    shown = {"run_id": one.id, "end": "final", "status": "COMPLETED", "error": "", "is_canceled": False}
+    event = run(events_of(TriggerDevRunTrigger(run_ids=[one.id], try_number=3)))
+    assert event == {"runs": [shown], "try_number": 3}
 
 
 @pytest.mark.parametrize("logs_end", [True, False])
