@@ -126,6 +126,28 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 
 @pytest.fixture
+def answers(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, Any]]:
+    """
+    Let a server behind the default connection cancel every run but ``run_x``, which is unknown.
+
+    :return: its other answers, statuses and bodies, by run id
+    """
+    connection = {"conn_type": "trigger_dev", "host": "trigger.test", "password": "tr_prod_marker"}
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(connection | {"extra": {"retry_for": 0}})
+    )
+    others: dict[str, tuple[int, Any]] = {"run_x": (404, {"error": "Run not found"})}
+
+    def script(request: requests.PreparedRequest) -> Answer:
+        run_id = str(request.url).split("/runs/")[1].split("/")[0]
+        canceled = {"id": run_id, "status": "CANCELED", "taskIdentifier": "t"}
+        return Answer(*others.get(run_id, (200, canceled)))
+
+    wire.script = script
+    return others
+
+
+@pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock by which clients that are built after it go, and what they share with a cancellation."""
     clock = Clock()

@@ -18,16 +18,12 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import greenlet  # type: ignore[import-untyped]
+from airflow_names import AirflowRescheduleException, TaskDeferred
 from fake_airflow import TaskInstance, dag_run
 from hub import HUB, EventLoop, Hub, Thread
 
 from airflow_provider_trigger import _compat
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, AirflowSkipException
-
-try:
-    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
-except ImportError:
-    from airflow.exceptions import AirflowRescheduleException, TaskDeferred
 
 KILLED_AFTER = 5.0
 """Airflow 3 kills a task so many seconds after it has asked it to end."""

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow_names import DAG
 from fake_airflow import START, TaskInstance, context_of, dag_run
 from world import World
 
@@ -14,11 +15,6 @@ from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-
-try:
-    from airflow.sdk import DAG
-except ImportError:  # 2.11
-    from airflow.models.dag import DAG
 
 LIST = "GET /api/v1/runs"
 WHERE = "Dag 'a_dag', Dag run 'manual_1', task 'first': "

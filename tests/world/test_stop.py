@@ -6,17 +6,13 @@ from functools import partial
 from typing import Any
 
 import pytest
+from airflow_names import AirflowTaskTimeout
 from airflow_task import IS_AIRFLOW_2, Task
 from world import World
 
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-
-try:
-    from airflow.sdk.exceptions import AirflowTaskTimeout
-except ImportError:
-    from airflow.exceptions import AirflowTaskTimeout
 
 NETWORKS: dict[str, Any] = {
     "works": lambda network: None,

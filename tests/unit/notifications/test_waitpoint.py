@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from airflow_names import dag_of
 from fake_airflow import TaskInstance
 from fake_clock import Clock
 from fake_log import Log
@@ -19,11 +18,6 @@ from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.notifications import base
 from airflow_provider_trigger.notifications.waitpoint import CompleteWaitpointTokenNotifier
 from airflow_provider_trigger.testing import TriggerDevServer
-
-try:
-    from airflow.sdk import DAG
-except ImportError:  # 2.11
-    from airflow.models.dag import DAG
 
 
 @pytest.fixture(autouse=True)
@@ -44,20 +38,9 @@ def log() -> Log:
 
 
 def context(**fields: Any) -> Any:
-    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
-        BaseOperator(task_id="make")
-    return {"dag": dag, "run_id": "manual_1"} | fields
+    return {"dag": dag_of("make"), "run_id": "manual_1"} | fields
 
 
-def call(notifier: Any, given: Any) -> None:
-    notifier.notify(given)
-
-
-def await_it(notifier: Any, given: Any) -> None:
-    asyncio.run(notifier.async_notify(given))
-
-
-BOTH_WAYS = pytest.mark.parametrize("run", [call, await_it], ids=["called", "awaited"])
 WHERE = "Dag 'd', Dag run 'manual_1': "
 
 
@@ -72,7 +55,6 @@ def test_one_notifier_completes_each_dag_runs_own_tokens_with_its_own_data(
     assert notifier.token_ids == ["{{ x }}"]
 
 
-@BOTH_WAYS
 def test_each_token_gets_a_line_and_all_a_summary(run, tokens, log: Log) -> None:
     url = f"https://trigger.test{tokens['completed'].path}"
     ours, done, late = (token.id for token in tokens.values())
@@ -89,7 +71,6 @@ def test_each_token_gets_a_line_and_all_a_summary(run, tokens, log: Log) -> None
     ]
 
 
-@BOTH_WAYS
 def test_without_a_connection_it_raises_what_to_do_and_how_many_tokens_may_wait(run, log: Log) -> None:
     with pytest.raises(ConnectionNotFoundError, match=" was not found; create it") as raised:
         run(Notifier(token_ids=["waitpoint_1"], trigger_dev_conn_id="mine"), context())
@@ -98,7 +79,6 @@ def test_without_a_connection_it_raises_what_to_do_and_how_many_tokens_may_wait(
     assert log.leveled == []  # Airflow logs what a callback raises
 
 
-@BOTH_WAYS
 def test_without_ids_it_is_an_error_and_the_connection_is_not_fetched(run, log: Log) -> None:
     run(Notifier(token_ids=[], trigger_dev_conn_id="there is no such connection"), context())
     empty = "token_ids is an empty list"
@@ -108,7 +88,6 @@ def test_without_ids_it_is_an_error_and_the_connection_is_not_fetched(run, log: 
     ]
 
 
-@BOTH_WAYS
 def test_data_that_became_invalid_are_an_error_and_nothing_is_sent(run, wired: Network, tokens) -> None:
     notifier = Notifier(token_ids=tokens["completed"].id, data="{{ x }}")
     notifier.data = [2**60]  # as rendered natively
@@ -119,7 +98,6 @@ def test_data_that_became_invalid_are_an_error_and_nothing_is_sent(run, wired: N
     assert str(raised.value).endswith("1 token may still be waiting")
 
 
-@BOTH_WAYS
 def test_the_time_limit_is_for_all_of_it(run, wired: Network, tokens, clock: Clock, log: Log) -> None:
     given, begun = context(ti=TaskInstance(), reason="task_failure"), clock.now
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from airflow_names import TaskDeferralError
 from fake_airflow import TaskInstance, context_of
 from run_operator import batch_in_worker, operator_in_worker
 from waiting import until
@@ -16,12 +17,6 @@ from waiting import until
 from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.hooks import trigger_dev
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-
-try:
-    from airflow.sdk.exceptions import TaskDeferralError
-except ImportError:  # before 3.2
-    from airflow.exceptions import TaskDeferralError
-
 
 operator = partial(operator_in_worker, timeout=30)
 of_one_and_of_many = pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from airflow_names import TaskDeferred
 from fake_airflow import TaskInstance, context_of
 from run_operator import batch_in_worker as operator
 from waiting import until
@@ -17,11 +18,6 @@ from waiting import until
 from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
-
-try:
-    from airflow.sdk.exceptions import TaskDeferred
-except ImportError:  # before 3.2
-    from airflow.exceptions import TaskDeferred
 
 
 def statuses(server) -> set[str]:

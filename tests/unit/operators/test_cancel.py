@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from airflow_names import dag_of
 from fake_airflow import TaskInstance
 from in_process import Network
 
-from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.testing import TriggerDevServer
-
-try:
-    from airflow.sdk import DAG
-except ImportError:  # 2.11
-    from airflow.models.dag import DAG
 
 
 def operator(**arguments: Any) -> CancelTriggerRunOperator:
@@ -25,10 +19,7 @@ def operator(**arguments: Any) -> CancelTriggerRunOperator:
 
 
 def context(**pushed: Any) -> Any:
-    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
-        for task_id in ("start", "stop"):
-            BaseOperator(task_id=task_id)
-    return {"ti": TaskInstance(xcoms=pushed), "dag": dag}
+    return {"ti": TaskInstance(xcoms=pushed), "dag": dag_of("start", "stop")}
 
 
 def results_of(given: Any) -> list[str]:
@@ -39,26 +30,6 @@ def results_of(given: Any) -> list[str]:
 @pytest.fixture
 def log(keep_log):
     return keep_log(CancelTriggerRunOperator)
-
-
-@pytest.fixture
-def runs(wire, answer, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return the runs of a server behind the default connection: run id to what it answers."""
-    connection = {"conn_type": "trigger_dev", "host": "trigger.test", "password": "tr_prod_marker"}
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(connection | {"extra": {"retry_for": 0}})
-    )
-    known: dict[str, Any] = {
-        run_id: (200, {"id": run_id, "status": "CANCELED", "taskIdentifier": "t"})
-        for run_id in ("run_1", "run_2")
-    }
-
-    def script(request: Any) -> Any:
-        run_id = request.url.split("/runs/")[1].split("/")[0]
-        return answer(*known.get(run_id, (404, {"error": "Not found"})))
-
-    wire.script = script
-    return known
 
 
 CANCELED = {
@@ -97,9 +68,7 @@ def test_none_in_place_of_a_mapped_selection_is_an_error(argument: str, log) -> 
         made.execute(context())
 
 
-def test_an_empty_source_is_a_warning_and_an_unknown_run_none_where_that_is_wanted(
-    runs: dict[str, Any], log
-) -> None:
+def test_an_empty_source_is_a_warning_and_an_unknown_run_none_where_that_is_wanted(answers, log) -> None:
     made = operator(run_ids=["run_x"], xcom_task_ids=["start", "stop"], on_not_found="ignore")
     assert made.execute(context(stop="run_1")) == [NOT_FOUND, CANCELED]
     [warning] = log.of("warning")
@@ -159,7 +128,7 @@ UNREAD = "runs whose ids could not be read may still run"
     ids=["an XCom that cannot be read", "nothing else", "no such task", "invalid", "empty", "unknown"],
 )
 def test_what_is_wrong_fails_the_task_after_all_others_were_canceled(
-    arguments, pushed, kind, text: str, results: list[str], runs: dict[str, Any], log
+    arguments, pushed, kind, text: str, results: list[str], answers, log
 ) -> None:
     given = context(**pushed)
     with pytest.raises(AirflowException, match=text) as raised:
@@ -173,8 +142,8 @@ def test_what_is_wrong_fails_the_task_after_all_others_were_canceled(
 # Runs that were not canceled
 
 
-def test_a_rejected_key_fails_the_task_for_good_and_is_not_shown(runs: dict[str, Any], log) -> None:
-    runs["run_1"] = runs["run_2"] = (401, {"error": "Invalid API key tr_prod_marker"})
+def test_a_rejected_key_fails_the_task_for_good_and_is_not_shown(answers, log) -> None:
+    answers["run_1"] = answers["run_2"] = (401, {"error": "Invalid API key tr_prod_marker"})
     given = context()
     with pytest.raises(AirflowFailException) as raised:
         operator(run_ids=["run_1", "run_2"]).execute(given)
@@ -206,12 +175,12 @@ def test_a_missing_connection_is_named_with_what_may_still_run_and_not_retried(a
 
 
 @pytest.mark.parametrize("given", [{}, {"ti": None}])
-def test_executed_by_hand_it_fails_for_the_reason_that_it_has(given, runs: dict[str, Any]) -> None:
+def test_executed_by_hand_it_fails_for_the_reason_that_it_has(given, answers) -> None:
     with pytest.raises(AirflowFailException, match="not found: run_x"):
         operator(run_ids=["run_1", "run_x"]).execute(given)
 
 
-def test_an_xcom_backend_that_is_down_does_not_hide_why_the_task_fails(runs: dict[str, Any], log) -> None:
+def test_an_xcom_backend_that_is_down_does_not_hide_why_the_task_fails(answers, log) -> None:
     given = context()
     given["ti"].fails_at = "return_value"
     for pushes in (True, False):
@@ -225,7 +194,7 @@ def test_an_xcom_backend_that_is_down_does_not_hide_why_the_task_fails(runs: dic
 
 
 def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary_and_the_link_leads_to_the_first(
-    runs: dict[str, Any], log
+    answers, log
 ) -> None:
     made, given = operator(run_ids=["run_1", "run_2"]), context()
     made.execute(given)
@@ -241,7 +210,7 @@ def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary_and_the_li
 
 
 @pytest.fixture
-def network(runs: dict[str, Any], wire, answer) -> Network:
+def network(answers, wire, answer) -> Network:
     """A server whose workers acknowledge no cancel."""
     made = Network(TriggerDevServer(secret_key="tr_prod_marker", acknowledge_after=None), answer)
     wire.script = made

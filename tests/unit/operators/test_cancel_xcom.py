@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow_names import DAG, AirflowTaskTimeout
 from airflow_sequences import LazyOutputs
 from fake_airflow import TaskInstance
 
@@ -19,15 +19,6 @@ from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-
-try:
-    from airflow.sdk import DAG
-except ImportError:  # 2.11
-    from airflow.models.dag import DAG
-try:
-    from airflow.sdk.exceptions import AirflowTaskTimeout
-except ImportError:  # before 3.2
-    from airflow.exceptions import AirflowTaskTimeout
 
 NONE = (
     "run_ids is None: a task returned None or was skipped, or a template probably found no XCom: "
@@ -43,6 +34,9 @@ def without_xcom(reason: str) -> str:
         f"XCom is not available in this callback: {reason}; give run_ids, or use an operator with "
         "trigger_rule='one_failed' in its place"
     )
+
+
+pytestmark = pytest.mark.usefixtures("answers")
 
 
 class OwnOperator(RunTriggerTaskOperator):
@@ -86,19 +80,6 @@ class Gathered:
 
 
 Gather = Callable[..., Gathered]
-
-
-@pytest.fixture(autouse=True)
-def _server(wire, answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that cancels every run."""
-    connection = {"conn_type": "trigger_dev", "host": "trigger.test", "password": "tr_dev_x"}
-    monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(connection))
-
-    def script(request: Any) -> Any:
-        run_id = request.url.split("/runs/")[1].split("/")[0]
-        return answer(200, {"id": run_id, "status": "CANCELED", "taskIdentifier": "t"})
-
-    wire.script = script
 
 
 @pytest.fixture

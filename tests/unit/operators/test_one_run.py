@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from airflow_names import TaskDeferred
 from fake_airflow import TaskInstance, context_of
 from run_operator import batch_in_worker
 from run_operator import operator_in_worker as operator
@@ -21,11 +22,6 @@ from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
-
-try:
-    from airflow.sdk.exceptions import TaskDeferred
-except ImportError:  # before 3.2
-    from airflow.exceptions import TaskDeferred
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from airflow_names import DAG
 from fake_airflow import TaskInstance, context_of
 from run_operator import batch
 from run_operator import operator_in_worker as operator
@@ -15,11 +16,6 @@ from run_operator import operator_in_worker as operator
 from airflow_provider_trigger._compat import AirflowFailException, BaseOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
-
-try:
-    from airflow.sdk import DAG
-except ImportError:  # 2.11
-    from airflow.models.dag import DAG
 
 PLENTY = [f"tag {number}" for number in range(7)]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
+from airflow_names import dag_of
 from fake_airflow import TaskInstance, context_of
 from fake_clock import Clock
 from in_process import Network
@@ -24,11 +25,6 @@ from airflow_provider_trigger.operators.waitpoint import (
     CreateWaitpointTokenOperator,
 )
 from airflow_provider_trigger.testing import UNSET
-
-try:
-    from airflow.sdk import DAG
-except ImportError:  # 2.11
-    from airflow.models.dag import DAG
 
 pytestmark = pytest.mark.usefixtures("wired")
 
@@ -48,9 +44,7 @@ def context(**fields: Any) -> Any:
 
 def dag_context(**pushed: Any) -> Any:
     """Build the context of a task whose Dag has a task ``make`` that has pushed something."""
-    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
-        BaseOperator(task_id="make")
-    return context_of(TaskInstance(xcoms=pushed)) | {"dag": dag}
+    return context_of(TaskInstance(xcoms=pushed)) | {"dag": dag_of("make")}
 
 
 @pytest.fixture

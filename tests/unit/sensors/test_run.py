@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from airflow_names import AirflowRescheduleException, TaskDeferred, dag_of
 from fake_airflow import TaskInstance, context_of
 
 from airflow_provider_trigger._compat import (
@@ -15,20 +16,10 @@ from airflow_provider_trigger._compat import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
-    BaseOperator,
     airflow_version,
 )
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
-
-try:
-    from airflow.sdk import DAG
-except ImportError:  # 2.11
-    from airflow.models.dag import DAG
-try:
-    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
-except ImportError:  # before 3.2
-    from airflow.exceptions import AirflowRescheduleException, TaskDeferred
 
 AIRFLOW_2 = airflow_version().startswith("2.")
 
@@ -53,14 +44,12 @@ def log(keep_log):
 
 @pytest.fixture
 def context(connection: str, monkeypatch: pytest.MonkeyPatch):
-    with DAG("a_dag", schedule=None) as dag:
-        BaseOperator(task_id="start")
     ti = TaskInstance("wait", dag_id="a_dag", run_id="manual_1")
     # It was not rescheduled before: Airflow 3 asks the task instance, and Airflow 2 its database.
     monkeypatch.setattr(ti, "get_first_reschedule_date", lambda context: None, raising=False)
     if AIRFLOW_2:
         monkeypatch.setattr("airflow.sensors.base._orig_start_date", lambda **_: None)
-    return context_of(ti, dag=dag)
+    return context_of(ti, dag=dag_of("start"))
 
 
 # Poking

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from airflow_names import TaskDeferred
 from event_loop import run
 from fake_airflow import TaskInstance, context_of
 from fake_clock import START, Clock
@@ -22,11 +23,6 @@ from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
 from airflow_provider_trigger.testing import UNSET
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
-
-try:
-    from airflow.sdk.exceptions import TaskDeferred
-except ImportError:  # before 3.2
-    from airflow.exceptions import TaskDeferred
 
 AIRFLOW_2 = airflow_version().startswith("2.")
 MODES: list[dict[str, Any]] = [{}, {"mode": "reschedule"}, {"deferrable": True}]

@@ -1,0 +1,34 @@
+"""What tests take from Airflow, which is elsewhere in some of its versions, and a Dag."""
+
+from __future__ import annotations
+
+from airflow_provider_trigger._compat import BaseOperator
+
+try:
+    from airflow.sdk import DAG
+except ImportError:  # 2.11
+    from airflow.models.dag import DAG
+try:
+    from airflow.sdk.exceptions import (
+        AirflowRescheduleException,
+        AirflowTaskTimeout,
+        TaskDeferralError,
+        TaskDeferred,
+    )
+except ImportError:  # before 3.2
+    from airflow.exceptions import (
+        AirflowRescheduleException,
+        AirflowTaskTimeout,
+        TaskDeferralError,
+        TaskDeferred,
+    )
+
+__all__ = ["DAG", "AirflowRescheduleException", "AirflowTaskTimeout", "TaskDeferralError", "TaskDeferred"]
+
+
+def dag_of(*task_ids: str) -> DAG:
+    """Make a Dag of tasks that do nothing."""
+    with DAG("d", schedule=None) as dag:
+        for task_id in task_ids:
+            BaseOperator(task_id=task_id)
+    return dag
