@@ -314,30 +314,18 @@ def test_a_clear_of_what_has_ended_starts_all_anew(world: World, kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_retry_takes_runs_up_though_the_task_has_other_retries_now(world: World, kind: str) -> None:
-    world.server.on_task("resize", after=300)
-    task = left_alive(world, KINDS[kind](deferrable=False), retries=1)
-    task.retries = 0
-    assert task.join().state == "success"
-    assert set(world.network.statuses()) == {"COMPLETED"}
-    assert len(world.server.runs) == (1 if kind == "one" else 3)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_retry_takes_runs_up_though_they_cannot_be_listed(world: World, kind: str) -> None:
-    world.server.on_task("resize", after=300)
-    task = left_alive(world, KINDS[kind](deferrable=False), retries=1)
-    world.network.fault("500", "GET /api/v1/runs")
-    assert task.join().state == "success"
-    assert len(world.server.runs) == (1 if kind == "one" else 3)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_retry_takes_runs_up_though_a_replica_does_not_show_them_yet(world: World, kind: str) -> None:
+@pytest.mark.parametrize("what", ["the task has other retries", "no list works", "a replica lags"])
+def test_a_retry_takes_runs_up_although(world: World, what: str, kind: str) -> None:
     world.server.on_task("resize", after=300)
     task = left_alive(world, KINDS[kind](deferrable=False), retries=1)
     count = len(world.server.runs)
-    world.network.fault("404", "GET /api/v3/runs", times=count * 4, headers={"x-should-retry": "true"})
+    if what == "the task has other retries":
+        task.retries = 0
+    elif what == "no list works":
+        world.network.fault("500", "GET /api/v1/runs")
+    else:
+        headers = {"x-should-retry": "true"}
+        world.network.fault("404", "GET /api/v3/runs", times=count * 4, headers=headers)
     assert task.join().state == "success"
     assert world.network.statuses() == ["COMPLETED"] * count
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow_names import dag_of
+from airflow_names import AirflowTaskTimeout, dag_of
 from fake_airflow import TaskInstance
 from in_process import Network
 
@@ -217,19 +217,15 @@ def network(answers, wire, answer) -> Network:
     return made
 
 
-class TaskTimeoutError(BaseException):
-    """What Airflow raises in a task at its execution_timeout."""
-
-
 def test_a_timeout_of_airflow_goes_on_after_the_results_were_kept_and_logged(
     network: Network, log, in_signal_handler
 ) -> None:
     def time_out() -> None:
-        raise TaskTimeoutError
+        raise AirflowTaskTimeout
 
     run, given = network.server.add_run("EXECUTING"), context()
     in_signal_handler(lambda: run.status == "CANCELED", time_out)
-    with pytest.raises(TaskTimeoutError):
+    with pytest.raises(AirflowTaskTimeout):
         operator(run_ids=run.id, wait_for_termination=True).execute(given)
     assert results_of(given) == [run.id]
     assert log.leveled[-1][1].startswith("1 Trigger.dev run: 1 ")

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from airflow_names import dag_of
+from airflow_names import AirflowTaskTimeout, dag_of
 from fake_airflow import TaskInstance, context_of
 from fake_clock import Clock
 from in_process import Network
@@ -288,10 +288,6 @@ def test_a_stop_sends_nothing_more_keeps_the_results_and_may_be_retried(wired: N
     assert len(given["ti"].pushed["return_value"]) == 100
 
 
-class TaskTimeoutError(BaseException):
-    """What Airflow raises in a task at its execution_timeout."""
-
-
 @pytest.mark.parametrize("is_stop", [True, False], ids=["stop", "time limit"])
 def test_neither_a_stop_nor_a_time_limit_waits_for_a_server_that_hangs_and_the_results_are_kept(
     is_stop: bool, wired: Network, waitpoints, log, in_signal_handler
@@ -302,11 +298,11 @@ def test_neither_a_stop_nor_a_time_limit_waits_for_a_server_that_hangs_and_the_r
 
     def end() -> None:
         if not is_stop:
-            raise TaskTimeoutError
+            raise AirflowTaskTimeout
         made.on_kill()
 
     in_signal_handler(lambda: two.status == "COMPLETED", end)
-    with pytest.raises(AirflowException if is_stop else TaskTimeoutError):
+    with pytest.raises(AirflowException if is_stop else AirflowTaskTimeout):
         made.execute(given)
     hold.set()
     error = "the work ended before an answer"
