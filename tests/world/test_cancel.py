@@ -355,7 +355,7 @@ def test_a_run_is_checked_until_it_is_terminated_or_the_wait_ends(
         for level, text in world.log.leveled
         if level == "warning" and "not terminated within 9 s: " in text
     ]
-    assert ["run_1" in line for line in lines] == [] if is_terminated else [True]
+    assert ["run_1" in line for line in lines] == ([] if is_terminated else [True])
 
 
 @pytest.mark.parametrize("count", [5, 400])
