@@ -15,4 +15,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def server(clock: Clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock.time)
+    """A server of a task ``parked``, whose runs no worker takes."""
+    server = TriggerDevServer(clock=clock.time)
+    server.on_task("parked", start_after=None)
+    return server

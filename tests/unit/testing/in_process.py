@@ -119,9 +119,3 @@ def client(connect, network: Network, clock) -> TriggerDevClient:
     """A client of the server; failures are given up after 120 s of the clock."""
     made: TriggerDevClient = connect(network)[0]
     return made
-
-
-@pytest.fixture
-def lost() -> requests.ConnectionError:
-    """What a lost connection is on the wire."""
-    return requests.ConnectionError()

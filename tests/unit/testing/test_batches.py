@@ -16,13 +16,6 @@ TRIGGER = "/api/v2/tasks/batch"
 STREAMED = "/api/v3/batches"
 
 
-@pytest.fixture
-def server(clock: Clock) -> TriggerDevServer:
-    server = TriggerDevServer(clock=clock.time)
-    server.on_task("parked", start_after=None)
-    return server
-
-
 def shown(answer: Response) -> Any:
     return json.loads(bytes(answer.body))
 

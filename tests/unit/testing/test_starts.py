@@ -15,13 +15,6 @@ from airflow_provider_trigger.testing.routes.tasks import read_request
 DAY = 86400
 
 
-@pytest.fixture
-def server(clock: Clock) -> TriggerDevServer:
-    server = TriggerDevServer(clock=clock.time)
-    server.on_task("parked", start_after=None)
-    return server
-
-
 def trigger(server: TriggerDevServer, task: str = "parked", **arguments: Any) -> tuple[ServerRun, bool]:
     options = {"idempotencyKey": "k"} | arguments.pop("options", {})
     return server.trigger(task, options=options, **arguments)
