@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -38,7 +38,7 @@ class Report:
     summary: str
     problems: list[str]
     """Why it failed, the most important first; empty if it did not."""
-    warnings: list[str]
+    warnings: list[str] = field(default_factory=list)
     """What to check although it did not fail."""
     retryable: bool
 
@@ -56,11 +56,7 @@ def make_report(
     rejection: str | None = None,
     stopped: bool = False,
 ) -> Report:
-    """
-    Decide what failed, and describe it in one line.
-
-    ``rejection`` says what to do about a secret key that the server rejected.
-    """
+    """Decide what failed, in one line; ``rejection`` says what to do about a secret key that was rejected."""
     problems = ["Airflow stopped the task before its work was done"] if stopped else []
     if rejection:
         problems = [f"Connection {conn_id!r}: the secret key was rejected: {rejection}"]
@@ -171,11 +167,7 @@ def of_work(
     *,
     on_not_found: Reaction = "fail",
 ) -> Iterator[Line]:
-    """
-    Yield what became of each run, and what a search for descendants may have missed.
-
-    Of more than :data:`MAX_LINES` runs, only failed and not found ones have a line.
-    """
+    """Yield a line for each run, of many only for failed and not found ones, and what a search may miss."""
     if len(results) > MAX_LINES:
         shown = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
         results = [result for result in results if result.outcome in shown]
@@ -228,7 +220,6 @@ def report_of_completion(
     return Report(
         summary=summary(results, TOKEN) if results else "No token ids were found, so nothing was completed",
         problems=problems,
-        warnings=[],
         retryable=bool(ids.failed) or any(result.retryable for result in results),
     )
 

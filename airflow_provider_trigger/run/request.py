@@ -187,12 +187,11 @@ MAX_DATA_SIZE = 512 * 1024
 """As JSON, in bytes: 200 KB are taken, 600 KB are not (measured)."""
 
 _MAX_INTEGER = 2**53  # larger ones lose digits (measured)
-_seconds = duration(least=1)
 
 
 def _token_timeout(name: str, value: Any, when: Circumstances) -> str:
     """Return a text with a unit: a number has timed out at once, a date may be no limit (measured)."""
-    return f"{math.ceil(_seconds(name, value, when))}s"
+    return f"{math.ceil(duration(least=1)(name, value, when))}s"
 
 
 TOKEN_OPTIONS: dict[str, Rule] = {"timeout": _token_timeout, "tags": tags(), "idempotency_key": _key}

@@ -103,11 +103,7 @@ def origin_of(context: Context) -> str:
 
 
 def key_of_execution(context: Context, operator: Any, *, content: str = "") -> RunKey | None:
-    """
-    Return the idempotency key of what an operator makes, None where it has no task instance; call it once.
-
-    The content distinguishes it where a task executes operators by hand, in any order.
-    """
+    """Return the idempotency key of what an operator makes, None without a task instance; call it once."""
     identity = task_instance_of(context)
     if identity is None:
         return None
@@ -165,8 +161,6 @@ def _dag_run_and_ids(context: Context) -> tuple[Any, tuple[Any, Any]]:
 
 # The ids in its XComs
 
-_MAX_ERROR_LENGTH = 300
-
 STARTS_RUNS = frozenset({"RunTriggerTaskOperator", "RunTriggerTaskBatchOperator", "ReplayTriggerRunOperator"})
 """The operators whose tasks push the keys ``run_id`` and ``run_url``."""
 
@@ -184,13 +178,7 @@ def started_by_xcom(ids: RunIds, context: Context) -> Iterator[list[str]]:
 
 
 def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | None) -> Iterator[list[str]]:
-    """
-    Add the ids that tasks pushed; yield all so far after each task.
-
-    ``xcom_key=None`` stands for the return value, but of a task of this provider's operators for the runs
-    that it has started. Of a mapped task all instances' XComs count, but within a mapped task group, and in
-    the callback of a mapped task that names itself, only the own instance's.
-    """
+    """Add the ids that tasks pushed, as the arguments named so say; yield all so far after each task."""
     if reason := why_no_xcom(context):
         way = f"give {ids.kind.argument}, or use an operator with trigger_rule='one_failed' in its place"
         ids.failed.append(f"XCom is not available in this callback: {reason}; {way}")
@@ -220,7 +208,7 @@ def noting_failure(ids: RunIds, source: str) -> Iterator[None]:
     except Exception as error:
         # Any error: XCom backends and deserializers raise what they like, and the runs of the other sources
         # are to be canceled. What ends a task (a timeout, a stop) is not an Exception, and is raised.
-        text = shorten(f"{type(error).__name__}: {error}", _MAX_ERROR_LENGTH, placeholder="…")
+        text = shorten(f"{type(error).__name__}: {error}", 300, placeholder="…")
         ids.failed.append(f"{source} cannot be read: {text}")
 
 

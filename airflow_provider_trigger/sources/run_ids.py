@@ -71,12 +71,7 @@ class RunIds:
     """Reads the sources that are not read yet, and yields all ids so far after each."""
 
     def add(self, value: object, *, source: str) -> None:
-        """
-        Add the ids that a value holds; ``source`` is where it came from, for messages.
-
-        It may be an id, a token's URL, a dict, the answer of a batch call with ``runs``, lists of these, or
-        the text of such a list.
-        """
+        """Add the ids that a value holds; ``source`` is where it came from, for messages."""
         seen, nones, count = set(self.found), 0, 0
         for item, reason in _read(value, self.kind):
             count += 1
@@ -128,11 +123,7 @@ def read_list(value: object) -> object:
 
 
 def show(value: object) -> str:
-    """
-    Return how a message shows a value: shortened, without the secret of a token's address.
-
-    Of a dict it shows only the keys, as values may be private.
-    """
+    """Return how a message shows a value: shortened, of a dict the keys, without the secret of an address."""
     shown = f"a dict of {sorted(map(str, value))}" if isinstance(value, Mapping) else repr(value)
     shown = _SECRET.sub("…", shown)
     return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}… ({len(shown)} characters)"
@@ -205,8 +196,7 @@ def _read_id(text: str, kind: IdKind) -> _Item:
 
 def all_valid(value: object, kind: IdKind = RUN_IDS, argument: str = "run_ids") -> list[str]:
     """Return the ids that an argument holds, each once; a ValueError names what is not one."""
-    if isinstance(value, Iterator):
-        value = list(value)
+    value = list(value) if isinstance(value, Iterator) else value
     ids = RunIds(kind=kind)
     ids.add(value, source=argument)
     problems = ids.invalid + [f"a value of {argument} is None"] * ids.has_none

@@ -27,17 +27,10 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.limits import Deadline
 
-# The part of the time limit that the search by tag may take; reading XCom needs the rest.
-_SHARE_OF_SEARCH = 1 / 2
-
 
 @dataclass(slots=True)
 class SelectedRuns:
-    """
-    Find the runs of a selection that are alive: at first, and again while those are canceled.
-
-    ``ids`` gets the runs that are found at first, and what is wrong.
-    """
+    """Find the runs of a selection that are alive; ``ids`` gets those found at first, and what is wrong."""
 
     selection: Selection
     ids: RunIds
@@ -213,7 +206,7 @@ def started(
         client,
         RunFilter(tags=(starter.tag,), only_alive=True).pages,
         belongs=starter.has_started,
-        deadline=deadline.before(_SHARE_OF_SEARCH, now=time.monotonic()),
+        deadline=deadline.before(1 / 2, now=time.monotonic()),  # reading XCom needs the rest
     )
     looks = _look_twice(search, ids)
     if may_pull_in_thread():
@@ -221,8 +214,7 @@ def started(
         yield from chain.from_iterable(zip_longest(looks, reads, fillvalue=list[str]()))
     else:
         yield from chain(looks, _in_time(reading, search, ids, deadline))
-    others = [run_id for run_id in search.others if run_id not in ids.found]
-    if others:
+    if others := [run_id for run_id in search.others if run_id not in ids.found]:
         log.warning(
             "%sNot canceled, as they have the tag of this Dag run or task, but not its idempotency key "
             "(replays, or runs with a key of their own): %s",

@@ -95,11 +95,7 @@ class CompletionResult:
 
 @dataclass(eq=False)
 class Completion:
-    """
-    Complete tokens; :attr:`results` can be read at any time, also when it was cut short.
-
-    ``action_for`` says what to do about an error; after a stop, what is not done is ``failed``.
-    """
+    """Complete tokens; :attr:`results` can be read at any time, also when it was cut short."""
 
     client: TriggerDevClient
     data: Any
@@ -203,7 +199,6 @@ class TokenWait:
     """
     What is known of a token that is waited for; times are in seconds since 1970.
 
-    :param conn_id: the id of the connection, for messages
     :param patience: how long the server may not know the token, or reject the checks, in seconds
     :param was_shown: whether a check has shown the token before
     :param is_deferred: whether a check that may be useless is made again, as one in the worker was not
