@@ -13,7 +13,9 @@ from typing import Literal
 from airflow_provider_trigger.log import MAX_LINES, Level, Line, Log, enumeration, write
 from airflow_provider_trigger.rules import SEQUENCE_TEXT
 
-_MAX_SHOWN = 80  # characters of an invalid value
+MAX_SHOWN = 80
+"""How many characters of an invalid value a message shows."""
+
 _NO_XCOM = "a template probably found no XCom: check task_ids and key in it"
 # Up to 256 characters, and no number; real ones have 29, of tokens 35.
 _ID = re.compile(r"(?!\d+$)(?=.*[^\W_])[\w.:-]{1,256}", re.ASCII)
@@ -126,7 +128,7 @@ def show(value: object) -> str:
     """Return how a message shows a value: shortened, of a dict the keys, without the secret of an address."""
     shown = f"a dict of {sorted(map(str, value))}" if isinstance(value, Mapping) else repr(value)
     shown = _SECRET.sub("…", shown)
-    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}… ({len(shown)} characters)"
+    return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}… ({len(shown)} characters)"
 
 
 def invalid_value(value: object, *, source: str, kind: str, reason: str) -> ValueError:
