@@ -180,8 +180,10 @@ def started_by_xcom(ids: RunIds, context: Context) -> Iterator[list[str]]:
 def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | None) -> Iterator[list[str]]:
     """Add the ids that tasks pushed, as the arguments named so say; yield all so far after each task."""
     if reason := why_no_xcom(context):
-        way = f"give {ids.kind.argument}, or use an operator with trigger_rule='one_failed' in its place"
-        ids.failed.append(f"XCom is not available in this callback: {reason}; {way}")
+        operator = "CancelTriggerRun" if ids.kind is RUN_IDS else "CompleteWaitpointToken"
+        way = f"add a {operator}Operator with trigger_rule='one_failed', which works everywhere"
+        what = f"give {ids.kind.argument}, or {way}"
+        ids.failed.append(f"XCom is not available in this callback: {reason}; {what}")
         return
     for task_id in _task_ids(ids, context, task_ids):
         dag: Any = None if xcom_key else context.get("dag")

@@ -31,8 +31,8 @@ GROUPS["run_report"] = None
 
 def without_xcom(reason: str) -> str:
     return (
-        f"XCom is not available in this callback: {reason}; give run_ids, or use an operator with "
-        "trigger_rule='one_failed' in its place"
+        f"XCom is not available in this callback: {reason}; give run_ids, "
+        "or add a CancelTriggerRunOperator with trigger_rule='one_failed', which works everywhere"
     )
 
 
