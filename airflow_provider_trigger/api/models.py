@@ -357,15 +357,6 @@ def _read_basics(answer: Mapping[str, Any], seen_at: datetime | None) -> dict[st
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TriggeredRun:
-    """What the server answers to a trigger."""
-
-    id: str
-    is_cached: bool
-    """Whether the run existed, with the same idempotency key; it may be CANCELED or COMPLETED (measured)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RunPage:
     """One page of a list of runs."""
 

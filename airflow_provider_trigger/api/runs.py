@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from airflow_provider_trigger.api.answers import json_object, read_id, read_text, server_message
 from airflow_provider_trigger.api.errors import OutdatedAnswerError, UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response, segment
-from airflow_provider_trigger.api.models import ListedRun, Run, RunPage, TriggeredRun, todays_word
+from airflow_provider_trigger.api.models import ListedRun, Run, RunPage, todays_word
 
 MAX_BULK_SIZE = 500
 """As many ids as the server takes in one bulk action (measured)."""
@@ -29,41 +29,38 @@ _MOST_IDLE_PAGES = 1000
 UNKNOWN_RUN_ID = "run_of_the_connection_test"
 """An id that no run has: real ones have 25 letters and digits after ``run_``."""
 
-NO_PAYLOAD: Final = object()
-"""A trigger without a payload: the run then has none, while None is sent as JSON's null (measured)."""
-
 
 def trigger_task(
     task_identifier: str,
     *,
-    payload: Any = NO_PAYLOAD,
+    payload: Any = None,
     options: Mapping[str, Any],
     trace: Mapping[str, str] | None = None,
-) -> Call[TriggeredRun]:
+) -> Call[tuple[str, bool]]:
     """
-    Start a run: ``POST /api/v1/tasks/{taskIdentifier}/trigger``.
+    Start a run: ``POST /api/v1/tasks/{taskIdentifier}/trigger``; return its id, and whether it existed.
 
     Measured: a task that no deployed version has is a success, too, and its run becomes PENDING_VERSION; what
     the server does not understand in the options it mostly ignores; where a run has the ``idempotencyKey``
-    already, it answers with that run, and payload and options have no effect. Only with such a key the
-    request is repeatable. ``trace`` has the headers ``traceparent`` and ``tracestate``, kept by the server as
-    the run's external trace.
+    already, it answers with that run, which may be CANCELED or COMPLETED, and payload and options have no
+    effect. Only with such a key the request is repeatable. ``trace`` has the headers ``traceparent`` and
+    ``tracestate``, kept by the server as the run's external trace.
     """
     path = f"/api/v1/tasks/{segment(task_identifier, what='the id of a task')}/trigger"
     body = _body(payload, options)
     has_key = bool(options.get("idempotencyKey"))  # an empty one is none (measured)
     request = Request(method="POST", path=path, json=body, headers=trace or {}, repeatable=has_key)
 
-    def read(response: Response) -> TriggeredRun:
+    def read(response: Response) -> tuple[str, bool]:
         answer = json_object(request, response)
-        run_id = read_id(request, answer, what="a run")
-        return TriggeredRun(id=run_id, is_cached=answer.get("isCached") is True)
+        return read_id(request, answer, what="a run"), answer.get("isCached") is True
 
     return Call(request=request, read=read)
 
 
 def _body(payload: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    return {"options": dict(options)} | ({} if payload is NO_PAYLOAD else {"payload": payload})
+    # With null, a run would have that (measured).
+    return {"options": dict(options)} | ({} if payload is None else {"payload": payload})
 
 
 def reset_idempotency_key(key: str, *, task_identifier: str) -> Call[None]:
@@ -105,7 +102,7 @@ MAX_BATCH_SIZE = 500 * 1000
 """The items of one request, in bytes of JSON; over 512 KB the server needs an object store (measured)."""
 
 
-def batch_item(task_identifier: str, *, payload: Any = NO_PAYLOAD, options: Mapping[str, Any]) -> Any:
+def batch_item(task_identifier: str, *, payload: Any = None, options: Mapping[str, Any]) -> Any:
     """Return an item of a batch, as JSON."""
     return {"task": task_identifier} | _body(payload, options)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger.api.errors import (
@@ -19,11 +19,9 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.http import Call, Response, encode_json
 from airflow_provider_trigger.api.limits import Deadline
-from airflow_provider_trigger.api.models import TriggeredRun
 from airflow_provider_trigger.api.runs import (
     MAX_BATCH_SIZE,
     MAX_ITEMS_AT_ONCE,
-    NO_PAYLOAD,
     batch_item,
     replay_run,
     retrieve_batch,
@@ -79,6 +77,8 @@ class Sending:
 
     requests: Mapping[int, TaskRequest]
     """By the indexes of the items, in ascending order."""
+    begun_at: float
+    """Before it was sent; where it is for a single item, before it was sent last. By the monotonic clock."""
     may_exist: bool = False
     """Whether the server may have started runs for it."""
     run_ids: tuple[str, ...] | None = None
@@ -87,11 +87,6 @@ class Sending:
     """What it ended with in place of the ids."""
     is_done: bool = False
     """Whether nothing more of it is to come."""
-    begun_at: float = field(init=False)
-    """Before it was sent; where it is for a single item, before it was sent last. By the monotonic clock."""
-
-    def __post_init__(self) -> None:
-        self.begun_at = time.monotonic()
 
     @property
     def is_unanswered(self) -> bool:
@@ -148,11 +143,7 @@ def divide(requests: Mapping[int, TaskRequest]) -> Iterator[dict[int, TaskReques
 
 
 def _item(request: TaskRequest) -> Any:
-    return batch_item(request.task_identifier, payload=_payload(request), options=request.options)
-
-
-def _payload(request: TaskRequest) -> Any:
-    return NO_PAYLOAD if request.payload is None else request.payload
+    return batch_item(request.task_identifier, payload=request.payload, options=request.options)
 
 
 def send(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float], None]) -> bool:
@@ -160,9 +151,9 @@ def send(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float],
     requests = list(sending.requests.values())
     if len(requests) == 1:
         with saying_what_may_exist("run", "start", has_key=requests[0].key is not None):
-            triggered = sending.call(client, sleep, _call(requests[0]))
-        sending.run_ids = (triggered.id,)
-        return triggered.is_cached
+            run_id, is_old = sending.call(client, sleep, _call(requests[0]))
+        sending.run_ids = (run_id,)
+        return is_old
     call = trigger_batch(list(map(_item, requests)), trace=requests[0].trace)  # all items are of one task
     try:
         batch_id = sending.call(client, sleep, call)
@@ -178,16 +169,16 @@ def send(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float],
 
 def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Deadline) -> str:
     """Return the id of the run of a request whose answer never came: only another one shows it (measured)."""
-    return client.call(_call(request, delay=_DELAY_OF_A_LOOKUP), deadline=deadline).id
+    return client.call(_call(request, delay=_DELAY_OF_A_LOOKUP), deadline=deadline)[0]
 
 
-def _call(request: TaskRequest, **further: Any) -> Call[TriggeredRun]:
+def _call(request: TaskRequest, **further: Any) -> Call[tuple[str, bool]]:
     if request.replay_of is not None:
         call = replay_run(request.replay_of)
-        return Call(request=call.request, read=lambda it: TriggeredRun(id=call.read(it), is_cached=False))
+        return Call(request=call.request, read=lambda it: (call.read(it), False))
     options = {**request.options, **further}
     return trigger_task(
-        request.task_identifier, payload=_payload(request), options=options, trace=request.trace
+        request.task_identifier, payload=request.payload, options=options, trace=request.trace
     )
 
 

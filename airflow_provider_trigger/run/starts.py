@@ -34,14 +34,6 @@ REQUESTS_AT_ONCE = 4
 
 # For the search for earlier runs, in seconds: the idempotency key finds most of them all the same.
 _SEARCH_TIME = 10.0
-_NOTHING_TO_REUSE = (
-    "The runs from before the clear could not be searched for those that have completed, and no other ones "
-    "start in their place (reuse_completed=True): a retry searches again. {}"
-)
-_DOUBTFUL = (
-    "Not reused: %s from before the start of this Dag run (%s). They may be another Airflow's, as neither "
-    "the Dag run's clear_number nor max_tries and retries of the task show that it was cleared"
-)
 
 
 class Starts:
@@ -70,10 +62,9 @@ class Starts:
             seen |= check_visible(self._client, [one for one in left if one not in seen])
         self._send_all(self._to_repeat(todo, seen))
         if not self._is_batch:
-            for run in seen.values():
-                if run.id in self._guard.run_ids:
-                    text = "Run %s was started before and is %s: no new one is started"
-                    self._log.info(text, run.id, run.status)
+            for run in [run for run in seen.values() if run.id in self._guard.run_ids]:
+                text = "Run %s was started before and is %s: no new one is started"
+                self._log.info(text, run.id, run.status)
         elif earlier is not None:
             age = time.monotonic() - begun_at
             self._log_counts([run for run in seen.values() if run.id in listed or run.age > age])
@@ -121,7 +112,7 @@ class Starts:
 
     def _sendings(self, requests: Mapping[int, TaskRequest]) -> Iterator[Sending]:
         for part in divide(requests):
-            sending = Sending(part)
+            sending = Sending(part, time.monotonic())
             self._guard.sendings.append(sending)
             yield sending
 
@@ -180,27 +171,29 @@ class Earlier:
             return {}, {}, set()
         found = self._search(client, log)
         listed = [Run.from_answer(run.attributes, seen_at=run.seen_at) for run in found.runs if self.reuses]
-        completed = self._completed(listed, found, requests, log)
+        completed = self._completed(listed, found, requests)
         taken_up, replaced = self._compare(found.ours, requests) if self.replaces else ({}, [])
-        if replaced and self.cancels:
+        canceled, left = (replaced, found.others) if self.cancels else ([], found.others + replaced)
+        if canceled:
             log.info(
                 "Canceling %s of an earlier try, from before a clear or for what this one does not start: %s",
-                counted(len(replaced), "run"),
-                enumeration(replaced),
+                counted(len(canceled), "run"),
+                enumeration(canceled),
             )
-            call_all(client, cancel_run, replaced)
-        elif replaced:
+            call_all(client, cancel_run, canceled)
+        if left and self.replaces:
             log.warning(
-                "Still running, and not canceled (cancel_on_kill=False): %s. An earlier try has started "
-                "them, for what this one does not start",
-                enumeration(replaced),
+                "Still running, and not canceled: %s. They have this task's tag, but were started before its "
+                "Dag run was cleared, by another Airflow, as a replay, or for what this try does not start "
+                "(cancel_on_kill=False). Cancel those that you do not need",
+                enumeration(left),
             )
         if self.replaces and len({*taken_up, *completed}) < len(requests):
             stopping = [run.id for run in found.runs if run.may_have_worker]
-            canceled = check_visible(client, stopping + (replaced if self.cancels else []))
-            ended = wait_until_terminated(client, canceled, log=log, sleep=guard.sleep)
+            seen = check_visible(client, stopping + canceled)
+            ended = wait_until_terminated(client, seen, log=log, sleep=guard.sleep)
             if self.reuses:  # some have completed in spite of their cancel
-                completed = self._completed(ended.values(), found, requests, log) | completed
+                completed = self._completed(ended.values(), found, requests) | completed
         run_ids = {index: run.id for index, run in completed.items()} | taken_up
         reused = {run.id: run for index, run in completed.items() if index not in taken_up}
         return run_ids, reused, {run.id for run in found.runs}
@@ -228,27 +221,23 @@ class Earlier:
         return taken_up, replaced
 
     def _completed(
-        self, runs: Iterable[Run], found: Search, requests: Sequence[TaskRequest], log: Log
+        self, runs: Iterable[Run], found: Search, requests: Sequence[TaskRequest]
     ) -> dict[int, Run]:
         """Return, by the index of its request, the newest that has completed, unless its key's is alive."""
         alive = {run.idempotency_key for run in found.ours}
         left = ((index, one.key) for index, one in enumerate(requests) if one.key not in alive)
         indexes = {self.key.item_of(key): index for index, key in left}
-        newest, doubtful = dict[int, Run](), list[str]()
+        newest = dict[int, Run]()
         for run in runs:
             item = self.key.item_of(run.idempotency_key, run.created_at)
-            if not run.is_success or item not in indexes:
-                continue
-            if self.key.was_cleared or self.key.task_instance.has_started(run.idempotency_key):
+            # Without a sign of a clear, what others have started before may be another Airflow's.
+            is_ours = self.key.was_cleared or self.key.task_instance.has_started(run.idempotency_key)
+            if run.is_success and item in indexes and is_ours:
                 newest.setdefault(indexes[item], run)
-            else:
-                doubtful.append(run.id)
-        if doubtful:
-            log.warning(_DOUBTFUL, counted(len(doubtful), "completed run"), enumeration(doubtful))
         return newest
 
     def _search(self, client: TriggerDevClient, log: Log) -> Search:
-        """Find runs, as far as the list knows; warn of others' that are alive, and where it may lack some."""
+        """Find runs, as far as the list knows; warn where it may lack some."""
         # What has completed before a clear, the keys of this try do not find.
         needs_list = self.reuses and self.key.was_cleared
         found = Search(
@@ -259,7 +248,11 @@ class Earlier:
         )
         found.run()
         if found.error and needs_list:
-            found.error.reword(_NOTHING_TO_REUSE.format(found.error))
+            found.error.reword(
+                "The runs from before the clear could not be searched for those that have completed, and no "
+                "other ones start in their place (reuse_completed=True): a retry searches again. "
+                f"{found.error}"
+            )
             raise found.error
         if found.error and self.replaces:
             log.warning(
@@ -267,11 +260,5 @@ class Earlier:
                 "the list of runs could not be searched: %s. Check the dashboard, and cancel a run that you "
                 "do not need",
                 found.error,
-            )
-        if found.others and self.replaces:
-            log.warning(
-                "Still running, and not canceled: %s. They have this task's tag, but were started before its "
-                "Dag run was cleared, by another Airflow, or as a replay. Cancel those that you do not need",
-                enumeration(found.others),
             )
         return found
