@@ -77,12 +77,7 @@ Task = RunRecord | ForMany
 
 
 class Crew:
-    """
-    Send the requests of tasks, each once, up to ``count`` at a time; hand over the answers one by one.
-
-    The process may be able to start fewer threads. They are daemons: one whose request is not answered does
-    not hold up the end of the process.
-    """
+    """Send the requests of tasks, each once, up to ``count`` at a time; hand over the answers one by one."""
 
     def __init__(self, client: TriggerDevClient, count: int, deadline: Deadline) -> None:
         self.in_flight = 0
@@ -177,7 +172,6 @@ class Cancellation:
         self._settings = settings
         self._is_stopped = is_stopped
         self._action_for = action_for
-        self._results: list[CancelResult] | None = None
         now = time.monotonic()
         self._deadline = Deadline.after(settings.time_limit, now=now)
         self._cancels_until = self._deadline.before(_SHARE_FOR_CANCELS, now=now).at
@@ -196,8 +190,6 @@ class Cancellation:
     @property
     def results(self) -> list[CancelResult]:
         """In the ids' order, and then of descendants; a run that was not reached is ``failed``."""
-        if self._results is not None:
-            return self._results
         breaker, end = self.client.breaker, self.end or End.STOPPED
         last_error = breaker.last_error if breaker.is_open else None
         records = [record for record in self.records.values() if not record.had_ended]
@@ -241,7 +233,6 @@ class Cancellation:
             self._work()
         finally:
             self.end = self.end or End.STOPPED  # by an error, such as a timeout that a signal raises
-            self._results = self.results
         if self.rejection:
             raise self.rejection
         return self.results

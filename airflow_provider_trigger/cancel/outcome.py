@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any
 
-from airflow_provider_trigger.api.errors import NotFoundError, TransportError, TriggerDevError
+from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError
 from airflow_provider_trigger.cancel.record import RunRecord
 from airflow_provider_trigger.log import counted
 
@@ -125,9 +125,7 @@ def _why_failed(
         return f"still {record.seen.status} after {requests}{last}", cancel_error
     if check_error:
         request = f"cancel failed: {cancel_error}" if cancel_error else "cancel requested"
-        # The server is named once.
-        why = check_error.reason if isinstance(cancel_error, TransportError) else check_error
-        return f"{request}; status check failed: {why}", check_error
+        return f"{request}; status check failed: {check_error}", check_error
     if cancel_error:
         return f"{'cancel failed' if record.cancels else 'not sent'}: {cancel_error}", cancel_error
     cause = None if end in (End.FINISHED, End.KEY_REJECTED) else record.last_error or last_error

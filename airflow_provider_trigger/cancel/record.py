@@ -215,11 +215,10 @@ _SHARE = 1 / 3
 
 class BulkActions:
     """
-    The bulk actions of one cancellation: the fast way to cancel many runs, which leaves out some silently.
+    The bulk actions of one cancellation; the first goes alone, as an older server does not know them.
 
-    The first goes alone, as an older server does not know them. What they have done, a query shows: their
-    counts stand still for 30 s at times (measured). Once it shows nothing new for a while, the rest is
-    canceled one by one.
+    They leave out some runs silently. Queries show what they have done, as their counts stand still for 30 s
+    at times (measured); once these show nothing new for a while, the rest is canceled one by one.
     """
 
     def __init__(self, settings: CancelSettings, deadline: Deadline) -> None:

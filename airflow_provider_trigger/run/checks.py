@@ -93,10 +93,8 @@ def wait_until_terminated(
 ) -> dict[str, Run]:
     """Wait until the workers of canceled runs, as just checked, have stopped; return them as last seen."""
     seen, waited = dict(runs), 0.0
-    while left := [run_id for run_id, run in seen.items() if not run.is_terminated]:
-        # Also for a server whose answers, perhaps through a proxy, have no date.
-        if waited >= TERMINATES_WITHIN:
-            break
+    # The limit is for a server whose answers, perhaps through a proxy, have no date.
+    while (left := [one for one in seen if not seen[one].is_terminated]) and waited < TERMINATES_WITHIN:
         if not waited:
             what = counted(len(left), "canceled run")
             log.info("Waiting until the workers of %s have stopped: %s", what, enumeration(left))

@@ -10,12 +10,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.answers import SUPERJSON, error_of, from_superjson, may_pass
-from airflow_provider_trigger.api.errors import (
-    OversizeError,
-    ResponseError,
-    TriggerDevError,
-    is_internal_error,
-)
+from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Call, Request, Response, encode_json
 from airflow_provider_trigger.api.runs import ended_run, retrieve_run
 from airflow_provider_trigger.log import Log, enumeration
@@ -25,12 +20,6 @@ from airflow_provider_trigger.run.facts import UnstorableError, for_xcom
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models import Run
-
-
-_JSON = "application/json"
-_TEXT = "text/plain"
-_PAGE = "text/html"
-_REJECTED = "the object store rejected the URL of the output, which is valid for 300 s"
 
 
 def fetch_output(url: str, *, limit: int = MAX_BODY_BYTES) -> Call[Any]:
@@ -48,24 +37,25 @@ def fetch_output(url: str, *, limit: int = MAX_BODY_BYTES) -> Call[Any]:
 
     def read(response: Response) -> Any:
         if not 200 <= response.status < 300:
-            raise _error_of(request, response.status, str(parts.hostname))
+            raise _store_error(request, response.status, str(parts.hostname))
         kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
-        # A page, text/html, is not what a worker stored.
-        if kind == _TEXT or (kind not in (_JSON, SUPERJSON, _PAGE) and request.path.endswith(".txt")):
+        others = ("application/json", SUPERJSON, "text/html")  # the last is not what a worker stored
+        if kind == "text/plain" or (kind not in others and request.path.endswith(".txt")):
             return response.body.decode("utf-8", "replace")
         value = response.json()
         if value is None and response.body.strip() != b"null":
             raise errors.UnreadableAnswerError(f"{request} answered an output that is not JSON")
-        return value if kind == _JSON else from_superjson(value)
+        return value if kind == "application/json" else from_superjson(value)
 
     return Call(request=request, read=read)
 
 
-def _error_of(request: Request, status: int, host: str) -> TriggerDevError:
+def _store_error(request: Request, status: int, host: str) -> TriggerDevError:
     passes = may_pass(status)
     kind = errors.ServerError if status >= 500 else errors.ResponseError
     kind = errors.RateLimitError if status == 429 else kind
-    detail = f"the object store {host} failed" if passes else f"{_REJECTED} ({host})"
+    rejected = f"the object store rejected the URL of the output, which is valid for 300 s ({host})"
+    detail = f"the object store {host} failed" if passes else rejected
     return error_of(kind, request, status, detail, retryable=passes)
 
 
@@ -123,7 +113,7 @@ def output_of(run: Run, client: TriggerDevClient, *, log: Log, limit: int = MAX_
         return None
     try:
         return client.call(fetch_output(run.output_url, limit=limit))
-    except OversizeError as error:
+    except errors.OversizeError as error:
         read, size = error.limit, error.size
     if size is not None and limit < size <= MAX_BODY_BYTES:  # as JSON, without what is stored around it
         size += 2 if ".txt?" in run.output_url else -len('{"json":}')
@@ -145,42 +135,38 @@ class Outputs:
 
     def fetch(self, runs: Mapping[str, Run | None], client: TriggerDevClient, *, log: Log) -> None:
         """Fetch the outputs of runs that have completed, as seen so far; raise an error that may pass."""
-        for run_id, error in in_threads(partial(self._fetch, client, log, runs), list(runs)):
-            if error is not None:
-                self.errors[run_id] = error
+        for _ in in_threads(partial(self._fetch, client, log, runs), list(runs)):
+            pass
         missing = [one for one in runs if one not in self._sizes and one not in self.errors]
         if missing:
             log.info(_NO_OUTPUT, enumeration(missing))
 
-    def _fetch(
-        self, client: TriggerDevClient, log: Log, runs: Mapping[str, Run | None], run_id: str
-    ) -> TriggerDevError | None:
-        """Fetch and keep an output, if the run has one; return why it can never be fetched."""
+    def _fetch(self, client: TriggerDevClient, log: Log, runs: Mapping[str, Run | None], run_id: str) -> None:
+        """Fetch and keep an output, if the run has one, or why it can never be fetched."""
         try:
             run = runs[run_id]
             if run is None or not run.has_contents:
                 run = client.call(ended_run(retrieve_run(run_id)))
             self.runs[run_id] = run if len(runs) == 1 else run.without_contents()
             if not run.has_output and not run.output_url:
-                return None
+                return
             output = output_of(run, client, log=log, limit=self._left + _AROUND)
             size = _size_of(output, run_id)
             self._keep(run_id, _stored(output, run_id, size, log) if size <= self._left else None, size)
         except OutputTooLargeError as error:
-            self._keep(run_id, None, error.size, fits=False)
+            self._keep(run_id, None, error.size)
         except TriggerDevError as error:
             # A broken output is always answered with 500 (measured); a run, or its output, can be deleted.
-            is_deleted = isinstance(error, ResponseError) and error.status == 404
-            if is_internal_error(error) or is_deleted or isinstance(error, InvalidOutputError):
-                return error
-            raise
-        return None
+            is_deleted = isinstance(error, errors.ResponseError) and error.status == 404
+            if not (is_internal_error(error) or is_deleted or isinstance(error, InvalidOutputError)):
+                raise
+            self.errors[run_id] = error
 
-    def _keep(self, run_id: str, value: Any, size: int | None, *, fits: bool = True) -> None:
+    def _keep(self, run_id: str, value: Any, size: int | None) -> None:
         """Count an output as soon as it is fetched: those before it may come much later."""
         with self._lock:
             self._sizes[run_id], self._values[run_id] = size, value
-            self._left = self._left - size if fits and size is not None else -1
+            self._left = -1 if size is None else max(-1, self._left - size)
             if self._left < 0:
                 self._values.clear()
 

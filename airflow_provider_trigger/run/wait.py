@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from airflow_provider_trigger.api.errors import NotFoundError, NotSentError, TriggerDevError, is_rejection
 from airflow_provider_trigger.api.models import SUCCESS_STATUSES, Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.log import MAX_NAMED, Log, counted, enumeration
+from airflow_provider_trigger.log import MAX_NAMED, Log, counted
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, is_answer
 from airflow_provider_trigger.run.facts import missing_version, state_of
 from airflow_provider_trigger.run.waited import Waited, WaitEnd, WaitSettings, check_interval
@@ -26,12 +26,9 @@ _COUNT_INTERVAL = 30.0
 _OUTAGE_INTERVAL = 60.0
 
 _WHY_CANCELED = {
-    WaitEnd.TIMED_OUT: ("it did not end in time", "they did not end in time"),
-    WaitEnd.NO_VERSION: (
-        "no deployed version has its task or its queue",
-        "no deployed version has their task or their queue",
-    ),
-    WaitEnd.NOT_NEEDED: ("another run has failed", "another run has failed"),
+    WaitEnd.TIMED_OUT: "it did not end in time",
+    WaitEnd.NO_VERSION: "no deployed version has its task or its queue",
+    WaitEnd.NOT_NEEDED: "another run has failed",
 }
 
 
@@ -56,25 +53,18 @@ class WaitLog:
     def begin(self, run_ids: Sequence[str], now: float) -> None:
         """Log which runs are waited for."""
         self._begun_at = self._counted_at = self._logged_at = now
-        if len(run_ids) == 1:
-            self._log.info("Waiting for run %s %s", run_ids[0], self._settings.run_url)
-        else:
-            self._log.info("Waiting for %d runs", len(run_ids))
+        one = f"run {run_ids[0]} {self._settings.run_url}"
+        self._log.info("Waiting for %s", one if len(run_ids) == 1 else f"{len(run_ids)} runs")
 
     def changed(self, run: Run, now: float) -> None:
         """Log that the status or the attempt of a run is new."""
         if self._count == 1:
             self._logged_at, self._begun_at = now, min(self._begun_at, now - run.age)
-        if run.waits_for_version:
-            if self._names_each:
-                self._warn_of_version([run])
-        elif run.is_final and not self._settings.logs_end:
+        if run.waits_for_version or (run.is_final and not self._settings.logs_end):
             return
-        elif self._count == 1 or (run.is_final and (self._names_each or not self._is_expected(run))):
+        expected = self._settings.success_statuses or SUCCESS_STATUSES
+        if self._count == 1 or (run.is_final and (self._names_each or run.status not in expected)):
             self._log.info("%s", state_of(run))
-
-    def _is_expected(self, run: Run) -> bool:
-        return run.status in (self._settings.success_statuses or SUCCESS_STATUSES)
 
     def _warn_of_version(self, runs: Sequence[Run]) -> None:
         run, others = runs[0], len(runs) - 1
@@ -87,12 +77,10 @@ class WaitLog:
 
     def canceling(self, ends: Mapping[str, WaitEnd]) -> None:
         """Log why runs are canceled."""
-        if len(ends) <= MAX_NAMED:
-            for run_id, end in ends.items():
-                self._log.warning("Canceling run %s: %s", run_id, _WHY_CANCELED[end][0])
-            return
-        for end, count in Counter(ends.values()).items():
-            self._log.warning("Canceling %d runs: %s", count, _WHY_CANCELED[end][1])
+        each = [(f"run {run_id}", end) for run_id, end in ends.items()]
+        together = [(f"each of {count} runs", end) for end, count in Counter(ends.values()).items()]
+        for who, end in each if len(ends) <= MAX_NAMED else together:
+            self._log.warning("Canceling %s: %s", who, _WHY_CANCELED[end])
 
     def note(
         self,
@@ -111,11 +99,10 @@ class WaitLog:
                 statuses = Counter(map(_status, runs)).items()
                 shown = ", ".join(f"{count} {status}" for status, count in statuses)
                 self._log.info("%d of %d runs have ended: %s", self._count - len(left), self._count, shown)
-        if not self._names_each:
-            waiting = [run for run in left.values() if run and run.waits_for_version]
-            if waiting and not self._lack_version:
-                self._warn_of_version(waiting)
-            self._lack_version = bool(waiting)
+        waiting = [run for run in left.values() if run and run.waits_for_version]
+        if waiting and not self._lack_version:
+            self._warn_of_version(waiting)
+        self._lack_version = bool(waiting)
         if now < self._logged_at + LOG_INTERVAL:
             return
         self._logged_at = now
@@ -141,9 +128,7 @@ class WaitLog:
         who = f"run {next(iter(errors))}" if self._count == 1 else f"{len(errors)} of {self._count} runs"
         if not self._failed:
             self._failing_since = self._warned_at = now
-            named = f" ({enumeration(errors)})" if self._count > 1 and len(errors) <= MAX_NAMED else ""
-            text, several = "Status check%s of %s failed%s; still waiting: %s", "s" * (self._count > 1)
-            self._log.warning(text, several, who, named, last_error)
+            self._log.warning("Status checks of %s failed; still waiting: %s", who, last_error)
         elif now >= self._warned_at + _OUTAGE_INTERVAL:
             self._warned_at = now
             text = "Status checks of %s have failed for %.0f s; still waiting: %s"
@@ -311,6 +296,8 @@ class Wait:
         self._report, self._on_ended = report, on_ended
         self._log = WaitLog(log, settings, len(self.run_ids))
         self._begun_at, self._deadline = -math.inf, math.inf
+        limit = settings.pending_version_timeout
+        self._version_limit = math.inf if limit is None else limit
         self._left: dict[str, Watched] = {}
         self._shown: dict[str, tuple[str, int]] = {}
         self._ended: dict[str, Waited] = {}
@@ -398,11 +385,6 @@ class Wait:
         versions = (one.without_version_since + self._version_limit for one in self._left.values())
         self.due = min([self._log.due, *(at for at in (self._deadline, *versions) if at > now)])
         return list(ends) if is_canceled else []
-
-    @property
-    def _version_limit(self) -> float:
-        limit = self.settings.pending_version_timeout
-        return math.inf if limit is None else limit
 
     def _limits(self, now: float) -> dict[str, tuple[WaitEnd, float]]:
         """Return which runs are no longer waited for although they have not ended, why, and since when."""

@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
 
-_SHARE_OF_AGE = 0.1
-_SHORTEST_INTERVAL = 2.0
-_LONGEST_INTERVAL = 30.0
-
-
 class WaitEnd(StrEnum):
     """
     Why a wait for a run ended.
@@ -115,8 +110,8 @@ class WaitSettings:
 
 
 def check_interval(age: float) -> float:
-    """Return the seconds between two checks of a run of this age, in seconds."""
-    return min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, age * _SHARE_OF_AGE))
+    """Return the seconds between two checks of a run: a tenth of its age, but at least 2 and up to 30."""
+    return min(30.0, max(2.0, age / 10))
 
 
 _MAX_ERROR_LENGTH = 80
@@ -161,19 +156,21 @@ def is_of_another_try(event: Any, try_number: int | None) -> bool:
 
 def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, Waited]:
     """Read what each wait came to, by run id; ValueError if it is not such an event, or of other runs."""
-    known = event if isinstance(event, dict) else {}
-    runs, count = known.get("runs"), known.get("completed")
-    if not isinstance(runs, list) or not (runs or count) or not all(map(_is_valid, runs)):
+    try:
+        count = event.get("completed")
+        ended = {
+            run["run_id"]: Waited(
+                end=WaitEnd(run["end"]),
+                run=_run_of(run),
+                error=run.get("error") or "",
+                is_canceled=bool(run.get("is_canceled")),
+            )
+            for run in event["runs"]
+        }
+    except (AttributeError, KeyError, TypeError, ValueError):
+        ended, count = {}, None
+    if not (ended or count):
         raise ValueError(invalid_event(event))
-    ended = {
-        run["run_id"]: Waited(
-            end=WaitEnd(run["end"]),
-            run=_run_of(run),
-            error=run.get("error") or "",
-            is_canceled=bool(run.get("is_canceled")),
-        )
-        for run in runs
-    }
     if not count:
         return ended
     completed = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in ended]
@@ -192,11 +189,6 @@ def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, Waited]:
 def _has_completed(waited: Waited) -> bool:
     is_success = waited.run is not None and waited.run.is_success
     return waited.end is WaitEnd.FINAL and is_success and not waited.error
-
-
-def _is_valid(run: Any) -> bool:
-    ends = {end.value for end in WaitEnd}
-    return isinstance(run, dict) and bool(run.get("run_id")) and run.get("end") in ends
 
 
 def _run_of(shown: Mapping[str, Any]) -> Run | None:

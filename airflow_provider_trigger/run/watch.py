@@ -429,14 +429,7 @@ def wait_for_runs(
     is_stopped: Callable[[], bool] = lambda: False,
     on_ended: Callable[[str], object] = lambda run_id: None,
 ) -> dict[str, Waited]:
-    """
-    Wait in this thread; return what became of each run, by run id, or raise StoppedError.
-
-    ``on_ended`` is called with each run that has ended.
-    """
-
-    def cancel(some: Sequence[str], seconds: float) -> Mapping[str, CancelResult]:
-        return cancel_all(client, some, seconds, is_stopped=is_stopped)
+    """Wait in this thread; return what became of each run, by run id, or raise StoppedError."""
 
     def end(result: Result) -> None:
         results.append(result)
@@ -446,7 +439,7 @@ def wait_for_runs(
     watch = Watch(
         client.call,
         query=client.call if len(run_ids) > _WATCHED_ALONE else None,
-        cancel=cancel,
+        cancel=partial(cancel_all, client, is_stopped=is_stopped),
         # Who waits for several fetches their outputs later; together they can be too large to be kept.
         check=retrieve_run if len(run_ids) == 1 else check_run,
     )

@@ -74,7 +74,7 @@ def test_up_to_10_cancels_are_each_named_and_more_are_one_line(world: World, cou
     batch(world, count, cancel_others=True).run()
     _, *others = world.server.runs
     each = [f"Canceling run {one}: another run has failed" for one in others]
-    named = each if count == 11 else ["Canceling 11 runs: another run has failed"]
+    named = each if count == 11 else ["Canceling each of 11 runs: another run has failed"]
     assert lines(world, ": another run has failed") == named
 
 
@@ -99,7 +99,7 @@ def test_the_progress_of_a_batch_is_a_line_each_30_s(world: World) -> None:
     ]
 
 
-def test_of_checks_that_fail_some_the_log_names_them_and_who_is_seen_again(world: World) -> None:
+def test_of_checks_that_fail_some_the_log_says_how_many_and_who_is_seen_again(world: World) -> None:
     world.server.on_task("resize", after=200)
     task = batch(world, 3, deferrable=False, fail_on="never").begin()
     world.sleep(30)
@@ -108,7 +108,7 @@ def test_of_checks_that_fail_some_the_log_names_them_and_who_is_seen_again(world
     world.network.fault("404", f"{GET}{rejected}")
     world.network.fault("404", f"{GET}{late}", start=now, end=now + 30)
     assert [one and "ok" for one in task.join().result or [None]][:1] == [None]
-    assert [line for line in lines(world, "Status checks of ") if " of 3 runs failed (run_" in line]
+    assert [line for line in lines(world, "Status checks of ") if " of 3 runs failed; still" in line]
     assert not lines(world, f"Run {rejected} can be")
     assert len(lines(world, " can be checked again after ")) == 1
 

@@ -94,9 +94,7 @@ def test_what_was_left_undone_is_reported_with_its_end(state: RunRecord, request
         (record(cancels=1, cancel_error=LOST, bulk=bulk()), "cancel failed: connection lost"),
         (acknowledged(check_error=NO_RIGHT), "cancel requested; status check failed: no right"),
         (record(bulk=bulk(), check_error=NO_RIGHT), "cancel requested; status check failed: no right"),
-        # A server that cannot be reached is named once.
         (failed(LOST, NO_RIGHT), "cancel failed: connection lost; status check failed: no right"),
-        (failed(REFUSED, NO_ANSWER), f"cancel failed: {REFUSED}; status check failed: no answer"),
         (failed(BROKEN, NO_ANSWER), f"cancel failed: {BROKEN}; status check failed: {NO_ANSWER}"),
         (acknowledged(check_error=NO_ANSWER), f"cancel requested; status check failed: {NO_ANSWER}"),
         (acknowledged(check_error=STOPPED), f"cancel requested; status check failed: {STOPPED}"),

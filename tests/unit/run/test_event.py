@@ -84,10 +84,7 @@ def test_an_event_is_of_another_try_only_if_both_are_known(
     "given",
     [
         *(None, {}, "run_1", [], {"runs": []}, {"runs": "run_1"}),
-        *(
-            {"runs": [run]}
-            for run in (None, {"run_id": "run_1"}, {"run_id": "", "end": "final"}, {"end": "final"})
-        ),
+        *({"runs": [run]} for run in (None, {"run_id": "run_1"}, {"end": "final"})),
         {"runs": [{"run_id": "run_1", "end": "final"}, {"run_id": "run_2", "end": "later"}]},
     ],
 )
