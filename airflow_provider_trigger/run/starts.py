@@ -100,8 +100,6 @@ class Starts:
             count - completed - alive,
         )
 
-    # The requests
-
     def _send_all(self, requests: Mapping[int, TaskRequest]) -> bool:
         """Start items, by their indexes; return whether a run is known to be old, found by its key."""
         are_old = []
