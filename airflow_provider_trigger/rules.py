@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-_MAX_SHOWN_LENGTH = 100
-
 SEQUENCE_TEXT = re.compile(r"Lazy\w{0,30}Sequence\((?:\[\d+ items?\]|<unevaluated length>)\)")
 """
 What Jinja makes of the outputs of a mapped task, where it does not render natively.
@@ -72,7 +70,7 @@ def invalid(name: str, what: str, value: object) -> ValueError:
 def shown(value: object) -> str:
     """Return how a message shows a value: 100 characters of it."""
     text = repr(value)
-    return text if len(text) <= _MAX_SHOWN_LENGTH else f"{text[:_MAX_SHOWN_LENGTH]}…"
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def optional(rule: Rule) -> Rule:
@@ -147,9 +145,7 @@ def text(what: str = "a string that is not empty") -> Rule:
         if not isinstance(found, str) or not found.strip():
             raise invalid(name, what, value)
         if not is_encodable(found):
-            raise ValueError(
-                f"{name} must not have a lone surrogate, which cannot be encoded: {shown(value)}"
-            )
+            raise invalid(name, "a text that can be encoded, without a lone surrogate", value)
         return found
 
     return check

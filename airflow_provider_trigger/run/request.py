@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from airflow_provider_trigger.defaults import TAGS_OF_OURS
@@ -36,6 +37,9 @@ from airflow_provider_trigger.rules import (
     word,
 )
 
+# Sorted, as what an idempotency key is made of.
+_encode = partial(json.dumps, allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
 
 def check_json(name: str, value: Any, when: Circumstances = AS_GIVEN) -> str:
     """Return a value as JSON, with null for what is not known yet."""
@@ -45,15 +49,7 @@ def check_json(name: str, value: Any, when: Circumstances = AS_GIVEN) -> str:
             raise TypeError(f"a dict, list, string, number, bool or None, not a {type(part).__name__}")
 
     try:
-        # Sorted, as what an idempotency key is made of.
-        return json.dumps(
-            value,
-            allow_nan=False,
-            ensure_ascii=False,
-            separators=(",", ":"),
-            sort_keys=True,
-            default=of_others,
-        )
+        return _encode(value, default=of_others)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{name} must be JSON: {error}") from None
 
@@ -264,9 +260,6 @@ def read_items(
     for item in given:
         one = {"payload": item} if name == "payloads" else item
         yield one.get("payload"), to_api({**options, **(one.get("options") or {})}, RENDERED)
-
-
-# A request
 
 
 def trace_headers() -> dict[str, str]:

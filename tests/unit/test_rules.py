@@ -115,7 +115,7 @@ def test_an_invalid_value_is_an_error_that_says_what_to_give(rule: Rule, what: s
 
 
 def test_a_text_that_cannot_be_encoded_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"^x must not have a lone surrogate, .*: 'a\\ud800'$"):
+    with pytest.raises(ValueError, match=r"^x must be a text that can be encoded, .*, not 'a\\ud800'$"):
         checked({"x": text()}, {"x": "a\ud800"})
 
 
