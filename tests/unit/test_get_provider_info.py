@@ -96,3 +96,8 @@ def test_the_form_shows_the_defaults_also_in_older_airflows(info) -> None:
     assert extra.keys() <= connection.EXTRA_FIELDS.keys()
     older = TriggerDevHook.get_ui_field_behaviour()
     assert older == {name.replace("-", "_"): value for name, value in behaviour.items()}
+
+
+def test_the_hook_brings_no_http_library_until_it_is_used(parse) -> None:
+    imported = parse("from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook")
+    assert not {"requests", "urllib3", "tenacity"} & set(imported)
