@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_trigger import defaults, rules
 from airflow_provider_trigger._compat import AirflowFailException, BaseHook
 from airflow_provider_trigger.api.errors import TriggerDevError, UnreadableAnswerError
 from airflow_provider_trigger.api.http import segment
@@ -19,13 +20,6 @@ from airflow_provider_trigger.api.models import TODAYS_STATUSES
 from airflow_provider_trigger.api.runs import reschedule_run, retrieve_run
 from airflow_provider_trigger.api.tokens import CreatedToken, WaitpointToken, create_token, retrieve_token
 from airflow_provider_trigger.cancel.record import CancelSettings
-from airflow_provider_trigger.defaults import (
-    AUTOMATIC_KEY,
-    CONN_ID,
-    MAX_CONCURRENCY,
-    MAX_RUNS,
-    PENDING_VERSION_TIMEOUT,
-)
 from airflow_provider_trigger.get_provider_info import CONNECTION_NAME, CONNECTION_TYPE, FORM
 from airflow_provider_trigger.hooks.connection import (
     MAX_TIMEOUT,
@@ -36,16 +30,6 @@ from airflow_provider_trigger.hooks.connection import (
     try_connection,
 )
 from airflow_provider_trigger.log import enumeration
-from airflow_provider_trigger.rules import (
-    Duration,
-    checked,
-    checked_given,
-    duration,
-    naming,
-    number,
-    optional,
-    word,
-)
 from airflow_provider_trigger.run.request import (
     OPTIONS,
     TOKEN_OPTIONS,
@@ -74,14 +58,14 @@ FILTER_RULES = {
     "tags": SELECTING["tags"],
     "statuses": terms("status", TODAYS_STATUSES),
     "task_identifiers": terms("task identifier"),
-    "batch_id": word,
-    "limit": number("runs", least=1, whole=True),
+    "batch_id": rules.word,
+    "limit": rules.number("runs", least=1, whole=True),
 }
 
 WAIT_RULES = {
-    "timeout": optional(duration(least=0)),
-    "poll_interval": optional(duration(least=0.01)),
-    "pending_version_timeout": optional(duration(least=0)),
+    "timeout": rules.optional(rules.duration(least=0)),
+    "poll_interval": rules.optional(rules.duration(least=0.01)),
+    "pending_version_timeout": rules.optional(rules.duration(least=0)),
 }
 
 
@@ -98,11 +82,13 @@ class TriggerDevHook(BaseHook):
     """
 
     conn_name_attr = "trigger_dev_conn_id"
-    default_conn_name = CONN_ID
+    default_conn_name = defaults.CONN_ID
     conn_type = CONNECTION_TYPE
     hook_name = CONNECTION_NAME
 
-    def __init__(self, trigger_dev_conn_id: str = CONN_ID, *, connection: Connection | None = None) -> None:
+    def __init__(
+        self, trigger_dev_conn_id: str = defaults.CONN_ID, *, connection: Connection | None = None
+    ) -> None:
         super().__init__()
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self._connection = connection
@@ -138,7 +124,7 @@ class TriggerDevHook(BaseHook):
     def get_client(
         self,
         *,
-        max_connections: int = MAX_CONCURRENCY,
+        max_connections: int = defaults.MAX_CONCURRENCY,
         timeout: float | None = None,
         retry_for: float | None = None,
     ) -> TriggerDevClient:
@@ -161,7 +147,7 @@ class TriggerDevHook(BaseHook):
 
     @contextmanager
     def client(
-        self, *, max_connections: int = MAX_CONCURRENCY, has_worked: bool = False
+        self, *, max_connections: int = defaults.MAX_CONCURRENCY, has_worked: bool = False
     ) -> Iterator[TriggerDevClient]:
         """
         Give a new client; an error of the API that leaves the ``with`` names the connection.
@@ -195,10 +181,10 @@ class TriggerDevHook(BaseHook):
         from airflow_provider_trigger.run.starts import start_now
 
         options = options or {}
-        with naming("trigger_task"):
-            if options.get("idempotency_key") == AUTOMATIC_KEY:  # would give all calls the same run
-                what = f"one of your own, not {AUTOMATIC_KEY!r}: only an operator knows its task instance"
-                raise ValueError(f"idempotency_key must be {what}")
+        with rules.naming("trigger_task"):
+            if options.get("idempotency_key") == defaults.AUTOMATIC_KEY:  # would give all calls the same run
+                what = f"idempotency_key must be one of your own, not {defaults.AUTOMATIC_KEY!r}"
+                raise ValueError(f"{what}: only an operator knows its task instance")
             check_json("payload", payload)
             request = TaskRequest(task_identifier=task_identifier, payload=payload, options=to_api(options))
         with self.client() as client:
@@ -208,9 +194,9 @@ class TriggerDevHook(BaseHook):
         self,
         run_id: str,
         *,
-        timeout: Duration | None = None,
-        poll_interval: Duration | None = None,
-        pending_version_timeout: Duration | None = PENDING_VERSION_TIMEOUT,
+        timeout: rules.Duration | None = None,
+        poll_interval: rules.Duration | None = None,
+        pending_version_timeout: rules.Duration | None = defaults.PENDING_VERSION_TIMEOUT,
     ) -> Run:
         """
         Wait until a run has ended, and return it, whatever its status; outages are waited out.
@@ -232,8 +218,8 @@ class TriggerDevHook(BaseHook):
 
         segment(run_id)
         durations = {"poll_interval": poll_interval, "pending_version_timeout": pending_version_timeout}
-        with naming("wait_for_run"):
-            seconds = checked(WAIT_RULES, {"timeout": timeout, **durations})
+        with rules.naming("wait_for_run"):
+            seconds = rules.checked(WAIT_RULES, {"timeout": timeout, **durations})
         limit = seconds.pop("timeout")
         settings = WaitSettings(
             **seconds,
@@ -285,10 +271,10 @@ class TriggerDevHook(BaseHook):
         :param limit: how many at most; None for all
         """
         given: dict[str, Any] = {"tags": tags, "statuses": statuses, "task_identifiers": task_identifiers}
-        with naming("list_runs"):
+        with rules.naming("list_runs"):
             if created_after is not None and getattr(created_after, "tzinfo", None) is None:
                 raise ValueError(f"created_after must be a datetime with a zone, not {created_after!r}")
-            found = checked_given(FILTER_RULES, {**given, "batch_id": batch_id, "limit": limit})
+            found = rules.checked_given(FILTER_RULES, {**given, "batch_id": batch_id, "limit": limit})
         found.pop("limit", None)
         which = RunFilter(**found, created_from=created_after or ALL_TIMES)
 
@@ -335,8 +321,8 @@ class TriggerDevHook(BaseHook):
         :param delay: a duration from now such as ``"1h30m"``, a timedelta, a time, or an ISO date
         :raises TriggerDevError: it could not be changed, as the run is not DELAYED, for example
         """
-        with naming("reschedule_run"):
-            options = checked(OPTIONS, {"delay": delay})
+        with rules.naming("reschedule_run"):
+            options = rules.checked(OPTIONS, {"delay": delay})
         with self.client() as client:
             return client.call(reschedule_run(run_id, **options))
 
@@ -354,7 +340,7 @@ class TriggerDevHook(BaseHook):
         *,
         tags: str | Sequence[str] | None = None,
         batch_ids: str | Sequence[str] | None = None,
-        max_runs: int = MAX_RUNS,
+        max_runs: int = defaults.MAX_RUNS,
     ) -> list[CancelResult]:
         """
         Cancel many runs and return the outcome of each.
@@ -378,9 +364,9 @@ class TriggerDevHook(BaseHook):
         from airflow_provider_trigger.sources.search import SelectedRuns
 
         given = {"tags": tags, "batch_ids": batch_ids, "max_runs": max_runs}
-        with naming("cancel_runs"):
-            rules = {**SELECTING, "max_runs": FILTER_RULES["limit"]}
-            selection = Selection(**checked_given(rules, given))
+        with rules.naming("cancel_runs"):
+            table = {**SELECTING, "max_runs": FILTER_RULES["limit"]}
+            selection = Selection(**rules.checked_given(table, given))
         ids = RunIds(found=[] if selection and run_ids is None else all_valid(run_ids))
         selected = SelectedRuns(selection, ids, log=self.log)
         with self.cancellation(ids.found, CancelSettings()) as work:
@@ -414,7 +400,7 @@ class TriggerDevHook(BaseHook):
     def create_waitpoint_token(
         self,
         *,
-        timeout: Duration | None = None,
+        timeout: rules.Duration | None = None,
         tags: str | Sequence[str] | None = None,
         idempotency_key: str | None = None,
     ) -> CreatedToken:
@@ -431,7 +417,7 @@ class TriggerDevHook(BaseHook):
         from airflow_provider_trigger.run.sending import saying_what_may_exist
 
         given = {"timeout": timeout, "tags": tags, "idempotency_key": idempotency_key}
-        with naming("create_waitpoint_token"):
+        with rules.naming("create_waitpoint_token"):
             options = to_api(given, known=TOKEN_OPTIONS)
         has_key = idempotency_key is not None
         with self.client() as client, saying_what_may_exist("token", "create", has_key=has_key):
@@ -462,7 +448,7 @@ class TriggerDevHook(BaseHook):
         :raises AuthenticationError: the server rejected the secret key
         """
         found = exactly_one(token_id, TOKEN_IDS)
-        with naming("complete_waitpoint_token"):
+        with rules.naming("complete_waitpoint_token"):
             check_data("data", data)
         with self.completion(data) as work:
             [result] = work.run([found])

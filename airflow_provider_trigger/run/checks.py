@@ -8,15 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_trigger.api.errors import (
-    NotFoundError,
-    NotSentError,
-    RateLimitError,
-    TransportError,
-    TriggerDevError,
-    is_internal_error,
-    root_of,
-)
+from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import TERMINATES_WITHIN, Run
 from airflow_provider_trigger.api.runs import can_be_queried, check_run, parts_of, query_runs
@@ -42,16 +34,16 @@ UNKNOWN_AFTER = 30.0
 
 def call_each(
     client: TriggerDevClient, make_call: Callable[[str], Call[T]], run_ids: Sequence[str]
-) -> dict[str, T | TriggerDevError]:
+) -> dict[str, T | errors.TriggerDevError]:
     """Make a call for each run, several at a time; return by run id its result, or its error."""
     return dict(in_threads(lambda run_id: reply_of(client.call, make_call(run_id)), run_ids))
 
 
-def reply_of(make: Callable[..., T], call: Call[T], **how: Any) -> T | TriggerDevError:
+def reply_of(make: Callable[..., T], call: Call[T], **how: Any) -> T | errors.TriggerDevError:
     """Make a call; return its result, or its error."""
     try:
         return make(call, **how)
-    except TriggerDevError as error:
+    except errors.TriggerDevError as error:
         return error.with_traceback(None)
 
 
@@ -73,7 +65,7 @@ def in_threads(
 def call_all(client: TriggerDevClient, make_call: Callable[[str], Call[Any]], run_ids: Sequence[str]) -> None:
     """Make a call for each run; raise the first error once all are made."""
     for reply in call_each(client, make_call, run_ids).values():
-        if isinstance(reply, TriggerDevError):
+        if isinstance(reply, errors.TriggerDevError):
             raise reply
 
 
@@ -83,7 +75,9 @@ def check_visible(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str,
     for run_id, reply in call_each(client, check_run, run_ids).items():
         if isinstance(reply, Run):
             found[run_id] = reply
-        elif not isinstance(reply, NotFoundError) and not is_internal_error(root_of(reply)):
+        elif not isinstance(reply, errors.NotFoundError) and not errors.is_internal_error(
+            errors.root_of(reply)
+        ):
             raise reply
     return found
 
@@ -110,7 +104,7 @@ def query_many(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Ru
         return None
     try:
         return {run.id: run for run in query_all(client.call, run_ids)}
-    except TriggerDevError:
+    except errors.TriggerDevError:
         return None
 
 
@@ -120,6 +114,6 @@ def query_all(make: Callable[..., Any], run_ids: Sequence[str], *, only_ended: b
     return [run for call in calls for run in make(call, patience=0)]
 
 
-def is_answer(error: TriggerDevError) -> bool:
+def is_answer(error: errors.TriggerDevError) -> bool:
     """Return whether the server has answered a check, though not with the run; a 429 says nothing of it."""
-    return not isinstance(error, (TransportError, NotSentError, RateLimitError))
+    return not isinstance(error, (errors.TransportError, errors.NotSentError, errors.RateLimitError))

@@ -17,25 +17,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from airflow_provider_trigger import rules
 from airflow_provider_trigger.defaults import TAGS_OF_OURS
 from airflow_provider_trigger.log import enumeration
-from airflow_provider_trigger.rules import (
-    AS_GIVEN,
-    RENDERED,
-    Circumstances,
-    Rule,
-    checked_given,
-    choice,
-    duration,
-    invalid,
-    naming,
-    number,
-    read_duration,
-    read_number,
-    shown,
-    text,
-    word,
-)
+from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, Rule, invalid
 
 # Sorted, as what an idempotency key is made of.
 _encode = partial(json.dumps, allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
@@ -57,7 +42,7 @@ def check_json(name: str, value: Any, when: Circumstances = AS_GIVEN) -> str:
 MAX_TAGS = 10
 """How many tags a run may have (measured)."""
 
-_text = text()
+_text = rules.text()
 
 
 def _concurrency_key(name: str, value: Any, when: Circumstances) -> Any:
@@ -73,10 +58,10 @@ def _queue(name: str, value: Any, when: Circumstances) -> dict[str, str]:
 
 
 def _ttl(name: str, value: Any, _: Circumstances) -> str | int:
-    seconds = read_duration(value)
+    seconds = rules.read_duration(value)
     if seconds is None or seconds <= 0:
         raise invalid(name, "a duration above 0, such as '1h30m', seconds or a timedelta", value)
-    has_unit = isinstance(value, str) and read_number(value) is None
+    has_unit = isinstance(value, str) and rules.read_number(value) is None
     return value.strip() if has_unit else math.ceil(seconds)
 
 
@@ -88,7 +73,7 @@ def _with_unit(name: str, value: Any, when: Circumstances) -> str:
 
 def _delay(name: str, value: Any, when: Circumstances) -> str:
     """Take a duration, or a time: one without a zone is in UTC, and for one that has passed it is now."""
-    if read_number(value) is None and read_duration(value):
+    if rules.read_number(value) is None and rules.read_duration(value):
         return _with_unit(name, value, when)
     try:
         time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
@@ -107,7 +92,7 @@ def tags(*, ours: int = 0) -> Rule:
     def check(name: str, value: Any, when: Circumstances) -> list[str]:
         found: list[str] = []
         for given in value if isinstance(value, (list, tuple)) else [value]:
-            tag = given if when.skip(given) else word(name, given, when)
+            tag = given if when.skip(given) else rules.word(name, given, when)
             if tag not in found:  # the server counts repeated ones (measured)
                 found.append(tag)
         if len(found) > most:
@@ -133,7 +118,7 @@ def _key(name: str, value: Any, when: Circumstances) -> str:
     found = str(_text(name, value, when))
     if found.strip().lower() in ("none", "null"):
         why = "a template that finds nothing renders to this, and all tasks with this key would share one run"
-        raise ValueError(f"{name} must not be {shown(value)}: {why}")
+        raise ValueError(f"{name} must not be {rules.shown(value)}: {why}")
     return found
 
 
@@ -146,10 +131,10 @@ OPTIONS: dict[str, Rule] = {
     "ttl": _ttl,
     "tags": tags(ours=TAGS_OF_OURS),
     "metadata": _metadata,
-    "max_attempts": number("attempts", least=1, whole=True),
-    "max_duration": number("seconds", least=5, whole=True),  # the server takes less for this
-    "machine": choice(*_MACHINES),
-    "priority": number("seconds", least=0),
+    "max_attempts": rules.number("attempts", least=1, whole=True),
+    "max_duration": rules.number("seconds", least=5, whole=True),  # the server takes less for this
+    "machine": rules.choice(*_MACHINES),
+    "priority": rules.number("seconds", least=0),
     "region": _text,
     "lock_to_version": _text,
 }
@@ -165,12 +150,14 @@ _ALL_OPTIONS = OPTIONS | KEY_OPTIONS | {"tags": tags()}
 
 
 def to_api(
-    options: Mapping[str, Any], when: Circumstances = AS_GIVEN, known: Mapping[str, Rule] = _ALL_OPTIONS
+    options: Mapping[str, Any],
+    when: Circumstances = AS_GIVEN,
+    known: Mapping[str, Rule] = _ALL_OPTIONS,
 ) -> dict[str, Any]:
     """Return options, checked, as the API takes them, without those that are None or not known yet."""
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"there is no option {unknown[0]!r}; the options are {', '.join(known)}")
-    return {_api_name(name): value for name, value in checked_given(known, options, when).items()}
+    return {_api_name(name): value for name, value in rules.checked_given(known, options, when).items()}
 
 
 def _api_name(name: str) -> str:
@@ -187,7 +174,7 @@ _MAX_INTEGER = 2**53  # larger ones lose digits (measured)
 
 def _token_timeout(name: str, value: Any, when: Circumstances) -> str:
     """Return a text with a unit: a number has timed out at once, a date may be no limit (measured)."""
-    return f"{math.ceil(duration(least=1)(name, value, when))}s"
+    return f"{math.ceil(rules.duration(least=1)(name, value, when))}s"
 
 
 TOKEN_OPTIONS: dict[str, Rule] = {"timeout": _token_timeout, "tags": tags(), "idempotency_key": _key}
@@ -249,7 +236,7 @@ def _check_item(name: str, item: Any, when: Circumstances) -> None:
     if not when.skip(options):
         if not isinstance(options, dict):
             raise invalid(name, "a dict", options)
-        with naming(name):
+        with rules.naming(name):
             to_api(options, when, OPTIONS)
 
 
@@ -259,7 +246,7 @@ def read_items(
     """Yield payload and options, as the API takes them, of checked items; their own options come first."""
     for item in given:
         one = {"payload": item} if name == "payloads" else item
-        yield one.get("payload"), to_api({**options, **(one.get("options") or {})}, RENDERED)
+        yield one.get("payload"), to_api({**options, **(one.get("options") or {})}, rules.RENDERED)
 
 
 def trace_headers() -> dict[str, str]:

@@ -8,15 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_trigger.api.errors import (
-    NotFoundError,
-    OutdatedAnswerError,
-    ResponseError,
-    ServerError,
-    TransportError,
-    TriggerDevError,
-    UnexpectedAnswerError,
-)
+from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import Call, Response, encode_json
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.runs import (
@@ -42,10 +34,10 @@ _DELAY_OF_A_LOOKUP = "30s"
 _TIMEOUT_FOR_IDS, _TIME_FOR_IDS = 5.0, 20.0
 
 
-def _may_have_arrived(error: TriggerDevError) -> bool:
-    if isinstance(error, TransportError):
+def _may_have_arrived(error: errors.TriggerDevError) -> bool:
+    if isinstance(error, errors.TransportError):
         return error.was_sent
-    return isinstance(error, (ServerError, UnexpectedAnswerError))
+    return isinstance(error, (errors.ServerError, errors.UnexpectedAnswerError))
 
 
 @contextmanager
@@ -53,7 +45,7 @@ def saying_what_may_exist(what: str, verb: str, *, has_key: bool) -> Iterator[No
     """Let the error of a request that may have made something say so."""
     try:
         yield
-    except TriggerDevError as error:
+    except errors.TriggerDevError as error:
         if _may_have_arrived(error) and has_key:
             error.reword(
                 f"{error}. A {what} may exist: a retry, or another request with its idempotency key, gets "
@@ -117,7 +109,7 @@ class Sending:
 
         try:
             return client.call(call, sleep=wait)
-        except TriggerDevError as error:
+        except errors.TriggerDevError as error:
             if count <= 1 and not _may_have_arrived(error):  # else it says nothing of those before
                 self.may_exist = False
             raise
@@ -157,7 +149,7 @@ def send(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float],
     call = trigger_batch(list(map(_item, requests)), trace=requests[0].trace)  # all items are of one task
     try:
         batch_id = sending.call(client, sleep, call)
-    except ResponseError as error:
+    except errors.ResponseError as error:
         if error.status in (404, 405):
             how = "update it, or start each run by a RunTriggerTaskOperator, which can be mapped"
             error.reword(f"{str(error).rstrip('.')}. The server may be too old to have batches: {how}")
@@ -189,10 +181,10 @@ def _ids_of(batch_id: str, count: int) -> Call[tuple[str, ...]]:
     def read(response: Response) -> tuple[str, ...]:
         try:
             run_ids = call.read(response).run_ids
-        except NotFoundError:  # a replica may not show it yet (measured)
+        except errors.NotFoundError:  # a replica may not show it yet (measured)
             run_ids = ()
         if len(run_ids) < count:
-            raise OutdatedAnswerError(f"{call.request} shows only {len(run_ids)} of the {count} runs")
+            raise errors.OutdatedAnswerError(f"{call.request} shows only {len(run_ids)} of the {count} runs")
         return run_ids
 
     return Call(request=call.request, read=read, timeout=_TIMEOUT_FOR_IDS)
