@@ -19,7 +19,12 @@ from airflow_provider_trigger.api.models import FINAL_STATUSES
 from airflow_provider_trigger.defaults import RETURN_VALUE_KEY
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.run.request import OPTIONS, TaskRequest, to_api
-from airflow_provider_trigger.sources.arguments import ChecksRendered, TakesArguments, check_arguments
+from airflow_provider_trigger.sources.arguments import (
+    ChecksRendered,
+    TakesArguments,
+    check_arguments,
+    is_templated,
+)
 from airflow_provider_trigger.sources.context import is_repeated, task_instance_of
 
 if TYPE_CHECKING:
@@ -209,14 +214,19 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
         given = {"task_identifier": self.task_identifier}
         for name, value in rules.checked(RULES_OF_TASK, given, when).items():
             setattr(self, name, value)
-        for name in OPTIONS if when.is_rendered else ():
-            template = self._as_given.get(name)
-            if isinstance(template, str) and name not in self._options:
-                what = f"{name} must not be None, of which its template {template!r} has made it"
+        if when.is_rendered:
+            self._check_given_none(self._as_given, self._options)
+        to_api(self._options, when, OPTIONS)
+
+    def _check_given_none(self, given: Mapping[str, Any], rendered: Mapping[str, Any], of: str = "") -> None:
+        """Warn of an option of which a native template has made None; without its version none may run."""
+        for name in OPTIONS:
+            template = given.get(name)
+            if rendered.get(name) is None and isinstance(template, str) and is_templated(template):
+                what = f"{of}{name} must not be None, of which its template {template!r} has made it"
                 if name == "lock_to_version":
                     raise ValueError(f"{what}: another version could run")
                 self.log.warning("%s: the option is left out", what)
-        to_api(self._options, when, OPTIONS)
 
     @property
     def _options(self) -> dict[str, Any]:

@@ -180,6 +180,11 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     def _check(self, when: Circumstances) -> None:
         super()._check(when)
         check_items(self._list_name, self._given, when)
+        items = self._as_given.get("items") if when.is_rendered else None
+        for index, item in enumerate(items if isinstance(items, (list, tuple)) else ()):
+            if isinstance(item, dict) and isinstance(item.get("options"), dict):
+                rendered = self._given[index].get("options") or {}
+                self._check_given_none(item["options"], rendered, f"items[{index}]['options']: ")
 
     @property
     def _given(self) -> Any:
@@ -205,5 +210,8 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         for index, (payload, options) in enumerate(items):
             own = key.of_item(index, task_identifier=task, payload=payload) if key else f"{once}-{index}"
             requests.append(self._request(payload, options, tags, own))
-        self.log.info("Starting %s of Trigger.dev task %r", counted(len(requests), "run"), task)
+        if requests:
+            self.log.info("Starting %s of Trigger.dev task %r", counted(len(requests), "run"), task)
+        else:
+            self.log.info("%s is an empty list: no run is started", self._list_name)
         return requests, key

@@ -405,7 +405,7 @@ _LEVELS: dict[str, Level] = {"DEBUG": "debug", "WARN": "warning", "ERROR": "erro
 def write_logs(ends: Sequence[RunEnd], hook: TriggerDevHook, *, only_failed: bool, log: Log) -> None:
     """Write the logs of the first runs that failed, and of others unless there is no need for them."""
     ordered = sorted(ends, key=lambda end: end.has_failed, reverse=True)
-    wanted = {end.run_id: end for end in ordered if end.has_failed or not only_failed}
+    wanted = {end.run_id: end for end in ordered if _has_log(end) and (end.has_failed or not only_failed)}
     deadline = Deadline.after(TIME_LIMIT, now=time.monotonic())
     with hook.get_client(max_connections=1) as client:
         for run_id, end in islice(wanted.items(), MAX_RUNS):
@@ -416,6 +416,11 @@ def write_logs(ends: Sequence[RunEnd], hook: TriggerDevHook, *, only_failed: boo
                 continue
             what = f"run {run_id}" if len(ends) == 1 else f"item {end.index}: run {run_id}"
             write(log, _lines(events, what, end.run_url))
+
+
+def _has_log(end: RunEnd) -> bool:
+    run = end.waited.run
+    return run is not None and (run.started_at is not None or run.created_at is None)  # an event has no times
 
 
 def _lines(events: Sequence[RunEvent], what: str, run_url: str) -> Iterator[Line]:

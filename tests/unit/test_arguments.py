@@ -345,6 +345,11 @@ NOTHING = "{{ nothing }}"
     [
         (RunTriggerTaskOperator, {"queue": NOTHING, "payload": NOTHING, "region": "{{ some }}"}, ["queue"]),
         (RunTriggerTaskBatchOperator, {"ttl": NOTHING, "tags": "{{ some }}"}, ["ttl"]),
+        (
+            RunTriggerTaskBatchOperator,
+            {"payloads": None, "items": [{}, {"payload": NOTHING, "options": {"delay": NOTHING}}]},
+            ["items[1]['options']: delay"],
+        ),
     ],
 )
 def test_an_option_of_which_a_native_template_makes_none_is_left_out_with_a_warning(
@@ -357,7 +362,7 @@ def test_an_option_of_which_a_native_template_makes_none_is_left_out_with_a_warn
         f"{name} must not be None, of which its template '{NOTHING}' has made it: the option is left out"
         for name in named
     ]
-    assert all(not {"queue", "ttl"} & {*run.options} for run in server.runs.values())
+    assert all(not {"queue", "ttl", "delay"} & {*run.options} for run in server.runs.values())
 
 
 @pytest.mark.parametrize(
@@ -365,6 +370,10 @@ def test_an_option_of_which_a_native_template_makes_none_is_left_out_with_a_warn
     [
         (RunTriggerTaskOperator, {"lock_to_version": NOTHING}),
         (RunTriggerTaskBatchOperator, {"lock_to_version": NOTHING, "payloads": [1]}),
+        (
+            RunTriggerTaskBatchOperator,
+            {"payloads": None, "items": [{"options": {"lock_to_version": NOTHING}}]},
+        ),
     ],
 )
 def test_a_version_of_which_a_native_template_makes_none_is_an_error_as_another_one_would_run(

@@ -210,7 +210,7 @@ def test_an_empty_list_starts_nothing(connection: str, server, keep_log) -> None
     ti = TaskInstance()
     assert operator(payloads=[]).execute(context_of(ti)) == []
     assert (server.requests, ti.pushed) == ([], {})
-    assert log.of("info") == ["Starting 0 runs of Trigger.dev task 'resize'"]
+    assert log.of("info") == ["payloads is an empty list: no run is started"]
 
 
 # A retry

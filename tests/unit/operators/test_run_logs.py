@@ -113,6 +113,14 @@ def test_of_a_batch_those_of_the_first_three_failed_items_are_written(
     ]
 
 
+def test_runs_that_never_started_take_no_place_of_those_with_a_log(logging_task, outcome) -> None:
+    for _ in range(3):
+        logging_task.add_run("QUEUED").cancel()
+    logging_task.trigger("resize", payload="bad")
+    outcome(partial(resume, batch_in_worker(payloads=[1, 2, 3, "bad"]), logging_task))
+    assert fetched(logging_task) == ["bad"]
+
+
 def test_once_the_task_is_stopped_nothing_is_fetched(logging_task, outcome) -> None:
     made = operator_in_worker(run_logs="always")
     run, _ = logging_task.trigger("resize", payload="bad")
