@@ -62,7 +62,6 @@ _ERRORS_BY_STATUS: dict[int, type[errors.ResponseError]] = {
     429: errors.RateLimitError,
 }
 
-
 # Those whose absence costs only speed.
 FOR_SPEED = {
     "POST /api/v1/query": "read:query",
@@ -79,11 +78,7 @@ RIGHTS = FOR_SPEED | {
     "GET .*": "read:runs",
     ".*": "write:runs",
 }
-"""
-The right that a kind of call needs, by method and path: the first that matches.
-
-Measured; the names of those to queries and tokens were read.
-"""
+"""The right that a kind of call needs: the first that matches (measured; of queries and tokens: read)."""
 
 
 def kind_of(request: Request) -> str:
@@ -195,13 +190,9 @@ def is_rejected_by_bucket(response: Response) -> bool:
 
 
 def server_wait(response: Response, *, now: float) -> float | None:
-    """
-    Return how many seconds the server wants us to wait, None if it does not say.
-
-    ``Retry-After`` in seconds or as a date (proxies send it), else in a 429 ``x-ratelimit-reset``.
-    """
+    """Return how many seconds the server wants us to wait, None if it does not say."""
     value = response.headers.get("retry-after", "")
-    wait, date = read_number(value), read_http_date(value)
+    wait, date = read_number(value), read_http_date(value)  # proxies send a date
     if date is not None:
         wait = date.timestamp() - _server_time(response, now=now)
     if not wait or wait < 0:

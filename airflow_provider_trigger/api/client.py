@@ -55,8 +55,7 @@ class TriggerDevClient:
         of the settings
     """
 
-    sleep: Sleep | None = None
-    """What waits for calls that do not say it; see :meth:`call`."""
+    sleep: Sleep | None = None  # of calls that are given none
 
     def __init__(
         self,
@@ -74,7 +73,6 @@ class TriggerDevClient:
         self.transport = Transport(settings, self._key, max_connections=max_connections)
         self._rate_limit = rate_limit or RateLimit()
         self._lock = self._rate_limit.lock
-        # In an outage, or a long pause, all calls have the same to say: it is logged now and then.
         self._pause_logged_until = self._retry_logged_at = -math.inf
         self._is_closed = False
 
@@ -139,7 +137,6 @@ class TriggerDevClient:
         raise error.with_traceback(None)
 
     def _try(self, call: Call[T], tries: Tries, sleep: Sleep | None) -> T:
-        """Send a request, once, and return its result, or raise its error."""
         reply = self._send_in_turn(call, tries, sleep)
         try:
             if isinstance(reply, TriggerDevError):
@@ -178,11 +175,7 @@ class TriggerDevClient:
                     self._rate_limit.ended(response, monotonic=time.monotonic(), now=time.time())
 
     def _turn(self, request: Request, tries: Tries) -> float:
-        """
-        Return how long a call waits until it asks again, in seconds; 0 when its request goes out now.
-
-        :raises NotSentError: it is to wait no longer
-        """
+        """Return how many seconds to wait for a turn, 0 to send now; a NotSentError ends the call."""
         now, deadline = time.monotonic(), tries.deadline
         if not deadline.remaining(now):
             raise NotSentError("the time limit was reached", retryable=True)

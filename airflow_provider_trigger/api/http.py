@@ -60,20 +60,12 @@ class Request:
     path: str
     params: Mapping[str, str] = field(default_factory=dict)
     json: Mapping[str, Any] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """In addition to those of each request."""
-    repeatable: bool
-    """Whether sending it twice does no more than sending it once."""
-    run_id: str | None = None
-    """The run that it is about, None where it is about none or several."""
+    headers: Mapping[str, str] = field(default_factory=dict)  # in addition to those of each request
+    repeatable: bool  # whether sending it twice does no more than sending it once
+    run_id: str | None = None  # None where it is about none or several
     url: str | None = field(default=None, repr=False)
-    """
-    Where to send it in place of the base URL's server, without key, rate limit and circuit breaker.
-
-    Shown nowhere, as its query may be a signature: ``path`` is for messages.
-    """
-    limit: int = MAX_BODY_BYTES
-    """How many bytes of an answer are read; a longer one is an OversizeError."""
+    """Of another server, without key, rate limit and circuit breaker; its query may be a signature."""
+    limit: int = MAX_BODY_BYTES  # of an answer; a longer one is an OversizeError
 
     def __str__(self) -> str:
         return f"{self.method} {self.path[:200]}"

@@ -1,8 +1,4 @@
-"""
-What limits a call: its deadline, the rate limit, an outage, and how often and how long it is repeated.
-
-Pure: the caller says what time it is. All times are in seconds.
-"""
+"""Deadlines, the rate limit, outages, and how often a call is repeated. Pure; all times are in seconds."""
 
 from __future__ import annotations
 
@@ -40,7 +36,6 @@ class Deadline:
 
 NEVER = Deadline()
 
-
 # The bucket is refilled in one step (measured); a little later no request is rejected because clocks differ.
 _MARGIN = 0.05
 # By how much it was refilled, the answers to so many requests show.
@@ -48,14 +43,10 @@ _SENT_TO_LEARN = 10
 
 
 class RateLimit:
-    """
-    What the newest answer shows of the bucket that all users of the environment's rate limit share.
-
-    Several clients can share one: hold its ``lock`` at each call, and from :meth:`delay` to :meth:`sent`.
-    """
+    """What the newest answer shows of the bucket that all users of the environment share."""
 
     def __init__(self, *, reserve: float = defaults.RATE_LIMIT_RESERVE) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.Lock()  # clients share it: hold it at each call, and from delay to sent
         self._reserve = reserve
         self._limit, self._remaining, self._in_flight = 0.0, math.inf, 0
         self._reset = 0.0  # the server's word for the current filling
@@ -100,20 +91,12 @@ class RateLimit:
         self._refilled_at = monotonic + min(wait, answers.MAX_WAIT) + _MARGIN
 
 
-FAILURES_TO_OPEN = 10
-"""So many failures in a row are the server's; fewer may be those of some runs."""
-
-PROBE_INTERVAL = 1.0
-"""While the breaker is open, one request goes out in so many seconds."""
+FAILURES_TO_OPEN = 10  # so many in a row are the server's; fewer may be those of some runs
+PROBE_INTERVAL = 1.0  # between two requests while the breaker is open, in seconds
 
 
 class CircuitBreaker:
-    """
-    Count failures in a row, of all calls of one client.
-
-    After :data:`FAILURES_TO_OPEN` it is open until the first answer, also a 401 or 403: one request goes out
-    every :data:`PROBE_INTERVAL` seconds.
-    """
+    """Counts failures in a row, of all calls of one client; any answer closes it, also a 401 or 403."""
 
     def __init__(self) -> None:
         self.has_worked = False
@@ -182,14 +165,9 @@ def tries_allowed(
     *,
     should_retry: bool | None = None,
     has_worked: bool = False,
-    is_confirmed: bool = False,
+    is_confirmed: bool = False,  # whether a 401 came twice to another call, and no good answer since
 ) -> float:
-    """
-    Return how often a call is sent in all if each try fails like this.
-
-    ``should_retry`` is what the server says of it, ``has_worked`` whether it had answered as Trigger.dev does
-    before, ``is_confirmed`` whether a 401 has come twice to another call, and no good answer since.
-    """
+    """Return how often a call is sent in all if each try fails like this."""
     status = error.status if isinstance(error, errors.ResponseError) else 0
     # A 401 and a 429 reject a request before it has an effect; a 401 is always confirmed by another try.
     is_harmless = request.repeatable or status == 429
@@ -226,14 +204,11 @@ def shows_that_server_works(error: errors.TriggerDevError) -> bool | None:
 
 # The part of the remaining time that one request, or one wait of our own choice, may take.
 _SHARE_OF_ONE_STEP = 1 / 3
-
 # A request gets at least this, as long as there is so much time.
 _SHORTEST_TIMEOUT = 1.0
 _LEAST_TIMEOUT = 0.01
-
 # Within this a 401 is tried again, so that it is soon known whether the key is rejected.
 _LONGEST_DOUBT = 1.0
-
 # A wait of our own choice is half fixed and half random; both halves double with each failure.
 _FIRST_HALF, _LONGEST_HALF, _DOUBLED = 0.25, 15.0, 6
 
@@ -248,19 +223,13 @@ def pause_after(failures: int, server_wait: float | None, *, remaining: float) -
 
 @dataclass(eq=False)
 class Tries:
-    """
-    The tries of one call.
+    """The tries of one call."""
 
-    :param started_at: when it began, later by the time spent waiting for a turn
-    :param patience: how long a failed request is repeated after the first one
-    """
-
-    started_at: float
+    started_at: float  # later by the time spent waiting for a turn
     deadline: Deadline
-    patience: float
+    patience: float  # how long a failed request is repeated after the first one
     last_error: errors.TriggerDevError | None = None
-    key_version: int = 0
-    """Of the key that the last request had."""
+    key_version: int = 0  # of the last request
     _failed_at: float = 0.0
     # Failures of another kind do not use up the tries of this one.
     _failures: Counter[float] = field(default_factory=Counter)
@@ -296,7 +265,6 @@ class Tries:
 
     @property
     def _has_doubtful_key(self) -> bool:
-        """Whether the key was rejected at the last try, which another one has to confirm."""
         return isinstance(self._last, errors.AuthenticationError) and self._last.tries_allowed > _FINAL
 
     @property

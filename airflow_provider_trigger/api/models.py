@@ -1,9 +1,4 @@
-"""
-A run as the server describes it: its status, checked, listed, started, its error and its related runs.
-
-What each status means is said here; nothing else but the local server lists statuses. One that is in none of
-these lists is treated as alive: new ones may appear.
-"""
+"""Runs as the server describes them. Statuses are listed only here; one in no list counts as alive."""
 
 from __future__ import annotations
 
@@ -47,13 +42,11 @@ class RunStatus(StrEnum):
 
 
 SUCCESS_STATUSES = ("COMPLETED",)
-"""A run has ended well."""
 
 RETRY_STATUSES = ("FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE")
 """Another run may do better, as this one was neither canceled nor expired."""
 
 FINAL_STATUSES = frozenset({*SUCCESS_STATUSES, *RETRY_STATUSES, "CANCELED", "EXPIRED", "INTERRUPTED"})
-"""A run has ended."""
 
 VERSION_STATUSES = frozenset({"PENDING_VERSION", "WAITING_FOR_DEPLOY"})
 """No deployed version has the run's task or its queue."""
@@ -68,7 +61,6 @@ TODAYS_STATUSES = frozenset(RunStatus) - {*_TODAYS, "INTERRUPTED"}
 """Today's words, which the API accepts as filters of lists (measured)."""
 
 ALIVE_STATUSES = TODAYS_STATUSES - FINAL_STATUSES
-"""Today's words for runs that have not ended."""
 
 
 def todays_word(word: str) -> str:

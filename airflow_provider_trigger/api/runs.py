@@ -1,8 +1,4 @@
-"""
-Calls on runs, without I/O: what to send, and how to read what comes back.
-
-:meth:`airflow_provider_trigger.api.client.TriggerDevClient.call` makes them.
-"""
+"""Calls on runs, without I/O: what to send, and how to read what comes back."""
 
 from __future__ import annotations
 
@@ -35,17 +31,11 @@ def trigger_task(
     *,
     payload: Any = None,
     options: Mapping[str, Any],
-    trace: Mapping[str, str] | None = None,
+    trace: Mapping[str, str] | None = None,  # headers, which the server keeps as the run's external trace
 ) -> Call[tuple[str, bool]]:
-    """
-    Start a run: ``POST /api/v1/tasks/{taskIdentifier}/trigger``; return its id, and whether it existed.
-
-    Measured: a task that no deployed version has is a success, too, and its run becomes PENDING_VERSION; what
-    the server does not understand in the options it mostly ignores; where a run has the ``idempotencyKey``
-    already, it answers with that run, which may be CANCELED or COMPLETED, and payload and options have no
-    effect. Only with such a key the request is repeatable. ``trace`` has the headers ``traceparent`` and
-    ``tracestate``, kept by the server as the run's external trace.
-    """
+    """Start a run; return its id, and whether it existed, which may have ended in any status."""
+    # Measured: the run of a task that no deployed version has becomes PENDING_VERSION; what the server does
+    # not understand in the options it mostly ignores; a run that exists keeps its payload and options.
     path = f"/api/v1/tasks/{segment(task_identifier, what='the id of a task')}/trigger"
     body = _body(payload, options)
     has_key = bool(options.get("idempotencyKey"))  # an empty one is none (measured)
@@ -64,19 +54,14 @@ def _body(payload: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reset_idempotency_key(key: str, *, task_identifier: str) -> Call[None]:
-    """
-    Take a key of a task off its run: ``POST /api/v1/idempotencyKeys/{key}/reset``.
-
-    The run itself continues (measured). A success is also the 404 with which the server says that no run has
-    the key, as when the reset is repeated after its answer was lost (measured).
-    """
+    """Take a key of a task off its run, which continues (measured)."""
     path = f"/api/v1/idempotencyKeys/{segment(key, what='an idempotency key')}/reset"
     request = Request(method="POST", path=path, json={"taskIdentifier": task_identifier}, repeatable=True)
 
     def read(response: Response) -> None:
         said = str(response.json_object().get("error"))
         if response.status == 404 and said.startswith("No runs found with idempotency key"):
-            return
+            return  # as when the reset is repeated after its answer was lost (measured)
         if json_object(request, response).get("id") != key:
             raise UnexpectedAnswerError(f"{request} answered {response.status} without the idempotency key")
 
@@ -88,11 +73,9 @@ class Batch:
     """What ``GET /api/v2/batches/{id}`` shows."""
 
     id: str
-    status: str
-    """``COMPLETED`` means that its runs have ended in any status, or existed before (measured)."""
+    status: str  # COMPLETED means that its runs have ended in any status, or existed before (measured)
     run_count: int
-    run_ids: tuple[str, ...]
-    """In the order of its items; fewer while the server still creates them (measured)."""
+    run_ids: tuple[str, ...]  # in the order of its items; fewer while the server creates them (measured)
 
 
 MAX_ITEMS_AT_ONCE = 20
@@ -108,14 +91,9 @@ def batch_item(task_identifier: str, *, payload: Any = None, options: Mapping[st
 
 
 def trigger_batch(items: Sequence[Mapping[str, Any]], *, trace: Mapping[str, str] | None = None) -> Call[str]:
-    """
-    Start a run for each item: ``POST /api/v2/tasks/batch``; returns the batch's id.
-
-    The answer does not have the runs' ids: :func:`retrieve_batch` does. Keys and ``trace`` are as with
-    :func:`trigger_task`. A repeated request makes another batch of the same runs (measured), so it is
-    repeatable if each item has a key. An older server does not know it: 404. An item that cannot be triggered
-    becomes a run that has failed, SYSTEM_FAILURE (measured).
-    """
+    """Start a run for each item, as :func:`trigger_task` does; return the batch's id. Older servers: 404."""
+    # Measured: an item that cannot be triggered becomes a run that has failed, SYSTEM_FAILURE; a repeated
+    # request makes another batch, of the same runs if each item has a key.
     path, body = "/api/v2/tasks/batch", {"items": list(items)}
     has_keys = all(item.get("options", {}).get("idempotencyKey") for item in items)
     request = Request(method="POST", path=path, json=body, headers=trace or {}, repeatable=has_keys)
@@ -127,11 +105,7 @@ def trigger_batch(items: Sequence[Mapping[str, Any]], *, trace: Mapping[str, str
 
 
 def retrieve_batch(batch_id: str) -> Call[Batch]:
-    """
-    Return a batch with the ids of its runs: ``GET /api/v2/batches/{batchId}``.
-
-    Those that items got by their keys are in it, too, although they belong to another batch (measured).
-    """
+    """Return a batch; runs of others that its items got by their keys are in it, too (measured)."""
     path = f"/api/v2/batches/{segment(batch_id, what='the id of a batch')}"
     request = Request(method="GET", path=path, repeatable=True)
 
@@ -146,19 +120,13 @@ def retrieve_batch(batch_id: str) -> Call[Batch]:
 
 
 def cancel_run(run_id: str) -> Call[None]:
-    """
-    Request the cancel of a run: ``POST /api/v2/runs/{runId}/cancel``.
-
-    The server answers 200 ``{"id": …}`` for every run that exists, alive or not (measured), so no answer says
-    what became of the run: only :func:`retrieve_run` does. Any other 2xx is not Trigger.dev's answer. A 400
-    or 409 that says "already" is what other versions answer for a finished run, and counts as acknowledged.
-    """
+    """Request the cancel of a run; of every one that exists, alive or not, it is a success (measured)."""
     path = f"/api/v2/runs/{segment(run_id)}/cancel"
     request = Request(method="POST", path=path, repeatable=True, run_id=run_id)
 
     def read(response: Response) -> None:
         if response.status in (400, 409) and "already" in server_message(response).lower():
-            return
+            return  # so other versions answer for a run that has ended
         if json_object(request, response).get("id") != run_id:
             raise UnexpectedAnswerError(f"{request} answered {response.status} without the run's id")
 
@@ -166,13 +134,9 @@ def cancel_run(run_id: str) -> Call[None]:
 
 
 def cancel_runs_in_bulk(run_ids: Sequence[str] = (), *, tag: str | None = None, name: str) -> Call[str]:
-    """
-    Request the cancel of many runs at once: ``POST /api/v1/bulk-actions``; returns the bulk action's id.
-
-    Unknown ids are dropped silently, and so are runs younger than about 2 s (measured). A tag, without a
-    comma, takes the place of ids: of all runs that have it, and are not older than 7 days. An older server
-    does not know it. Not repeatable, as it only comes before cancels of single runs.
-    """
+    """Request the cancel of many runs, or those of a tag of the last 7 days; return the bulk action's id."""
+    # Unknown ids are dropped silently, and so are runs younger than about 2 s (measured). A tag has no
+    # comma. Older servers do not know it. Not repeatable, as it only comes before cancels of single runs.
     selection = {"filter": {"tag": tag}} if tag else {"runIds": list(run_ids)}
     body = {"action": "cancel", **selection, "name": name}
     request = Request(method="POST", path="/api/v1/bulk-actions", json=body, repeatable=False)
@@ -208,24 +172,16 @@ def ended_run(call: Call[Run]) -> Call[Run]:
 
 
 def replay_run(run_id: str) -> Call[str]:
-    """
-    Start a run again: ``POST /api/v1/runs/{runId}/replay``; returns the new run's id.
-
-    It works for a run in any state, leaves that run alone, and makes a new one each time, with the same
-    payload, tags, metadata, queue and machine, but without an idempotency key, delay or ttl (measured). It
-    cannot be made idempotent (measured), so it is not repeatable.
-    """
+    """Start a run again, whatever its state; return the new run's id."""
+    # Measured: the new run has the same payload, tags, metadata, queue and machine, but no idempotency key,
+    # delay or ttl; the request cannot be made idempotent.
     path = f"/api/v1/runs/{segment(run_id)}/replay"
     request = Request(method="POST", path=path, repeatable=False, run_id=run_id)
     return Call(request=request, read=lambda it: read_id(request, json_object(request, it), what="a run"))
 
 
 def reschedule_run(run_id: str, *, delay: str) -> Call[Run]:
-    """
-    Change when a DELAYED run starts: ``POST /api/v1/runs/{runId}/reschedule``; returns the run.
-
-    For another state, and a delay that is malformed or past, the server answers 400 (measured).
-    """
+    """Change when a run starts; 400 if it is not DELAYED, or the delay is malformed or past (measured)."""
     path = f"/api/v1/runs/{segment(run_id)}/reschedule"
     request = Request(method="POST", path=path, json={"delay": delay}, repeatable=True, run_id=run_id)
     return Call(request=request, read=lambda response: _read_run(request, response, run_id))
@@ -246,14 +202,10 @@ def list_runs_page(
     page_size: int = MAX_PAGE_SIZE,
     after: str | None = None,
 ) -> Call[RunPage]:
-    """
-    List runs that fit all filters, newest first: ``GET /api/v1/runs``; lags 1 to 2 s behind (measured).
-
-    A page may be short or empty although there are more: list until :attr:`RunPage.next` is None (measured).
-    Measured: a run fits that has any of the tags, exactly; a batch lacks a run that an item got by its key; a
-    status word that the server does not know is an error; ``created_from=None``, which else is a time with a
-    zone, is the last 7 days.
-    """
+    """List runs that fit all filters, newest first; ``created_from=None`` is the last 7 days (measured)."""
+    # Measured: it lags 1 to 2 s behind; a page may be short or empty although there are more; a run fits that
+    # has any of the tags, exactly; a batch lacks a run that an item got by its key; an unknown status is an
+    # error.
     batch_ids = [] if batch_id is None else [batch_id]
     for what, values in (("tag", tags), ("task", task_identifiers), ("batch", batch_ids)):
         if not all(value and "," not in value for value in values):
@@ -277,8 +229,7 @@ class Cursor:
     """Where the next page of a list begins; a list without a last page is an error."""
 
     def __init__(self) -> None:
-        self.after: str | None = None
-        """None for the first page."""
+        self.after: str | None = None  # for the first page
         self._read, self._ids, self._idle = list[str | None](), list[str](), 0
 
     @property
@@ -300,26 +251,15 @@ class Cursor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunEvent:
-    """
-    A line of a run's log, or a span of its trace.
+    """A line of a run's log, or a span of its trace."""
 
-    :param message: cut by the server at 256 characters, without a mark (measured)
-    :param level: of a span ``TRACE``
-    :param started_at: in UTC
-    """
-
-    message: str
-    level: str
-    started_at: datetime | None
+    message: str  # cut by the server at 256 characters, without a mark (measured)
+    level: str  # of a span TRACE
+    started_at: datetime | None  # in UTC
 
 
 def list_events(run_id: str) -> Call[list[RunEvent]]:
-    """
-    List the lines and spans of a run, by their start: ``GET /api/v1/runs/{runId}/events``.
-
-    It is empty before the run starts. A line shows 0.5 to 2.5 s after it was sent (measured). A 404 says that
-    it may be repeated (measured).
-    """
+    """List the lines and spans of a run by their start; each shows 0.5 to 2.5 s later (measured)."""
     path = f"/api/v1/runs/{segment(run_id)}/events"
     request = Request(method="GET", path=path, repeatable=True, run_id=run_id)
 
@@ -397,16 +337,9 @@ def parts_of(run_ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def query_runs(run_ids: Sequence[str], *, only_ended: bool = False) -> Call[list[Run]]:
-    """
-    Check many runs at once: ``POST /api/v1/query``; returns those that the server found, in any order.
-
-    It costs one token, and lags about 1 s behind; a run that has just started or does not exist is missing. A
-    run's end can be missing from it permanently (measured). An older server does not know it: 404. While its
-    database is down the server answers 400 (measured).
-
-    The runs are :meth:`~airflow_provider_trigger.api.models.Run.without_contents`, and have no
-    ``updated_at``.
-    """
+    """Check many runs at once; return those that the server found, in any order, without contents."""
+    # It costs one token, and lags about 1 s behind: a run that has just started is missing. A run's end can
+    # be missing permanently; while its database is down the server answers 400 (measured). An older one: 404.
     if not run_ids or not all(map(can_be_queried, run_ids)):
         raise ValueError("only runs whose ids consist of letters, digits, '_' and '-' can be queried")
     listed, queried = ",".join(f"'{run_id}'" for run_id in run_ids), frozenset(run_ids)
@@ -423,12 +356,8 @@ def query_runs(run_ids: Sequence[str], *, only_ended: bool = False) -> Call[list
 
 
 def query_where(condition: str, *, order: str, limit: int) -> Call[list[Run]]:
-    """
-    Find runs by a condition in SQL, in order: ``POST /api/v1/query``; they have tags.
-
-    A run that was canceled while no worker had it has no ``completed_at`` (measured). NULLs are ordered last.
-    For its failures see :func:`query_runs`.
-    """
+    """Find runs, with their tags, by a condition in SQL; it fails as :func:`query_runs` does."""
+    # A run that was canceled while no worker had it has no completed_at (measured). NULLs are ordered last.
     return _query(f"SELECT {_COLUMNS}, tags FROM runs WHERE {condition} ORDER BY {order} LIMIT {limit}")
 
 

@@ -80,13 +80,9 @@ _PATH = "/api/v1/waitpoints/tokens"
 
 
 def create_token(options: Mapping[str, Any]) -> Call[CreatedToken]:
-    """
-    Create a waitpoint token: ``POST /api/v1/waitpoints/tokens``; the options are in the API's spelling.
-
-    A ``timeout`` is a text with a unit, or an ISO date in the future: anything else means no time limit, or
-    one that was reached long ago, without a word (measured). With an ``idempotencyKey`` that made a token
-    already, that one is returned, also if it was completed (measured); only such a request is repeatable.
-    """
+    """Create a waitpoint token, or return the one of its key, also if it was completed (measured)."""
+    # A timeout is a text with a unit, or an ISO date in the future: anything else means no time limit, or one
+    # that was reached long ago, without a word (measured).
     request = Request(method="POST", path=_PATH, json=dict(options), repeatable="idempotencyKey" in options)
 
     def read(response: Response) -> CreatedToken:
@@ -100,11 +96,7 @@ def create_token(options: Mapping[str, Any]) -> Call[CreatedToken]:
 
 
 def retrieve_token(token_id: str) -> Call[WaitpointToken]:
-    """
-    Return a waitpoint token: ``GET /api/v1/waitpoints/tokens/{tokenId}``.
-
-    500, each time: the key's environment has no such token (measured), an UnknownTokenError.
-    """
+    """Return a waitpoint token; one that the environment lacks is a 500 (measured), an UnknownTokenError."""
     request = Request(method="GET", path=_path_of(token_id), repeatable=True)
 
     def read(response: Response) -> WaitpointToken:
@@ -129,13 +121,8 @@ def retrieve_token(token_id: str) -> Call[WaitpointToken]:
 
 
 def complete_token(token_id: str, data: Any) -> Call[None]:
-    """
-    Complete a waitpoint token: ``POST /api/v1/waitpoints/tokens/{tokenId}/complete``.
-
-    Measured: it is a success, and changes nothing, if the token was completed before or has timed out. 404:
-    the key's environment has no such token. Above some 500 KB of data the server answers 500, and the token
-    still waits.
-    """
+    """Complete a waitpoint token; a success without effect if it has ended before (measured)."""
+    # Above some 500 KB of data the server answers 500, and the token still waits (measured).
     path = f"{_path_of(token_id)}/complete"
     request = Request(method="POST", path=path, json={"data": data}, repeatable=True)
 

@@ -1,8 +1,4 @@
-"""
-Sends requests with the library ``requests``, and says in our words what comes in place of an answer.
-
-Also the secret key, and how it is kept out of every text.
-"""
+"""Send requests by the library ``requests``, and keep the secret key out of every text that comes of it."""
 
 from __future__ import annotations
 
@@ -24,13 +20,7 @@ from urllib3.exceptions import HTTPError
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.answers import FOR_SPEED, error_of, kind_of
-from airflow_provider_trigger.api.http import (
-    API_VERSION,
-    MAX_BODY_BYTES,
-    Request,
-    Response,
-    ServerSettings,
-)
+from airflow_provider_trigger.api.http import API_VERSION, MAX_BODY_BYTES, Request, Response, ServerSettings
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +37,9 @@ DENIED_FOR = 600.0
 
 
 class SecretKey:
-    """
-    A secret key; clients that share it all continue with the newest. Shows it in no repr.
+    """A secret key, which answers and errors do not show; clients that share it continue with the newest."""
 
-    It is hidden in answers and errors, as it is and percent-encoded: what is logged, raised and returned of
-    an answer comes from one in which it is hidden.
-
-    ``fetch`` returns the key as it is now, None if that is not known, and raises nothing.
-    """
-
+    # ``fetch`` returns the key as it is now, None if that is not known, and raises nothing.
     def __init__(self, value: str, *, fetch: Callable[[], str | None] | None = None) -> None:
         self._denials: dict[str, tuple[float, Response]] = {}  # 403s, with their times, by kind of call
         self._values: list[str] = []
@@ -137,12 +121,7 @@ class SecretKey:
     def doubted(
         self, error: errors.TriggerDevError, request: Request, version: int, *, now: float
     ) -> errors.TriggerDevError:
-        """
-        Return the error of a request, an AuthenticationError where its key is of another environment.
-
-        So it is where an older key has shown what is not found with it. Then the older one is used again, so
-        that its 401 fetches the connection again.
-        """
+        """Return an AuthenticationError where an older key has shown what is not found, else the error."""
         if not isinstance(error, (errors.NotFoundError, errors.UnknownTokenError)):
             return error
         parts = [part for part in request.path.split("/") if part in self._shown_by]
@@ -153,6 +132,7 @@ class SecretKey:
             if version == self.version:
                 text = "The new secret key is of another environment, as it lacks %s: not used"
                 log.warning(text, request.path)
+                # The 401 of the older one fetches the connection again.
                 self.replace(self._values[shown_by])
                 self._fetch_at = now + _FETCH_INTERVAL
         detail = "the new secret key is of another environment"
