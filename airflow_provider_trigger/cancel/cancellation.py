@@ -1,10 +1,4 @@
-"""
-Cancel many runs: send what is due, take in the answers, and pause until more is due.
-
-All is decided in the calling thread; others only send, each request once. What fails is due again later, so
-that it holds up no other run. A check decides the outcome, never the cancel's 200, which says nothing
-(measured).
-"""
+"""Cancel many runs; checks decide the outcome, never the cancel's 200, which says nothing (measured)."""
 
 from __future__ import annotations
 
@@ -44,12 +38,10 @@ from airflow_provider_trigger.log import counted, enumeration
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-
 log = logging.getLogger(__name__)
 
 TIME_LIMIT = 120.0
 """How long the cancel of runs is repeated that are no longer waited for, in seconds."""
-
 # The part of the time limit in which failed cancels are repeated; the rest shows whether one arrived.
 _SHARE_FOR_CANCELS = 0.8
 # How often a stop is noticed while nothing is answered, and further runs are read, in seconds.
@@ -62,11 +54,7 @@ _FAR = 1e9
 
 
 def begin_thread(work: Callable[[], object]) -> None:
-    """
-    Do some work in a thread that does not hold up the end of the process.
-
-    :raises NotSentError: the process can start no more threads
-    """
+    """Do some work in a daemon thread; a NotSentError says that the process can start no more threads."""
     try:
         threading.Thread(target=work, name="trigger-dev-call", daemon=True).start()
     except RuntimeError as error:
@@ -150,12 +138,7 @@ class Crew:
 
 
 class Cancellation:
-    """
-    Cancel many runs, one result each; :attr:`results` can be read at any time, also when it was cut short.
-
-    ``is_stopped`` is called several times a second, in the thread that calls :meth:`run`; ``action_for`` says
-    what to do about an error, for the results.
-    """
+    """Cancel many runs: one thread decides all; what fails is due again later, and holds up no other run."""
 
     def __init__(
         self,
@@ -163,7 +146,7 @@ class Cancellation:
         run_ids: Iterable[str],
         settings: CancelSettings,
         *,
-        is_stopped: Callable[[], bool] = lambda: False,
+        is_stopped: Callable[[], bool] = lambda: False,  # called several times a second, in run
         action_for: ActionFor = lambda error: None,
     ) -> None:
         self.client = client
@@ -185,11 +168,9 @@ class Cancellation:
         self._numbers = itertools.count()
         self._add(map(RunRecord, run_ids))
 
-    # What is known at any time
-
     @property
     def results(self) -> list[CancelResult]:
-        """In the ids' order, and then of descendants; a run that was not reached is ``failed``."""
+        """At any time: in the ids' order, then of descendants; a run that was not reached is ``failed``."""
         breaker, end = self.client.breaker, self.end or End.STOPPED
         last_error = breaker.last_error if breaker.is_open else None
         records = [record for record in self.records.values() if not record.had_ended]
@@ -220,14 +201,8 @@ class Cancellation:
         """Whether it was stopped from outside before its end."""
         return self.end is End.STOPPED
 
-    # The work
-
     def run(self, further: Iterable[Iterable[str]] | None = None) -> list[CancelResult]:
-        """
-        Cancel the runs, and ``further`` ones, whose ids are read while the others are being canceled.
-
-        :raises AuthenticationError: the key was rejected twice, which ends the work
-        """
+        """Cancel the runs, and ``further`` ones, read meanwhile; a key that is rejected twice is raised."""
         self._further = None if further is None else iter(further)
         try:
             self._work()
@@ -254,7 +229,6 @@ class Cancellation:
             self._crew.close()
 
     def _continues(self) -> bool:
-        """Return whether the work has not ended."""
         now = time.monotonic()
         # Where the work has a deadline, that decides how long to wait for the server.
         patience = self.client.settings.retry_for if math.isinf(self._deadline.at) else math.inf
@@ -274,7 +248,6 @@ class Cancellation:
         return self.end is None
 
     def _read_further(self) -> None:
-        """Read further runs, where it is time."""
         if self._further is None or time.monotonic() < self._read_at:
             return
         run_ids = next(self._further, None)
@@ -290,8 +263,6 @@ class Cancellation:
         self._new += new.values()
         self._unfinished += len(new)
         return bool(new)
-
-    # What is sent
 
     def _begin_due(self) -> float:
         """Begin what is due, and return when to look again."""
@@ -310,7 +281,6 @@ class Cancellation:
         return min(later_at, self.bulk.next_at, now + _INTERVAL)
 
     def _plan(self, record: RunRecord, *, earliest: float = 0.0) -> None:
-        """Decide what a run needs next."""
         step = next_step(record, self._settings, now=time.monotonic())
         if step is None:
             self._unfinished -= 1
@@ -321,8 +291,6 @@ class Cancellation:
 
     def _put(self, record: RunRecord, at: float) -> None:
         heapq.heappush(self._later, (at, next(self._numbers), record))
-
-    # What follows from an answer
 
     def _take_answer(self, until: float) -> None:
         answer = self._crew.answer(within=until - time.monotonic())
@@ -386,11 +354,7 @@ def cancel_all(
     is_stopped: Callable[[], bool] = lambda: False,
     action_for: ActionFor = lambda error: None,
 ) -> dict[str, CancelResult]:
-    """
-    Cancel the runs of tasks that have ended; each request continues with a key that was changed meanwhile.
-
-    A key that stays rejected is no error: the results say so, and what to do about it.
-    """
+    """Cancel the runs of tasks that have ended; a rejected key is no error: the results say what to do."""
     settings = CancelSettings(time_limit=time_limit, bulk_from=BULK_FROM_AT_A_STOP)
     work = Cancellation(client, run_ids, settings, is_stopped=is_stopped, action_for=action_for)
     with suppress(AuthenticationError):

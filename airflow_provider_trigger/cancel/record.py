@@ -39,12 +39,10 @@ class CancelSettings:
     """How to cancel runs; times are in seconds."""
 
     max_concurrency: int = defaults.MAX_CONCURRENCY
-    time_limit: float | None = None
-    """For all of it; None for as long as it needs."""
+    time_limit: float | None = None  # for all of it; None for as long as it needs
     termination_timeout: float | None = None
     """How long to wait until a canceled run is terminated, after its cancel; None to not wait."""
-    poll_interval: float = defaults.POLL_INTERVAL
-    """Between two status checks of a run while waiting."""
+    poll_interval: float = defaults.POLL_INTERVAL  # between two status checks while waiting
     bulk_from: int = defaults.BULK_FROM
     """Of more runs than so many, bulk actions cancel most; not with descendants, which only checks show."""
     follows: bool = True
@@ -57,11 +55,9 @@ class Action(IntEnum):
     """What is sent, the most urgent first."""
 
     FOR_MANY = 0
-    """See :class:`ForMany`."""
     CANCEL = 1
     CHECK = 2
-    CHECK_AGAIN = 3
-    """Of a run that has ended, for its termination, and for what it still starts."""
+    CHECK_AGAIN = 3  # of a run that has ended, for its termination, and for what it still starts
 
 
 @dataclass(slots=True, eq=False)
@@ -86,8 +82,7 @@ class RunRecord:
 
     run_id: str
     parent_run_id: str | None = None  # of a descendant of a given run: the run that has started it
-    had_ended: bool = False
-    """Of a descendant: whether it had when it was found; it is only checked for what it has started."""
+    had_ended: bool = False  # of a descendant, when it was found: it is only checked for what it has started
     action: Action = Action.CANCEL  # what is sent next, or is under way
     ends_at: float = math.inf  # until when that may take
     sent_at: float | None = None  # when that was sent first; None before
@@ -214,12 +209,10 @@ _SHARE = 1 / 3
 
 
 class BulkActions:
-    """
-    The bulk actions of one cancellation; the first goes alone, as an older server does not know them.
+    """The bulk actions of one cancellation; the first goes alone, as an older server does not know them."""
 
-    They leave out some runs silently. Queries show what they have done, as their counts stand still for 30 s
-    at times (measured); once these show nothing new for a while, the rest is canceled one by one.
-    """
+    # They leave out some runs silently, and their counts stand still for 30 s at times (measured): queries
+    # show what they have done; once these show nothing new for a while, the rest is canceled one by one.
 
     def __init__(self, settings: CancelSettings, deadline: Deadline) -> None:
         self.next_at = math.inf  # when the next look is due

@@ -1,8 +1,4 @@
-"""
-Complete waitpoint tokens, with one true outcome a token, and wait until they are completed.
-
-A completion answers 200 whatever became of the token (measured): only checks before and after it show that.
-"""
+"""Complete waitpoint tokens, and wait for them; a completion's 200 says nothing (measured), checks do."""
 
 from __future__ import annotations
 
@@ -102,8 +98,7 @@ class Completion:
     deadline: Deadline
     action_for: ActionFor
     is_stopped: Callable[[], bool]
-    rejection: AuthenticationError | None = None
-    """Of the key, as soon as one request met it: nothing more is sent then."""
+    rejection: AuthenticationError | None = None  # of the key: nothing more is sent then
     _replies: dict[str, list[Reply]] = field(default_factory=dict)  # of a check, the completion, a check
 
     @property
@@ -187,30 +182,21 @@ def _of_ended(token: WaitpointToken, data: Any) -> CompletionResult:
     return CompletionResult(token_id=token.id, outcome=outcome, status=token.status, error=error)
 
 
-# Waiting
-
-
 class TokenLostError(Exception):
     """A token has timed out or is unknown, or its data cannot be read: to wait longer is useless."""
 
 
 @dataclass(eq=False)
 class TokenWait:
-    """
-    What is known of a token that is waited for; times are in seconds since 1970.
-
-    :param patience: how long the server may not know the token, or reject the checks, in seconds
-    :param was_shown: whether a check has shown the token before
-    :param is_deferred: whether a check that may be useless is made again, as one in the worker was not
-    """
+    """What is known of a token that is waited for; times are in seconds since 1970."""
 
     token_id: str
     conn_id: str
-    patience: float
+    patience: float  # how long the server may not know the token, or reject the checks, in seconds
     begun_at: float
     log: Log
-    was_shown: bool = False
-    is_deferred: bool = False
+    was_shown: bool = False  # whether a check has shown the token before
+    is_deferred: bool = False  # then a check that may be useless is made again, as one in the worker was not
     _logged_at: float = field(default=-math.inf, init=False)
     _failing_since: float = field(default=math.inf, init=False)
     _rejected_since: float = field(default=math.inf, init=False)
@@ -219,18 +205,12 @@ class TokenWait:
         return f"Waitpoint token {self.token_id} of connection {self.conn_id!r}"
 
     def check(self, call: Callable[..., Any], **how: Any) -> WaitpointToken | None:
-        """
-        Return the token once it is completed, None while it is not.
-
-        A TokenLostError, or the error of a check that is rejected, ends the wait. ``how`` the call is made
-        concerns the first check: before the token counts as unknown, more patience is due.
-        """
+        """Return the token once it is completed, None while it is not; ``how`` is for the first check."""
         reply = reply_of(call, retrieve_token(self.token_id), **how)
         is_late = not self.was_shown and time.time() - self.begun_at >= self.patience
         if is_late and isinstance(reply, UnknownTokenError):
             proof = reply_of(call, check_run(UNKNOWN_RUN_ID))
-            # Once more, as an outage may have ended in between, and a rescheduled sensor does not know what
-            # it has seen.
+            # Again: an outage may have ended in between, and a rescheduled sensor does not know what it saw.
             reply = reply_of(call, retrieve_token(self.token_id))
             # Also a key that may not read runs shows by its 403 that the server works.
             works = isinstance(proof, (NotFoundError, PermissionDeniedError))
