@@ -17,21 +17,16 @@ from airflow_provider_trigger.api.runs import query_where
 
 # Airflow's stores take some 64 KB. What is left out may be handed over again after a restart.
 _MOST_SEEN = 1000
-
-# What a query takes as it is.
-_PLAIN = re.compile(r"[^'\\]+")
+_PLAIN = re.compile(r"[^'\\]+")  # what a query takes as it is
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndFilter:
     """What a run must have, so that its end is handed over; at least one of the first two is given."""
 
-    task_identifiers: tuple[str, ...] = ()
-    """One of these."""
-    tags: tuple[str, ...] = ()
-    """All of these, exactly."""
-    statuses: tuple[str, ...] = ("COMPLETED",)
-    """One of these final statuses, in today's words."""
+    task_identifiers: tuple[str, ...] = ()  # one of these
+    tags: tuple[str, ...] = ()  # all of these, exactly
+    statuses: tuple[str, ...] = ("COMPLETED",)  # one of these, in today's words
 
     def wants(self, run: Run) -> bool:
         """Return whether a run belongs, and has ended so."""
@@ -53,12 +48,9 @@ class EndFilter:
 class Position:
     """Up to where ends were handed over. All times are the server's, as ISO texts to the millisecond."""
 
-    until: str
-    """The newest end that was passed."""
-    start: str
-    """The first start of the watcher: an end at or before it is not handed over."""
-    seen: tuple[str, ...] = ()
-    """The runs that were handed over and would be read again, the newest last."""
+    until: str  # the newest end that was passed
+    start: str  # the first start of the watcher: an end at or before it is not handed over
+    seen: tuple[str, ...] = ()  # runs that were handed over and would be read again, the newest last
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON with the newest 1,000 of the runs, some 33 KB."""
@@ -104,10 +96,8 @@ def _quoted(texts: Iterable[str]) -> str:
 # So many seconds of ends are read again with each poll: 60 for the lag of the query's database, 0.5 as
 # `completed_at` is set before it is committed (measured).
 _OVERLAP = 61.0
-# How precise the time of an answer is.
-_DATE_IS_TO = timedelta(seconds=1)
-# After all other times.
-_NEVER = "9999"
+_DATE_IS_TO = timedelta(seconds=1)  # how precise the time of an answer is
+_NEVER = "9999"  # after all other times
 # As many rows as are queried at once; a row has 10 tags of 128 characters at most.
 _PAGE_SIZE = 1000
 # The ends of more than so many runs are not read before those that wait were handed over.
@@ -120,8 +110,8 @@ class Follower:
 
     def __init__(self, end_filter: EndFilter, position: Position | None = None) -> None:
         self.filter = end_filter
+        # What is true once all that was handed over has arrived; None before the first one.
         self.position: Position | None = None
-        """What is true once all that was handed over has arrived; None before the first one."""
         self._read_to = ""  # the newest end that was read
         self._last_of_page: tuple[str, str] | None = None
         # The time of the first of several pages: what becomes visible behind them is read after them.
@@ -211,7 +201,6 @@ def next_poll(followers: Sequence[Follower]) -> tuple[Call[list[Run]], Callable[
 
 
 def _begin(followers: Sequence[Follower], runs: Sequence[Run]) -> None:
-    """Let followers begin at the newest end."""
     at = time_text(datetime(2000, 1, 1, tzinfo=UTC))  # without any end there is none to leave out
     for run in runs:
         assert run.finished_at is not None

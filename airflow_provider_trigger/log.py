@@ -8,7 +8,6 @@ from typing import Any, Literal, Protocol
 Level = Literal["debug", "info", "warning", "error"]
 
 Line = tuple[Level, str]
-"""A level, and the text."""
 
 
 class Log(Protocol):
@@ -26,14 +25,9 @@ def write(log: Log, lines: Iterable[Line], *, origin: str = "") -> None:
         getattr(log, level)("%s%s", origin, text)
 
 
-MAX_NAMED = 10
-"""So many are each named, in a text or in lines of their own; more are counted."""
-
-MAX_LINES = 100
-"""How many lines of one kind a log gets."""
-
-MAY_RUN = "may still be running"
-"""What ``docs/outcomes.md`` says what to do about."""
+MAX_NAMED = 10  # in a text or in lines of their own; more are counted
+MAX_LINES = 100  # of one kind
+MAY_RUN = "may still be running"  # docs/outcomes.md says what to do about it
 
 
 def counted(count: int, name: str) -> str:

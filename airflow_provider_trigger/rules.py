@@ -1,8 +1,4 @@
-"""
-Rules of arguments: each checks a value and returns it as it is used, or raises a ValueError. Pure.
-
-A class has one table of them, by the names of its arguments; so has a run, for its options.
-"""
+"""Rules of arguments: each checks a value and returns it as it is used, or raises a ValueError. Pure."""
 
 from __future__ import annotations
 
@@ -14,22 +10,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+# What Jinja makes of the outputs of a mapped task, where it does not render natively. Its word has a limit,
+# else a search would take the square of a text's length.
 SEQUENCE_TEXT = re.compile(r"Lazy\w{0,30}Sequence\((?:\[\d+ items?\]|<unevaluated length>)\)")
-"""
-What Jinja makes of the outputs of a mapped task, where it does not render natively.
-
-Its word has a limit, else a search would take the square of a text's length.
-"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Circumstances:
     """What decides about a value besides itself."""
 
+    # Whether a value, or a part of it, is not known yet, as one that is templated: it is not checked.
     skip: Callable[[object], bool] = lambda value: False
-    """Whether a value, or a part of it, is not known yet, as one that is templated: it is not checked."""
-    is_rendered: bool = False
-    """Whether a number stands for its text, of which a native Dag has made it."""
+    is_rendered: bool = False  # whether a number stands for its text, of which a native Dag has made it
 
 
 AS_GIVEN = Circumstances()

@@ -132,11 +132,8 @@ def scheduler_knows_resumed_tasks() -> bool:
 
 
 def stop_time() -> float:
-    """
-    Return how long a task may cancel its runs after a signal, in seconds.
-
-    Airflow 3 sends SIGKILL 5 s after the signal, Airflow 2 after a minute.
-    """
+    """Return how long a task may cancel its runs after a signal, in seconds."""
+    # Airflow 3 sends SIGKILL 5 s after the signal, Airflow 2 after a minute.
     return 8.0 if airflow_version().startswith("2.") else 4.0
 
 
@@ -189,23 +186,16 @@ def first_reschedule_of(context: Context, sensor: Any) -> datetime | None:
 
 
 def has_no_supervisor(ti: Any) -> bool:
-    """
-    Return whether a task instance cannot pull XComs, as its process has no supervisor that gives them.
-
-    That is so for Dag callbacks under ``airflow dags test`` and ``dag.test()`` of Airflow 3 (measured).
-    """
+    """Return whether a task instance cannot pull XComs, as its process has no supervisor."""
+    # So it is in Dag callbacks under `airflow dags test` and `dag.test()` of Airflow 3 (measured).
     if not type(ti).__module__.startswith("airflow.sdk."):
         return False
     return not hasattr(import_module(_TASK_RUNNER), "SUPERVISOR_COMMS")
 
 
 def xcom_is_out_of_reach() -> bool:
-    """
-    Return whether pulling an XCom in this process would never return.
-
-    It would in the Dag processor of Airflow 3.0 (measured): its supervisor does not know that request, and
-    this process cannot decode the response.
-    """
+    """Return whether pulling an XCom would never return: in the Dag processor of Airflow 3.0 (measured)."""
+    # Its supervisor does not know that request, and this process cannot decode the response.
     task_runner = sys.modules.get(_TASK_RUNNER)
     decoder: Any = getattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "body_decoder", None)
     if decoder is None:
@@ -226,11 +216,7 @@ def may_pull_in_thread() -> bool:
 
 
 def is_still_deferred(ti: Any, trigger_id: Any, run_ids: Collection[str]) -> bool:
-    """
-    Return whether a task instance is deferred to this trigger, for Airflows whose triggers lack ``on_kill``.
-
-    A new try of the task has other run ids. Any error means that Airflow did not answer.
-    """
+    """Return whether a task instance is deferred to this trigger; any error: Airflow did not answer."""
     if not type(ti).__module__.startswith("airflow.models."):
         return _is_deferred_by_supervisor(ti, run_ids)
     from airflow.models.taskinstance import TaskInstance
@@ -253,7 +239,7 @@ def _is_deferred_by_supervisor(ti: Any, run_ids: Collection[str]) -> bool:
     )
     if set(next(iter(states.values()), {}).values()) != {"deferred"}:
         return False
-    pushed = xcom_of(ti, key=RUN_ID_KEY)
+    pushed = xcom_of(ti, key=RUN_ID_KEY)  # a new try has other run ids
     if pushed is None:
         return True
     if isinstance(pushed, str) and pushed.startswith("["):  # an XCom backend may return a text
@@ -274,22 +260,15 @@ def xcom_of(ti_key: Any, *, key: str) -> Any:
 
 
 def may_have_pushed(ti: Any) -> bool:
-    """
-    Return whether a task instance may have pushed an XCom that its operator does not know.
-
-    In the process that has run a task, only a task that was deferred before may have: its XComs are cleared
-    when a try starts, and Airflow logs an error for each one that is requested and missing.
-    """
+    """Return whether a task instance may have pushed an XCom that its operator does not know."""
+    # In the process that has run a task, only a task that was deferred before may have: its XComs are cleared
+    # when a try starts, and Airflow logs an error for each one that is requested and missing.
     in_its_process = getattr(ti, "_ti_context_from_server", None)
     return in_its_process is None or bool(in_its_process.next_method)
 
 
 def read_sequence(value: Any) -> Any:
-    """
-    Return one of Airflow's own sequences as a list, and any other value as it is.
-
-    The output of a mapped task is such a sequence, and so is what a template that is rendered natively finds.
-    """
+    """Return one of Airflow's own sequences, as a mapped task's output is, as a list; others as they are."""
     is_text = isinstance(value, (str, bytes))  # as Airflow's enumerations of states are
     if is_text or not isinstance(value, Sequence) or not type(value).__module__.startswith("airflow."):
         return value
@@ -299,11 +278,7 @@ def read_sequence(value: Any) -> Any:
 
 
 def add_to_asset_events(outlets: Iterable[Any], context: Context, *, key: str, value: Any) -> None:
-    """
-    Add something to the ``extra`` of the events of a task's assets; what has the key already stays.
-
-    Aliases and references are left alone, and so is all where a context has no events.
-    """
+    """Add to the ``extra`` of events of a task's assets, not of aliases; what has the key already stays."""
     try:
         from airflow.sdk import Asset
     except ImportError:  # Airflow 2
@@ -315,16 +290,10 @@ def add_to_asset_events(outlets: Iterable[Any], context: Context, *, key: str, v
 
 
 def store_of(trigger: Any, *, name: str, digest: str) -> Store:
-    """
-    Return the store of a trigger that is running, in which it saves a JSON object.
-
-    It loads a list: nothing or one object for each place, and what else somebody has put there. Its calls
-    end although their caller is canceled: on Airflow 3.0 and 3.1 a trigger that is canceled while it talks to
-    the supervisor breaks all others (measured).
-
-    :param name: what identifies the watcher among those of an asset
-    :param digest: what identifies it among all
-    """
+    """Return where a watcher saves a JSON object; its name is unique for an asset, the digest for all."""
+    # It loads a list: nothing or one object for each place, and what else somebody has put there. Its calls
+    # end although their caller is canceled: on Airflow 3.0 and 3.1 a trigger canceled while it talks to the
+    # supervisor breaks all others (measured).
     state = getattr(trigger, "asset_state_store", None)  # Airflow 3.3 and newer
     if state is None:
         return _Variable(_POSITION_KEY + digest, description=f"What the watcher {name!r} has seen")

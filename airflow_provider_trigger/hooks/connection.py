@@ -1,8 +1,4 @@
-"""
-An Airflow connection: check each of its fields, fetch it, also where Airflow is busy, and test it.
-
-And what an error of the API means for it.
-"""
+"""An Airflow connection: its fields, how it is fetched and tested, and what an API error means for it."""
 
 from __future__ import annotations
 
@@ -41,7 +37,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_provider_trigger.api.client import TriggerDevClient
-
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +111,6 @@ _MEANINGS: dict[type[TriggerDevError], tuple[str, str]] = {
     errors.UnexpectedAnswerError: _OTHER_SERVER,
     TriggerDevError: _FAILED,
 }
-# A preview key was rejected.
 _NO_BRANCH = "a preview key (tr_preview_…) needs a branch: set 'branch' in the extra of {connection}"
 
 Environment = tuple[str, str, str | None]
@@ -335,8 +329,7 @@ async def fetch_on_loop(conn_id: str, *, executor: ThreadPoolExecutor | None = N
 
 async def fetch_shielded(conn_id: str) -> Connection:
     """Return a connection; the fetch ends although its caller is canceled."""
-    # On Airflow 3.0 and 3.1 a trigger that is canceled while it talks to the supervisor breaks all others
-    # (measured).
+    # On Airflow 3.0 and 3.1 a trigger canceled while it talks to the supervisor breaks all others (measured).
     return await asyncio.shield(fetch_on_loop(conn_id))
 
 
@@ -349,8 +342,7 @@ async def fetch_patiently(conn_id: str, *, log: Log, until: float = 0.0) -> Conn
         except ConnectionNotFoundError:
             raise
         except Exception as error:
-            # Any error: secrets backends raise what they like.
-            failures += 1
+            failures += 1  # any error: secrets backends raise what they like
             if failures > len(_PAUSES) and time.time() >= until:
                 raise
             if failures == 1:
@@ -367,11 +359,8 @@ async def fetch_again(conn_id: str, *, fetch: Callable[[str], Awaitable[Connecti
 
 
 def fetch_key(before: Settings, *, get: Callable[[str], Connection]) -> str | None:
-    """
-    Return the key that the connection has now; None if it has none for the same environment.
-
-    Only Airflow's Dag processor caches connections (2.11 to 3.3); a task fetches the current one.
-    """
+    """Return the key that the connection has now; None if it has none for the same environment."""
+    # Only Airflow's Dag processor caches connections (2.11 to 3.3).
     with suppress(Exception):  # any, as above
         now = read_settings(fetch_connection(before.conn_id, get=get))
         if now.environment == before.environment:
@@ -381,17 +370,11 @@ def fetch_key(before: Settings, *, get: Callable[[str], Connection]) -> str | No
     return None
 
 
-MAX_TIMEOUT = 10.0
-"""For each of the Test button's requests, at most two, in seconds."""
+MAX_TIMEOUT = 10.0  # for each of the Test button's requests, at most two, in seconds
 
 
 def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, str]:
-    """
-    Test a connection with a client that does not retry; return whether it works, and one line that says why.
-
-    It lists a few runs. If only that fails or takes too long, it checks the status of a run that does not
-    exist: a 404 shows that the server accepts the key.
-    """
+    """Test a connection with a client that does not retry; return whether it works, and why in one line."""
     accepted = f"Connected to {settings.base_url}; the secret key is accepted"
     try:
         client.call(list_newest_runs())
