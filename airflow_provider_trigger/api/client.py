@@ -11,13 +11,8 @@ from typing import Any, TypeVar
 from tenacity import Retrying, retry_if_exception
 
 from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.answers import server_wait, should_retry, with_trusted_date
-from airflow_provider_trigger.api.errors import (
-    AuthenticationError,
-    NotSentError,
-    PermissionDeniedError,
-    TriggerDevError,
-)
 from airflow_provider_trigger.api.http import Call, Request, Response, ServerSettings
 from airflow_provider_trigger.api.limits import (
     NEVER,
@@ -109,7 +104,7 @@ class TriggerDevClient:
         patience = self.settings.retry_for if patience is None else patience
         try:
             return self._repeat(call, deadline, patience, sleep)
-        except AuthenticationError:
+        except errors.AuthenticationError:
             if not self._key.renew(version, now=time.monotonic()):
                 raise
         self.key_is_rejected = False
@@ -129,7 +124,7 @@ class TriggerDevClient:
         )
         try:
             result: T = retrying(self._try, call, tries, sleep)
-        except TriggerDevError as raised:
+        except errors.TriggerDevError as raised:
             # The error's traceback leads to this frame, so that is not to lead to the error.
             error, tries.last_error = tries.last_error or raised, None
         else:
@@ -139,10 +134,10 @@ class TriggerDevClient:
     def _try(self, call: Call[T], tries: Tries, sleep: Sleep | None) -> T:
         reply = self._send_in_turn(call, tries, sleep)
         try:
-            if isinstance(reply, TriggerDevError):
+            if isinstance(reply, errors.TriggerDevError):
                 raise reply
             result = call.read(with_trusted_date(reply, now=time.time()))
-        except TriggerDevError as raised:
+        except errors.TriggerDevError as raised:
             error = raised.with_traceback(None)
         else:
             if call.request.url is None:
@@ -164,7 +159,7 @@ class TriggerDevClient:
             if sleep:
                 sleep(0)
             if self._is_closed:
-                raise NotSentError("the client was closed")
+                raise errors.NotSentError("the client was closed")
             timeout = min(self.settings.timeout, call.timeout)
             reply = self.transport.send(request, tries.timeout_within(timeout, now=time.monotonic()))
             response = reply if isinstance(reply, Response) else None
@@ -178,7 +173,7 @@ class TriggerDevClient:
         """Return how many seconds to wait for a turn, 0 to send now; a NotSentError ends the call."""
         now, deadline = time.monotonic(), tries.deadline
         if not deadline.remaining(now):
-            raise NotSentError("the time limit was reached", retryable=True)
+            raise errors.NotSentError("the time limit was reached", retryable=True)
         if request.url is not None:
             return 0.0
         with self._lock:
@@ -195,7 +190,7 @@ class TriggerDevClient:
                 self._pause_logged_until = now + pause
                 log.info("Waiting %.0f s for the rate limit", pause)
         if failed_too_long:
-            raise NotSentError(
+            raise errors.NotSentError(
                 "the server stopped responding",
                 last_error=self.breaker.last_error,
                 retryable=not self.breaker.is_permanent,
@@ -207,12 +202,14 @@ class TriggerDevClient:
             self.key_is_rejected = False
             self.breaker.succeeded()
 
-    def _note_failure(self, request: Request, reply: Reply, error: TriggerDevError, tries: Tries) -> None:
+    def _note_failure(
+        self, request: Request, reply: Reply, error: errors.TriggerDevError, tries: Tries
+    ) -> None:
         """Add to an error what follows from it, and let other calls know what it shows."""
         response, now = reply if isinstance(reply, Response) else None, time.monotonic()
         error.run_id = request.run_id
         self._key.hide_in(error)
-        if response and isinstance(error, PermissionDeniedError):
+        if response and isinstance(error, errors.PermissionDeniedError):
             self._key.note_denial(request, response, now=now)
         error.server_wait = server_wait(response, now=time.time()) if response else None
         error.tries_allowed = tries_allowed(
@@ -230,13 +227,13 @@ class TriggerDevClient:
             self._note_success()
             return
         with self._lock:
-            if isinstance(error, (AuthenticationError, PermissionDeniedError)):
+            if isinstance(error, (errors.AuthenticationError, errors.PermissionDeniedError)):
                 self.breaker.answered()  # else a key that is rejected after an outage would keep it open
-                self.key_is_rejected |= isinstance(error, AuthenticationError) and similar > 1
+                self.key_is_rejected |= isinstance(error, errors.AuthenticationError) and similar > 1
             elif works is False:
                 self.breaker.failed(error, monotonic=now)
 
-    def log_retry(self, attempt: int, pause: float, error: TriggerDevError | None) -> None:
+    def log_retry(self, attempt: int, pause: float, error: errors.TriggerDevError | None) -> None:
         """Log that a request is repeated: of many in a row, one at a level that is shown."""
         now, level = time.monotonic(), logging.DEBUG
         if now >= self._retry_logged_at + _RETRY_LOG_INTERVAL:

@@ -229,7 +229,7 @@ class Cursor:
     """Where the next page of a list begins; a list without a last page is an error."""
 
     def __init__(self) -> None:
-        self.after: str | None = None  # for the first page
+        self.after: str | None = None  # None for the first page
         self._read, self._ids, self._idle = list[str | None](), list[str](), 0
 
     @property

@@ -15,12 +15,7 @@ from functools import partial
 from queue import Empty, PriorityQueue, Queue
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.errors import (
-    AuthenticationError,
-    InvalidIdError,
-    NotSentError,
-    TriggerDevError,
-)
+from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.limits import PROBE_INTERVAL, Deadline, pause_after
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, result_of
@@ -58,7 +53,7 @@ def begin_thread(work: Callable[[], object]) -> None:
     try:
         threading.Thread(target=work, name="trigger-dev-call", daemon=True).start()
     except RuntimeError as error:
-        raise NotSentError(f"no thread could be started: {error}", retryable=True) from None
+        raise errors.NotSentError(f"no thread could be started: {error}", retryable=True) from None
 
 
 Task = RunRecord | ForMany
@@ -81,7 +76,7 @@ class Crew:
             while self._count < count:
                 begin_thread(self._work)
                 self._count += 1
-        except NotSentError as error:
+        except errors.NotSentError as error:
             if not self._count:
                 raise
             log.warning("Working with %d of %d threads: %s", self._count, count, error)
@@ -92,14 +87,14 @@ class Crew:
             self.in_flight += 1
             self._tasks.put((task.action, next(self._numbers), task))
 
-    def answer(self, *, within: float) -> tuple[Task, Any, TriggerDevError | None] | None:
+    def answer(self, *, within: float) -> tuple[Task, Any, errors.TriggerDevError | None] | None:
         """Return a task and its result or error, None if nothing comes within so many seconds."""
         try:
             task, result, error = self._answers.get(timeout=max(within, 0.0))
         except Empty:
             return None
         self.in_flight -= 1
-        if error is not None and not isinstance(error, TriggerDevError):
+        if error is not None and not isinstance(error, errors.TriggerDevError):
             raise error  # a bug of ours
         return task, result, error
 
@@ -120,7 +115,7 @@ class Crew:
                 until = min(self._deadline.at, task.ends_at, time.monotonic() + _FAR)
                 sleep = partial(self._sleep, task)
                 result = self._client.call(task.call(), deadline=Deadline(until), patience=0, sleep=sleep)
-            except TriggerDevError as raised:
+            except errors.TriggerDevError as raised:
                 error = raised.with_traceback(None)
             except BaseException as raised:
                 error = raised
@@ -130,7 +125,7 @@ class Crew:
     def _sleep(self, task: Task, seconds: float) -> None:
         """Wait for a turn; 0 seconds say that the request goes out now."""
         if self._closed.is_set():
-            raise NotSentError("the work has ended")
+            raise errors.NotSentError("the work has ended")
         if seconds:
             self._closed.wait(seconds)
         else:
@@ -151,7 +146,7 @@ class Cancellation:
     ) -> None:
         self.client = client
         self.end: End | None = None  # why it ended, None before
-        self.rejection: AuthenticationError | None = None
+        self.rejection: errors.AuthenticationError | None = None
         self._settings = settings
         self._is_stopped = is_stopped
         self._action_for = action_for
@@ -298,7 +293,7 @@ class Cancellation:
             return
         task, result, error = answer
         now = time.monotonic()
-        if isinstance(error, AuthenticationError) and self.client.key_is_rejected and self.end is None:
+        if isinstance(error, errors.AuthenticationError) and self.client.key_is_rejected and self.end is None:
             self.end, self.rejection = End.KEY_REJECTED, error
         if isinstance(task, RunRecord):
             self._take(task, result, error, now)
@@ -306,8 +301,8 @@ class Cancellation:
             for record in self.bulk.take(task, result, error, now):
                 self._plan(record)
 
-    def _take(self, record: RunRecord, result: Any, error: TriggerDevError | None, now: float) -> None:
-        if isinstance(error, NotSentError) and not isinstance(error, InvalidIdError):
+    def _take(self, record: RunRecord, result: Any, error: errors.TriggerDevError | None, now: float) -> None:
+        if isinstance(error, errors.NotSentError) and not isinstance(error, errors.InvalidIdError):
             self._plan(record, earliest=now + PROBE_INTERVAL)
             return
         if error is not None and error is not self.rejection and self._is_repeated(record, error, now):
@@ -318,7 +313,7 @@ class Cancellation:
             record.found_at = now if self._add(found) else record.found_at
         self._plan(record)
 
-    def _is_repeated(self, record: RunRecord, error: TriggerDevError, now: float) -> bool:
+    def _is_repeated(self, record: RunRecord, error: errors.TriggerDevError, now: float) -> bool:
         """Put the same request off where another try may help; return whether that is so."""
         is_once = record.action is Action.CHECK and not self._settings.follows
         if is_once or record.action is Action.CHECK_AGAIN:
@@ -357,7 +352,7 @@ def cancel_all(
     """Cancel the runs of tasks that have ended; a rejected key is no error: the results say what to do."""
     settings = CancelSettings(time_limit=time_limit, bulk_from=BULK_FROM_AT_A_STOP)
     work = Cancellation(client, run_ids, settings, is_stopped=is_stopped, action_for=action_for)
-    with suppress(AuthenticationError):
+    with suppress(errors.AuthenticationError):
         work.run()
     advice = action_for(work.rejection) if work.rejection else None
     results = {result.run_id: result for result in work.results}

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api.errors import NotFoundError, NotSentError, ResponseError, TriggerDevError
+from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.models import Run
@@ -87,14 +87,14 @@ class RunRecord:
     ends_at: float = math.inf  # until when that may take
     sent_at: float | None = None  # when that was sent first; None before
     failures: int = 0  # of that, in a row, of one kind
-    last_error: TriggerDevError | None = None  # of that, while it is repeated
+    last_error: errors.TriggerDevError | None = None  # of that, while it is repeated
     bulk: ForMany | None = None
     cancels: int = 0  # how many cancels of this run alone were sent; one that was repeated counts once
     acknowledged_at: float | None = None  # when a cancel was acknowledged last, or seen to have arrived
-    cancel_error: TriggerDevError | None = None
+    cancel_error: errors.TriggerDevError | None = None
     checks: int = 0
     """How many since the last cancel, to which :attr:`check_error` and :attr:`seen` belong as well."""
-    check_error: TriggerDevError | None = None
+    check_error: errors.TriggerDevError | None = None
     seen: Run | None = None  # what the last check showed
     found_at: float = -math.inf  # when a run was found last that it has started
     task_identifier: str | None = None  # None if no check has shown it
@@ -130,11 +130,11 @@ class RunRecord:
             self.checks = 0
             self.seen = self.cancel_error = self.check_error = None
 
-    def note(self, result: Any, error: TriggerDevError | None, *, now: float) -> None:
+    def note(self, result: Any, error: errors.TriggerDevError | None, *, now: float) -> None:
         """Take in how its request ended, with a result or an error."""
         self.last_error = None
         if self.action is Action.CANCEL:
-            if isinstance(error, NotFoundError) and self.task_identifier is None:
+            if isinstance(error, errors.NotFoundError) and self.task_identifier is None:
                 self.is_unknown = True
                 return
             self.cancel_error = error
@@ -168,7 +168,7 @@ def next_step(record: RunRecord, settings: CancelSettings, *, now: float) -> Ste
     """Return what a run needs next; None when nothing is left to do."""
     if record.had_ended:
         return None if record.checks else Step(Action.CHECK, now)
-    if record.is_unknown or isinstance(record.cancel_error, NotSentError):
+    if record.is_unknown or isinstance(record.cancel_error, errors.NotSentError):
         return None
     if record.seen and record.seen.is_final:
         return _follow(record, record.seen, settings, now=now)
@@ -260,7 +260,7 @@ class BulkActions:
         return requests
 
     def take(
-        self, request: ForMany, result: Any, error: TriggerDevError | None, now: float
+        self, request: ForMany, result: Any, error: errors.TriggerDevError | None, now: float
     ) -> list[RunRecord]:
         """Take in what came of a request; return the runs that no longer wait for a bulk action."""
         if request in self._parts:
@@ -272,13 +272,13 @@ class BulkActions:
         return released
 
     def _take_part(
-        self, part: ForMany, bulk_id: str, error: TriggerDevError | None, now: float
+        self, part: ForMany, bulk_id: str, error: errors.TriggerDevError | None, now: float
     ) -> list[RunRecord]:
         if error is None:
             part.id, self._progressed_at = bulk_id, now
             return [] if self._settings.follows else self._release(part.run_ids)
         self._has_failed = True
-        part.is_sent &= not (isinstance(error, ResponseError) and error.status < 500)
+        part.is_sent &= not (isinstance(error, errors.ResponseError) and error.status < 500)
         return self._release(part.run_ids if self.accepted_ids else [*self._waiting])
 
     def _take_query(self, runs: Iterable[Any], now: float) -> list[RunRecord]:
