@@ -273,7 +273,7 @@ class Execution:
                     not has_key if key is None else identity.has_started(key) or not key.startswith(start)
                 )
             guard.cancel()
-        if not pushed and not guard.has_found:
+        if not pushed and not guard.found:
             text = "No run with the tag %s was found: a run of this task may still be running"
             self.log.error(text, tag)
 

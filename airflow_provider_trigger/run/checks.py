@@ -23,8 +23,6 @@ T = TypeVar("T")
 Result = TypeVar("Result")
 
 CONCURRENCY = 16
-"""How many calls are in flight at a time."""
-
 QUERY_ABOVE = 100
 """Above so many runs, queries show them together, in place of a check of each."""
 

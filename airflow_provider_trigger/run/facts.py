@@ -23,11 +23,7 @@ def run_facts(run: Run | None, *, run_id: str, run_url: str) -> dict[str, Any]:
 
 
 def usage_facts(run: Run | None) -> dict[str, Any]:
-    """
-    Return a run's version and attempts, its times, and what it has used; None for what is not known.
-
-    The server names no cost of a run in development.
-    """
+    """Return a run's version, attempts, times and costs; None if not known, as is a cost in development."""
     shown = run.attributes if run else {}
     times = {name: getattr(run, name, None) for name in ("created_at", "started_at", "finished_at")}
     milliseconds = _number(shown.get("durationMs"))
@@ -37,7 +33,6 @@ def usage_facts(run: Run | None) -> dict[str, Any]:
         "version": read_text(shown.get("version")),
         # Where no answer had it, the run's own count is 0.
         "attempts": run.attempt_count if run and "attemptCount" in shown else None,
-        # As exact as the server's.
         **{name: time.isoformat(timespec="milliseconds") if time else None for name, time in times.items()},
         "compute_seconds": None if milliseconds is None else milliseconds / 1000,
         "cost_in_cents": round(sum(known), 10) if known else None,

@@ -34,6 +34,7 @@ _PAUSES = (0.0, LIST_LAG / 2, LIST_LAG / 2)
 # How long the list of the runs with the tag may take after a signal, and a bulk action by the tag.
 _LIST_TIME, _BULK_TIME = 1.0, 0.5
 _INTERVAL = 0.05
+_LEFT = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -44,18 +45,15 @@ class Stop:
     count: int = 0
     """Of the runs to cancel, where some have no check of their own, and so no result."""
     accepted: int = 0
-    bulk_ids: list[str] = field(default_factory=list)
-    """Of the bulk actions by these ids, or by the tag."""
+    bulk_ids: list[str] = field(default_factory=list)  # of bulk actions by these ids, or by the tag
     begins_with: list[str] | None = None
     """The runs whose cancel only begins; None for what came of it."""
     unknown: int = 0
     """How many runs there may be whose ids are not known."""
-    have_keys: bool = True
-    """Whether a retry finds them by their keys."""
+    have_keys: bool = True  # so that a retry finds these
     parts: list[str] = field(default_factory=list)
     """The items of the requests that may have started these."""
-    answer: ResponseError | None = None
-    """To the first such request that was answered."""
+    answer: ResponseError | None = None  # to the first such request that was answered
     tag: str | None = None
     search_error: Exception | None = None
     """Why the runs of an earlier try could not be searched."""
@@ -68,7 +66,6 @@ class Guard:
     So does a stop, at once: a thread of its own looks for it, as the main thread may wait for Airflow.
 
     :param client: for canceling only, as another one may be busy with the requests of the task
-    :param cancels: whether it cancels anything
     :param stop_time: how long a cancel may take after a signal, in seconds
     :param log_stop: logs that a cancel begins after a signal, and what came of each cancel
     """
@@ -84,10 +81,10 @@ class Guard:
     ) -> None:
         self.run_ids: list[str | None] = []
         """In the order of the items; None for one that is not known, or not started."""
-        self.sendings: list[Sending] = []
-        """All requests so far that start runs, each added before it is sent."""
+        self.sendings: list[Sending] = []  # each added before it is sent
         self.ended: set[str] = set()
-        """The runs that were seen to have ended."""
+        self.found: set[str | None] = set()
+        """The keys of runs that only the list has shown."""
         self.is_earlier: Callable[[str | None], bool] | None = None
         """Whether a run with this idempotency key may be from an earlier try; None if there was none."""
         self.tag: str | None = None
@@ -99,7 +96,6 @@ class Guard:
         self._log_stop = log_stop
         self._is_released = False
         self._is_cut_off = False  # from outside, so that no retry takes care of what was started
-        self._found: set[str | None] = set()  # the keys of runs that only the list has shown
         self._work_is_over, self._is_done = threading.Event(), threading.Event()
 
     def __enter__(self) -> Self:
@@ -117,17 +113,10 @@ class Guard:
             self._is_cut_off |= not isinstance(error, Exception)
             self.cancel()
 
-    # What was started
-
     @property
     def known_ids(self) -> list[str]:
         """The ids of all runs that are known, each once."""
         return list(dict.fromkeys(run_id for run_id in self.run_ids if run_id))
-
-    @property
-    def has_found(self) -> bool:
-        """Whether a search has found a run whose id was not known."""
-        return bool(self._found)
 
     @property
     def _left(self) -> list[str]:
@@ -162,8 +151,6 @@ class Guard:
         may_find = self._is_cut_off or len(self.run_ids) > 1
         return [sending for sending in self.sendings if may_find and sending.is_unanswered]
 
-    # While the task works
-
     def release(self) -> None:
         """Cancel nothing from now on: the runs have ended, or something else cancels them."""
         self._note.check()
@@ -172,8 +159,6 @@ class Guard:
     def sleep(self, seconds: float) -> None:
         """Wait in a thread that starts runs; a ``StoppedError`` ends it once the work is over."""
         pause(seconds, is_stopped=lambda: self._note.is_set or self._work_is_over.is_set())
-
-    # How they are canceled
 
     def cancel(self) -> None:
         """Cancel the runs that have not ended, and wait until that is done. Raises no error of its own."""
@@ -230,7 +215,7 @@ class Guard:
     def _count_unknown(self, stop: Stop) -> None:
         unanswered = self._unanswered
         keys = [key for sending in unanswered for key in sending.keys]
-        stop.unknown = sum(key not in self._found for key in keys)
+        stop.unknown = sum(key not in self.found for key in keys)
         stop.have_keys = None not in keys
         stop.parts = [str(sending) for sending in unanswered if len(self.run_ids) > 1]
         errors = (sending.error for sending in unanswered)
@@ -263,8 +248,6 @@ class Guard:
             stop.results = [one for one in results if one.run_id not in accepted]
             stop.count, stop.accepted = len(results), len(accepted)
             stop.bulk_ids += work.bulk.accepted_ids
-
-    # What becomes known meanwhile
 
     def _further(
         self, stop: Stop, shown: set[str], deadline: Deadline, *, is_stop: bool
@@ -311,7 +294,7 @@ class Guard:
         After a signal there is no time for that: a bulk action cancels what the list does not show yet, where
         it shows nothing alive that is not ours.
         """
-        keys = {key for each in self._unanswered for key in each.keys if key is not None} - self._found
+        keys = {key for each in self._unanswered for key in each.keys if key is not None} - self.found
         # Those of an earlier try are all known once each item has its run: what is replaced ends before.
         is_earlier = None if self.run_ids and None not in self.run_ids else self.is_earlier
         if self.tag is None or not (keys or is_earlier):
@@ -333,7 +316,7 @@ class Guard:
             pauses=_PAUSES[:1] if is_stop else _PAUSES,
             is_enough=lambda: not is_earlier and keys <= search.keys,
         )
-        self._found.update(filter(belongs, search.keys))
+        self.found.update(filter(belongs, search.keys))
         if is_earlier:  # of others, the log says which items have no answer
             stop.search_error = search.error
         if is_stop and keys - search.keys and not (search.error or search.others):
@@ -342,6 +325,3 @@ class Guard:
             with suppress(TriggerDevError):  # a server, or a key, may know no bulk actions
                 stop.bulk_ids.append(self._client.call(call, deadline=share, patience=0))
         return [run.id for run in search.ours]
-
-
-_LEFT = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-MAX_TAG_LENGTH = 128
-"""How long a tag may be (measured)."""
-
+MAX_TAG_LENGTH = 128  # (measured)
 KEY_PREFIX = "airflow"
-
 # Repeated tests of a Dag with one date have the same ids and dates: they differ in their process.
 _PROCESS = uuid.uuid4().hex
 
@@ -94,20 +91,17 @@ class TaskInstanceIdentity:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunKey:
     """
-    The idempotency key of a run; its text is ``str()`` of it.
+    The idempotency key of a run, as ``str()`` of it: the same in a retry, another after a clear.
 
-    It stays the same in a retry, and changes by a clear after the task's end: Airflow sets ``max_tries`` to
-    the tries so far and the task's ``retries`` then, and keeps it when the Dag gets other ``retries``
-    (measured).
+    At a clear Airflow sets ``max_tries`` to the tries so far and the task's ``retries``, and keeps it when
+    the Dag gets other ``retries`` (measured).
     """
 
     task_instance: TaskInstanceIdentity
-    operator_id: str
-    """Another one than the task's, where a task executes operators by hand."""
+    operator_id: str  # another one than the task's, where a task executes operators by hand
     content: str = ""
     """The hash of what is started, where a task executes the operator by hand; else empty."""
-    execution: int = 1
-    """How often the operator was executed with this content in this try, this time included."""
+    execution: int = 1  # how often it was executed with this content in this try, this time included
     max_tries: int
     retries: int
     try_number: int
@@ -116,11 +110,7 @@ class RunKey:
 
     @property
     def cleared_after(self) -> int:
-        """
-        The try after which the task was cleared; 0 if never, or with other ``retries`` since then.
-
-        It is in the key as after a clear to fewer ``retries`` ``max_tries`` can be the same as before.
-        """
+        """The try after which the task was cleared; 0 if never, or with other ``retries`` since then."""
         number = self.max_tries - self.retries
         return number if 0 < number < self.try_number else 0
 
@@ -147,6 +137,7 @@ class RunKey:
         return f"{self._start()}{self.max_tries}{test}-"
 
     def __str__(self) -> str:
+        # After a clear to fewer ``retries``, ``max_tries`` can be the same as before.
         return f"{self._tries}{self.cleared_after}"
 
     def of_item(self, index: int, *, task_identifier: str, payload: Any) -> str:

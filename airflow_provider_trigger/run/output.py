@@ -26,9 +26,8 @@ def fetch_output(url: str, *, limit: int = MAX_BODY_BYTES) -> Call[Any]:
     """
     Fetch an output of up to so many bytes from the object store: ``GET`` of a run's ``outputPresignedUrl``.
 
-    Sent without the key: the URL is signed, and a store may reject a second kind of authorization. What is
-    there is what the worker stored (measured): for a text the bare text, for anything else a superjson
-    document, whose ``json`` is returned as the API itself shows smaller outputs: dates as texts, and so on.
+    Sent without the key: the URL is signed, and a store may reject a second kind of authorization. What the
+    worker stored (measured) is a bare text, or a superjson document, of which ``json`` is returned.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -124,8 +123,7 @@ class Outputs:
     """What XCom gets of runs' outputs: above ``max_size`` bytes of JSON for all together, references."""
 
     def __init__(self, *, max_size: int) -> None:
-        self.errors: dict[str, TriggerDevError] = {}
-        """Why an output can never be fetched, by run id."""
+        self.errors: dict[str, TriggerDevError] = {}  # why an output can never be fetched
         self.runs: dict[str, Run] = {}
         """The runs as they were when their outputs were fetched; of several, without what can be large."""
         self._values: dict[str, Any] = {}
@@ -142,7 +140,6 @@ class Outputs:
             log.info(_NO_OUTPUT, enumeration(missing))
 
     def _fetch(self, client: TriggerDevClient, log: Log, runs: Mapping[str, Run | None], run_id: str) -> None:
-        """Fetch and keep an output, if the run has one, or why it can never be fetched."""
         try:
             run = runs[run_id]
             if run is None or not run.has_contents:

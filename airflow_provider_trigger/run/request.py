@@ -1,8 +1,8 @@
 """
-Turn what runs and waitpoint tokens are given into what is sent, checked. Pure, but for the trace.
+Turn what runs and waitpoint tokens are given into what is sent. Pure, but for the trace.
 
-What the server would ignore, such as a malformed delay (measured), is an error that names the argument; what
-it rejects, such as what is too large, is left to it. Templates give texts, so a number may be one.
+Only what the server would ignore is checked, such as a malformed delay (measured), not what it rejects.
+Templates give texts, so a number may be one.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ def check_json(name: str, value: Any, when: Circumstances = AS_GIVEN) -> str:
         raise ValueError(f"{name} must be JSON: {error}") from None
 
 
-MAX_TAGS = 10
-"""How many tags a run may have (measured)."""
+MAX_TAGS = 10  # (measured)
 
 _text = rules.text()
 
@@ -138,14 +137,9 @@ OPTIONS: dict[str, Rule] = {
     "region": _text,
     "lock_to_version": _text,
 }
-"""What an operator can give a run besides its payload, by name: each rule returns what the API takes."""
+"""What an operator can give a run besides its payload; each rule returns what the API takes."""
 
-KEY_OPTIONS: dict[str, Rule] = {
-    "idempotency_key": _key,
-    "idempotency_key_ttl": _with_unit,
-}
-"""What decides whether a trigger makes a new run, by name."""
-
+KEY_OPTIONS: dict[str, Rule] = {"idempotency_key": _key, "idempotency_key_ttl": _with_unit}
 _ALL_OPTIONS = OPTIONS | KEY_OPTIONS | {"tags": tags()}
 
 
@@ -164,8 +158,6 @@ def _api_name(name: str) -> str:
     return re.sub(r"_(ttl|.)", lambda match: match[1].upper(), name)
 
 
-# Of waitpoint tokens
-
 MAX_DATA_SIZE = 512 * 1024
 """As JSON, in bytes: 200 KB are taken, 600 KB are not (measured)."""
 
@@ -178,7 +170,6 @@ def _token_timeout(name: str, value: Any, when: Circumstances) -> str:
 
 
 TOKEN_OPTIONS: dict[str, Rule] = {"timeout": _token_timeout, "tags": tags(), "idempotency_key": _key}
-"""What a token can be given when it is created, by name."""
 
 
 def check_data(name: str, value: Any, when: Circumstances = AS_GIVEN) -> None:
@@ -199,8 +190,6 @@ def _check_integers(name: str, value: Any) -> None:
         for part in value.values() if isinstance(value, dict) else value:
             _check_integers(name, part)
 
-
-# The items of a batch
 
 _ITEM = (
     "a dict of 'payload' and 'options', such as {'payload': 1, 'options': {'tags': ['a']}}; a list of bare "
@@ -272,8 +261,7 @@ class TaskRequest:
     task_identifier: str = ""
     payload: Any = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    replay_of: str | None = None
-    """The run to start again, in place of all this."""
+    replay_of: str | None = None  # the run to start again, in place of all this
     trace: Mapping[str, str] = field(default_factory=trace_headers)
     """Of the thread that makes it, as what sends it may be another one."""
 

@@ -30,27 +30,20 @@ LIST_LAG = 2.5
 # A filter by status would drop runs whose status is new. So a search for runs that are alive reads so many
 # pages of all runs, 75 ms each (measured), and only what is older with a filter.
 _UNFILTERED_PAGES = 50
-# What a second look may leave out is older than any clock is wrong.
-_RECENT = timedelta(days=1)
-# How often the caller can notice a stop, in seconds.
-_PAUSE = 0.1
+_RECENT = timedelta(days=1)  # for a second look: longer than any clock is wrong
+_PAUSE = 0.1  # between two times that the caller can notice a stop, in seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFilter:
     """What a run must have to be listed; a field that is empty allows any."""
 
-    tags: tuple[str, ...] = ()
-    """All of these, exactly."""
-    statuses: Collection[str] = ()
-    """One of these, in today's words."""
-    only_alive: bool = False
-    """A run whose status is new counts as alive."""
-    task_identifiers: tuple[str, ...] = ()
-    """One of these."""
+    tags: tuple[str, ...] = ()  # all of these, exactly
+    statuses: Collection[str] = ()  # one of these, in today's words
+    only_alive: bool = False  # as is a run whose status is new
+    task_identifiers: tuple[str, ...] = ()  # one of these
     batch_id: str | None = None
-    created_from: datetime = ALL_TIMES
-    """With a time zone."""
+    created_from: datetime = ALL_TIMES  # with a time zone
 
     def pages(
         self, client: TriggerDevClient, since: datetime = ALL_TIMES, deadline: Deadline = NEVER
@@ -104,7 +97,7 @@ class Search:
 
     @property
     def runs(self) -> list[ListedRun]:
-        """All that were listed, whatever became of them, but those to skip; without their metadata."""
+        """All that were listed, but those to skip; without their metadata."""
         return list(self._listed.values())
 
     @property

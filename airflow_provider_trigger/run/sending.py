@@ -60,9 +60,6 @@ def saying_what_may_exist(what: str, verb: str, *, has_key: bool) -> Iterator[No
         raise
 
 
-# What one request starts
-
-
 @dataclass(slots=True, eq=False)
 class Sending:
     """A request that starts some items. A thread changes it, and others read it without a lock."""
@@ -71,14 +68,10 @@ class Sending:
     """By the indexes of the items, in ascending order."""
     begun_at: float
     """Before it was sent; where it is for a single item, before it was sent last. By the monotonic clock."""
-    may_exist: bool = False
-    """Whether the server may have started runs for it."""
-    run_ids: tuple[str, ...] | None = None
-    """Of the items, in their order, once they are known."""
-    error: BaseException | None = None
-    """What it ended with in place of the ids."""
+    may_exist: bool = False  # whether the server may have started runs for it
+    run_ids: tuple[str, ...] | None = None  # in the order of the items, once they are known
+    error: BaseException | None = None  # that it ended with in place of the ids
     is_done: bool = False
-    """Whether nothing more of it is to come."""
 
     @property
     def is_unanswered(self) -> bool:

@@ -150,8 +150,7 @@ class Earlier:
     """Otherwise runs from before a clear are taken up, and a warning names what is left running."""
     replaces: bool = True
     """Otherwise runs with other keys than those of the requests are left alone while alive."""
-    reuses: bool = False
-    """Whether an item of a batch gets the output of a run from before a clear that has completed."""
+    reuses: bool = False  # whether an item of a batch gets what has completed before a clear
 
     def find(
         self, client: TriggerDevClient, guard: Guard, requests: Sequence[TaskRequest], *, log: Log
@@ -235,7 +234,6 @@ class Earlier:
         return newest
 
     def _search(self, client: TriggerDevClient, log: Log) -> Search:
-        """Find runs, as far as the list knows; warn where it may lack some."""
         # What has completed before a clear, the keys of this try do not find.
         needs_list = self.reuses and self.key.was_cleared
         found = Search(

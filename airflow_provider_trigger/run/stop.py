@@ -11,8 +11,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-CHECK_INTERVAL = 0.2
-"""How often a pause is interrupted to check whether the work was stopped, in seconds."""
+CHECK_INTERVAL = 0.2  # between two checks whether the work was stopped, in seconds
 
 
 class StoppedError(Exception):
@@ -48,11 +47,8 @@ class StopNote:
     """
     Says whether Airflow has stopped a task, and ends what the task waits for then, by a ``StoppedError``.
 
-    Airflow 3 calls ``on_kill`` in a signal handler, whatever the main thread does just then, and raises
-    nothing: so that only notes it. The main thread makes no request, as nothing could end its wait for the
-    answer.
-
-    :param stopped_at: returns when the task was stopped, by the monotonic clock; None while it was not
+    Airflow 3 calls ``on_kill`` in a signal handler, and raises nothing. The main thread makes no request, as
+    nothing could end its wait for the answer.
     """
 
     def __init__(self, stopped_at: Callable[[], float | None] = lambda: None) -> None:

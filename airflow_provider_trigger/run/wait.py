@@ -15,15 +15,12 @@ from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, is_answer
 from airflow_provider_trigger.run.facts import missing_version, state_of
 from airflow_provider_trigger.run.waited import Waited, WaitEnd, WaitSettings, check_interval
 
+# Between two lines, in seconds: of which nothing is new, that count runs as they end, of an outage.
 LOG_INTERVAL = 300.0
-"""Between two lines of which nothing is new, in seconds."""
+_COUNT_INTERVAL = 30.0
+_OUTAGE_INTERVAL = 60.0
 
 NOT_ENDED_YET = "%d of %d runs have not ended yet"
-
-# Between two lines that count runs as they end, in seconds.
-_COUNT_INTERVAL = 30.0
-# Between two lines of an outage, in seconds.
-_OUTAGE_INTERVAL = 60.0
 
 _WHY_CANCELED = {
     WaitEnd.TIMED_OUT: "it did not end in time",
@@ -172,7 +169,7 @@ _LOST_AFTER = 10.0
 _MISSING_AFTER = 10.0
 
 Result = dict[str, Waited] | Exception
-"""What became of each run for which a wait has ended, or the error that has ended it."""
+"""What became of each run, or the error that has ended the wait."""
 
 
 @dataclass(slots=True, eq=False)
@@ -181,16 +178,12 @@ class Watched:
 
     run_id: str
     added_at: float
-    born_at: float
-    """When it was started, as far as that is known."""
+    born_at: float  # as far as that is known
     waits: list[Wait] = field(default_factory=list)
-    poll_interval: float = math.inf
-    """The shortest one that a wait has, infinite for none."""
+    poll_interval: float = math.inf  # the shortest one that a wait has, infinite for none
     run: Run | None = None
-    error: TriggerDevError | None = None
-    """Why its last check failed, if nothing was seen since."""
-    failing_since: float = math.inf
-    """Infinite if its last check did not fail."""
+    error: TriggerDevError | None = None  # of its last check, if nothing was seen since
+    failing_since: float = math.inf  # infinite if its last check did not fail
     rejected_since: float = math.inf
     """Since when each check was answered with 401, 403 or 404: an outage may begin and end with one."""
     answered_since: float = math.inf
@@ -200,12 +193,9 @@ class Watched:
     checked_at: float = -math.inf
     seen_at: float = -math.inf
     listed_at: float = -math.inf
-    is_listed: bool = True
-    """Whether the last query has shown it, or the first one may."""
-    checking_since: float = math.inf
-    """When the check was sent that is in flight, infinite for none."""
+    is_listed: bool = True  # by the last query; before the first one, whether that may
+    checking_since: float = math.inf  # when the check in flight was sent, infinite for none
     must_check: bool = False
-    """Whether a check is wanted now."""
     is_lost: bool = False
     """Whether its checks are answered without it although the server works otherwise."""
 
@@ -291,8 +281,7 @@ class Wait:
         self.run_ids: Sequence[str] = list(dict.fromkeys(run_ids))
         self.settings = settings
         self.is_over = False
-        self.due = -math.inf
-        """When it is to proceed, although nothing is new."""
+        self.due = -math.inf  # when it is to proceed, although nothing is new
         self._report, self._on_ended = report, on_ended
         self._log = WaitLog(log, settings, len(self.run_ids))
         self._begun_at, self._deadline = -math.inf, math.inf

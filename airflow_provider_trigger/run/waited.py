@@ -46,12 +46,8 @@ class Waited:
     run: Run | None
     """As last seen, None if it never was."""
     error: str = ""
-    """
-    The last error in one line, where the run was not seen any more, its cancel failed, or it has ended and
-    its checks fail, so that ``run`` has its status and nothing else.
-    """
-    is_canceled: bool = False
-    """Whether the wait has canceled the run."""
+    """Why the run was not seen any more, its cancel failed, or ``run`` has its status and nothing else."""
+    is_canceled: bool = False  # by the wait
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

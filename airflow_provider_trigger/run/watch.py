@@ -1,9 +1,8 @@
 """
-Poll for all runs that anybody waits for on one connection: one plain loop, in one thread.
+Poll for all runs that anybody waits for on one connection, in one thread, which alone changes anything.
 
-Only that thread changes anything: others put callables into its inbox, and requests go out in threads. One
-query takes the place of a check for each run. It is about 1 s behind, and can lose the end of a run
-permanently (measured): so checks of single runs go round, too, and take its place where it fails.
+A query in place of the checks is about 1 s behind, and can lose the end of a run permanently (measured): so
+checks of single runs go round, too.
 """
 
 from __future__ import annotations
@@ -58,45 +57,32 @@ if TYPE_CHECKING:
 
 # Up to so many runs, a check of each costs a worker less than a query for all.
 _WATCHED_ALONE = 20
-# Between two queries, in seconds, as long as that costs the server little.
-QUERY_INTERVAL = 2.0
-# Between two looks at what is due, in seconds; requests of what begins together go out together after it.
-_TURN = 0.5
-_GATHER = 0.25
-# Of many runs, queries show those that have ended, and all of them once in so many seconds.
-_ALL_INTERVAL = 10.0
-# A query may take this part of the server's time.
-_SHARE_OF_TIME = 0.25
+_SHARE_OF_TIME = 0.25  # of the server's time that a query may take
 # So many failures in a row change nothing yet where queries have worked, or the server answers too many.
 _FAILED_ROUNDS = 3
-# Then, between two queries, in seconds.
-_PAUSE = 10.0
-# While queries work, one run is checked by itself in so many seconds.
-_BACKGROUND_INTERVAL = 1.0
-# Between two rounds in which all runs are checked, as an end was lost, in seconds.
-_ROUND = 30.0
-# After a check that was not sent, none begins for so many seconds: the circuit breaker is open.
-_NOT_SENT_PAUSE = 1.0
-# How long a check is repeated that no later one follows, and a call that shows whether the server works.
-_PATIENCE = 10.0
-# After an outage was seen, in seconds, before it is looked again whether only some runs are not shown.
-_OUTAGE_INTERVAL = 30.0
-# Before cancels that failed are repeated, in seconds.
-_CANCEL_PAUSE = 2.0
 
-# What is called with what became of a run that was canceled.
+# All in seconds. Requests of what begins together go out together.
+_GATHER = 0.25
+_TURN = 0.5  # between two looks at what is due
+QUERY_INTERVAL = 2.0
+_ALL_INTERVAL = 10.0  # between two queries that show also those of many runs that have not ended
+_PAUSE = 10.0  # between two queries where they fail
+_BACKGROUND_INTERVAL = 1.0  # between two checks of single runs while queries work
+_ROUND = 30.0  # between two rounds in which all runs are checked, as an end was lost
+_NOT_SENT_PAUSE = 1.0  # after a check that was not sent: the circuit breaker is open
+_PATIENCE = 10.0  # for a check that no later one follows, and a call that shows whether the server works
+_OUTAGE_INTERVAL = 30.0  # after an outage, before it is looked again whether only some runs are not shown
+_CANCEL_PAUSE = 2.0  # before cancels that failed are repeated
+
 Report = Callable[[str, CancelResult], object]
 
 
 class Watch:
     """
-    The loop.
+    The loop; it uses ``make``, ``query`` and ``cancel`` in any thread.
 
-    :param make: makes a call, as :meth:`.client.TriggerDevClient.call` does, in any thread
-    :param query: the same for queries; None for none: then each run is checked by itself
-    :param cancel: cancels runs within some seconds, in any thread
-    :param check: the call that checks a run
-    :param max_checks: how many checks are in flight at a time
+    :param query: makes queries; None for none: then each run is checked by itself
+    :param cancel: cancels runs within some seconds
     """
 
     def __init__(
@@ -108,8 +94,7 @@ class Watch:
         check: Callable[[str], Call[Run]] = check_run,
         max_checks: int = CONCURRENCY,
     ) -> None:
-        self.error: BaseException | None = None
-        """What it crashed with, None while it works."""
+        self.error: BaseException | None = None  # that it crashed with
         self._make, self._query, self._cancel, self._check = make, query, cancel, check
         self._inbox: Queue[Callable[[], object]] = Queue()
         self._is_closed = False
@@ -120,16 +105,13 @@ class Watch:
         self._due: deque[Watched] = deque()
         self._to_cancel: list[str] = []
         self._reports: dict[str, list[Report]] = {}  # of runs that are being canceled
-        # Whether queries work, None as long as that is not known.
-        self._works: bool | None = None
+        self._works: bool | None = None  # whether queries do; None for not known yet
         self._query_failures = 0
         now = time.monotonic()
         self._turn_at = self._background_at = now
         self._query_at = now + _GATHER
         self._cancel_at = math.inf
         self._all_queried_at = self._held_until = self._outage_until = self._recheck_from = -math.inf
-
-    # What others want of it, in any thread
 
     def add(self, wait: Wait) -> None:
         """Poll for the runs of a wait until it is over."""
@@ -149,8 +131,6 @@ class Watch:
         """End the loop; requests in flight end by themselves."""
         self._is_closed = True
         self._inbox.put(lambda: None)
-
-    # The loop
 
     def run(self, *, is_stopped: Callable[[], bool] = lambda: False) -> None:
         """Work until it is closed, or raise StoppedError."""
@@ -180,7 +160,6 @@ class Watch:
         wait.end(RuntimeError(f"the status checks of its connection crashed: {error!r}"))
 
     def _proceed(self) -> None:
-        """Take in what has come, request what is due, and let waits proceed."""
         self._take_in()
         if (now := time.monotonic()) >= self._turn_at:
             self._turn_at = now + _TURN
@@ -243,8 +222,6 @@ class Watch:
         except NotSentError as error:
             self._inbox.put(partial(done, error))
 
-    # Queries
-
     def _begin_query(self, now: float) -> None:
         if self._query is None or now < self._query_at:
             return
@@ -287,8 +264,6 @@ class Watch:
             self._query_at = now + QUERY_INTERVAL
         else:
             self._works, self._query_at = False, now + _PAUSE
-
-    # Checks of single runs
 
     def _due_checks(self, now: float) -> list[Watched]:
         is_queried = self._query is not None and self._works is not False
@@ -353,8 +328,6 @@ class Watch:
             wait.heard(one, now)
         if one.run is not None and one.run.is_final:
             self._runs.pop(one.run_id)
-
-    # Cancels
 
     def _want_cancel(self, run_ids: Iterable[str], report: Report) -> None:
         if not self._to_cancel:
