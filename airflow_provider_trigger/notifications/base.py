@@ -27,8 +27,7 @@ class IdsNotifier(TakesIds, BaseNotifier):
 
     _on_empty: ClassVar[Reaction] = "ignore"
     _takes_outputs: ClassVar[bool] = False
-    _searches: bool = False
-    """Whether it searches what its sources do not name."""
+    _searches: bool = False  # for what its sources do not name
 
     trigger_dev_conn_id: str
     timeout: Any
@@ -124,5 +123,4 @@ class IdsNotifier(TakesIds, BaseNotifier):
     def _work(
         self, context: Context, ids: RunIds, hook: TriggerDevHook | None, deadline: Deadline, origin: str
     ) -> None:
-        """Do the work, and log it; ``hook`` is None where there is none."""
         raise NotImplementedError

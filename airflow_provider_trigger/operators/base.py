@@ -105,7 +105,6 @@ class RunsOperator(TakesArguments, BaseOperator):
         check_arguments(self, RULES)
 
     def _execution(self, context: Context) -> Any:
-        """Return what does the work, whose modules are loaded when a task runs."""
         raise NotImplementedError
 
     def execute(self, context: Context) -> Any:

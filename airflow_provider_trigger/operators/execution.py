@@ -170,8 +170,6 @@ class Execution:
             log_stop=partial(log_stop, self.log, self.operator.trigger_dev_conn_id),
         )
 
-    # Wait
-
     def _settings(self, seen: Mapping[str, Run]) -> WaitSettings:
         operator = self.operator
         age = max([self.guard.age, *(run.age for run in seen.values() if not run.is_final)])
@@ -222,8 +220,6 @@ class Execution:
         self.log.info("Deferring: the triggerer waits for %s from here on. %s", runs, settings.run_url)
         self.guard.release()  # from here on the trigger cancels them
         self.operator.defer(trigger=trigger, method_name="execute_complete")
-
-    # Resumed
 
     def resume(self, event: Any) -> Any:
         """Return what the runs of a trigger's event returned, or fail."""
@@ -276,8 +272,6 @@ class Execution:
         if not pushed and not guard.found:
             text = "No run with the tag %s was found: a run of this task may still be running"
             self.log.error(text, tag)
-
-    # Conclude
 
     def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited]) -> Any:
         """Return the outputs of the runs of all items, or fail."""
@@ -395,8 +389,7 @@ def failure_of_batch(ends: Sequence[RunEnd], *, log: Log, tag: str | None = None
 
 # Of a batch, so many runs have their logs written; of each run so many lines, the last ones.
 MAX_RUNS, LAST_LINES = 3, 1000
-# For all that is fetched for a task, in seconds.
-TIME_LIMIT = 5.0
+TIME_LIMIT = 5.0  # for all that is fetched for a task, in seconds
 # The server may have cut a message within a secret key, which is not found then.
 _CUT_KEY = re.compile(r"\btr_[a-z]+_\S*$")
 _LEVELS: dict[str, Level] = {"DEBUG": "debug", "WARN": "warning", "ERROR": "error"}

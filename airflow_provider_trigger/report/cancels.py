@@ -38,8 +38,7 @@ class Report:
     summary: str
     problems: list[str]
     """Why it failed, the most important first; empty if it did not."""
-    warnings: list[str] = field(default_factory=list)
-    """What to check although it did not fail."""
+    warnings: list[str] = field(default_factory=list)  # what to check although it did not fail
     retryable: bool
 
     def __str__(self) -> str:
@@ -187,9 +186,6 @@ def of_work(
 def of_callback(report: Report) -> Line:
     """Return what a callback did."""
     return ("error" if report.problems else "info"), str(report)
-
-
-# Of tokens
 
 
 def report_of_completion(

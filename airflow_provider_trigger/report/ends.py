@@ -90,7 +90,6 @@ def of_cancels(
 
 
 def _of_some(some: Sequence[CancelResult], conn_id: str, *, was_ended: bool, tag: str | None) -> Line:
-    """Return what became of one run, or of many with the same outcome."""
     first, is_one, run_ids = some[0], len(some) == 1, [result.run_id for result in some]
     who, their, them = (
         ("run " + run_ids[0], "its", "it") if is_one else (f"{len(some)} runs", "their", "them")
@@ -149,11 +148,7 @@ def why_not_completed(
     conn_id: str,
     timeouts: Mapping[str, float | None] | None = None,
 ) -> str:
-    """
-    Return in one line why a run did not complete, or is not known to, what became of it, and what to do.
-
-    ``timeouts`` are in seconds, None for no limit.
-    """
+    """Return why a run did not complete, and what to do; ``timeouts`` are in seconds, None for no limit."""
     run = waited.run
     what = describe(run) if run else f"run {run_id}"
     match waited.end:
@@ -183,8 +178,7 @@ def _became(waited: Waited) -> str:
     return f"It was not canceled, and is {run.status}" if run else "It was not canceled"
 
 
-# Of an error in XCom, in characters: there may be 1,000 of them.
-_MAX_ERROR_LENGTH = 500
+_MAX_ERROR_LENGTH = 500  # in XCom, which may have 1,000 of them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,9 +194,7 @@ class RunEnd:
     error: str = ""
     """The same without the run, for XCom, or why its output cannot be fetched."""
     is_retried: bool = False
-    """Whether a retry of the task may do better."""
-    lacks_output: bool = False
-    """Whether it completed, but its output cannot be fetched."""
+    lacks_output: bool = False  # as it cannot be fetched, although the run completed
 
     @property
     def was_not_needed(self) -> bool:

@@ -63,7 +63,7 @@ def arguments_of(taker: Any, *, are_rendered: bool = False) -> AbstractContextMa
 
 
 def check_outputs(argument: str, value: object, *, takes_outputs: bool = True) -> None:
-    """Check that a value has no task in place of its output; a callback resolves no output either."""
+    """Check that a value has no task in place of its output, and in a callback, no output either."""
     for part in contents(value):
         task_id = _task_id(part)
         if task_id and not takes_outputs:
@@ -194,7 +194,6 @@ class ChecksRendered(TakesArguments):
         return found
 
     def _check(self, when: Circumstances) -> None:
-        """Check what the server would reject, or ignore without a word."""
         raise NotImplementedError
 
     def _check_given(self) -> None:
@@ -208,7 +207,7 @@ class ChecksRendered(TakesArguments):
         return {name: getattr(self, attribute) for name, attribute in self.rendered_arguments.items()}
 
     def _check_rendered(self) -> None:
-        """Check what templates and other tasks' outputs have become; a failure is one for good."""
+        """Check what templates and tasks' outputs have become; an error fails the task without retries."""
         for attribute in self.rendered_arguments.values():
             setattr(self, attribute, with_lists(getattr(self, attribute)))
         with arguments_of(self, are_rendered=True):
@@ -231,8 +230,7 @@ class TakesIds(TakesArguments):
     """
 
     _id_kind: ClassVar[IdKind]
-    _takes_outputs: ClassVar[bool] = True
-    """Whether Airflow resolves the outputs of tasks in it: not in a callback."""
+    _takes_outputs: ClassVar[bool] = True  # Airflow resolves none in a callback
     # Airflow keeps the arguments as given: an iterator among them cannot be deep-copied.
     shallow_copy_attrs: Sequence[str] = (INIT_ARGUMENTS,)
 
@@ -325,8 +323,7 @@ def terms(kind: str, known: Collection[str] = ()) -> Rule:
     """
     Return a rule that takes texts, of those that are known if any are, and returns each once, in a tuple.
 
-    It takes one text, a list or set, the outputs of a mapped task, or what Jinja makes of a list. None and an
-    empty list are not valid: without any term, all runs would be found.
+    None and an empty list are not valid: without any term, all runs would be found.
     """
 
     def check(name: str, value: Any, when: Circumstances) -> tuple[str, ...]:
@@ -346,7 +343,6 @@ def terms(kind: str, known: Collection[str] = ()) -> Rule:
 
 
 SELECTING = {"tags": terms("tag"), "batch_ids": terms("batch id")}
-"""By what runs are selected."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -355,11 +351,9 @@ class Selection:
 
     tags: tuple[str, ...] = ()
     batch_ids: tuple[str, ...] = ()
-    max_runs: int
-    """It is an error if more are found."""
+    max_runs: int  # it is an error if more are found
 
     def __bool__(self) -> bool:
-        """Return whether it can select any run."""
         return bool(self.tags or self.batch_ids)
 
     def __str__(self) -> str:

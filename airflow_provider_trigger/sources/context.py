@@ -159,8 +159,6 @@ def _dag_run_and_ids(context: Context) -> tuple[Any, tuple[Any, Any]]:
     return dag_run, (getattr(dag_run, "dag_id", None), getattr(dag_run, "run_id", None))
 
 
-# The ids in its XComs
-
 STARTS_RUNS = frozenset({"RunTriggerTaskOperator", "RunTriggerTaskBatchOperator", "ReplayTriggerRunOperator"})
 """The operators whose tasks push the keys ``run_id`` and ``run_url``."""
 

@@ -13,8 +13,7 @@ from typing import Literal
 from airflow_provider_trigger.log import MAX_LINES, Level, Line, Log, enumeration, write
 from airflow_provider_trigger.rules import SEQUENCE_TEXT
 
-MAX_SHOWN = 80
-"""How many characters of an invalid value a message shows."""
+MAX_SHOWN = 80  # characters of an invalid value in a message
 
 _NO_XCOM = "a template probably found no XCom: check task_ids and key in it"
 # Up to 256 characters, and no number; real ones have 29, of tokens 35.
@@ -30,12 +29,9 @@ class IdKind:
 
     name: str
     argument: str
-    prefix: str
-    """What real ones begin with; a value that begins otherwise is left to the server."""
-    keys: tuple[str, ...]
-    """Of a dict, where its id may be."""
-    valid: str
-    """What a value must be."""
+    prefix: str  # of real ones; a value that begins otherwise is left to the server
+    keys: tuple[str, ...]  # of a dict, where its id may be
+    valid: str  # what a value must be
 
 
 RUN_IDS = IdKind(
@@ -62,8 +58,7 @@ class RunIds:
     found: list[str] = field(default_factory=list)
     invalid: list[str] = field(default_factory=list)
     """A sentence for each value that is not an id, nor the id of a task."""
-    has_none: bool = False
-    """Whether one held None next to other values."""
+    has_none: bool = False  # next to other values
     empty: list[str] = field(default_factory=list)
     """A sentence for each source that gave nothing at all."""
     failed: list[str] = field(default_factory=list)
@@ -141,7 +136,6 @@ _Item = tuple[object, str]
 
 
 def _read(value: object, kind: IdKind) -> Iterator[_Item]:
-    """Yield what a value holds, in its order."""
     if value is None:
         yield None, ""
     elif isinstance(value, str):

@@ -38,8 +38,7 @@ class SelectedRuns:
     log: Log
     on_empty: Reaction = "ignore"
     is_stopped: Callable[[], bool] = lambda: False
-    error: TriggerDevError | None = None
-    """Why the first look failed."""
+    error: TriggerDevError | None = None  # of the first look
     _alive: set[str] = field(default_factory=set)  # the sources that had a run that was alive
     _problems: RunIds = field(default_factory=RunIds)  # of the last look
 

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
 
 
-RETRY_PAUSE = 5.0
-"""After what failed, in seconds."""
+RETRY_PAUSE = 5.0  # seconds
 
 # A triggerer passes its events on this long after it was answered, in seconds: a second, and some more.
 _PASSED_ON_AFTER = 2.5
@@ -34,12 +33,10 @@ class Positions:
     """
     Load and store the position of one watcher.
 
-    Airflow stores an event some time after a trigger has sent it: a position that is stored at once runs
-    ahead of its events, and a kill in between loses them (measured). A triggerer passes events on to its
-    supervisor a second after that has answered the last time; the supervisor takes one request after another,
-    and stores events before the next one. So a save waits for an answer, until the next events were passed
-    on, and for an answer: they are stored, or dropped as the watcher was paused. A watcher learns of a pause
-    when the triggerer passes events on again: so this comes twice, and a canceled watcher saves nothing.
+    A position that is stored at once runs ahead of its events, and a kill in between loses them (measured). A
+    triggerer passes events on a second after its supervisor has answered the last time, which stores them
+    before it takes the next request. So a save waits for an answer, until the next events were passed on, and
+    for an answer. A watcher learns of a pause when the triggerer passes events on again: so this comes twice.
     """
 
     def __init__(self, store: Store, *, watcher: str, environment: Environment, log: Log) -> None:
@@ -51,7 +48,7 @@ class Positions:
         self._outage = Outage(
             f"{watcher}: its position cannot be stored", log, then="events are sent meanwhile"
         )
-        self._next: Position | None = None  # where it is, to be stored
+        self._next: Position | None = None
         self._arrived: Position | None = None  # up to where its events have certainly arrived
         self._stored: Position | None = None
         self._task: asyncio.Task[None] | None = None
@@ -132,8 +129,7 @@ log = logging.getLogger(__name__)
 # All in seconds. Those that begin together are in the first poll together.
 _GATHER = 0.25
 _POLL_INTERVAL = 2.0
-# Between two looks at the connection.
-_CONNECTION_INTERVAL = 30.0
+_CONNECTION_INTERVAL = 30.0  # between two looks at it
 
 _feeds: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Feed]] = WeakKeyDictionary()
 
@@ -162,8 +158,7 @@ class Feed:
 
     def __init__(self, settings: Settings) -> None:
         self.followers: list[Follower] = []
-        self.is_outdated = False
-        """Whether the connection has other values now."""
+        self.is_outdated = False  # whether the connection has other values now
         self._polled = asyncio.Event()  # then there is another one
         self._settings = settings
         self._loop = asyncio.get_running_loop()

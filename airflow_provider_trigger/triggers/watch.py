@@ -40,9 +40,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CHECK_CONCURRENCY = 32
-"""How many checks of runs, or of tokens, are in flight at a time."""
-
+CHECK_CONCURRENCY = 32  # of runs, and of tokens
 CHECKS_RESERVE = 0.25
 """The part of the rate limit's bucket that checks leave to cancels and to the application, 0 to 1."""
 
@@ -57,10 +55,7 @@ _RESERVES: dict[Use, float] = {
 }
 # The connection is fetched once in so many seconds at most: three times before a wait ends as rejected.
 _RENEW_INTERVAL = 10.0
-
-
-# Keeps the tasks alive: an event loop itself does not.
-_tasks: set[asyncio.Task[None]] = set()
+_tasks: set[asyncio.Task[None]] = set()  # which an event loop itself does not keep alive
 
 
 def keep(work: Coroutine[Any, Any, None], *, context: Context | None = None) -> asyncio.Task[None]:
@@ -116,11 +111,7 @@ class LoopLog:
 
 
 class Environment:
-    """
-    What all share who use a connection with the same values on an event loop: the watch, and the clients.
-
-    What belongs to Airflow stays on the event loop: threads only send, and wait for it.
-    """
+    """What all share who use a connection with the same values on an event loop: a watch, and clients."""
 
     def __init__(self, settings: Settings) -> None:
         self.users = 0
@@ -146,7 +137,7 @@ class Environment:
             log.exception("The watch of connection %r crashed", self.settings.conn_id)
 
     def close(self) -> None:
-        """Request nothing more, and close the connections; calls that are in flight end by themselves."""
+        """Request nothing more; calls that are in flight end by themselves."""
         self.watch.close()
         for client in self._clients.values():
             client.close()
@@ -160,10 +151,8 @@ class Environment:
                 wait.failed(error)
                 return None
 
-    # In threads
-
     def _call(self, use: Use, call: Call[Any], **how: Any) -> Any:
-        """Make a call, without repeating it unless that is wanted."""
+        """Make a call, in any thread, without repeating it unless that is wanted."""
         clients, how = self._clients, {"patience": 0, **how}
         try:
             return clients[use].call(call, **how)
