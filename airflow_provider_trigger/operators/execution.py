@@ -335,8 +335,7 @@ class ManyRuns(Execution):
         failure = failure_of_batch(ends, log=self.log, tag=self.tag)
         if failure is None or self._fails(ends):
             return failure
-        text = "The task does not fail for it (fail_on=%r): %s"
-        self.log.warning(text, self.operator.fail_on, failure)
+        self.log.warning("The task does not fail for it (fail_on=%r): %s", self.operator.fail_on, failure)
         return None
 
     def _push_ends(self, ends: Sequence[RunEnd]) -> None:

@@ -159,8 +159,7 @@ def why_not_completed(
             action = f"Check that connection {conn_id!r} has a key of its environment"
             return f"{text}. {action}, and look at it in the dashboard: {run_url}"
         case WaitEnd.NO_VERSION:
-            missing = missing_version(run)
-            why = f"was still waiting for a version after pending_version_timeout: {missing}"
+            why = f"was still waiting for a version after pending_version_timeout: {missing_version(run)}"
         case WaitEnd.NOT_NEEDED:
             why = "was not needed any more, as another run had failed"
         case _:

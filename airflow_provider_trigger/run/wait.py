@@ -65,12 +65,11 @@ class WaitLog:
 
     def _warn_of_version(self, runs: Sequence[Run]) -> None:
         run, others = runs[0], len(runs) - 1
-        why = missing_version(run)
         who = f"Run {run.id} is {run.status}" + (f", as are {others} others" if others else "")
         limit = self._settings.pending_version_timeout
         then = "the run is canceled" if self._settings.cancels else "the wait ends"
         until = "" if limit is None else f". After {limit:g} s (pending_version_timeout) {then}"
-        self._log.warning("%s: %s%s", who, why, until)
+        self._log.warning("%s: %s%s", who, missing_version(run), until)
 
     def canceling(self, ends: Mapping[str, WaitEnd]) -> None:
         """Log why runs are canceled."""
@@ -401,8 +400,7 @@ class Wait:
             return
         is_canceled, end = result.outcome is CancelOutcome.CANCELED, self._canceling[run_id]
         if not is_canceled and result.outcome is not CancelOutcome.ALREADY_COMPLETED:
-            error = result.error or "this key's environment has no such run"
-            self._close(one, end, error=error)
+            self._close(one, end, error=result.error or "this key's environment has no such run")
             return
         shown = {"id": run_id, "status": result.status, "taskIdentifier": result.task_identifier}
         run = replace(one.run, status=str(result.status)) if one.run else Run.from_answer(shown)

@@ -43,8 +43,7 @@ class WaitpointTokenTrigger(ResumingTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the event."""
-        event = await self._held(self._event())
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+        yield TriggerEvent(await self._held(self._event()))  # type: ignore[no-untyped-call]
 
     async def _event(self) -> dict[str, Any]:
         from airflow_provider_trigger.api.errors import TriggerDevError
