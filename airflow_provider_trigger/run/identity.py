@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-MAX_TAG_LENGTH = 128  # (measured)
+MAX_TAG_LENGTH = 128  # in UTF-16 units (measured)
 KEY_PREFIX = "airflow"
 # Repeated tests of a Dag with one date have the same ids and dates: they differ in their process.
 _PROCESS = uuid.uuid4().hex

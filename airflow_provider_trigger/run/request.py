@@ -39,7 +39,7 @@ def check_json(name: str, value: Any, when: Circumstances = AS_GIVEN) -> str:
         raise ValueError(f"{name} must be JSON: {error}") from None
 
 
-MAX_TAGS = 10  # (measured)
+MAX_TAGS = 10  # of a run (measured)
 
 _text = rules.text()
 

@@ -186,9 +186,9 @@ class TriggerDevRunTrigger(ResumingTrigger):
         """
         Cancel the runs if Airflow says that the task was ended.
 
-        Before Airflow 3.3, a trigger is also canceled where only its triggerer is stopping. So it checks in
-        Airflow whether this try is still deferred (measured on 2.11, 3.0, 3.1 and 3.2), and without an
-        answer the runs continue.
+        Before Airflow 3.3, a trigger is also canceled where only its triggerer is stopping. So an asyncio
+        task in a context of its own checks in Airflow whether this try is still deferred (measured on 2.11,
+        3.0, 3.1 and 3.2); without an answer the runs continue.
         """
         from asgiref.sync import sync_to_async
 

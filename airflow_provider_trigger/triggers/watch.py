@@ -111,7 +111,7 @@ class LoopLog:
 
 
 class Environment:
-    """What all share who use a connection with the same values on an event loop: a watch, and clients."""
+    """What all share who use a connection on an event loop, on which stays what belongs to Airflow."""
 
     def __init__(self, settings: Settings) -> None:
         self.users = 0
