@@ -30,6 +30,7 @@ from airflow_provider_trigger.hooks.connection import (
     try_connection,
 )
 from airflow_provider_trigger.log import enumeration
+from airflow_provider_trigger.rules import Duration
 from airflow_provider_trigger.run.request import (
     OPTIONS,
     TOKEN_OPTIONS,
@@ -194,9 +195,9 @@ class TriggerDevHook(BaseHook):
         self,
         run_id: str,
         *,
-        timeout: rules.Duration | None = None,
-        poll_interval: rules.Duration | None = None,
-        pending_version_timeout: rules.Duration | None = defaults.PENDING_VERSION_TIMEOUT,
+        timeout: Duration | None = None,
+        poll_interval: Duration | None = None,
+        pending_version_timeout: Duration | None = defaults.PENDING_VERSION_TIMEOUT,
     ) -> Run:
         """
         Wait until a run has ended, and return it, whatever its status; outages are waited out.
@@ -400,7 +401,7 @@ class TriggerDevHook(BaseHook):
     def create_waitpoint_token(
         self,
         *,
-        timeout: rules.Duration | None = None,
+        timeout: Duration | None = None,
         tags: str | Sequence[str] | None = None,
         idempotency_key: str | None = None,
     ) -> CreatedToken:

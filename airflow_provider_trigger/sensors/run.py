@@ -22,6 +22,7 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger.api.models import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.log import enumeration
+from airflow_provider_trigger.rules import Duration
 from airflow_provider_trigger.sources.arguments import TakesArguments, TakesRunIds, check_arguments
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy
 from airflow_provider_trigger.sources.run_ids import problems_of_sources
@@ -124,7 +125,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         max_output_size: int = defaults.MAX_OUTPUT_SIZE,
         on_empty: Literal["ignore", "fail"] = "fail",
         deferrable: bool | None = None,
-        poll_interval: rules.Duration | None = None,
+        poll_interval: Duration | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
