@@ -10,19 +10,10 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api import errors, runs
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.runs import (
-    MAX_BULK_SIZE,
-    can_be_queried,
-    cancel_run,
-    cancel_runs_in_bulk,
-    parts_of,
-    query_runs,
-    retrieve_run,
-)
 
 CHECKS_AFTER = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Pauses before the checks of a run, in seconds: one just after the cancel may show an outdated status."""
@@ -118,7 +109,9 @@ class RunRecord:
 
     def call(self) -> Call[Any]:
         """Return its next request."""
-        return cancel_run(self.run_id) if self.action is Action.CANCEL else retrieve_run(self.run_id)
+        return (
+            runs.cancel_run(self.run_id) if self.action is Action.CANCEL else runs.retrieve_run(self.run_id)
+        )
 
     def note_sent(self, now: float) -> None:
         """Take in that a request goes out: what was checked before a cancel says nothing of later."""
@@ -234,13 +227,13 @@ class BulkActions:
 
     def add(self, records: Iterable[RunRecord], now: float) -> None:
         """Cancel those runs that can be queried in bulk, where that may work and they are not few."""
-        records = [record for record in records if can_be_queried(record.run_id)]
+        records = [record for record in records if runs.can_be_queried(record.run_id)]
         if len(records) < _LEAST or (self._has_failed and not self.accepted_ids):
             return
         self._until = self._deadline.before(_SHARE, now=now).at
-        for start in range(0, len(records), MAX_BULK_SIZE):
-            some = {record.run_id: record for record in records[start : start + MAX_BULK_SIZE]}
-            call = partial(cancel_runs_in_bulk, list(some), name=defaults.BULK_ACTION_NAME)
+        for start in range(0, len(records), runs.MAX_BULK_SIZE):
+            some = {record.run_id: record for record in records[start : start + runs.MAX_BULK_SIZE]}
+            call = partial(runs.cancel_runs_in_bulk, list(some), name=defaults.BULK_ACTION_NAME)
             self._parts.append(ForMany(call, list(some), self._until))
             self._waiting |= some
             for record in some.values():
@@ -253,7 +246,8 @@ class BulkActions:
         self._sent += len(requests)
         if self.next_at <= now:
             queries = [
-                ForMany(partial(query_runs, ids), ids, self._until) for ids in parts_of([*self._waiting])
+                ForMany(partial(runs.query_runs, ids), ids, self._until)
+                for ids in runs.parts_of([*self._waiting])
             ]
             self.next_at, self._queries = math.inf, len(queries)
             requests += queries

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_trigger import defaults, rules
-from airflow_provider_trigger._compat import (
-    INIT_ARGUMENTS,
-    AirflowException,
-    AirflowFailException,
-    BaseOperator,
-    is_mapped_instance,
-)
+from airflow_provider_trigger import _compat, defaults, rules
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.log import counted, enumeration, write
 from airflow_provider_trigger.operators.base import push_results
@@ -47,7 +40,7 @@ RULES = {
 }
 
 
-class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
+class CancelTriggerRunOperator(TakesRunIds, _compat.BaseOperator):
     """
     Cancel Trigger.dev runs, and report for each run what became of it.
 
@@ -144,7 +137,7 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         """Return which runs they select, as rendered; ``ids`` gets what is invalid, such as a None."""
         found: dict[str, tuple[str, ...]] = {}
         # A value of a mapped argument may be None: unlike an argument that was not given, it is an error.
-        given = getattr(self, INIT_ARGUMENTS) if is_mapped_instance(self) else {}
+        given = getattr(self, _compat.INIT_ARGUMENTS) if _compat.is_mapped_instance(self) else {}
         for name in [name for name in SELECTING if name in self._selecting or name in given]:
             try:
                 found |= rules.checked(SELECTING, {name: getattr(self, name)})
@@ -228,7 +221,9 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
             self.log.warning("%s", warning)
         if report.problems:
             push_results(self, results, context)
-            raise (AirflowException if report.retryable else AirflowFailException)(str(report))
+            raise (_compat.AirflowException if report.retryable else _compat.AirflowFailException)(
+                str(report)
+            )
         if not results:
             self.log.info("%s", report)
         return [result.to_dict() for result in results]

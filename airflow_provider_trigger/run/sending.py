@@ -8,18 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api import errors, runs
 from airflow_provider_trigger.api.http import Call, Response, encode_json
 from airflow_provider_trigger.api.limits import Deadline
-from airflow_provider_trigger.api.runs import (
-    MAX_BATCH_SIZE,
-    MAX_ITEMS_AT_ONCE,
-    batch_item,
-    replay_run,
-    retrieve_batch,
-    trigger_batch,
-    trigger_task,
-)
 from airflow_provider_trigger.run.request import TaskRequest
 
 if TYPE_CHECKING:
@@ -118,7 +109,7 @@ def divide(requests: Mapping[int, TaskRequest]) -> Iterator[dict[int, TaskReques
     total = 0
     for index, request in requests.items():
         size = len(encode_json(_item(request))) + 1  # and a comma
-        if part and (len(part) == MAX_ITEMS_AT_ONCE or total + size > MAX_BATCH_SIZE):
+        if part and (len(part) == runs.MAX_ITEMS_AT_ONCE or total + size > runs.MAX_BATCH_SIZE):
             yield part
             part, total = {}, 0
         part[index] = request
@@ -128,7 +119,7 @@ def divide(requests: Mapping[int, TaskRequest]) -> Iterator[dict[int, TaskReques
 
 
 def _item(request: TaskRequest) -> Any:
-    return batch_item(request.task_identifier, payload=request.payload, options=request.options)
+    return runs.batch_item(request.task_identifier, payload=request.payload, options=request.options)
 
 
 def send(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float], None]) -> bool:
@@ -139,7 +130,9 @@ def send(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float],
             run_id, is_old = sending.call(client, sleep, _call(requests[0]))
         sending.run_ids = (run_id,)
         return is_old
-    call = trigger_batch(list(map(_item, requests)), trace=requests[0].trace)  # all items are of one task
+    call = runs.trigger_batch(
+        list(map(_item, requests)), trace=requests[0].trace
+    )  # all items are of one task
     try:
         batch_id = sending.call(client, sleep, call)
     except errors.ResponseError as error:
@@ -159,17 +152,17 @@ def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Dea
 
 def _call(request: TaskRequest, **further: Any) -> Call[tuple[str, bool]]:
     if request.replay_of is not None:
-        call = replay_run(request.replay_of)
+        call = runs.replay_run(request.replay_of)
         return Call(request=call.request, read=lambda it: (call.read(it), False))
     options = {**request.options, **further}
-    return trigger_task(
+    return runs.trigger_task(
         request.task_identifier, payload=request.payload, options=options, trace=request.trace
     )
 
 
 def _ids_of(batch_id: str, count: int) -> Call[tuple[str, ...]]:
     """Return the call for the ids of all runs of a batch; an answer that lacks some is repeated."""
-    call = retrieve_batch(batch_id)
+    call = runs.retrieve_batch(batch_id)
 
     def read(response: Response) -> tuple[str, ...]:
         try:

@@ -9,17 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_trigger import defaults, rules
-from airflow_provider_trigger._compat import (
-    AirflowException,
-    AirflowFailException,
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    BaseSensorOperator,
-    PokeReturnValue,
-    default_deferrable,
-    has_deferral_timed_out,
-)
+from airflow_provider_trigger import _compat, defaults, rules
 from airflow_provider_trigger.api.models import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.rules import Duration
@@ -35,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.run.watch import Looks
 
 
-class TriggerDevSensor(TakesArguments, BaseSensorOperator):
+class TriggerDevSensor(TakesArguments, _compat.BaseSensorOperator):
     """
     A sensor whose deferral ends in the same way on every Airflow, and that logs why it is skipped.
 
@@ -56,21 +46,21 @@ class TriggerDevSensor(TakesArguments, BaseSensorOperator):
         with self._logging_why_skipped():
             try:
                 return super().resume_execution(next_method, next_kwargs, context)
-            except AirflowSkipException:
+            except _compat.AirflowSkipException:
                 raise
-            except AirflowException as error:
+            except _compat.AirflowException as error:
                 # Airflow forgets the first here before 3.1, for a timeout, and the second on 2.11.
                 if self.soft_fail or self.never_fail:
-                    raise AirflowSkipException(str(error)) from error
-                if has_deferral_timed_out(error):
-                    raise AirflowSensorTimeout(str(error)) from error
+                    raise _compat.AirflowSkipException(str(error)) from error
+                if _compat.has_deferral_timed_out(error):
+                    raise _compat.AirflowSensorTimeout(str(error)) from error
                 raise
 
     @contextmanager
     def _logging_why_skipped(self) -> Iterator[None]:
         try:
             yield
-        except AirflowSkipException as error:
+        except _compat.AirflowSkipException as error:
             if error.__cause__ is not None:  # Airflow logs neither it nor its text
                 self.log.warning("Skipped in place of failed: %s", error.__cause__)
             raise
@@ -134,7 +124,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         self.return_outputs = return_outputs
         self.max_output_size = max_output_size
         self.on_empty = on_empty
-        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.deferrable = _compat.default_deferrable() if deferrable is None else deferrable
         self.poll_interval: Any = poll_interval
         self._found: list[str] | None = None
         self._looks: Looks | None = None
@@ -147,7 +137,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         self._found = self._looks = None
         return super().execute(context)
 
-    def poke(self, context: Context) -> PokeReturnValue:
+    def poke(self, context: Context) -> _compat.PokeReturnValue:
         """
         Check the runs that have not ended yet; where it may, defer if one has not.
 
@@ -162,10 +152,10 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         if run_ids and (not may_defer or len(run_ids) <= QUERY_ABOVE):  # of many it would take long
             ended = self._look(run_ids)
         if ended is not None:
-            return PokeReturnValue(is_done=True, xcom_value=self._conclude(ended, context))
+            return _compat.PokeReturnValue(is_done=True, xcom_value=self._conclude(ended, context))
         if may_defer:
             self._defer(run_ids, context)
-        return PokeReturnValue(is_done=False)
+        return _compat.PokeReturnValue(is_done=False)
 
     def _look(self, run_ids: list[str]) -> dict[str, Waited] | None:
         """Return what became of each run once all have ended, or one without success; else None."""
@@ -219,7 +209,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         try:
             ended = read_event(event)
         except ValueError as error:
-            raise AirflowException(str(error)) from None
+            raise _compat.AirflowException(str(error)) from None
         return self._conclude(ended, context)
 
     def _conclude(self, ended: Mapping[str, Waited], context: Context) -> Any:
@@ -261,7 +251,9 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         if self._found is None:
             ids = self._gather_ids(context, on_empty=self.on_empty)
             if problems := problems_of_sources(ids, self.on_empty):
-                raise (AirflowException if ids.failed else AirflowFailException)("; ".join(problems))
+                raise (_compat.AirflowException if ids.failed else _compat.AirflowFailException)(
+                    "; ".join(problems)
+                )
             self._found = list(dict.fromkeys(ids.found))
         return self._found
 

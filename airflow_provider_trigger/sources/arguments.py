@@ -11,6 +11,7 @@ from os import PathLike
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_trigger import rules
 from airflow_provider_trigger._compat import (
     INIT_ARGUMENTS,
     IS_TASK_DECORATOR,
@@ -19,16 +20,7 @@ from airflow_provider_trigger._compat import (
     is_mapped_instance,
     read_sequence,
 )
-from airflow_provider_trigger.rules import (
-    RENDERED,
-    SEQUENCE_TEXT,
-    Circumstances,
-    Rule,
-    checked,
-    invalid,
-    naming,
-    word,
-)
+from airflow_provider_trigger.rules import Circumstances, Rule
 from airflow_provider_trigger.sources.context import add_xcoms, noting_failure
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,
@@ -44,10 +36,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-def check_arguments(taker: Any, rules: Mapping[str, Rule]) -> None:
+def check_arguments(taker: Any, table: Mapping[str, Rule]) -> None:
     """Check the attributes of an operator, a sensor or a notifier by their rules, and convert them."""
     with arguments_of(taker):
-        for name, value in checked(rules, {name: getattr(taker, name) for name in rules}).items():
+        for name, value in rules.checked(table, {name: getattr(taker, name) for name in table}).items():
             setattr(taker, name, value)
 
 
@@ -59,7 +51,9 @@ def arguments_of(taker: Any, *, are_rendered: bool = False) -> AbstractContextMa
     """
     task_id = getattr(taker, "task_id", None)
     owner = type(taker).__name__ if task_id is None else f"{type(taker).__name__} {task_id!r}"
-    return naming(owner, AirflowFailException if are_rendered or is_mapped_instance(taker) else ValueError)
+    return rules.naming(
+        owner, AirflowFailException if are_rendered or is_mapped_instance(taker) else ValueError
+    )
 
 
 def check_outputs(argument: str, value: object, *, takes_outputs: bool = True) -> None:
@@ -213,9 +207,9 @@ class ChecksRendered(TakesArguments):
         with arguments_of(self, are_rendered=True):
             for name, value in self._rendered.items():
                 for text in contents(value):
-                    if isinstance(text, str) and (found := SEQUENCE_TEXT.search(text)):
+                    if isinstance(text, str) and (found := rules.SEQUENCE_TEXT.search(text)):
                         raise ValueError(_SEQUENCE_TEXT.format(name, found[0]))
-            self._check(RENDERED)
+            self._check(rules.RENDERED)
 
 
 class TakesIds(TakesArguments):
@@ -329,14 +323,14 @@ def terms(kind: str, known: Collection[str] = ()) -> Rule:
     def check(name: str, value: Any, when: Circumstances) -> tuple[str, ...]:
         given = read_list(read_sequence(value))
         if not isinstance(given, (list, tuple)) or not given:
-            raise invalid(name, f"a string, or a list of at least one {kind}", value)
-        found = [word(name, text, when) for text in given if not when.skip(text)]
+            raise rules.invalid(name, f"a string, or a list of at least one {kind}", value)
+        found = [rules.word(name, text, when) for text in given if not when.skip(text)]
         for text in found:
-            if text.strip() in ("None", "null") or SEQUENCE_TEXT.search(text):
+            if text.strip() in ("None", "null") or rules.SEQUENCE_TEXT.search(text):
                 why = "a template that finds nothing, or a mapped task's outputs, renders to this"
                 raise ValueError(f"{name} must not be {text!r}: {why}")
             if known and text not in known:
-                raise invalid(name, f"one of {', '.join(sorted(known))}", text)
+                raise rules.invalid(name, f"one of {', '.join(sorted(known))}", text)
         return tuple(dict.fromkeys(found))
 
     return check

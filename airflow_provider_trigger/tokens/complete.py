@@ -12,14 +12,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.errors import (
-    AuthenticationError,
-    NotFoundError,
-    PermissionDeniedError,
-    TriggerDevError,
-    UnknownTokenError,
-    is_rejection,
-)
+from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run
 from airflow_provider_trigger.api.tokens import WAITING, WaitpointToken, complete_token, retrieve_token
@@ -38,10 +31,10 @@ _TIME_FOR_CHECK = 10.0
 # How long requests in flight have after a stop, in seconds: Airflow 3 kills the task 5 s after it.
 _STOP_TIME = 1.0
 
-Reply = WaitpointToken | TriggerDevError | None
+Reply = WaitpointToken | errors.TriggerDevError | None
 """What a check or a completion returned, or its error; a completion returns None."""
 
-_NO_ANSWER = TriggerDevError("the work ended before an answer", retryable=True)
+_NO_ANSWER = errors.TriggerDevError("the work ended before an answer", retryable=True)
 
 
 class CompletionOutcome(StrEnum):
@@ -98,7 +91,7 @@ class Completion:
     deadline: Deadline
     action_for: ActionFor
     is_stopped: Callable[[], bool]
-    rejection: AuthenticationError | None = None  # of the key: nothing more is sent then
+    rejection: errors.AuthenticationError | None = None  # of the key: nothing more is sent then
     _replies: dict[str, list[Reply]] = field(default_factory=dict)  # of a check, the completion, a check
 
     @property
@@ -139,8 +132,8 @@ class Completion:
             sleep = partial(pause, is_stopped=self.is_stopped)
             reply: Reply = reply_of(self.client.call, call, **how, sleep=sleep)
         except StoppedError:
-            return TriggerDevError("Airflow stopped the task", retryable=True)
-        if isinstance(reply, AuthenticationError):
+            return errors.TriggerDevError("Airflow stopped the task", retryable=True)
+        if isinstance(reply, errors.AuthenticationError):
             self.rejection = reply
         return reply
 
@@ -155,14 +148,16 @@ def _outcome_of(
         return _of_ended(ended[0], data)
     if sent is None:  # a replica may lag, and still show it as waiting
         outcome, error = (CompletionOutcome.COMPLETED, None) if shown else (CompletionOutcome.ACCEPTED, after)
-    elif isinstance(sent, NotFoundError) and not shown:
+    elif isinstance(sent, errors.NotFoundError) and not shown:
         outcome, error = CompletionOutcome.NOT_FOUND, None
     else:
         outcome, error = CompletionOutcome.FAILED, sent
-    if not isinstance(error, TriggerDevError):
+    if not isinstance(error, errors.TriggerDevError):
         return CompletionResult(token_id=token_id, outcome=outcome)
     text = "; ".join(filter(None, (str(error), action_for(error))))
-    retryable = error.retryable or isinstance(error, NotFoundError)  # of a token that a check has shown
+    retryable = error.retryable or isinstance(
+        error, errors.NotFoundError
+    )  # of a token that a check has shown
     return CompletionResult(token_id=token_id, outcome=outcome, error=text, retryable=retryable)
 
 
@@ -208,13 +203,13 @@ class TokenWait:
         """Return the token once it is completed, None while it is not; ``how`` is for the first check."""
         reply = reply_of(call, retrieve_token(self.token_id), **how)
         is_late = not self.was_shown and time.time() - self.begun_at >= self.patience
-        if is_late and isinstance(reply, UnknownTokenError):
+        if is_late and isinstance(reply, errors.UnknownTokenError):
             proof = reply_of(call, check_run(UNKNOWN_RUN_ID))
             # Again: an outage may have ended in between, and a rescheduled sensor does not know what it saw.
             reply = reply_of(call, retrieve_token(self.token_id))
             # Also a key that may not read runs shows by its 403 that the server works.
-            works = isinstance(proof, (NotFoundError, PermissionDeniedError))
-            if works and isinstance(reply, UnknownTokenError):
+            works = isinstance(proof, (errors.NotFoundError, errors.PermissionDeniedError))
+            if works and isinstance(reply, errors.UnknownTokenError):
                 raise TokenLostError(
                     f"{self} was not shown by any check for {self.patience:g} s (retry_for): the server "
                     "answers 500 for a token that the key's environment does not have. Check the token's id, "
@@ -243,11 +238,11 @@ class TokenWait:
         self.log.info("%s is %s", self, token.status)
         return token
 
-    def failed(self, error: TriggerDevError) -> None:
+    def failed(self, error: errors.TriggerDevError) -> None:
         """Take in that a check failed; it is raised where that ends the wait."""
         now = time.time()
         self._failing_since = min(self._failing_since, now)
-        is_rejected = is_rejection(error) or isinstance(error, NotFoundError)
+        is_rejected = errors.is_rejection(error) or isinstance(error, errors.NotFoundError)
         self._rejected_since = min(self._rejected_since, now) if is_rejected else math.inf
         is_useless = not (self.was_shown or self.is_deferred or error.retryable)
         if is_useless or now - self._rejected_since >= max(self.patience, UNKNOWN_AFTER):
