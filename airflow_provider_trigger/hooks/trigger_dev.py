@@ -59,7 +59,7 @@ FILTER_RULES = {
     "tags": SELECTING["tags"],
     "statuses": terms("status", TODAYS_STATUSES),
     "task_identifiers": terms("task identifier"),
-    "batch_id": rules.word,
+    "batch_id": lambda name, value, when: terms("batch id")(name, [value], when)[0],
     "limit": rules.number("runs", least=1, whole=True),
 }
 
@@ -276,7 +276,7 @@ class TriggerDevHook(BaseHook):
             if created_after is not None and getattr(created_after, "tzinfo", None) is None:
                 raise ValueError(f"created_after must be a datetime with a zone, not {created_after!r}")
             found = rules.checked_given(FILTER_RULES, {**given, "batch_id": batch_id, "limit": limit})
-        found.pop("limit", None)
+        limit = found.pop("limit", None)
         which = RunFilter(**found, created_from=created_after or ALL_TIMES)
 
         def listed() -> Iterator[ListedRun]:

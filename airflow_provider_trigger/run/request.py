@@ -121,6 +121,13 @@ def _key(name: str, value: Any, when: Circumstances) -> str:
     return found
 
 
+def _version(name: str, value: Any, when: Circumstances) -> str:
+    if type(value) is float:
+        how = "in quotes, or with render_template_as_native_obj=True as '{{ … | tojson }}'"
+        raise ValueError(f"{name} must be a text, not {value!r}, which may lack a digit: write it {how}")
+    return str(_text(name, value, when))
+
+
 _MACHINES = ("micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x")  # measured
 
 OPTIONS: dict[str, Rule] = {
@@ -135,7 +142,7 @@ OPTIONS: dict[str, Rule] = {
     "machine": rules.choice(*_MACHINES),
     "priority": rules.number("seconds", least=0),
     "region": _text,
-    "lock_to_version": _text,
+    "lock_to_version": _version,
 }
 """What an operator can give a run besides its payload; each rule returns what the API takes."""
 
@@ -201,8 +208,10 @@ def check_items(name: str, given: Any, when: Circumstances) -> None:
     """Check a list of ``payloads`` or ``items``; the error names those that are invalid by their index."""
     if when.skip(given):
         return
-    if not isinstance(given, (list, tuple)):
-        raise invalid(name, "a list with one entry for each run", given)
+    is_list = isinstance(given, (list, tuple))
+    if not is_list:  # a payload is not to be shown
+        kind = "None" if given is None else f"a {type(given).__name__}"
+        raise ValueError(f"{name} must be a list with one entry for each run, not {kind}")
     problems = []
     for index, item in enumerate(given):
         try:
@@ -223,8 +232,9 @@ def _check_item(name: str, item: Any, when: Circumstances) -> None:
     check_json(f"{name}['payload']", item.get("payload"), when)
     options, name = item.get("options") or {}, f"{name}['options']"
     if not when.skip(options):
-        if not isinstance(options, dict):
-            raise invalid(name, "a dict", options)
+        is_dict = isinstance(options, dict)
+        if not is_dict:
+            raise ValueError(f"{name} must be a dict, not a {type(options).__name__}")
         with rules.naming(name):
             to_api(options, when, OPTIONS)
 

@@ -18,7 +18,14 @@ from operator import attrgetter
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.errors import (
+    NotFoundError,
+    NotSentError,
+    RateLimitError,
+    ResponseError,
+    TriggerDevError,
+    root_of,
+)
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.models import Run
@@ -203,7 +210,7 @@ class Watch:
         def run() -> None:
             try:
                 result = work()
-            except errors.TriggerDevError as error:
+            except TriggerDevError as error:
                 result = error.with_traceback(None)
             except BaseException as error:  # a bug of ours: no wait may hang because of it
                 self._inbox.put(partial(_raise, error))
@@ -212,7 +219,7 @@ class Watch:
 
         try:
             begin_thread(run)
-        except errors.NotSentError as error:
+        except NotSentError as error:
             self._inbox.put(partial(done, error))
 
     def _begin_query(self, now: float) -> None:
@@ -227,14 +234,10 @@ class Watch:
             self._begin(work, partial(self._queried, run_ids, now, only_ended))
 
     def _queried(
-        self,
-        run_ids: Sequence[str],
-        sent_at: float,
-        only_ended: bool,
-        reply: list[Run] | errors.TriggerDevError,
+        self, run_ids: Sequence[str], sent_at: float, only_ended: bool, reply: list[Run] | TriggerDevError
     ) -> None:
         now = time.monotonic()
-        if isinstance(reply, errors.TriggerDevError):
+        if isinstance(reply, TriggerDevError):
             self._query_failed(reply, now)
             return
         if self._works is False:
@@ -254,9 +257,9 @@ class Watch:
                 if one.may_learn_from(run, sent_at, now) and one.saw(run, sent_at=sent_at, now=now):
                     self._notify(one, now)
 
-    def _query_failed(self, error: errors.TriggerDevError, now: float) -> None:
+    def _query_failed(self, error: TriggerDevError, now: float) -> None:
         self._query_failures += 1
-        may_pass = self._works or isinstance(error, errors.RateLimitError)
+        may_pass = self._works or isinstance(error, RateLimitError)
         if may_pass and self._query_failures <= _FAILED_ROUNDS:
             self._query_at = now + QUERY_INTERVAL
         else:
@@ -295,16 +298,16 @@ class Watch:
         run_id: str,
         sent_at: float,
         is_wanted: bool,
-        result: tuple[Run | errors.TriggerDevError, bool | None] | errors.TriggerDevError,
+        result: tuple[Run | TriggerDevError, bool | None] | TriggerDevError,
     ) -> None:
         self._free += 1
         if (one := self._runs.get(run_id)) is None:
             return
-        reply, works = (result, None) if isinstance(result, errors.TriggerDevError) else result
+        reply, works = (result, None) if isinstance(result, TriggerDevError) else result
         one.checking_since, now = math.inf, time.monotonic()
         if works is False:
             self._outage_until = now + _OUTAGE_INTERVAL
-        is_unsent = isinstance(reply, errors.NotSentError) and reply.retryable
+        is_unsent = isinstance(reply, NotSentError) and reply.retryable
         self._held_until = now + _NOT_SENT_PAUSE if is_unsent else self._held_until
         if not is_unsent or is_wanted:  # else it has shown nothing, and comes first again
             one.checked_at = sent_at
@@ -316,7 +319,7 @@ class Watch:
                 self._notify(one, now)
         elif is_wanted or not (self._works and one.is_listed) or one.is_broken(now):
             one.failed(reply, now)
-            one.is_lost = works is True and is_answer(errors.root_of(reply))
+            one.is_lost = works is True and is_answer(root_of(reply))
             self._notify(one, now)
 
     def _notify(self, one: Watched, now: float) -> None:
@@ -351,7 +354,7 @@ class Watch:
                 time.sleep(_CANCEL_PAUSE)
 
     def _cancel_ended(self, run_ids: list[str], reply: object) -> None:
-        if isinstance(reply, errors.NotSentError):  # no thread could be started
+        if isinstance(reply, NotSentError):  # no thread could be started
             self._to_cancel += run_ids
             self._cancel_at = time.monotonic() + _CANCEL_PAUSE
 
@@ -368,19 +371,19 @@ class Watch:
 
 def _check_once(
     make: Callable[..., Any], call: Call[Run], *, is_wanted: bool, is_doubtful: bool
-) -> tuple[Run | errors.TriggerDevError, bool | None]:
+) -> tuple[Run | TriggerDevError, bool | None]:
     """Return how a run is seen, or why not, and whether the server works, None for not checked."""
     reply = reply_of(make, call, patience=_PATIENCE if is_wanted else 0)
-    error = errors.root_of(reply) if isinstance(reply, errors.TriggerDevError) else None
+    error = root_of(reply) if isinstance(reply, TriggerDevError) else None
     if error is None or not (is_doubtful and is_answer(error)):
         return reply, None
     # A gateway that is busy may answer some paths all the same.
-    is_busy = isinstance(error, errors.ResponseError) and error.status > 500
+    is_busy = isinstance(error, ResponseError) and error.status > 500
     proof: Call[Any] = check_run(UNKNOWN_RUN_ID) if is_busy else list_newest_runs()
     # With a deadline, a call has its turn although the checks have opened the circuit breaker.
     deadline = Deadline.after(_PATIENCE, now=time.monotonic())
     shown = reply_of(make, proof, deadline=deadline, patience=0)
-    if isinstance(shown, errors.TriggerDevError) and not isinstance(shown, errors.NotFoundError):
+    if isinstance(shown, TriggerDevError) and not isinstance(shown, NotFoundError):
         return reply, False
     # Once more, as an outage may have ended in between.
     return reply_of(make, call, deadline=deadline, patience=0), True

@@ -54,7 +54,10 @@ class SelectedRuns:
         count = 0
         for page in search.pages():
             count += len(page)
-            if self.is_stopped() or count > limit:
+            if count > limit:
+                break
+            if self.is_stopped():
+                self._fail("not all runs were searched, as the task was stopped")
                 break
         found, self.error = search.ours, search.error
         is_unknown = self._note(invalid=self._problems.invalid)

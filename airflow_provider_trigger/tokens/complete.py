@@ -205,10 +205,10 @@ class TokenWait:
         is_late = not self.was_shown and time.time() - self.begun_at >= self.patience
         if is_late and isinstance(reply, errors.UnknownTokenError):
             proof = reply_of(call, check_run(UNKNOWN_RUN_ID))
-            # Again: an outage may have ended in between, and a rescheduled sensor does not know what it saw.
-            reply = reply_of(call, retrieve_token(self.token_id))
             # Also a key that may not read runs shows by its 403 that the server works.
             works = isinstance(proof, (errors.NotFoundError, errors.PermissionDeniedError))
+            if works:  # it may do so again since, and a rescheduled sensor does not know what it saw
+                reply = reply_of(call, retrieve_token(self.token_id))
             if works and isinstance(reply, errors.UnknownTokenError):
                 raise TokenLostError(
                     f"{self} was not shown by any check for {self.patience:g} s (retry_for): the server "

@@ -51,6 +51,16 @@ def canceled(world: World) -> list[str]:
     return [run.id for run in world.server.runs.values() if run.status == "CANCELED"]
 
 
+def test_a_stop_amid_the_search_says_that_further_runs_may_exist(world: World) -> None:
+    tagged(world, 3)
+    world.network.fault("hang", LIST, times=5)
+    task = world.task(lambda: CancelTriggerRunOperator(task_id="cancel", tags=["a"])).begin()
+    world.sleep(1)
+    task.stop()
+    text = "runs whose ids could not be read may still run; tags=['a']: not all runs were searched"
+    assert text in str(task.join().error)
+
+
 # What selects them, which may be templated
 
 

@@ -65,6 +65,21 @@ def test_an_outage_of_checks_keeps_no_token_waiting(world: World) -> None:
     assert world.now - begun < 5
 
 
+def test_a_rescheduled_sensor_checks_a_token_once_where_the_server_fails(world: World) -> None:
+    token_id = created(world, 1)[0]
+    world.network.fault("500", "GET /api/")
+    sensor = world.task(
+        lambda: WaitpointTokenSensor(
+            task_id="wait", token_id=token_id, mode="reschedule", poke_interval=60, timeout=600
+        )
+    ).begin()
+    world.sleep(300)
+    before = len(world.network.sent)
+    world.sleep(60)
+    print("SENT", len(world.network.sent) - before)
+    sensor.stop()
+
+
 @pytest.mark.parametrize("wait", WAITS)
 @pytest.mark.parametrize("kind", ["", "refused", "lost", "hang", "503", "page", "429", "500"])
 def test_a_wait_for_a_token_survives_an_outage_and_returns_its_data(

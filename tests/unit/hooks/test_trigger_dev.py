@@ -130,6 +130,7 @@ INVALID: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("list_runs", {"tags": []}, "tags must be a string, or a list of at least one tag, not []"),
     ("list_runs", {"statuses": ["QUEUED", "RUNNING"]}, "statuses must be one of CANCELED, COMPLETED, "),
+    ("list_runs", {"batch_id": "None"}, "batch_id must not be 'None': a template that finds nothing"),
     ("list_runs", {"batch_id": ""}, "batch_id must be a string that is not empty, without a comma, not ''"),
     ("list_runs", {"created_after": datetime(2026, 1, 1)}, f"{NO_ZONE}datetime."),
     ("list_runs", {"limit": 0}, "limit must be a whole number of runs, 1 or more, not 0"),
@@ -262,7 +263,7 @@ def test_pages_are_read_as_they_are_needed(hook, server, network: Network, clock
     assert (first.id, len(network.requests)) == (runs[-1], 1)
     assert ids_of(listed) == runs[-2::-1]
     assert len(network.requests) == 3
-    assert ids_of(hook.list_runs(limit=100)) == runs[:-101:-1]
+    assert ids_of(hook.list_runs(limit="100")) == runs[:-101:-1]
     assert len(network.requests) == 4
 
 
