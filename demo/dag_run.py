@@ -11,8 +11,8 @@ from local_airflow import LocalAirflow
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import NotFoundError
-from airflow_provider_trigger.api.models import FINAL_STATUSES
 from airflow_provider_trigger.api.runs import retrieve_run
+from airflow_provider_trigger.api.statuses import FINAL_STATUSES
 from airflow_provider_trigger.testing import TriggerDevServer
 
 NOT_FOUND = "not found"

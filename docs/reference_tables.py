@@ -68,7 +68,7 @@ tokens.complete CompletionOutcome
 api.tokens CreatedToken
 api.tokens WaitpointToken is_completed has_timed_out
 api.models RunError
-api.models RunStatus
+api.statuses RunStatus
 ## Testing
 testing TriggerDevServer *
 testing ServerRun created_at updated_at started_at finished_at attempt_count output error status terminated \

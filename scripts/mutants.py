@@ -36,7 +36,7 @@ MUTATED = tuple(
     f"{PACKAGE}/{module}.py"
     for module in (
         "api/limits",
-        "api/models",
+        "api/statuses",
         "cancel/record",
         "rules",
         "run/identity",

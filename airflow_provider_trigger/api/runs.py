@@ -11,7 +11,8 @@ from typing import Any
 from airflow_provider_trigger.api.answers import json_object, read_id, read_text, server_message
 from airflow_provider_trigger.api.errors import OutdatedAnswerError, UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response, segment
-from airflow_provider_trigger.api.models import ListedRun, Run, RunPage, todays_word
+from airflow_provider_trigger.api.models import ListedRun, Run, RunPage
+from airflow_provider_trigger.api.statuses import todays_word
 
 MAX_BULK_SIZE = 500
 """As many ids as the server takes in one bulk action (measured)."""

@@ -113,7 +113,7 @@ class SecretKey:
             return
         if len(self._shown_by) > _MAX_IDS:
             self._shown_by.clear()
-        for one in [request.run_id, *(result if isinstance(result, list) else [result])]:
+        for one in [request.run_id, *(result if isinstance(result, (list, tuple)) else [result])]:
             shown = getattr(one, "id", one)
             if isinstance(shown, str):
                 self._shown_by[shown] = version

@@ -16,8 +16,8 @@ from airflow_provider_trigger._compat import AirflowFailException, BaseHook
 from airflow_provider_trigger.api.errors import TriggerDevError, UnreadableAnswerError
 from airflow_provider_trigger.api.http import segment
 from airflow_provider_trigger.api.limits import NEVER, Deadline
-from airflow_provider_trigger.api.models import TODAYS_STATUSES
 from airflow_provider_trigger.api.runs import reschedule_run, retrieve_run
+from airflow_provider_trigger.api.statuses import TODAYS_STATUSES
 from airflow_provider_trigger.api.tokens import CreatedToken, WaitpointToken, create_token, retrieve_token
 from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.get_provider_info import CONNECTION_NAME, CONNECTION_TYPE, FORM

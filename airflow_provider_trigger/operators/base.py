@@ -15,7 +15,7 @@ from airflow_provider_trigger._compat import (
     default_queue,
     is_mapped_instance,
 )
-from airflow_provider_trigger.api.models import FINAL_STATUSES
+from airflow_provider_trigger.api.statuses import FINAL_STATUSES
 from airflow_provider_trigger.defaults import RETURN_VALUE_KEY
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.run.request import OPTIONS, TaskRequest, to_api

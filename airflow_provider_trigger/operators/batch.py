@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api.models import RETRY_STATUSES
+from airflow_provider_trigger.api.statuses import RETRY_STATUSES
 from airflow_provider_trigger.log import counted
 from airflow_provider_trigger.operators.base import OPTION_ATTRIBUTES, RunsOperator, TaskRunsOperator
 from airflow_provider_trigger.rules import Circumstances, Duration, boolean, invalid, read_number

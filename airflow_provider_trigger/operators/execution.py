@@ -19,8 +19,8 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.limits import Deadline
-from airflow_provider_trigger.api.models import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.api.runs import RunEvent, list_events
+from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.cancel.outcome import not_canceled
 from airflow_provider_trigger.defaults import RESULTS_KEY, RUN_ID_KEY, RUN_KEY
 from airflow_provider_trigger.hooks.connection import safe_text
@@ -372,8 +372,10 @@ def failure_of_batch(ends: Sequence[RunEnd], *, log: Log, tag: str | None = None
     for end in failed[:MAX_NAMED]:
         write(log, stack_trace(end.waited.run))
     parts = [f"{counted(missing, 'output')} missing"] if missing else []
-    if missing < len(failed) or not failed:
+    if missing < len(failed):
         parts.append(f"{len(failed) - missing} of {len(ends)} runs did not complete")
+    if not failed:
+        parts.append(f"One of {len(ends)} runs had failed, but has completed after all")
     shown = enumeration((f"item {end.index}: {end.reason}" for end in failed), "; ")
     text = f"{' and '.join(parts)}: {shown}".removesuffix(": ")
     may_run = any(end.waited.run is None or not end.waited.run.is_final for end in failed)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api.models import RETRY_STATUSES
+from airflow_provider_trigger.api.statuses import RETRY_STATUSES
 from airflow_provider_trigger.operators.run import OneRunOperator
 from airflow_provider_trigger.rules import Duration
 from airflow_provider_trigger.run.request import TaskRequest

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from airflow_provider_trigger.api.models import SUCCESS_STATUSES, Run, advice
+from airflow_provider_trigger.api.models import Run, advice
+from airflow_provider_trigger.api.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import (
     MAX_LINES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -29,8 +30,12 @@ def fetch_output(url: str, *, limit: int = MAX_BODY_BYTES) -> Call[Any]:
     Sent without the key: the URL is signed, and a store may reject a second kind of authorization. What the
     worker stored (measured) is a bare text, or a superjson document, of which ``json`` is returned.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
         raise errors.NotSentError("the server sent a URL for the run's output that is not valid")
     request = Request(method="GET", path=parts.path or "/", url=url, repeatable=True, limit=limit)
 
@@ -40,7 +45,11 @@ def fetch_output(url: str, *, limit: int = MAX_BODY_BYTES) -> Call[Any]:
         kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
         others = ("application/json", SUPERJSON, "text/html")  # the last is not what a worker stored
         if kind == "text/plain" or (kind not in others and request.path.endswith(".txt")):
-            return response.body.decode("utf-8", "replace")
+            with suppress(UnicodeDecodeError):
+                return response.body.decode()
+            raise errors.UnreadableAnswerError(
+                f"{request} answered a text that is not UTF-8", retryable=False
+            )
         value = response.json()
         if value is None and response.body.strip() != b"null":
             raise errors.UnreadableAnswerError(f"{request} answered an output that is not JSON")
@@ -151,7 +160,7 @@ class Outputs:
             size = _size_of(output, run_id)
             self._keep(run_id, _stored(output, run_id, size, log) if size <= self._left else None, size)
         except OutputTooLargeError as error:
-            self._keep(run_id, None, error.size)
+            self._keep(run_id, None, error.size, fits=False)
         except TriggerDevError as error:
             # A broken output is always answered with 500 (measured); a run, or its output, can be deleted.
             is_deleted = isinstance(error, errors.ResponseError) and error.status == 404
@@ -159,11 +168,11 @@ class Outputs:
                 raise
             self.errors[run_id] = error
 
-    def _keep(self, run_id: str, value: Any, size: int | None) -> None:
+    def _keep(self, run_id: str, value: Any, size: int | None, *, fits: bool = True) -> None:
         """Count an output as soon as it is fetched: those before it may come much later."""
         with self._lock:
             self._sizes[run_id], self._values[run_id] = size, value
-            self._left = -1 if size is None else max(-1, self._left - size)
+            self._left = max(-1, self._left - size) if fits and size is not None else -1
             if self._left < 0:
                 self._values.clear()
 

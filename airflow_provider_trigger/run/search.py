@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError
 from airflow_provider_trigger.api.limits import NEVER, Deadline
-from airflow_provider_trigger.api.models import ALIVE_STATUSES, ListedRun, todays_word
+from airflow_provider_trigger.api.models import ListedRun
 from airflow_provider_trigger.api.runs import MAX_PAGE_SIZE, Cursor, list_runs_page
+from airflow_provider_trigger.api.statuses import ALIVE_STATUSES, todays_word
 from airflow_provider_trigger.run.stop import begin
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ LIST_LAG = 2.5
 # A filter by status would drop runs whose status is new. So a search for runs that are alive reads so many
 # pages of all runs, 75 ms each (measured), and only what is older with a filter.
 _UNFILTERED_PAGES = 50
+# Items have the metadata of their runs, up to 256 KB (measured): 100 of these are more than is read at once.
+_SMALL_PAGE = 10
 _RECENT = timedelta(days=1)  # for a second look: longer than any clock is wrong
 _PAUSE = 0.1  # between two times that the caller can notice a stop, in seconds
 
@@ -49,11 +52,11 @@ class RunFilter:
         self, client: TriggerDevClient, since: datetime = ALL_TIMES, deadline: Deadline = NEVER
     ) -> Iterator[list[ListedRun]]:
         """Yield the runs page by page, the newest first, as far as the list knows; a page may be empty."""
-        cursor, has_more = Cursor(), True
+        cursor, size, has_more = Cursor(), MAX_PAGE_SIZE, True
         while has_more:
             is_older = self.only_alive and cursor.pages >= _UNFILTERED_PAGES
             call = list_runs_page(
-                page_size=MAX_PAGE_SIZE,
+                page_size=size,
                 tags=self.tags[:1],  # it would find runs with any of several (measured)
                 statuses=sorted(ALIVE_STATUSES if is_older else self.statuses),
                 task_identifiers=sorted(self.task_identifiers),
@@ -61,7 +64,13 @@ class RunFilter:
                 created_from=max(self.created_from, since),
                 after=cursor.after,
             )
-            page = client.call(call, deadline=deadline)
+            try:
+                page = client.call(call, deadline=deadline)
+            except OversizeError:
+                if size == _SMALL_PAGE:
+                    raise
+                size = _SMALL_PAGE
+                continue
             found = [run for run in page.runs if self._fits(run)]
             yield found
             has_more = cursor.advance(page, shows_new=bool(found) or not is_older)

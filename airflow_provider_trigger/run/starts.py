@@ -168,7 +168,7 @@ class Earlier:
             return {}, {}, set()
         found = self._search(client, log)
         listed = [Run.from_answer(run.attributes, seen_at=run.seen_at) for run in found.runs if self.reuses]
-        completed = self._completed(listed, found, requests)
+        completed = self._completed(listed, found, requests, log)
         taken_up, replaced = self._compare(found.ours, requests) if self.replaces else ({}, [])
         canceled, left = (replaced, found.others) if self.cancels else ([], found.others + replaced)
         if canceled:
@@ -190,7 +190,7 @@ class Earlier:
             seen = check_visible(client, stopping + canceled)
             ended = wait_until_terminated(client, seen, log=log, sleep=guard.sleep)
             if self.reuses:  # some have completed in spite of their cancel
-                completed = self._completed(ended.values(), found, requests) | completed
+                completed = self._completed(ended.values(), found, requests, log) | completed
         run_ids = {index: run.id for index, run in completed.items()} | taken_up
         reused = {run.id: run for index, run in completed.items() if index not in taken_up}
         return run_ids, reused, {run.id for run in found.runs}
@@ -218,19 +218,28 @@ class Earlier:
         return taken_up, replaced
 
     def _completed(
-        self, runs: Iterable[Run], found: Search, requests: Sequence[TaskRequest]
+        self, runs: Iterable[Run], found: Search, requests: Sequence[TaskRequest], log: Log
     ) -> dict[int, Run]:
         """Return, by the index of its request, the newest that has completed, unless its key's is alive."""
         alive = {run.idempotency_key for run in found.ours}
         left = ((index, one.key) for index, one in enumerate(requests) if one.key not in alive)
         indexes = {self.key.item_of(key): index for index, key in left}
-        newest = dict[int, Run]()
+        newest, doubtful = dict[int, Run](), list[str]()
         for run in runs:
             item = self.key.item_of(run.idempotency_key, run.created_at)
-            # Without a sign of a clear, what others have started before may be another Airflow's.
-            is_ours = self.key.was_cleared or self.key.task_instance.has_started(run.idempotency_key)
-            if run.is_success and item in indexes and is_ours:
+            if not run.is_success or item not in indexes:
+                continue
+            if self.key.was_cleared or self.key.task_instance.has_started(run.idempotency_key):
                 newest.setdefault(indexes[item], run)
+            else:
+                doubtful.append(run.id)
+        if doubtful:
+            log.warning(
+                "Not reused: %s from before the start of this Dag run (%s). They may be another Airflow's, "
+                "as neither the Dag run's clear_number nor max_tries and retries of the task show a clear",
+                counted(len(doubtful), "completed run"),
+                enumeration(doubtful),
+            )
         return newest
 
     def _search(self, client: TriggerDevClient, log: Log) -> Search:

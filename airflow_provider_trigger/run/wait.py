@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from airflow_provider_trigger.api.errors import NotFoundError, NotSentError, TriggerDevError, is_rejection
-from airflow_provider_trigger.api.models import SUCCESS_STATUSES, Run
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import MAX_NAMED, Log, counted
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, is_answer
@@ -50,8 +51,8 @@ class WaitLog:
     def begin(self, run_ids: Sequence[str], now: float) -> None:
         """Log which runs are waited for."""
         self._begun_at = self._counted_at = self._logged_at = now
-        one = f"run {run_ids[0]} {self._settings.run_url}"
-        self._log.info("Waiting for %s", one if len(run_ids) == 1 else f"{len(run_ids)} runs")
+        what = f"run {run_ids[0]} {self._settings.run_url}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
+        self._log.info("Waiting for %s", what)
 
     def changed(self, run: Run, now: float) -> None:
         """Log that the status or the attempt of a run is new."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.models import Run, RunStatus
+from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.runs import check_run, ended_run, retrieve_run
+from airflow_provider_trigger.api.statuses import RunStatus
 from airflow_provider_trigger.log import MAX_NAMED
 from airflow_provider_trigger.run.checks import call_each, query_many
 

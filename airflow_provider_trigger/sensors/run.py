@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger import _compat, defaults, rules
-from airflow_provider_trigger.api.models import FINAL_STATUSES, SUCCESS_STATUSES
+from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.rules import Duration
 from airflow_provider_trigger.sources.arguments import TakesArguments, TakesRunIds, check_arguments

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import BaseEventTrigger, TriggerEvent, store_of
-from airflow_provider_trigger.api.models import FINAL_STATUSES, SUCCESS_STATUSES, TODAYS_STATUSES
+from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES, TODAYS_STATUSES
 from airflow_provider_trigger.rules import Rule, checked, connection_id, naming, optional, text
 from airflow_provider_trigger.sources.arguments import terms
 

@@ -16,7 +16,7 @@ from shortened import as_sent, body_as_sent
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import Call, Response
-from airflow_provider_trigger.api.models import ListedRun, Run, RunPage, RunStatus
+from airflow_provider_trigger.api.models import ListedRun, Run, RunPage
 from airflow_provider_trigger.api.runs import (
     Batch,
     RunEvent,
@@ -33,6 +33,7 @@ from airflow_provider_trigger.api.runs import (
     trigger_batch,
     trigger_task,
 )
+from airflow_provider_trigger.api.statuses import RunStatus
 from airflow_provider_trigger.api.tokens import (
     CreatedToken,
     WaitpointToken,

@@ -51,6 +51,15 @@ def canceled(world: World) -> list[str]:
     return [run.id for run in world.server.runs.values() if run.status == "CANCELED"]
 
 
+def test_runs_with_large_metadata_are_found(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    for _ in range(110):
+        world.server.trigger("resize", options={"tags": ["a"], "metadata": {"rows": "x" * 200_000}})
+    world.sleep(20)
+    assert cancel(world, tags="a").state == "success"
+    assert len(canceled(world)) == 110
+
+
 def test_a_stop_amid_the_search_says_that_further_runs_may_exist(world: World) -> None:
     tagged(world, 3)
     world.network.fault("hang", LIST, times=5)

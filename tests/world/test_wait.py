@@ -238,6 +238,25 @@ def test_a_deferred_wait_continues_with_a_key_that_was_changed_once_that_shows_i
     assert world.now < 130
 
 
+def test_a_key_of_another_environment_just_after_the_start_is_not_used(world: World) -> None:
+    world.server.on_task("resize", after=100, output="done")
+    world.server.add_environment("stg", secret_key="tr_stg_other")
+    rotated = []
+
+    def rotate(request: str) -> None:
+        if "GET /api/v3/runs/" in request and not rotated:
+            rotated.append(request)
+            world.server.rotate_key()
+            world.connect("tr_stg_other")
+
+    world.network.before = rotate
+    task = world.task(operator(deferrable=False)).begin()
+    world.sleep(25)
+    world.connect()
+    assert rotated
+    assert task.join().state == "success"
+
+
 @pytest.mark.parametrize(
     ("hold", "seconds"),
     [

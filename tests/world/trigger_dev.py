@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from requests.models import PreparedRequest
 from server_request import served
 
-from airflow_provider_trigger.api.models import FINAL_STATUSES
+from airflow_provider_trigger.api.statuses import FINAL_STATUSES
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.app import App
 from airflow_provider_trigger.testing.routes.router import Router

@@ -8,7 +8,7 @@ from typing import Any
 
 from arrangements_of_starts import seconds
 
-from airflow_provider_trigger.api.models import todays_word
+from airflow_provider_trigger.api.statuses import todays_word
 
 
 def arrange_queries(replay: Any) -> None:

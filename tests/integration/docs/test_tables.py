@@ -22,7 +22,7 @@ from run_operator import operator
 
 from airflow_provider_trigger import exceptions, testing
 from airflow_provider_trigger._compat import airflow_version
-from airflow_provider_trigger.api import errors, models
+from airflow_provider_trigger.api import errors, statuses
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
@@ -67,9 +67,9 @@ def test_how_a_run_ends():
         for words, _, retries in rows("run.md", "| the run ends as | the task | its `retries` |")
         for status in words.split(", ")
     }
-    assert tuple(status for status in shown if shown[status]) == models.RETRY_STATUSES
+    assert tuple(status for status in shown if shown[status]) == statuses.RETRY_STATUSES
     older = {"INTERRUPTED"}
-    assert set(shown) == models.FINAL_STATUSES - older
+    assert set(shown) == statuses.FINAL_STATUSES - older
 
 
 def test_tags_of_a_run(server, run_try):

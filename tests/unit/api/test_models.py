@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api import models
-from airflow_provider_trigger.api.models import ChildRun, Run, RunStatus
+from airflow_provider_trigger.api.models import ChildRun, Run
+from airflow_provider_trigger.api.statuses import RunStatus
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import Any, cast
 
 import pytest
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.run.output import fetch_output
+from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.http import MAX_BODY_BYTES
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.run.output import Outputs, fetch_output
 
 SIGNATURE = "0bb7f8494b6be95e"
 URL = (
@@ -36,13 +40,37 @@ def test_neither_signature_nor_user_info_is_shown() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "/packets/1", "ftp://store.test/1", "file:///etc/passwd", "http://"],
+    [
+        "",
+        "/packets/1",
+        "ftp://store.test/1",
+        "file:///etc/passwd",
+        "http://",
+        "https://[x/1",
+        "https://x:y/1",
+    ],
 )
 def test_what_is_not_a_url_is_not_fetched(url: str) -> None:
     with pytest.raises(errors.NotSentError) as raised:
         fetch_output(url)
     assert str(raised.value) == "the server sent a URL for the run's output that is not valid"
     assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+def test_an_output_that_is_larger_than_what_is_read_is_a_reference_however_large_the_limit_is() -> None:
+    size = 20 * 1024 * 1024
+
+    class Client:
+        def call(self, call: Any, **_: Any) -> Any:
+            raise errors.OversizeError(str(call.request), limit=MAX_BODY_BYTES, size=size)
+
+    run = Run.from_answer(
+        {"id": "run_1", "status": "COMPLETED", "outputPresignedUrl": URL}, has_contents=True
+    )
+    outputs, client = Outputs(max_size=4 * size), cast("TriggerDevClient", Client())
+    outputs.fetch({"run_1": run}, client, log=logging.getLogger())
+    found = outputs.for_xcom(["run_1"], log=logging.getLogger())
+    assert found == [{"run_id": "run_1", "output_size": size}]
 
 
 # What comes back

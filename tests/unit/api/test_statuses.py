@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_trigger.api.models import (
-    ALIVE_STATUSES,
-    FINAL_STATUSES,
-    Run,
-    RunStatus,
-    todays_word,
-)
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.statuses import ALIVE_STATUSES, FINAL_STATUSES, RunStatus, todays_word
 
 # Of each status: whether the run has ended, whether no worker has it, and whether it lacks a version.
 SHOWN = {

@@ -237,7 +237,8 @@ def test_any_json_is_a_payload_and_an_item_has_one_or_options_or_both(name: str,
 def test_what_is_no_list_is_an_error(given: Any) -> None:
     with pytest.raises(ValueError, match="payloads") as raised:
         check_items("payloads", given, RENDERED)
-    assert str(raised.value) == f"payloads must be a list with one entry for each run, not {given!r}"
+    kind = "None" if given is None else f"a {type(given).__name__}"  # a payload is not shown
+    assert str(raised.value) == f"payloads must be a list with one entry for each run, not {kind}"
 
 
 def test_what_is_not_known_yet_is_not_checked() -> None:
@@ -256,7 +257,7 @@ def test_what_is_not_known_yet_is_not_checked() -> None:
         (7, "goes into payloads, not a int"),
         ({"payload": 1, "tags": []}, "goes into payloads, not one with ['payload', 'tags']"),
         ({"payload": {1}}, "items[0]['payload'] must be JSON: "),
-        ({"options": ["a"]}, "items[0]['options'] must be a dict, not ['a']"),
+        ({"options": ["a"]}, "items[0]['options'] must be a dict, not a list"),
         (
             {"options": {"payload": 1}},
             "items[0]['options']: there is no option 'payload'; the options are ",

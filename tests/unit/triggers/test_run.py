@@ -47,6 +47,18 @@ async def event_of(trigger: Any) -> Any:
     return run
 
 
+def test_a_trigger_without_runs_ends_and_disturbs_no_other(server, connection: str) -> None:
+    started = server.add_run("EXECUTING", then=[(1, "COMPLETED")])
+
+    async def main() -> list[Any]:
+        triggers = (TriggerDevRunTrigger(run_ids=run_ids) for run_ids in ([started.id], []))
+        return await asyncio.gather(*map(events_of, triggers))
+
+    one, none = run(main())
+    assert [each["status"] for each in one["runs"]] == ["COMPLETED"]
+    assert none["runs"] == []
+
+
 # What is imported, and what is stored
 
 
