@@ -185,7 +185,7 @@ TAG = ". Look for runs that may still be running by the tag airflow_task:work:"
         (
             ["COMPLETED", "not needed"],
             TriggerBatchFailedError,
-            "^One of 2 runs had failed, but has completed after all. 1 others were canceled, as one had failed",
+            "^One of 2 runs had failed, but has completed after all. 1 others were canceled",
         ),
         (["FAILED"] * 12, TriggerBatchFailedError, "^12 of 12 .*; item 9: .* … and 2 more$"),
     ],
