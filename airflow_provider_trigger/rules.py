@@ -50,7 +50,7 @@ def naming(owner: str, kind: type[Exception] = ValueError) -> Iterator[None]:
     """Let the error of an invalid argument begin with whose it is."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise kind(f"{owner}: {error}") from None
 
 

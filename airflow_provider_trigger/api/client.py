@@ -11,18 +11,10 @@ from typing import Any, TypeVar
 from tenacity import Retrying, retry_if_exception
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api import errors, limits
 from airflow_provider_trigger.api.answers import server_wait, should_retry, with_trusted_date
 from airflow_provider_trigger.api.http import Call, Request, Response, ServerSettings
-from airflow_provider_trigger.api.limits import (
-    NEVER,
-    CircuitBreaker,
-    Deadline,
-    RateLimit,
-    Tries,
-    shows_that_server_works,
-    tries_allowed,
-)
+from airflow_provider_trigger.api.limits import Deadline, RateLimit
 from airflow_provider_trigger.api.transport import Reply, SecretKey, Transport
 
 log = logging.getLogger(__name__)
@@ -61,7 +53,7 @@ class TriggerDevClient:
         secret_key: SecretKey | None = None,
     ) -> None:
         self.settings = settings
-        self.breaker = CircuitBreaker()
+        self.breaker = limits.CircuitBreaker()
         self.key_is_rejected = False
         """Whether a call got a 401 twice, and no answer since then shows that the key is valid."""
         self._key = secret_key or SecretKey(settings.secret_key)
@@ -86,7 +78,7 @@ class TriggerDevClient:
         self,
         call: Call[T],
         *,
-        deadline: Deadline = NEVER,
+        deadline: Deadline = limits.NEVER,
         patience: float | None = None,
         sleep: Callable[[float], None] | None = None,
     ) -> T:
@@ -113,7 +105,7 @@ class TriggerDevClient:
     def _repeat(self, call: Call[T], deadline: Deadline, patience: float, sleep: Sleep | None) -> T:
         if denial := self._key.denial_of(call.request, now=time.monotonic()):
             return call.read(denial)  # raises what it did before
-        tries = Tries(time.monotonic(), deadline, patience)
+        tries = limits.Tries(time.monotonic(), deadline, patience)
         retrying = Retrying(
             sleep=sleep or time.sleep,
             retry=retry_if_exception(lambda error: error is tries.last_error),  # else nothing was sent
@@ -131,7 +123,7 @@ class TriggerDevClient:
             return result
         raise error.with_traceback(None)
 
-    def _try(self, call: Call[T], tries: Tries, sleep: Sleep | None) -> T:
+    def _try(self, call: Call[T], tries: limits.Tries, sleep: Sleep | None) -> T:
         reply = self._send_in_turn(call, tries, sleep)
         try:
             if isinstance(reply, errors.TriggerDevError):
@@ -148,7 +140,7 @@ class TriggerDevClient:
         self._note_failure(call.request, reply, error, tries)
         raise error  # not in the block above, so that it has no context
 
-    def _send_in_turn(self, call: Call[Any], tries: Tries, sleep: Sleep | None) -> Reply:
+    def _send_in_turn(self, call: Call[Any], tries: limits.Tries, sleep: Sleep | None) -> Reply:
         """Send a request once nothing holds it up; return its response, or its error."""
         request, begun, response = call.request, time.monotonic(), None
         while pause := self._turn(request, tries):
@@ -169,7 +161,7 @@ class TriggerDevClient:
                 with self._lock:
                     self._rate_limit.ended(response, monotonic=time.monotonic(), now=time.time())
 
-    def _turn(self, request: Request, tries: Tries) -> float:
+    def _turn(self, request: Request, tries: limits.Tries) -> float:
         """Return how many seconds to wait for a turn, 0 to send now; a NotSentError ends the call."""
         now, deadline = time.monotonic(), tries.deadline
         if not deadline.remaining(now):
@@ -203,7 +195,7 @@ class TriggerDevClient:
             self.breaker.succeeded()
 
     def _note_failure(
-        self, request: Request, reply: Reply, error: errors.TriggerDevError, tries: Tries
+        self, request: Request, reply: Reply, error: errors.TriggerDevError, tries: limits.Tries
     ) -> None:
         """Add to an error what follows from it, and let other calls know what it shows."""
         response, now = reply if isinstance(reply, Response) else None, time.monotonic()
@@ -212,7 +204,7 @@ class TriggerDevClient:
         if response and isinstance(error, errors.PermissionDeniedError):
             self._key.note_denial(request, response, now=now)
         error.server_wait = server_wait(response, now=time.time()) if response else None
-        error.tries_allowed = tries_allowed(
+        error.tries_allowed = limits.tries_allowed(
             request,
             error,
             should_retry=should_retry(response),
@@ -222,7 +214,7 @@ class TriggerDevClient:
         similar = tries.note(error, now=now)
         if request.url is not None:
             return
-        works = shows_that_server_works(error)
+        works = limits.shows_that_server_works(error)
         if works:
             self._note_success()
             return

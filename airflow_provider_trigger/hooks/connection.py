@@ -15,13 +15,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from airflow_provider_trigger import __version__
-from airflow_provider_trigger._compat import (
-    AirflowFailException,
-    AirflowNotFoundException,
-    airflow_version,
-    get_async_connection,
-)
+from airflow_provider_trigger import __version__, _compat
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import ServerSettings
@@ -61,7 +55,7 @@ _MUST_BE = {
 }
 
 
-class ConnectionNotFoundError(AirflowNotFoundException, AirflowFailException):
+class ConnectionNotFoundError(_compat.AirflowNotFoundException, _compat.AirflowFailException):
     """
     Airflow has no connection with this id, or cannot read it from its environment variable.
 
@@ -70,7 +64,7 @@ class ConnectionNotFoundError(AirflowNotFoundException, AirflowFailException):
     """
 
 
-class InvalidConnectionError(AirflowFailException):
+class InvalidConnectionError(_compat.AirflowFailException):
     """A field of the Airflow connection is missing or invalid; a task that raises this is not retried."""
 
 
@@ -190,7 +184,7 @@ def read_settings(connection: Connection) -> Settings:
         conn_id=conn_id,
         base_url=base_url,
         secret_key=_secret_key(conn_id, connection.password, login=connection.login),
-        user_agent=f"airflow-provider-trigger/{__version__} apache-airflow/{airflow_version()}",
+        user_agent=f"airflow-provider-trigger/{__version__} apache-airflow/{_compat.airflow_version()}",
         **values,
     )
     _warn_if_unencrypted(conn_id, base_url)
@@ -315,15 +309,15 @@ _PAUSES = (1.0, 5.0, 15.0, 30.0)
 
 def fetch_connection(conn_id: str, *, get: Callable[[str], Connection]) -> Connection:
     """Return a connection by Airflow's way to get one."""
-    with suppress(AirflowNotFoundException):
+    with suppress(_compat.AirflowNotFoundException):
         return get(conn_id)
     raise connection_not_found(conn_id)
 
 
 async def fetch_on_loop(conn_id: str, *, executor: ThreadPoolExecutor | None = None) -> Connection:
     """Return a connection; older Airflows wait in the executor, None for the event loop's own."""
-    with suppress(AirflowNotFoundException):
-        return await get_async_connection(conn_id, executor=executor)
+    with suppress(_compat.AirflowNotFoundException):
+        return await _compat.get_async_connection(conn_id, executor=executor)
     raise connection_not_found(conn_id)
 
 

@@ -9,12 +9,7 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger.notifications.base import IdsNotifier
 from airflow_provider_trigger.rules import Circumstances, Duration, connection_id, duration
 from airflow_provider_trigger.run.request import check_data
-from airflow_provider_trigger.sources.arguments import (
-    TakesTokenIds,
-    arguments_of,
-    check_arguments,
-    is_templated,
-)
+from airflow_provider_trigger.sources import arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,10 +22,10 @@ if TYPE_CHECKING:
 RULES = {"trigger_dev_conn_id": connection_id, "timeout": duration(least=0.01)}
 
 # A callback cannot resolve the output of a task.
-_PARSED = Circumstances(skip=lambda value: isinstance(value, str) and is_templated(value))
+_PARSED = Circumstances(skip=lambda value: isinstance(value, str) and arguments.is_templated(value))
 
 
-class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
+class CompleteWaitpointTokenNotifier(arguments.TakesTokenIds, IdsNotifier):
     """
     Complete waitpoint tokens from ``on_failure_callback``, ``on_success_callback`` and the like.
 
@@ -52,7 +47,7 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
     :raises TypeError: the class itself is the callback, or arguments are given by position
     """
 
-    template_fields: Sequence[str] = (*TakesTokenIds.template_fields, "data", "trigger_dev_conn_id")
+    template_fields: Sequence[str] = (*arguments.TakesTokenIds.template_fields, "data", "trigger_dev_conn_id")
     _on_empty: ClassVar[Reaction] = "fail"
 
     def __init__(
@@ -72,8 +67,8 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
         self.data = data
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.timeout: Any = timeout
-        check_arguments(self, RULES)
-        with arguments_of(self):
+        arguments.check_arguments(self, RULES)
+        with arguments.arguments_of(self):
             check_data("data", self.data, _PARSED)
 
     def _left(self, ids: RunIds) -> list[str]:

@@ -7,24 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_trigger import rules
-from airflow_provider_trigger._compat import (
-    TRIGGER_FAILED,
-    BaseOperator,
-    default_deferrable,
-    default_queue,
-    is_mapped_instance,
-)
+from airflow_provider_trigger import _compat, rules
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES
 from airflow_provider_trigger.defaults import RETURN_VALUE_KEY
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.run.request import OPTIONS, TaskRequest, to_api
-from airflow_provider_trigger.sources.arguments import (
-    ChecksRendered,
-    TakesArguments,
-    check_arguments,
-    is_templated,
-)
+from airflow_provider_trigger.sources import arguments
 from airflow_provider_trigger.sources.context import is_repeated, task_instance_of
 
 if TYPE_CHECKING:
@@ -52,7 +40,7 @@ OPTION_ATTRIBUTES = {name: name for name in OPTIONS} | {"queue": "run_queue"}
 """The attribute of each option of a run; Airflow's own argument ``queue`` is the executor's."""
 
 
-class RunsOperator(TakesArguments, BaseOperator):
+class RunsOperator(arguments.TakesArguments, _compat.BaseOperator):
     """
     Have runs of its own, which a subclass starts, and cancel them when Airflow stops the task.
 
@@ -100,9 +88,9 @@ class RunsOperator(TakesArguments, BaseOperator):
         for name in given.keys() - {"self", "kwargs", "__class__"}:
             setattr(self, OPTION_ATTRIBUTES.get(name, name), given[name])
         if self.deferrable is None:
-            self.deferrable = default_deferrable()
+            self.deferrable = _compat.default_deferrable()
         self.run_url: str | None = None
-        check_arguments(self, RULES)
+        arguments.check_arguments(self, RULES)
 
     def _execution(self, context: Context) -> Any:
         raise NotImplementedError
@@ -123,7 +111,7 @@ class RunsOperator(TakesArguments, BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the trigger; where it failed or timed out, cancel the runs first."""
-        if next_method == TRIGGER_FAILED and self.cancel_on_kill:
+        if next_method == _compat.TRIGGER_FAILED and self.cancel_on_kill:
             self._execution(context).cancel_pushed()
         return super().resume_execution(next_method, next_kwargs, context)
 
@@ -136,7 +124,7 @@ class RunsOperator(TakesArguments, BaseOperator):
         self._stopped_at = self._stopped_at or time.monotonic()
 
 
-class TaskRunsOperator(ChecksRendered, RunsOperator):
+class TaskRunsOperator(arguments.ChecksRendered, RunsOperator):
     """
     Start runs of a Trigger.dev task; a subclass says which.
 
@@ -203,7 +191,7 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
     def _own_queue(self, queue: str | None, kwargs: dict[str, Any]) -> str | None:
         """Return the run's queue; one that Airflow passes on by itself goes to Airflow's arguments."""
         # Up to Airflow 3.2, ``partial()`` adds its default to the arguments of a mapped task.
-        added = [default_queue()] if is_mapped_instance(self) else []
+        added = [_compat.default_queue()] if _compat.is_mapped_instance(self) else []
         if queue is None or queue not in [kwargs["default_args"].get("queue"), *added]:
             return queue
         kwargs["queue"] = queue
@@ -221,7 +209,7 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
         """Warn of an option of which a native template has made None; without its version none may run."""
         for name in OPTIONS:
             template = given.get(name)
-            if rendered.get(name) is None and isinstance(template, str) and is_templated(template):
+            if rendered.get(name) is None and isinstance(template, str) and arguments.is_templated(template):
                 what = f"{of}{name} must not be None, of which its template {template!r} has made it"
                 if name == "lock_to_version":
                     raise ValueError(f"{what}: another version could run")

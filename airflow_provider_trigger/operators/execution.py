@@ -10,13 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger import exceptions
-from airflow_provider_trigger._compat import (
-    AirflowException,
-    AirflowFailException,
-    add_to_asset_events,
-    stop_time,
-)
+from airflow_provider_trigger import _compat, exceptions
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.runs import RunEvent, list_events
@@ -86,7 +80,7 @@ class Execution:
     def _fails(self, ends: Sequence[RunEnd]) -> bool:
         return any(end.error for end in ends)
 
-    def _failure_of(self, ends: Sequence[RunEnd]) -> AirflowException | None:
+    def _failure_of(self, ends: Sequence[RunEnd]) -> _compat.AirflowException | None:
         [end] = ends
         return failure_of(end, log=self.log) if end.reason else None
 
@@ -98,7 +92,7 @@ class Execution:
             self.log.info("%s", state_of(run))
         facts = run_facts(run, run_id=end.run_id, run_url=end.run_url)
         metadata = facts.pop("metadata")
-        add_to_asset_events(self.operator.outlets, self.context, key="trigger_dev", value=facts)
+        _compat.add_to_asset_events(self.operator.outlets, self.context, key="trigger_dev", value=facts)
         try:
             metadata = for_xcom(metadata, f"The metadata of run {end.run_id}", log=self.log)
         except UnstorableError as error:
@@ -121,7 +115,7 @@ class Execution:
                         self._push_ids()
         except (StoppedError, TriggerDevError, KeyError, RuntimeError) as error:
             if getattr(error, "may_have_effect", False):  # a retry would start a second run without a word
-                raise AirflowFailException(str(error)) from None
+                raise _compat.AirflowFailException(str(error)) from None
             # Python raises one of the last two where Airflow 2 interrupts the start of a thread.
             if self.note.is_set:
                 raise _stopped(guard) from None
@@ -161,12 +155,12 @@ class Execution:
             push_link(self.operator, url, self.context)
 
     def _new_guard(self) -> Guard:
-        timeout = max(stop_time(), self.hook.settings.timeout)
+        timeout = max(_compat.stop_time(), self.hook.settings.timeout)
         return Guard(
             self.hook.get_client(timeout=timeout, retry_for=math.inf),  # a cancel has a deadline
             self.note,
             cancels=self.operator.cancel_on_kill,
-            stop_time=stop_time(),
+            stop_time=_compat.stop_time(),
             log_stop=partial(log_stop, self.log, self.operator.trigger_dev_conn_id),
         )
 
@@ -330,7 +324,7 @@ class ManyRuns(Execution):
         failed = sum(bool(end.error) for end in ends)
         return bool(self.operator._fails(failed=failed, count=len(ends)))
 
-    def _failure_of(self, ends: Sequence[RunEnd]) -> AirflowException | None:
+    def _failure_of(self, ends: Sequence[RunEnd]) -> _compat.AirflowException | None:
         """Return the error if so many have failed as ``fail_on`` says; else it is a warning."""
         failure = failure_of_batch(ends, log=self.log, tag=self.tag)
         if failure is None or self._fails(ends):
@@ -342,27 +336,29 @@ class ManyRuns(Execution):
         push(self.operator, RESULTS_KEY, [end.to_dict() for end in ends], self.context)
 
 
-def _stopped(guard: Guard) -> AirflowException:
+def _stopped(guard: Guard) -> _compat.AirflowException:
     if guard.may_have_lost:
-        return AirflowFailException(
+        return _compat.AirflowFailException(
             "Airflow stopped the task before the server answered its start, which has no idempotency key: a "
             "run may exist. Look for it in the dashboard before you start another one"
         )
     runs = enumeration(guard.known_ids) or "none"
     text = "Airflow stopped the task (marked, cleared or timed out). Its runs, as far as known"
-    return AirflowException(f"{text}: {runs}")
+    return _compat.AirflowException(f"{text}: {runs}")
 
 
-def failure_of(end: RunEnd, *, log: Log) -> AirflowException:
+def failure_of(end: RunEnd, *, log: Log) -> _compat.AirflowException:
     """Return the error to raise for a run; its class says whether the task is retried."""
     write(log, stack_trace(end.waited.run))
     if end.ended_run is None:
-        return (AirflowException if end.is_retried else AirflowFailException)(end.reason)
+        return (_compat.AirflowException if end.is_retried else _compat.AirflowFailException)(end.reason)
     kind = exceptions.TriggerRunFailedError if end.is_retried else exceptions.TriggerRunNotRetriedError
     return kind(end.reason, **failure_facts(end.ended_run, run_url=end.run_url))
 
 
-def failure_of_batch(ends: Sequence[RunEnd], *, log: Log, tag: str | None = None) -> AirflowException | None:
+def failure_of_batch(
+    ends: Sequence[RunEnd], *, log: Log, tag: str | None = None
+) -> _compat.AirflowException | None:
     """Return the error to raise, None if all completed; its class says whether the task is retried."""
     failed = [end for end in ends if end.has_failed]
     missing = sum(end.lacks_output for end in failed)
@@ -383,7 +379,7 @@ def failure_of_batch(ends: Sequence[RunEnd], *, log: Log, tag: str | None = None
     text += f". {canceled} others were canceled, as one had failed (cancel_others=True)" if canceled else ""
     is_retried = not failed or any(end.is_retried for end in failed)
     if failed and not any(end.ended_run for end in failed):
-        return (AirflowException if is_retried else AirflowFailException)(text)
+        return (_compat.AirflowException if is_retried else _compat.AirflowFailException)(text)
     kind = exceptions.TriggerBatchFailedError if is_retried else exceptions.TriggerBatchNotRetriedError
     return kind(text, results=[end.to_dict() for end in ends])
 

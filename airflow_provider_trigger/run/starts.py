@@ -12,13 +12,7 @@ from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import ListedRun, Run
 from airflow_provider_trigger.api.runs import cancel_run, reset_idempotency_key
 from airflow_provider_trigger.log import Log, counted, enumeration
-from airflow_provider_trigger.run.checks import (
-    call_all,
-    check_visible,
-    in_threads,
-    query_many,
-    wait_until_terminated,
-)
+from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.identity import RunKey
 from airflow_provider_trigger.run.request import TaskRequest
@@ -57,9 +51,9 @@ class Starts:
         are_old = self._send_all(todo) or known
         if are_old or (self._is_batch and earlier is not None):  # the answer to a batch does not say so
             left = [one for one in self._guard.known_ids if one not in seen]
-            shown = query_many(self._client, left) or {}
+            shown = checks.query_many(self._client, left) or {}
             seen |= {one: run for one, run in shown.items() if run.is_success}
-            seen |= check_visible(self._client, [one for one in left if one not in seen])
+            seen |= checks.check_visible(self._client, [one for one in left if one not in seen])
         self._send_all(self._to_repeat(todo, seen))
         if not self._is_batch:
             for run in [run for run in seen.values() if run.id in self._guard.run_ids]:
@@ -74,13 +68,15 @@ class Starts:
         """Return the items whose runs were canceled before, once their keys, which they keep, are free."""
         started = {index: str(self._guard.run_ids[index]) for index in sent}
         canceled = {one: seen[one] for one in started.values() if one in seen and seen[one].is_canceled}
-        seen |= wait_until_terminated(self._client, canceled, log=self._log, sleep=self._guard.sleep)
+        seen |= checks.wait_until_terminated(self._client, canceled, log=self._log, sleep=self._guard.sleep)
         again = {index: seen[one] for index, one in started.items() if one in seen and seen[one].is_canceled}
         if not again:
             return {}
         # Of one that shows no key, someone else has just released it, and another run may have it.
         keys = {str(sent[i].key): sent[i].task_identifier for i, run in again.items() if run.idempotency_key}
-        call_all(self._client, lambda key: reset_idempotency_key(key, task_identifier=keys[key]), list(keys))
+        checks.call_all(
+            self._client, lambda key: reset_idempotency_key(key, task_identifier=keys[key]), list(keys)
+        )
         canceled_ids = enumeration(run.id for run in again.values())
         self._log.info("Starting %s again, canceled before: %s", counted(len(again), "run"), canceled_ids)
         return {index: sent[index] for index in again}
@@ -103,7 +99,7 @@ class Starts:
     def _send_all(self, requests: Mapping[int, TaskRequest]) -> bool:
         """Start items, by their indexes; return whether a run is known to be old, found by its key."""
         are_old = []
-        for sending, is_old in in_threads(self._send, self._sendings(requests), REQUESTS_AT_ONCE):
+        for sending, is_old in checks.in_threads(self._send, self._sendings(requests), REQUESTS_AT_ONCE):
             self._guard.take_ids(sending)
             are_old.append(is_old)
         return any(are_old)
@@ -177,7 +173,7 @@ class Earlier:
                 counted(len(canceled), "run"),
                 enumeration(canceled),
             )
-            call_all(client, cancel_run, canceled)
+            checks.call_all(client, cancel_run, canceled)
         if left and self.replaces:
             log.warning(
                 "Still running, and not canceled: %s. They have this task's tag, but were started before its "
@@ -187,8 +183,8 @@ class Earlier:
             )
         if self.replaces and len({*taken_up, *completed}) < len(requests):
             stopping = [run.id for run in found.runs if run.may_have_worker]
-            seen = check_visible(client, stopping + canceled)
-            ended = wait_until_terminated(client, seen, log=log, sleep=guard.sleep)
+            seen = checks.check_visible(client, stopping + canceled)
+            ended = checks.wait_until_terminated(client, seen, log=log, sleep=guard.sleep)
             if self.reuses:  # some have completed in spite of their cancel
                 completed = self._completed(ended.values(), found, requests, log) | completed
         run_ids = {index: run.id for index, run in completed.items()} | taken_up

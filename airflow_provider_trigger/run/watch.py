@@ -40,14 +40,7 @@ from airflow_provider_trigger.api.runs import (
 from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, begin_thread, cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.checks import (
-    CONCURRENCY,
-    QUERY_ABOVE,
-    is_answer,
-    query_all,
-    query_many,
-    reply_of,
-)
+from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.stop import pause
 from airflow_provider_trigger.run.wait import Result, Wait, Watched
 from airflow_provider_trigger.run.waited import Waited, WaitSettings, check_interval
@@ -92,7 +85,7 @@ class Watch:
         query: Callable[..., Any] | None,
         cancel: Callable[[Sequence[str], float], Mapping[str, CancelResult]],
         check: Callable[[str], Call[Run]] = check_run,
-        max_checks: int = CONCURRENCY,
+        max_checks: int = checks.CONCURRENCY,
     ) -> None:
         self.error: BaseException | None = None  # that it crashed with
         self._make, self._query, self._cancel, self._check = make, query, cancel, check
@@ -229,8 +222,8 @@ class Watch:
             self._query_at = math.inf  # until it is answered
             # After a failure all of them: rows show that a changed key is the right one.
             is_whole = self._query_failures or now >= self._all_queried_at + _ALL_INTERVAL
-            only_ended = not (is_whole or len(run_ids) <= QUERY_ABOVE)
-            work = partial(query_all, self._query, run_ids, only_ended=only_ended)
+            only_ended = not (is_whole or len(run_ids) <= checks.QUERY_ABOVE)
+            work = partial(checks.query_all, self._query, run_ids, only_ended=only_ended)
             self._begin(work, partial(self._queried, run_ids, now, only_ended))
 
     def _queried(
@@ -319,7 +312,7 @@ class Watch:
                 self._notify(one, now)
         elif is_wanted or not (self._works and one.is_listed) or one.is_broken(now):
             one.failed(reply, now)
-            one.is_lost = works is True and is_answer(root_of(reply))
+            one.is_lost = works is True and checks.is_answer(root_of(reply))
             self._notify(one, now)
 
     def _notify(self, one: Watched, now: float) -> None:
@@ -373,20 +366,20 @@ def _check_once(
     make: Callable[..., Any], call: Call[Run], *, is_wanted: bool, is_doubtful: bool
 ) -> tuple[Run | TriggerDevError, bool | None]:
     """Return how a run is seen, or why not, and whether the server works, None for not checked."""
-    reply = reply_of(make, call, patience=_PATIENCE if is_wanted else 0)
+    reply = checks.reply_of(make, call, patience=_PATIENCE if is_wanted else 0)
     error = root_of(reply) if isinstance(reply, TriggerDevError) else None
-    if error is None or not (is_doubtful and is_answer(error)):
+    if error is None or not (is_doubtful and checks.is_answer(error)):
         return reply, None
     # A gateway that is busy may answer some paths all the same.
     is_busy = isinstance(error, ResponseError) and error.status > 500
     proof: Call[Any] = check_run(UNKNOWN_RUN_ID) if is_busy else list_newest_runs()
     # With a deadline, a call has its turn although the checks have opened the circuit breaker.
     deadline = Deadline.after(_PATIENCE, now=time.monotonic())
-    shown = reply_of(make, proof, deadline=deadline, patience=0)
+    shown = checks.reply_of(make, proof, deadline=deadline, patience=0)
     if isinstance(shown, TriggerDevError) and not isinstance(shown, NotFoundError):
         return reply, False
     # Once more, as an outage may have ended in between.
-    return reply_of(make, call, deadline=deadline, patience=0), True
+    return checks.reply_of(make, call, deadline=deadline, patience=0), True
 
 
 def _raise(error: BaseException) -> None:
@@ -449,10 +442,11 @@ class Looks(Watch):
         self._make, wait = client.call, self._wait
         self._take_in()
         run_ids, now = wait.left, time.monotonic()
-        if (shown := query_many(client, run_ids)) is not None:
+        if (shown := checks.query_many(client, run_ids)) is not None:
             self._queried(run_ids, now, False, list(shown.values()))
             # It lacks new runs, and can lose an end.
-            run_ids = sorted(random.sample(wait.left, len(wait.left)), key=shown.__contains__)[:CONCURRENCY]
+            at_random = random.sample(wait.left, len(wait.left))
+            run_ids = sorted(at_random, key=shown.__contains__)[: checks.CONCURRENCY]
         for run_id in run_ids:
             self._runs[run_id].must_check = True
         self._turn_at, self._is_closed = time.monotonic(), False

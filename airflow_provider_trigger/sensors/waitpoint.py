@@ -7,22 +7,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger import defaults
-from airflow_provider_trigger._compat import (
-    AirflowException,
-    AirflowFailException,
-    PokeReturnValue,
-    default_deferrable,
-    first_reschedule_of,
-)
+from airflow_provider_trigger import _compat, defaults
 from airflow_provider_trigger.rules import boolean, connection_id
 from airflow_provider_trigger.sensors.run import TriggerDevSensor
-from airflow_provider_trigger.sources.arguments import (
-    arguments_of,
-    check_arguments,
-    check_outputs,
-    holds_templated,
-)
+from airflow_provider_trigger.sources import arguments
 from airflow_provider_trigger.sources.context import can_resume
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one
 
@@ -63,12 +51,12 @@ class WaitpointTokenSensor(TriggerDevSensor):
         super().__init__(**kwargs)
         self.token_id = token_id
         self.trigger_dev_conn_id = trigger_dev_conn_id
-        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.deferrable = _compat.default_deferrable() if deferrable is None else deferrable
         self._wait: TokenWait | None = None
-        check_arguments(self, RULES)
-        with arguments_of(self):
-            check_outputs("token_id", token_id)
-            if not holds_templated(token_id):
+        arguments.check_arguments(self, RULES)
+        with arguments.arguments_of(self):
+            arguments.check_outputs("token_id", token_id)
+            if not arguments.holds_templated(token_id):
                 exactly_one(token_id, TOKEN_IDS)
 
     def execute(self, context: Context) -> Any:
@@ -76,7 +64,7 @@ class WaitpointTokenSensor(TriggerDevSensor):
         self._wait = None  # `dag.test()` may execute one operator several times
         return super().execute(context)
 
-    def poke(self, context: Context) -> PokeReturnValue:
+    def poke(self, context: Context) -> _compat.PokeReturnValue:
         """
         Check the token; where it may, defer until it is completed.
 
@@ -84,7 +72,7 @@ class WaitpointTokenSensor(TriggerDevSensor):
         :raises AirflowFailException: it has timed out, or is unknown
         """
         if self._wait is None:
-            first = first_reschedule_of(context, self) if self.reschedule else None
+            first = _compat.first_reschedule_of(context, self) if self.reschedule else None
             self._wait = self._new_wait(first.timestamp() if first else time.time())
         checked = self._check(self._wait, patience=0.0)
         if not checked.is_done and self.deferrable and can_resume(context, self):
@@ -101,9 +89,11 @@ class WaitpointTokenSensor(TriggerDevSensor):
         from airflow_provider_trigger.run.waited import invalid_event
 
         if not isinstance(event, dict) or not {"error", "is_final", "begun_at"} <= event.keys():
-            raise AirflowException(invalid_event(event))
+            raise _compat.AirflowException(invalid_event(event))
         if event["error"]:
-            raise (AirflowFailException if event["is_final"] else AirflowException)(event["error"])
+            raise (_compat.AirflowFailException if event["is_final"] else _compat.AirflowException)(
+                event["error"]
+            )
         # A rejection of this worker's key ends it, which the triggerer's need not share.
         wait = self._new_wait(event["begun_at"])
         checked = self._check(wait, patience=None)
@@ -132,12 +122,12 @@ class WaitpointTokenSensor(TriggerDevSensor):
     def _new_wait(self, begun_at: float) -> TokenWait:
         from airflow_provider_trigger.tokens.complete import TokenWait
 
-        with arguments_of(self, are_rendered=True):
+        with arguments.arguments_of(self, are_rendered=True):
             token_id = exactly_one(self.token_id, TOKEN_IDS)
         conn_id, retry_for = self.trigger_dev_conn_id, self._hook().settings.retry_for
         return TokenWait(token_id, conn_id, retry_for, begun_at, self.log)
 
-    def _check(self, wait: TokenWait, *, patience: float | None) -> PokeReturnValue:
+    def _check(self, wait: TokenWait, *, patience: float | None) -> _compat.PokeReturnValue:
         """Check the token, repeatedly for so many seconds while that fails; None for ``retry_for``."""
         from airflow_provider_trigger.run.facts import UnstorableError, for_xcom
         from airflow_provider_trigger.tokens.complete import TokenLostError
@@ -147,10 +137,10 @@ class WaitpointTokenSensor(TriggerDevSensor):
             try:
                 token = wait.check(client.call, patience=patience)
             except TokenLostError as error:
-                raise AirflowFailException(str(error)) from None
+                raise _compat.AirflowFailException(str(error)) from None
         try:
             data = token and for_xcom(token.output, f"The data of {wait}", log=self.log)
         except UnstorableError as error:
             way = f"TriggerDevHook.get_waitpoint_token({wait.token_id!r}).output"
-            raise AirflowFailException(f"{error}: XCom cannot get it, but {way} has it") from None
-        return PokeReturnValue(is_done=token is not None, xcom_value=data)
+            raise _compat.AirflowFailException(f"{error}: XCom cannot get it, but {way} has it") from None
+        return _compat.PokeReturnValue(is_done=token is not None, xcom_value=data)

@@ -14,14 +14,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from airflow_provider_trigger import defaults
-from airflow_provider_trigger._compat import (
-    BaseTrigger,
-    TriggerEvent,
-    is_still_deferred,
-    scheduler_knows_resumed_tasks,
-    triggers_have_on_kill,
-)
+from airflow_provider_trigger import _compat, defaults
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -48,7 +41,7 @@ def event_hold(context: Context, execution_timeout: timedelta | None = None) -> 
     Where the task needed long until now, the scheduler was slow, too (measured). At least half of what is
     left of its ``execution_timeout`` is for the resumed task.
     """
-    if scheduler_knows_resumed_tasks():
+    if _compat.scheduler_knows_resumed_tasks():
         return 0.0
     started_at = getattr(context.get("ti"), "start_date", None)
     lag = time.time() - started_at.timestamp() if started_at else 0.0
@@ -58,7 +51,7 @@ def event_hold(context: Context, execution_timeout: timedelta | None = None) -> 
     return min(max(defaults.EVENT_HOLD, _HOLD_PER_LAG * lag), longest)
 
 
-class ResumingTrigger(BaseTrigger):
+class ResumingTrigger(_compat.BaseTrigger):
     """What the triggers share that resume a task: their connection, and when they may send their event."""
 
     trigger_dev_conn_id: str
@@ -152,7 +145,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
 
         return WaitSettings.from_json(self.wait)
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def run(self) -> AsyncIterator[_compat.TriggerEvent]:
         """Wait, and send the event."""
         from airflow_provider_trigger.run.waited import make_event
 
@@ -160,13 +153,13 @@ class TriggerDevRunTrigger(ResumingTrigger):
         try:
             ended = await self._held(self._ended(settings))
         except asyncio.CancelledError:
-            if settings.cancels and not triggers_have_on_kill():
+            if settings.cancels and not _compat.triggers_have_on_kill():
                 from airflow_provider_trigger.triggers.watch import keep
 
                 keep(self.cancel_if_ended(), context=Variables())
             raise
         event = make_event(ended, try_number=self.try_number, names_completed=settings.names_completed)
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+        yield _compat.TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _ended(self, settings: WaitSettings) -> dict[str, Waited]:
         from airflow_provider_trigger.triggers.watch import wait_for_runs
@@ -198,7 +191,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
                 async with lock:
                     # In a thread of asyncio's, Airflow 3.0 and 3.1 would read the supervisor's answer on
                     # another event loop, and break all other triggers.
-                    ask = sync_to_async(is_still_deferred)
+                    ask = sync_to_async(_compat.is_still_deferred)
                     is_deferred = await ask(self.task_instance, self.trigger_id, self.run_ids)
             except Exception as error:
                 # Any error: a triggerer that is stopping has lost its supervisor, or its database.

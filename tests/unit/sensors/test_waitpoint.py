@@ -13,6 +13,7 @@ from event_loop import run
 from fake_airflow import TaskInstance, context_of
 from fake_clock import START, Clock
 
+from airflow_provider_trigger import _compat
 from airflow_provider_trigger._compat import (
     AirflowException,
     AirflowFailException,
@@ -21,7 +22,6 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
 from airflow_provider_trigger.testing import UNSET
-from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
 
 AIRFLOW_2 = airflow_version().startswith("2.")
@@ -159,7 +159,7 @@ def deferred(made: WaitpointTokenSensor, act: Any) -> tuple[dict[str, Any], Any]
 def test_its_trigger_gets_what_it_needs_and_no_address(
     server, context, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: False)
+    monkeypatch.setattr(_compat, "scheduler_knows_resumed_tasks", lambda: False)
     token = server.create_token()[0]
     made = sensor({"id": token.id, "url": token.url}, deferrable=True, timeout=60)
     arguments, deferral = deferred(made, lambda: made.execute(context))
@@ -213,7 +213,7 @@ def test_a_resumed_sensor_fetches_the_data(server, context) -> None:
 def test_a_resumed_sensor_that_cannot_fetch_it_is_deferred_again_for_the_time_that_is_left(
     server, context, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: True)
+    monkeypatch.setattr(_compat, "scheduler_knows_resumed_tasks", lambda: True)
     token = server.create_token()[0]
     server.complete_token(token.id, "yes")
     server.fail_next(None, 503)

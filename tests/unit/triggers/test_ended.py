@@ -14,6 +14,7 @@ from asgiref.sync import async_to_sync
 from event_loop import run, until
 from fake_log import Log
 
+from airflow_provider_trigger import _compat
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers import watch
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
@@ -61,8 +62,8 @@ def stop(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     monkeypatch.setattr(triggers, "_PAUSE", 0)
 
     def stop(airflow: Airflow, *runs: Any, has_on_kill: bool = False, **wait: Any) -> None:
-        monkeypatch.setattr(triggers, "is_still_deferred", airflow.is_still_deferred)
-        monkeypatch.setattr(triggers, "triggers_have_on_kill", lambda: has_on_kill)
+        monkeypatch.setattr(_compat, "is_still_deferred", airflow.is_still_deferred)
+        monkeypatch.setattr(_compat, "triggers_have_on_kill", lambda: has_on_kill)
 
         async def act(run_id: str) -> None:
             trigger_of.set(run_id)

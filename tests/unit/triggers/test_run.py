@@ -18,8 +18,8 @@ import pytest
 from cryptography.fernet import Fernet
 from event_loop import run, until
 
+from airflow_provider_trigger import _compat
 from airflow_provider_trigger.hooks import connection as fetching
-from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
 from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
 
@@ -182,13 +182,13 @@ def test_it_is_held_back_for_longer_where_the_task_needed_long_to_defer(
 ) -> None:
     date = None if ago is None else datetime.fromtimestamp(time.time() - ago, UTC)
     context: Any = {"ti": SimpleNamespace(start_date=date)}
-    monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: False)
+    monkeypatch.setattr(_compat, "scheduler_knows_resumed_tasks", lambda: False)
     assert least <= event_hold(context) <= most
     assert event_hold({}) == event_hold({"ti": SimpleNamespace()}) == SHORTEST  # type: ignore[typeddict-item]
     # What an execution_timeout leaves: half of it is for the resumed task.
     left = 30 - max(ago or 0, 0)
     assert event_hold(context, timedelta(seconds=30)) <= max(left / 2, 0)
-    monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: True)
+    monkeypatch.setattr(_compat, "scheduler_knows_resumed_tasks", lambda: True)
     assert event_hold(context) == 0
 
 

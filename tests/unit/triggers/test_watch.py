@@ -92,7 +92,7 @@ def test_each_line_carries_the_context_of_its_trigger_and_work_for_several_none_
             return keep
 
     monkeypatch.setattr(TriggerDevRunTrigger, "log", Log())
-    monkeypatch.setattr("airflow_provider_trigger.triggers.run.triggers_have_on_kill", lambda: True)
+    monkeypatch.setattr("airflow_provider_trigger._compat.triggers_have_on_kill", lambda: True)
     send = HTTPAdapter.send
 
     def note_and_send(*arguments: Any, **options: Any) -> Any:
