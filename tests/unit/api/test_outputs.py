@@ -112,6 +112,11 @@ def test_a_text_stays_text(response, url: str, kind: str) -> None:
     assert fetch_output(TEXT_URL).read(response(200, {"json": 1}, superjson)) == 1
 
 
+def test_a_text_that_is_not_utf_8_is_an_error(response) -> None:
+    error = failure(response(200, b"\xff", {"content-type": "text/plain"}))
+    assert str(error).endswith("answered a text that is not UTF-8")
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff"])
 @pytest.mark.parametrize("kind", ["application/super+json", "application/json", ""])
 def test_what_is_not_json_is_unexpected(response, body: bytes, kind: str) -> None:
