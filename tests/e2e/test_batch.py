@@ -125,12 +125,12 @@ def take_pictures(page: Page, url: str) -> None:
     """Take pictures of the log of the night, and of the log of the morning."""
     page.set_viewport_size({"width": 1500, "height": 1300})  # only lines that fit are there
     page.goto(f"{url}{TASK_PAGE}?try_number=1")
-    expect(page.get_by_text("order 7 has no address")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("order 7 has no address")).to_be_visible(timeout=60_000)
     page.get_by_text("TriggerBatchFailedError").first.click()  # closes the stack trace, which names files
     page.keyboard.press("w")  # wraps long lines
     expect(page.get_by_text("resume_execution").first).to_be_hidden()
     take_picture("night-log", page.locator("body"))
     page.set_viewport_size({"width": 1500, "height": 700})
     page.goto(f"{url}{TASK_PAGE}?try_number=2")
-    expect(page.get_by_text("completed before and reused")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("completed before and reused")).to_be_visible(timeout=60_000)
     take_picture("night-clear", page.locator("body"))
