@@ -66,7 +66,7 @@ class Execution:
 
     @property
     def _own_settings(self) -> dict[str, Any]:
-        """How it waits, beside what the operator says."""
+        """How it waits, in addition to what the operator says."""
         return {"logs_end": False}  # but with what the run has used, which a query does not show
 
     def _xcom_of(self, values: Sequence[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""How to wait for runs, what a wait came to, and the event that tells a resumed task so."""
+"""How to wait for runs, what became of a wait, and the event that hands this to a resumed task."""
 
 from __future__ import annotations
 

@@ -11,15 +11,7 @@ from os import PathLike
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_trigger import rules
-from airflow_provider_trigger._compat import (
-    INIT_ARGUMENTS,
-    IS_TASK_DECORATOR,
-    AirflowFailException,
-    XComArg,
-    is_mapped_instance,
-    read_sequence,
-)
+from airflow_provider_trigger import _compat, rules
 from airflow_provider_trigger.rules import Circumstances, Rule
 from airflow_provider_trigger.sources.context import add_xcoms, noting_failure
 from airflow_provider_trigger.sources.run_ids import (
@@ -51,9 +43,8 @@ def arguments_of(taker: Any, *, are_rendered: bool = False) -> AbstractContextMa
     """
     task_id = getattr(taker, "task_id", None)
     owner = type(taker).__name__ if task_id is None else f"{type(taker).__name__} {task_id!r}"
-    return rules.naming(
-        owner, AirflowFailException if are_rendered or is_mapped_instance(taker) else ValueError
-    )
+    is_in_worker = are_rendered or _compat.is_mapped_instance(taker)
+    return rules.naming(owner, _compat.AirflowFailException if is_in_worker else ValueError)
 
 
 def check_outputs(argument: str, value: object, *, takes_outputs: bool = True) -> None:
@@ -63,7 +54,7 @@ def check_outputs(argument: str, value: object, *, takes_outputs: bool = True) -
         if task_id and not takes_outputs:
             what = f"a task's output in {argument}; use xcom_task_ids={task_id!r}"
             raise ValueError(f"a callback cannot resolve {what}")
-        if task_id and not isinstance(part, XComArg):
+        if task_id and not isinstance(part, _compat.XComArg):
             what = f"takes the output of task {task_id!r}, not the task: call it, or give .output"
             raise ValueError(f"{argument} {what}")
 
@@ -146,9 +137,11 @@ def contents(value: object) -> Iterator[object]:
 
 def _task_id(value: Any) -> str | None:
     """Return the id of the task that a value is, or is the output of; None if it is neither."""
-    if isinstance(value, XComArg):
+    if isinstance(value, str):  # as nearly all are, of many run ids
+        return None
+    if isinstance(value, _compat.XComArg):
         value, _ = next(iter(value.iter_references()))
-    if getattr(value, IS_TASK_DECORATOR, False):
+    if getattr(value, _compat.IS_TASK_DECORATOR, False):
         return str(value.kwargs["task_id"])
     task_id = getattr(value, "task_id", None)
     return task_id if isinstance(task_id, str) else None
@@ -158,7 +151,7 @@ def with_lists(value: Any) -> Any:
     """Return a value with lists in place of Airflow's own sequences, such as a mapped task's output."""
     if isinstance(value, dict):
         return {key: with_lists(part) for key, part in value.items()}
-    found = read_sequence(value)
+    found = _compat.read_sequence(value)
     return [with_lists(part) for part in found] if isinstance(found, (list, tuple)) else found
 
 
@@ -226,7 +219,7 @@ class TakesIds(TakesArguments):
     _id_kind: ClassVar[IdKind]
     _takes_outputs: ClassVar[bool] = True  # Airflow resolves none in a callback
     # Airflow keeps the arguments as given: an iterator among them cannot be deep-copied.
-    shallow_copy_attrs: Sequence[str] = (INIT_ARGUMENTS,)
+    shallow_copy_attrs: Sequence[str] = (_compat.INIT_ARGUMENTS,)
 
     log: Any
 
@@ -245,7 +238,7 @@ class TakesIds(TakesArguments):
         value, xcom_task_ids = read_once(value), read_once(xcom_task_ids)
         with arguments_of(self):
             # One of the values of a mapped task may be None: that instance has no runs.
-            has_any = value is not None or xcom_task_ids or has_others or is_mapped_instance(self)
+            has_any = value is not None or xcom_task_ids or has_others or _compat.is_mapped_instance(self)
             if required and not has_any:
                 raise ValueError(f"give one or more of {', '.join((argument, 'xcom_task_ids', *others))}")
             check_outputs(argument, value, takes_outputs=self._takes_outputs)
@@ -274,7 +267,7 @@ class TakesIds(TakesArguments):
         if value is not None or self._has_value:
             with noting_failure(ids, argument):
                 # Reading it at once takes one request for the outputs of a mapped task.
-                ids.add(read_sequence(value), source=argument)
+                ids.add(_compat.read_sequence(value), source=argument)
             yield ids.found
         if self._has_tasks:
             yield from add_xcoms(ids, context, self.xcom_task_ids, self.xcom_key)
@@ -321,7 +314,7 @@ def terms(kind: str, known: Collection[str] = ()) -> Rule:
     """
 
     def check(name: str, value: Any, when: Circumstances) -> tuple[str, ...]:
-        given = read_list(read_sequence(value))
+        given = read_list(_compat.read_sequence(value))
         if not isinstance(given, (list, tuple)) or not given:
             raise rules.invalid(name, f"a string, or a list of at least one {kind}", value)
         found = [rules.word(name, text, when) for text in given if not when.skip(text)]
