@@ -41,6 +41,8 @@ TIME_LIMIT = 120.0
 _SHARE_FOR_CANCELS = 0.8
 # How often a stop is noticed while nothing is answered, and further runs are read, in seconds.
 _INTERVAL = 0.1
+# So often is a request for many runs repeated that a rate limit rejects: cancels of each would use up more.
+_MAX_REJECTIONS = 3
 # How long requests in flight may still take once the work has ended, in seconds.
 _GRACE = 0.5
 _PROGRESS_INTERVAL = 10.0
@@ -159,7 +161,7 @@ class Cancellation:
         self.records: dict[str, RunRecord] = {}
         self._new: list[RunRecord] = []
         self._unfinished = 0
-        self._later: list[tuple[float, int, RunRecord]] = []  # a heap
+        self._later: list[tuple[float, int, Task]] = []  # a heap
         self._numbers = itertools.count()
         self._add(map(RunRecord, run_ids))
 
@@ -284,8 +286,8 @@ class Cancellation:
         record.sent_at, record.failures = None, 0
         self._put(record, max(at, earliest))
 
-    def _put(self, record: RunRecord, at: float) -> None:
-        heapq.heappush(self._later, (at, next(self._numbers), record))
+    def _put(self, task: Task, at: float) -> None:
+        heapq.heappush(self._later, (at, next(self._numbers), task))
 
     def _take_answer(self, until: float) -> None:
         answer = self._crew.answer(within=until - time.monotonic())
@@ -297,7 +299,7 @@ class Cancellation:
             self.end, self.rejection = End.KEY_REJECTED, error
         if isinstance(task, RunRecord):
             self._take(task, result, error, now)
-        else:
+        elif not (isinstance(error, errors.RateLimitError) and self._is_put_off(task, error, now)):
             for record in self.bulk.take(task, result, error, now):
                 self._plan(record)
 
@@ -330,6 +332,17 @@ class Cancellation:
             return False
         self.client.log_retry(record.failures, pause, error)
         self._put(record, now + pause)
+        return True
+
+    def _is_put_off(self, task: ForMany, error: errors.RateLimitError, now: float) -> bool:
+        """Put a request for many runs off that was rejected; return whether that is so."""
+        task.rejections += 1
+        pause = pause_after(task.rejections, error.server_wait, remaining=self._deadline.remaining(now))
+        if task.rejections > _MAX_REJECTIONS or now + pause >= task.ends_at:
+            return False
+        task.is_sent = False
+        self.client.log_retry(task.rejections, pause, error)
+        self._put(task, now + pause)
         return True
 
     def _log_progress(self) -> None:

@@ -60,6 +60,7 @@ class ForMany:
     ends_at: float = math.inf  # until when it may take
     is_sent: bool = False  # whether it may have reached the server, and was not rejected
     id: str | None = None  # of a bulk action; None until the server has accepted it
+    rejections: int = 0  # by a rate limit
     action: ClassVar[Action] = Action.FOR_MANY
 
     def note_sent(self, _: float) -> None:

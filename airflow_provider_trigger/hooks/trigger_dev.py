@@ -374,8 +374,8 @@ class TriggerDevHook(BaseHook):
             results = work.run(selected.search(work.client, needs_all=True) if selection else None)
             if selected.error is not None:
                 raise selected.error
-        if ids.invalid:
-            raise ValueError(f"cancel_runs: {enumeration(ids.invalid, '; ')}")
+        if problems := ids.too_many + ids.invalid:
+            raise ValueError(f"cancel_runs: {enumeration(problems, '; ')}")
         return results
 
     @contextmanager

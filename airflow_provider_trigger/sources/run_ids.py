@@ -58,6 +58,8 @@ class RunIds:
     found: list[str] = field(default_factory=list)
     invalid: list[str] = field(default_factory=list)
     """A sentence for each value that is not an id, nor the id of a task."""
+    too_many: list[str] = field(default_factory=list)
+    """A sentence where more runs were found than may be canceled."""
     has_none: bool = False  # next to other values
     empty: list[str] = field(default_factory=list)
     """A sentence for each source that gave nothing at all."""
@@ -219,12 +221,13 @@ Reaction = Literal["fail", "ignore"]
 def problems_of_sources(ids: RunIds, on_empty: Reaction) -> list[str]:
     """Return what is wrong with the sources of ids, the kind that says the most first."""
     empty = ids.empty if on_empty == "fail" else []
-    return [enumeration(kind, "; ") for kind in (ids.invalid, ids.failed, empty) if kind]
+    return [enumeration(kind, "; ") for kind in (ids.too_many, ids.invalid, ids.failed, empty) if kind]
 
 
 def log_sources(log: Log, ids: RunIds, *, on_empty: Reaction, origin: str = "") -> None:
     """Log what was found besides ids, up to ``MAX_LINES`` lines of each kind."""
     level: Level = "error" if on_empty == "fail" else "warning"
     lines: list[Line] = [(level, text) for text in ids.empty[:MAX_LINES]]
-    lines += [("error", text) for text in (*ids.invalid[:MAX_LINES], *ids.failed[:MAX_LINES])]
+    for kind in (ids.too_many, ids.invalid, ids.failed):
+        lines += [("error", text) for text in kind[:MAX_LINES]]
     write(log, lines, origin=origin)

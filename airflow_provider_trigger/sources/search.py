@@ -46,8 +46,8 @@ class SelectedRuns:
         """
         Yield the ids of all that are found at first, then those of a second look; raise nothing.
 
-        More than ``max_runs`` are invalid, and left alone. With ``needs_all``, so are all where a search
-        fails, or a batch is unknown.
+        More than ``max_runs`` are left alone. With ``needs_all``, so are all where a search fails, or a batch
+        is unknown.
         """
         search = Search(client, self._pages, is_stopped=self.is_stopped)
         limit, given = self.selection.max_runs, len(self.ids.found)
@@ -63,7 +63,7 @@ class SelectedRuns:
         is_unknown = self._note(invalid=self._problems.invalid)
         if len(found) > limit:
             text = f"{self.selection} finds more than max_runs={limit} runs that are alive: none of these was"
-            self._note(invalid=[f"{text} canceled. Select fewer runs, or set max_runs"])
+            self._note(too_many=[f"{text} canceled. Select fewer runs, or set max_runs"])
             return
         self._log_found(found, "run")
         if found:

@@ -208,13 +208,12 @@ class Observation:
 
     def _observe_triggerer(self, endings: Sequence[Ending]) -> None:
         self._do(endings, Ending.start, Ending.wait_for_runs, Ending.wait_for_trigger)
-        triggerers = [process for name, process in self.airflow.processes.items() if "triggerer" in name]
-        for process in triggerers:
+        for process in self.airflow.triggerers:
             process.stop(timeout=30)
             process.start()
         self.airflow.wait_until_healthy()
         time.sleep(_QUIET)
-        for process in triggerers:
+        for process in self.airflow.triggerers:
             process.kill()
             process.start()
         self.airflow.wait_until_healthy()

@@ -45,15 +45,16 @@ def let_begin(airflow: WholeAirflow, *names: str) -> None:
 @pytest.fixture
 def watching(airflow: WholeAirflow) -> Iterator[None]:
     """Let the watchers begin; a triggerer that starts takes over those of one that was killed at once."""
-    triggerer = airflow.processes["triggerer"]
-    triggerer.environment[THRESHOLD] = "8"
+    for triggerer in airflow.triggerers:
+        triggerer.environment[THRESHOLD] = "8"
     let_begin(airflow, *WATCHERS)
     yield
-    del triggerer.environment[THRESHOLD]
     for name in WATCHERS:
         airflow.api.watch(name, begins=False)
-    triggerer.stop()
-    triggerer.start()
+    for triggerer in airflow.triggerers:
+        del triggerer.environment[THRESHOLD]
+        triggerer.stop()
+        triggerer.start()
     airflow.wait_until_healthy()
 
 
@@ -94,8 +95,8 @@ def ending_runs(server: TriggerDevServer) -> Iterator[dict[str, list[str]]]:
 
 
 def disturb(airflow: WholeAirflow) -> list[tuple[float, float]]:
-    """Kill the triggerer and pause a Dag; return from when to when events may be lost."""
-    triggerer, lost = airflow.processes["triggerer"], []
+    """Kill the triggerers and pause a Dag; return from when to when events may be lost."""
+    lost: list[tuple[float, float]] = []
 
     @contextmanager
     def disturbance(*names: str) -> Iterator[None]:
@@ -114,8 +115,9 @@ def disturb(airflow: WholeAirflow) -> list[tuple[float, float]]:
         wait_until(do_continue, timeout=120, what=f"a restart of {names}")
 
     with disturbance(*WATCHERS):
-        triggerer.kill()
-        triggerer.start()
+        for triggerer in airflow.triggerers:
+            triggerer.kill()
+            triggerer.start()
     with disturbance(WATCHERS[0]):
         airflow.api.watch(WATCHERS[0], begins=False)
         time.sleep(10)

@@ -424,6 +424,25 @@ def test_a_bulk_action_that_fails_takes_nothing_from_any_run(world: World, kind:
     assert len(cancels(world)) == 301
 
 
+@pytest.mark.parametrize("part", ["/bulk-actions", "/query"])
+@pytest.mark.parametrize("headers", [{"retry-after": "7"}, {}])
+def test_what_is_done_for_many_is_repeated_where_the_rate_limit_is_used_up(
+    world: World, part: str, headers: dict[str, str]
+) -> None:
+    run_ids = many_runs(world, 301)
+    world.network.fault("429", part, times=2, headers=headers)
+    assert set(outcomes(cancel(world, run_ids)).values()) == {"canceled"}
+    assert not cancels(world)
+
+
+def test_where_it_is_rejected_again_and_again_single_cancels_begin(world: World) -> None:
+    run_ids = many_runs(world, 301)
+    world.network.fault("429", "/bulk-actions")
+    assert set(outcomes(cancel(world, run_ids)).values()) == {"canceled"}
+    assert len(cancels(world)) == 301
+    assert cancels(world)[0] - 5 < 5
+
+
 def test_what_bulk_actions_leave_out_and_what_no_query_shows_is_canceled_alone(world: World) -> None:
     run_ids = many_runs(world, 301)
     world.server.bulk_lag = 2.0

@@ -97,6 +97,11 @@ class WholeAirflow:
         workers = [process for name, process in self.processes.items() if name.startswith("worker")]
         return workers or [self.processes["scheduler"]]
 
+    @property
+    def triggerers(self) -> list[Process]:
+        """One, or as many as large teams have."""
+        return [process for name, process in self.processes.items() if name.startswith("triggerer")]
+
     def pids(self) -> list[int]:
         """Return the ids of all processes of this Airflow."""
         return processes_of(set().union(*(process.sessions for process in self.processes.values())))
@@ -165,10 +170,9 @@ class WholeAirflow:
 
     def triggerer_log(self) -> str:
         """Return what the triggerers wrote; from 3.4 on, deadline alerts have files of their own."""
-        names = [name for name in self.processes if name.startswith("triggerer")]
         alerts = sorted((self.home / "logs" / "triggerer_callbacks").rglob("*.log"))
         texts = [path.read_text(errors="replace") for path in alerts]
-        return "\n".join([*(self.processes[name].output() for name in names), *texts])
+        return "\n".join([*(process.output() for process in self.triggerers), *texts])
 
     def dag_processor_log(self) -> str:
         """Return what the Dag processor wrote of all Dag files."""
