@@ -105,18 +105,19 @@ def _faster(scenario: str, provider: float, baseline: float, *, target: float) -
 
 
 def rate_limit() -> Iterator[Row]:
-    """Compare with the shortest time that the rate limit allows."""
-    limit, refill, interval = 750, 250, 10.0
-    with remote_server(rate_limit=limit, refill=refill, refill_interval=interval) as server:
-        run_ids = server.add_runs(1500)
+    """Compare with the shortest time that the rate limit allows, where only single cancels work."""
+    limit, refill, interval, count = 750, 250, 10.0, 1000
+    bucket = {"rate_limit": limit, "refill": refill, "refill_interval": interval}
+    with remote_server(**bucket, bulk_actions=False) as server:
+        run_ids = server.add_runs(count)
         provider = _seconds(lambda: cancel(server, run_ids))
         sent = server.requests()
         reserve = math.ceil(limit * 0.05)
         refills = math.ceil((len(sent) - (limit - reserve)) / refill)
         rejected = sum(status == 429 for _, _, status, _ in sent)
-        alive = 1500 - server.statuses()["CANCELED"]
+        alive = count - server.statuses()["CANCELED"]
         yield Row(
-            "cancel 1,500 runs; baseline: what the rate limit allows",
+            f"cancel {count:,} runs, without bulk actions; baseline: what the rate limit allows",
             f"{provider:.1f} s, {len(sent)} requests, {rejected} rejected, {alive} alive",
             f"{refills * interval:.1f} s",
             f"{provider / (refills * interval):.2f}",
@@ -127,7 +128,7 @@ def rate_limit() -> Iterator[Row]:
 
 def shared_rate_limit() -> Iterator[Row]:
     """Count how often the requests of another client of the same environment are rejected meanwhile."""
-    with remote_server() as server:
+    with remote_server(bulk_actions=False) as server:
         run_ids = server.add_runs(1000)
         other = server.add_runs(1)[0]
         answers: Counter[int] = Counter()
@@ -149,7 +150,7 @@ def shared_rate_limit() -> Iterator[Row]:
         done.set()
         application.join()
         yield Row(
-            "cancel 1,000 runs: requests of another application meanwhile",
+            "the same: requests of another application meanwhile",
             f"{answers.total()}, {answers[429]} rejected",
             "",
             "",
