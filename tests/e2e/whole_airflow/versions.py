@@ -35,6 +35,10 @@ TRIES_CLEARED_TASKS_AGAIN = AIRFLOW != (3, 0)
 # Airflow 3.0.6 fails a task whose process was killed, also if it has retries.
 RETRIES_KILLED_TASKS = AIRFLOW != (3, 0)
 
+# With Celery, the scheduler of Airflow 3.4.0b2 ends with a UniqueViolation once it has adopted a task whose
+# worker has died with it, also each time it is started again.
+SURVIVES_DEAD_CELERY_WORKERS = AIRFLOW_VERSION != "3.4.0b2"
+
 
 def in_this_airflow(cell: str | Mapping[str, str]) -> str:
     """Return what a cell of ``docs/routes.json`` or ``docs/endings.json`` says for this version."""
