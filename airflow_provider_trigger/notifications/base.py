@@ -52,10 +52,11 @@ class IdsNotifier(TakesIds, BaseNotifier):
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """Render this notifier's fields, in place."""
-        if jinja_env is None and not hasattr(context.get("dag"), "get_template_env"):
-            # Under ``dag.test()`` of Airflow 3 a Dag callback gets a serialized Dag, which has none.
-            jinja_env = self.get_template_env()
-        super().render_template_fields(context, jinja_env)
+        # Under ``dag.test()`` of Airflow 3 a Dag callback gets a serialized Dag, which has no templates.
+        env = jinja_env or getattr(context.get("dag"), "get_template_env", self.get_template_env)()
+        # Before 3.3 Airflow itself keeps a template that renders to nothing, such as False or an empty list.
+        for name in self.template_fields:
+            setattr(self, name, self.render_template(getattr(self, name), context, env))
 
     def notify(self, context: Context) -> None:
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow_names import dag_of
+from airflow_names import DAG, dag_of
 from fake_airflow import TaskInstance
 from fake_clock import Clock
 from fake_log import Log
@@ -53,6 +53,16 @@ def test_one_notifier_completes_each_dag_runs_own_tokens_with_its_own_data(
     notifier(context(x=two.id))
     assert [token.output["dag"] for token in (one, two)] == [f"d {one.id}", f"d {two.id}"]
     assert notifier.token_ids == ["{{ x }}"]
+
+
+@pytest.mark.parametrize("data", [False, 0, []])
+def test_what_a_template_renders_to_is_the_data_also_where_it_is_false(
+    data: Any, waitpoints: TriggerDevServer
+) -> None:
+    token = waitpoints.create_token()[0]
+    native = DAG("native", schedule=None, render_template_as_native_obj=True)
+    Notifier(token_ids=token.id, data="{{ x }}")(context(dag=native, x=data))
+    assert token.output == data
 
 
 def test_each_token_gets_a_line_and_all_a_summary(run, tokens, log: Log) -> None:
