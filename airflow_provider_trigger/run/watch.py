@@ -42,7 +42,7 @@ from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.stop import pause
-from airflow_provider_trigger.run.wait import Result, Wait, Watched
+from airflow_provider_trigger.run.wait import NOT_ENDED_YET, Result, Wait, Watched
 from airflow_provider_trigger.run.waited import Waited, WaitSettings, check_interval
 
 if TYPE_CHECKING:
@@ -423,19 +423,15 @@ class Looks(Watch):
     def __init__(self, run_ids: Sequence[str], settings: WaitSettings, *, log: Log) -> None:
         super().__init__(lambda *_, **__: None, query=None, cancel=lambda *_: {})
         self._results: list[Result] = []
+        self._log = log
         self._wait = Wait(run_ids, settings, log, report=self._results.append, ends_early=True)
         self.add(self._wait)
-
-    @property
-    def left(self) -> int:
-        """How many have not ended."""
-        return len(self._wait.left)
 
     def once(self, client: TriggerDevClient) -> dict[str, Waited] | None:
         """
         Check those that have not ended, in this thread; of many only some, where a query shows the others.
 
-        Returns what became of each once the wait is over, else None.
+        Returns what became of each once the wait is over, else None, and logs how many are left.
 
         :raises TriggerDevError: a run was never seen, and another check of it is useless
         """
@@ -455,6 +451,7 @@ class Looks(Watch):
             if isinstance(result, Exception):
                 raise result
             return result
+        self._log.info(NOT_ENDED_YET, len(wait.left), len(wait.run_ids))
         return None
 
     def _due_checks(self, now: float) -> list[Watched]:

@@ -152,22 +152,22 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         if run_ids and (not may_defer or len(run_ids) <= QUERY_ABOVE):  # of many it would take long
             ended = self._look(run_ids)
         if ended is not None:
-            return _compat.PokeReturnValue(is_done=True, xcom_value=self._conclude(ended, context))
+            return self._conclude(ended, context)
         if may_defer:
             self._defer(run_ids, context)
         return _compat.PokeReturnValue(is_done=False)
 
     def _look(self, run_ids: list[str]) -> dict[str, Waited] | None:
         """Return what became of each run once all have ended, or one without success; else None."""
-        from airflow_provider_trigger.run.wait import NOT_ENDED_YET
         from airflow_provider_trigger.run.watch import Looks
 
         hook = self._hook()
         with hook.client(has_worked=self._looks is not None) as client:
-            self._looks = self._looks or Looks(run_ids, self._settings(run_ids, hook), log=self.log)
-            ended = self._looks.once(client)
+            looks = self._looks or Looks(run_ids, self._settings(run_ids, hook), log=self.log)
+            self._looks = None  # after its end, or an error, another poke begins anew
+            ended = looks.once(client)
         if ended is None:
-            self.log.info(NOT_ENDED_YET, self._looks.left, len(run_ids))
+            self._looks = looks
         return ended
 
     def _settings(self, run_ids: list[str], hook: TriggerDevHook) -> WaitSettings:
@@ -210,9 +210,12 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
             ended = read_event(event)
         except ValueError as error:
             raise _compat.AirflowException(str(error)) from None
-        return self._conclude(ended, context)
+        checked = self._conclude(ended, context)
+        if not checked.is_done:
+            self._defer(self._run_ids(context), context)
+        return checked.xcom_value
 
-    def _conclude(self, ended: Mapping[str, Waited], context: Context) -> Any:
+    def _conclude(self, ended: Mapping[str, Waited], context: Context) -> _compat.PokeReturnValue:
         from airflow_provider_trigger.operators.execution import failure_of
         from airflow_provider_trigger.report.ends import end_of
         from airflow_provider_trigger.run.waited import WaitEnd, check_failed
@@ -220,7 +223,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         statuses = {run_id: waited.run.status if waited.run else None for run_id, waited in ended.items()}
         failed = next((one for one, status in statuses.items() if status not in self.success_statuses), None)
         if failed is None:
-            return self._returned(statuses)
+            return _compat.PokeReturnValue(is_done=True, xcom_value=self._returned(statuses))
         hook, waited = self._hook(), ended[failed]
         if waited.end is not WaitEnd.REJECTED:
             with hook.client(has_worked=True) as client:
@@ -230,10 +233,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
                 waited = check_failed({failed: seen}, client)[failed]
         if waited.run is not None and waited.run.status in self.success_statuses:
             # Its worker completed it in spite of a cancel. The trigger no longer waited for the others.
-            checked = self.poke(context)
-            if not checked.is_done:
-                self._defer(self._run_ids(context), context)
-            return checked.xcom_value
+            return self.poke(context)
         # What is skipped reaches no policy, and a sensor with silent_fail continues after any other error.
         is_skipped = self.soft_fail or self.never_fail or self.silent_fail
         has_policy = has_retry_policy(context, self) and not is_skipped

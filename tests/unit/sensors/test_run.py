@@ -113,6 +113,24 @@ def test_what_cannot_pass_fails_it_at_once_if_no_check_has_ever_succeeded(
         sensor(server.add_run("EXECUTING"), "run_unknown", deferrable=deferrable, timeout=5).execute(context)
 
 
+def test_with_silent_fail_it_continues_after_an_error(server, context) -> None:
+    run = server.add_run("COMPLETED")
+    server.fail_next(1, 403)
+    results = sensor(run, silent_fail=True, timeout=5).execute(context)
+    assert results == [{"run_id": run.id, "status": "COMPLETED"}]
+
+
+def test_a_run_that_completes_in_spite_of_its_cancel_does_not_end_the_wait_for_others(
+    server, context
+) -> None:
+    server.on_task("resize", start_after=0, after=0.3)
+    run, other = server.add_run("COMPLETED"), server.trigger("resize")[0]
+    older = json.dumps({"id": run.id, "status": "CANCELED"})
+    server.malformed_next(1, older, content_type="application/json", path=run.id)
+    results = sensor(run, other).execute(context)
+    assert results == [{"run_id": one.id, "status": "COMPLETED"} for one in (run, other)]
+
+
 def test_each_execution_begins_anew(server, context) -> None:
     made = sensor(server.add_run("COMPLETED"), mode="reschedule", poke_interval=60)
     made.execute(context)
