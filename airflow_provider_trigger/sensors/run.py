@@ -48,9 +48,10 @@ class TriggerDevSensor(TakesArguments, _compat.BaseSensorOperator):
                 return super().resume_execution(next_method, next_kwargs, context)
             except _compat.AirflowSkipException:
                 raise
-            except _compat.AirflowException as error:
-                # Airflow forgets the first here before 3.1, for a timeout, and the second on 2.11.
-                if self.soft_fail or self.never_fail:
+            except Exception as error:
+                # Airflow forgets soft_fail here before 3.1, for a timeout, and never_fail on 2.11; and
+                # everywhere, that the latter is for any error.
+                if self.never_fail or (self.soft_fail and isinstance(error, _compat.AirflowException)):
                     raise _compat.AirflowSkipException(str(error)) from error
                 if _compat.has_deferral_timed_out(error):
                     raise _compat.AirflowSensorTimeout(str(error)) from error
