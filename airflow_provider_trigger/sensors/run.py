@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from inspect import unwrap
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger import _compat, defaults, rules
@@ -36,10 +37,11 @@ class TriggerDevSensor(TakesArguments, _compat.BaseSensorOperator):
     trigger_dev_conn_id: str
     ui_color = "#e6eefc"
 
-    def execute(self, context: Context) -> Any:
+    def _execute(self, context: Context) -> Any:
         """Poke, or defer."""
         with self._logging_why_skipped():
-            return super().execute(context)
+            # Airflow 2.11 takes super().execute() for a call by hand, and warns, or fails.
+            return unwrap(_compat.BaseSensorOperator.execute)(self, context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the trigger, whose timeout is the sensor's, and ends it without retries."""
@@ -136,7 +138,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         """Wait for the runs; see the class."""
         # `dag.test()` may execute one operator several times.
         self._found = self._looks = None
-        return super().execute(context)
+        return self._execute(context)
 
     def poke(self, context: Context) -> _compat.PokeReturnValue:
         """
@@ -252,9 +254,8 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         if self._found is None:
             ids = self._gather_ids(context, on_empty=self.on_empty)
             if problems := problems_of_sources(ids, self.on_empty):
-                raise (_compat.AirflowException if ids.failed else _compat.AirflowFailException)(
-                    "; ".join(problems)
-                )
+                kind = _compat.AirflowException if ids.failed else _compat.AirflowFailException
+                raise kind("; ".join(problems))
             self._found = list(dict.fromkeys(ids.found))
         return self._found
 

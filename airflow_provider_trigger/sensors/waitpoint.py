@@ -62,7 +62,7 @@ class WaitpointTokenSensor(TriggerDevSensor):
     def execute(self, context: Context) -> Any:
         """Wait for the token; see the class."""
         self._wait = None  # `dag.test()` may execute one operator several times
-        return super().execute(context)
+        return self._execute(context)
 
     def poke(self, context: Context) -> _compat.PokeReturnValue:
         """
@@ -91,9 +91,8 @@ class WaitpointTokenSensor(TriggerDevSensor):
         if not isinstance(event, dict) or not {"error", "is_final", "begun_at"} <= event.keys():
             raise _compat.AirflowException(invalid_event(event))
         if event["error"]:
-            raise (_compat.AirflowFailException if event["is_final"] else _compat.AirflowException)(
-                event["error"]
-            )
+            kind = _compat.AirflowFailException if event["is_final"] else _compat.AirflowException
+            raise kind(event["error"])
         # A rejection of this worker's key ends it, which the triggerer's need not share.
         wait = self._new_wait(event["begun_at"])
         checked = self._check(wait, patience=None)

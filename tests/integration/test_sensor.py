@@ -19,6 +19,7 @@ def sensor(mode, name, kind=TriggerRunSensor, **options):
         deferrable=mode == "deferrable",
         poke_interval=0.2,
         retries=1,
+        allow_nested_operators=False,
         **options,
     )
 """
