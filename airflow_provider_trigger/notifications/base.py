@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger._compat import BaseNotifier
@@ -55,8 +56,9 @@ class IdsNotifier(TakesIds, BaseNotifier):
         # Under ``dag.test()`` of Airflow 3 a Dag callback gets a serialized Dag, which has no templates.
         env = jinja_env or getattr(context.get("dag"), "get_template_env", self.get_template_env)()
         # Before 3.3 Airflow itself keeps a template that renders to nothing, such as False or an empty list.
-        for name in self.template_fields:
-            setattr(self, name, self.render_template(getattr(self, name), context, env))
+        for name, value in [(name, getattr(self, name)) for name in self.template_fields]:
+            render = value if callable(value) else partial(self.render_template, value)
+            setattr(self, name, render(context=context, jinja_env=env))
 
     def notify(self, context: Context) -> None:
         """

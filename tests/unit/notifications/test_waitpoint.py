@@ -65,6 +65,12 @@ def test_what_a_template_renders_to_is_the_data_also_where_it_is_false(
     assert token.output == data
 
 
+def test_a_function_gives_the_ids_as_it_does_in_an_operator(waitpoints: TriggerDevServer) -> None:
+    token = waitpoints.create_token()[0]
+    Notifier(token_ids=lambda context, jinja_env: [context["x"]], data=1)(context(x=token.id))
+    assert token.output == 1
+
+
 def test_each_token_gets_a_line_and_all_a_summary(run, tokens, log: Log) -> None:
     url = f"https://trigger.test{tokens['completed'].path}"
     ours, done, late = (token.id for token in tokens.values())
