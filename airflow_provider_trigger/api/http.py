@@ -141,6 +141,7 @@ def segment(value: str, *, what: str = "the id of a run") -> str:
     """Return an id as one percent-encoded segment of a path, or raise InvalidIdError."""
     # Dots need no encoding and decoding servers fold them: "..", alone in its segment, leaves the path.
     if not isinstance(value, str) or not (is_encodable(value) and value.strip(".").strip()):
-        shown = value[:100] if isinstance(value, str) else value
-        raise InvalidIdError(f"{shown!a} cannot be {what}")
+        # Another value may hold the address of a token, which is a secret.
+        shown = ascii(value[:100]) if isinstance(value, str) else f"a {type(value).__name__}"
+        raise InvalidIdError(f"{shown} cannot be {what}")
     return quote(value, safe="")

@@ -424,17 +424,18 @@ class TriggerDevHook(BaseHook):
         with self.client() as client, saying_what_may_exist("token", "create", has_key=has_key):
             return client.call(create_token(options))
 
-    def get_waitpoint_token(self, token_id: str) -> WaitpointToken:
+    def get_waitpoint_token(self, token_id: Any) -> WaitpointToken:
         """
         Check a waitpoint token: its ``status`` (WAITING, COMPLETED or TIMED_OUT) and its ``output``.
 
-        :param token_id: the token id
+        :param token_id: a token id, ``{"id", "url"}``, or the token's address
         :raises UnknownTokenError: the key's environment has no such token, which takes some seconds to know
         """
+        found = exactly_one(token_id, TOKEN_IDS)
         with self.client() as client:
-            token = client.call(retrieve_token(token_id))
+            token = client.call(retrieve_token(found))
             if token.output_error:
-                raise UnreadableAnswerError(f"waitpoint token {token_id}: {token.output_error}")
+                raise UnreadableAnswerError(f"waitpoint token {found}: {token.output_error}")
             return token
 
     def complete_waitpoint_token(self, token_id: Any, data: Any = None) -> CompletionResult:

@@ -59,7 +59,8 @@ BASE_URLS = ("https://api.trigger.dev", "http://[::1]:3030", "https://trigger.te
 def test_an_id_that_cannot_be_a_segment_is_rejected(run_id: Any) -> None:
     with pytest.raises(InvalidIdError) as raised:
         segment(run_id)
-    assert str(raised.value) == f"{run_id!a} cannot be the id of a run"
+    shown = ascii(run_id) if isinstance(run_id, str) else f"a {type(run_id).__name__}"
+    assert str(raised.value) == f"{shown} cannot be the id of a run"
     assert isinstance(raised.value, ValueError)
     assert not raised.value.retryable
     assert str(raised.value).isprintable()

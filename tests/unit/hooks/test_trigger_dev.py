@@ -178,13 +178,16 @@ def test_an_invalid_run_id_is_named_and_nothing_is_sent(hook, network: Network, 
     assert network.requests == []
 
 
-@pytest.mark.parametrize("given", [None, ["run_a"], " ", ".."])
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [(None, "a NoneType"), ({"url": "/callback/0a"}, "a dict"), (" ", "' '"), ("..", "'..'")],
+)
 def test_what_cannot_be_an_id_is_a_value_error_and_nothing_is_sent(
-    given: Any, hook, network: Network
+    given: Any, shown: str, hook, network: Network
 ) -> None:
     for name in ("get_run", "get_output", "wait_for_run", "replay_run", "trigger_task", "reschedule_run"):
         more = ["1h"] * (name == "reschedule_run")
-        with pytest.raises(ValueError, match=f"{re.escape(repr(given))} cannot be the id of a (run|task)"):
+        with pytest.raises(ValueError, match=f"{re.escape(shown)} cannot be the id of a (run|task)"):
             getattr(hook, name)(given, *more)
     assert network.requests == []
 

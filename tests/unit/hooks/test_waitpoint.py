@@ -36,7 +36,9 @@ def test_it_returns_a_token_with_its_data_and_an_unknown_one_is_an_error_after_s
     hook = TriggerDevHook()
     found = hook.get_waitpoint_token(tokens["already_completed"].id)
     assert (found.status, found.output, found.is_completed) == ("COMPLETED", {"by": "somebody"}, True)
-    assert hook.get_waitpoint_token(tokens["timed_out"].id).has_timed_out
+    token = tokens["timed_out"]
+    for form in (token.id, token.path, {"id": token.id, "url": token.path}):
+        assert hook.get_waitpoint_token(form).has_timed_out
     begun = clock.now
     with pytest.raises(Exception, match="Connection 'trigger_dev_default'") as raised:
         hook.get_waitpoint_token(UNKNOWN)
@@ -83,7 +85,8 @@ def test_a_failure_is_returned_and_a_rejected_key_is_raised(tokens, wired: Netwo
     [
         ("create", {"timeout": 0}, "create_waitpoint_token: timeout must be a dur"),
         ("create", {"idempotency_key": ""}, "create_waitpoint_token: idempotency_"),
-        ("get", {"token_id": ""}, "'' cannot be the id of a waitpoint token"),
+        ("get", {"token_id": [""]}, "'' from token_id is not a valid token id"),
+        ("get", {"token_id": "/x/callback/0a1b"}, "'/x/callback/…' from token_id is not"),
         ("complete", {"token_id": "waitpoint_1", "data": 2**53 + 1}, "complete_waitpoint_token: data "),
         ("complete", {"token_id": []}, "token_id must contain exactly one token id, not 0"),
         ("complete", {"token_id": "/x/callback/0a1b"}, "'/x/callback/…' from token_id is not"),
