@@ -238,9 +238,11 @@ class TakesIds(TakesArguments):
         value, xcom_task_ids = read_once(value), read_once(xcom_task_ids)
         with arguments_of(self):
             # One of the values of a mapped task may be None: that instance has no runs.
-            has_any = value is not None or xcom_task_ids or has_others or _compat.is_mapped_instance(self)
-            if required and not has_any:
-                raise ValueError(f"give one or more of {', '.join((argument, 'xcom_task_ids', *others))}")
+            if not _compat.is_mapped_instance(self):
+                if xcom_key and xcom_task_ids is None:
+                    raise ValueError("xcom_key needs xcom_task_ids: it is the key of their XCom")
+                if required and value is None and not xcom_task_ids and not has_others:
+                    raise ValueError(f"give one or more of {', '.join((argument, 'xcom_task_ids', *others))}")
             check_outputs(argument, value, takes_outputs=self._takes_outputs)
             if xcom_task_ids is not None:
                 check_task_ids(xcom_task_ids)

@@ -57,7 +57,8 @@ def test_all_sources_are_templated(kind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_very_many_run_ids_are_not_compiled_one_by_one(kind, compiled: list[str]) -> None:
     run_ids = [*(f"run_{number}" for number in range(20_000)), "2026", "2.10", "order-17:a", ""]
-    given = made(kind, run_ids=[*run_ids, ["{{ x }}", "{% set y = 1 %}"]], xcom_key="{# a comment #}")
+    tasks = {"xcom_task_ids": "start", "xcom_key": "{# a comment #}"}
+    given = made(kind, run_ids=[*run_ids, ["{{ x }}", "{% set y = 1 %}"]], **tasks)
     given.render_template_fields({"x": "run_x", "dag": None})
     assert given.run_ids == [*run_ids, ["run_x", ""]]
     assert compiled == ["{{ x }}", "{% set y = 1 %}", "{# a comment #}"]
@@ -96,3 +97,10 @@ def test_a_task_without_any_source_is_an_error_that_names_what_could_be_given(ta
         ValueError, match=r"^TriggerRunSensor 'work': give one or more of run_ids, xcom_task_ids$"
     ):
         TriggerRunSensor(task_id="work", xcom_task_ids=task_ids)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("run_ids", [None, "run_1"])
+def test_a_key_without_its_tasks_is_an_error(kind, run_ids: str | None) -> None:
+    with pytest.raises(ValueError, match=r"^[^:]*: xcom_key needs xcom_task_ids: "):
+        made(kind, run_ids=run_ids, xcom_key="my_ids")
