@@ -102,6 +102,7 @@ _MEANINGS: dict[type[TriggerDevError], tuple[str, str]] = {
     ),
     errors.NotTriggerDevError: _OTHER_SERVER,
     errors.UnreadableAnswerError: _FAILED,
+    errors.UnknownTokenError: ("{url} failed", "check that the token is of the key's environment"),
     errors.UnexpectedAnswerError: _OTHER_SERVER,
     TriggerDevError: _FAILED,
 }
@@ -142,6 +143,8 @@ class Settings(ServerSettings):
         problem, action = next(texts for kind, texts in _MEANINGS.items() if isinstance(cause, kind))
         if isinstance(cause, errors.AuthenticationError) and not self.branch:
             action = _NO_BRANCH if self.secret_key.startswith("tr_preview_") else action
+        if isinstance(cause, errors.AuthenticationError) and cause.path.endswith("/reschedule"):
+            action += ": this call takes only a key without restrictions"
         return problem.format(url=self.base_url), action.format(connection=connection)
 
     def action_for(self, error: TriggerDevError) -> str | None:

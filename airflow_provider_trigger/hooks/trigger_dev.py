@@ -181,13 +181,13 @@ class TriggerDevHook(BaseHook):
         """
         from airflow_provider_trigger.run.starts import start_now
 
-        options = options or {}
         with rules.naming("trigger_task"):
-            if options.get("idempotency_key") == defaults.AUTOMATIC_KEY:  # would give all calls the same run
+            given = to_api(options or {})
+            if given.get("idempotencyKey") == defaults.AUTOMATIC_KEY:  # would give all calls the same run
                 what = f"idempotency_key must be one of your own, not {defaults.AUTOMATIC_KEY!r}"
                 raise ValueError(f"{what}: only an operator knows its task instance")
             check_json("payload", payload)
-            request = TaskRequest(task_identifier=task_identifier, payload=payload, options=to_api(options))
+            request = TaskRequest(task_identifier=task_identifier, payload=payload, options=given)
         with self.client() as client:
             return start_now(client, request, log=self.log)
 

@@ -151,11 +151,13 @@ _ALL_OPTIONS = OPTIONS | KEY_OPTIONS | {"tags": tags()}
 
 
 def to_api(
-    options: Mapping[str, Any],
+    options: Any,
     when: Circumstances = AS_GIVEN,
     known: Mapping[str, Rule] = _ALL_OPTIONS,
 ) -> dict[str, Any]:
     """Return options, checked, as the API takes them, without those that are None or not known yet."""
+    if not isinstance(options, Mapping):
+        raise rules.invalid("options", "a dict", options)
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"there is no option {unknown[0]!r}; the options are {', '.join(known)}")
     return {_api_name(name): value for name, value in rules.checked_given(known, options, when).items()}
@@ -232,9 +234,6 @@ def _check_item(name: str, item: Any, when: Circumstances) -> None:
     check_json(f"{name}['payload']", item.get("payload"), when)
     options, name = item.get("options") or {}, f"{name}['options']"
     if not when.skip(options):
-        is_dict = isinstance(options, dict)
-        if not is_dict:
-            raise ValueError(f"{name} must be a dict, not a {type(options).__name__}")
         with rules.naming(name):
             to_api(options, when, OPTIONS)
 

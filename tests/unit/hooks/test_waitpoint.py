@@ -43,6 +43,7 @@ def test_it_returns_a_token_with_its_data_and_an_unknown_one_is_an_error_after_s
     with pytest.raises(Exception, match="Connection 'trigger_dev_default'") as raised:
         hook.get_waitpoint_token(UNKNOWN)
     assert raised.typename == "UnknownTokenError"
+    assert str(raised.value).endswith("; check that the token is of the key's environment")
     assert clock.now - begun < 20
 
 

@@ -257,7 +257,7 @@ def test_what_is_not_known_yet_is_not_checked() -> None:
         (7, "goes into payloads, not a int"),
         ({"payload": 1, "tags": []}, "goes into payloads, not one with ['payload', 'tags']"),
         ({"payload": {1}}, "items[0]['payload'] must be JSON: "),
-        ({"options": ["a"]}, "items[0]['options'] must be a dict, not a list"),
+        ({"options": ["a"]}, "items[0]['options']: options must be a dict, not ['a']"),
         (
             {"options": {"payload": 1}},
             "items[0]['options']: there is no option 'payload'; the options are ",
