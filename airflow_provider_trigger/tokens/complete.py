@@ -155,9 +155,8 @@ def _outcome_of(
     if not isinstance(error, errors.TriggerDevError):
         return CompletionResult(token_id=token_id, outcome=outcome)
     text = "; ".join(filter(None, (str(error), action_for(error))))
-    retryable = error.retryable or isinstance(
-        error, errors.NotFoundError
-    )  # of a token that a check has shown
+    # A 404 is of a token that a check has shown.
+    retryable = error.retryable or isinstance(error, errors.NotFoundError)
     return CompletionResult(token_id=token_id, outcome=outcome, error=text, retryable=retryable)
 
 
@@ -202,7 +201,8 @@ class TokenWait:
     def check(self, call: Callable[..., Any], **how: Any) -> WaitpointToken | None:
         """Return the token once it is completed, None while it is not; ``how`` is for the first check."""
         reply = reply_of(call, retrieve_token(self.token_id), **how)
-        is_late = not self.was_shown and time.time() - self.begun_at >= self.patience
+        patience = max(self.patience, UNKNOWN_AFTER)
+        is_late = not self.was_shown and time.time() - self.begun_at >= patience
         if is_late and isinstance(reply, errors.UnknownTokenError):
             proof = reply_of(call, check_run(UNKNOWN_RUN_ID))
             # Also a key that may not read runs shows by its 403 that the server works.
@@ -211,7 +211,7 @@ class TokenWait:
                 reply = reply_of(call, retrieve_token(self.token_id))
             if works and isinstance(reply, errors.UnknownTokenError):
                 raise TokenLostError(
-                    f"{self} was not shown by any check for {self.patience:g} s (retry_for): the server "
+                    f"{self} was not shown by any check for {patience:g} s (retry_for): the server "
                     "answers 500 for a token that the key's environment does not have. Check the token's id, "
                     f"the connection, and whether its secret key is of the token's environment: {reply}"
                 )

@@ -143,6 +143,20 @@ def test_what_cannot_pass_fails_it_at_once_if_no_check_has_ever_succeeded(
         sensor(server.create_token()[0], **options).execute(context)
 
 
+@pytest.mark.parametrize("options", MODES[:2])
+def test_a_replica_that_does_not_show_it_yet_is_survived_without_any_time_for_retries(
+    options: dict[str, Any], server, context, connection_to, clock: Clock
+) -> None:
+    connection_to(server, "trigger_dev_default", retry_for=0)
+    made = sensor(server.create_token()[0], **options)
+    server.fail_next(None, path="/waitpoints/")
+    for seconds in (29, 1):
+        assert not made.poke(context).is_done
+        clock.sleep(seconds)
+    with pytest.raises(AirflowFailException, match="was not shown by any check for 30 s"):
+        made.poke(context)
+
+
 # Deferred
 
 
