@@ -171,9 +171,14 @@ def _of_ended(token: WaitpointToken, data: Any) -> CompletionResult:
     elif not token.is_completed:  # a status that is not known yet
         outcome, error = CompletionOutcome.FAILED, f"it is {token.status}"
     # As it is kept: an empty text comes back as nothing (measured).
-    elif not token.output_error and token.output == (None if data == "" else json.loads(json.dumps(data))):
+    elif not token.output_error and _form(token.output) == _form(None if data == "" else data):
         outcome = CompletionOutcome.COMPLETED
     return CompletionResult(token_id=token.id, outcome=outcome, status=token.status, error=error)
+
+
+def _form(data: Any) -> str:
+    """Return a text that is the same for equal data: for 1 and 1.0, but not for 1 and true, unlike in Python."""
+    return json.dumps(json.loads(json.dumps(data), parse_int=float), sort_keys=True)
 
 
 class TokenLostError(Exception):
