@@ -43,6 +43,7 @@ class TriggerDevClient:
     """
 
     sleep: Sleep | None = None  # of calls that are given none
+    fetches_key = True  # after a 401
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class TriggerDevClient:
         try:
             return self._repeat(call, deadline, patience, sleep)
         except errors.AuthenticationError:
-            if not self._key.renew(version, now=time.monotonic()):
+            if not (self.fetches_key and self._key.renew(version, now=time.monotonic())):
                 raise
         self.key_is_rejected = False
         return self._repeat(call, deadline, patience, sleep)

@@ -134,13 +134,16 @@ class TriggerDevHook(BaseHook):
 
         :param max_connections: how many connections it keeps open
         :param timeout: for one request, in seconds; None for the connection's value
-        :param retry_for: how long one call is retried, in seconds; None for the connection's value
+        :param retry_for: how long one call is retried, in seconds; None for the connection's value; with 0
+            it requests nothing from Airflow, also after a 401, so it may be used in a signal handler
         """
         from airflow_provider_trigger.api.client import TriggerDevClient
 
         given: dict[str, Any] = {"timeout": timeout, "retry_for": retry_for}
         settings = replace(self.settings, **{name: one for name, one in given.items() if one is not None})
-        return TriggerDevClient(settings, max_connections=max_connections, secret_key=self._key)
+        client = TriggerDevClient(settings, max_connections=max_connections, secret_key=self._key)
+        client.fetches_key = retry_for != 0
+        return client
 
     def get_conn(self) -> TriggerDevClient:
         """Return a new client, as every hook does; see :meth:`get_client`."""
@@ -184,8 +187,7 @@ class TriggerDevHook(BaseHook):
         with rules.naming("trigger_task"):
             given = to_api(options or {})
             if given.get("idempotencyKey") == defaults.AUTOMATIC_KEY:  # would give all calls the same run
-                what = f"idempotency_key must be one of your own, not {defaults.AUTOMATIC_KEY!r}"
-                raise ValueError(f"{what}: only an operator knows its task instance")
+                raise ValueError("idempotency_key must be one of your own: only an operator can make one")
             check_json("payload", payload)
             request = TaskRequest(task_identifier=task_identifier, payload=payload, options=given)
         with self.client() as client:

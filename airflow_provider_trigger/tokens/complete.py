@@ -177,7 +177,7 @@ def _of_ended(token: WaitpointToken, data: Any) -> CompletionResult:
 
 
 def _form(data: Any) -> str:
-    """Return a text that is the same for equal data: for 1 and 1.0, but not for 1 and true, unlike in Python."""
+    """Return a text that is the same for equal data: of 1 and 1.0, but not of 1 and true, unlike ``==``."""
     return json.dumps(json.loads(json.dumps(data), parse_int=float), sort_keys=True)
 
 
