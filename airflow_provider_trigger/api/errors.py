@@ -111,7 +111,6 @@ class OversizeError(UnreadableAnswerError):
     """
     The answer is longer than what is read; it was not read to its end.
 
-    :param request: the request's method and path
     :param limit: how many bytes are read at most
     :param size: how many it has, None where the server did not say
     """

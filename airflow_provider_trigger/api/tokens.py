@@ -19,13 +19,17 @@ WAITING, COMPLETED, TIMED_OUT = "WAITING", "COMPLETED", "TIMED_OUT"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CreatedToken:
-    """What a request for a token answers."""
+    """
+    What a request for a token answers.
+
+    :param id: the token id
+    :param url: completes the token without a key: a secret
+    :param is_cached: whether an earlier request with its idempotency key has made it
+    """
 
     id: str
     url: str = field(repr=False)
-    """Completes the token without a key: a secret."""
     is_cached: bool
-    """Whether an earlier request with its idempotency key has made it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,10 +37,14 @@ class WaitpointToken:
     """
     A waitpoint token, as the server shows it.
 
+    :param id: the token id
     :param status: ``WAITING``, ``COMPLETED`` or ``TIMED_OUT``
     :param output: what it was completed with: any JSON, None where that is nothing; an integer above 2^53 has
         lost digits (measured)
     :param output_error: why that cannot be read; None where it can
+    :param tags: its tags
+    :param created_at: when it was created
+    :param completed_at: when it was completed, None if it was not
     :param timeout_at: None for no time limit
     :param url: completes the token without a key, so it is a secret; shown nowhere
     """

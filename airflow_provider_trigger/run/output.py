@@ -81,7 +81,6 @@ class OutputTooLargeError(TriggerDevError):
     The output of a run is larger than what is read.
 
     :param run_id: the run
-    :param limit: how many bytes are read at most
     :param size: how many the output has, None where the object store did not say
     """
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+import re
 from typing import Any
 
 import pytest
 
 from airflow_provider_trigger import exceptions
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.run import output
 
 RUN = {"run_id": "run_1", "run_url": "https://x/runs/run_1", "status": "CRASHED", "task_identifier": "resize"}
 RUN |= {"error_name": "E", "error_code": "C", "error_message": "m"}
@@ -44,3 +48,18 @@ def test_an_error_can_be_made_of_its_text_and_keeps_its_attributes_where_it_can(
 def test_a_dag_file_can_import_them_at_no_cost(parse, heavy) -> None:
     imported = parse("from airflow_provider_trigger.exceptions import TriggerRunFailedError")
     assert not heavy & set(imported)
+
+
+def errors_of(module: Any) -> list[Any]:
+    classes = [one for one in vars(module).values() if getattr(one, "__module__", "") == module.__name__]
+    return [one for one in classes if isinstance(one, type) and issubclass(one, Exception)]
+
+
+@pytest.mark.parametrize("module", [errors, output])
+def test_an_error_has_each_attribute_that_is_documented(module: Any) -> None:
+    for kind in errors_of(module):
+        required = [one for one in inspect.signature(kind).parameters.values() if one.default is one.empty]
+        given = {one.name: 1 for one in required if one.kind is one.KEYWORD_ONLY}
+        error = kind(*["x" for one in required if one.kind is one.POSITIONAL_OR_KEYWORD], **given)
+        documented = re.findall(r":param (\w+):", kind.__doc__ or "")
+        assert [name for name in documented if not hasattr(error, name)] == []
