@@ -89,7 +89,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
     """
     Wait until runs have ended, all in a status that counts as success.
 
-    A run that has ended otherwise, or that the key's environment does not have, fails the sensor at once. It
+    A run that has ended otherwise, or that the key's environment does not have, fails the sensor. It
     cancels nothing. The return value is a list in the ids' order: of ``{"run_id", "status"}``, or of outputs.
 
     :param success_statuses: the final statuses that count as success

@@ -60,10 +60,10 @@ def test_the_commands_of_the_pages_print_what_the_pages_show(tmp_path):
         assert server.requests[-1].status == 200
 
 
-def test_the_runs_that_are_canceled_are_those_of_the_log():
-    assert RUN_ID.findall(block_of(*CANCEL).text) == list(
-        dict.fromkeys(RUN_ID.findall(block_of(*LOG_OF_CANCEL).text))
-    )
+def test_the_runs_that_are_canceled_are_those_of_the_log_and_none_that_has_completed():
+    canceled = RUN_ID.findall(block_of(*CANCEL).text)
+    assert canceled == list(dict.fromkeys(RUN_ID.findall(block_of(*LOG_OF_CANCEL).text)))
+    assert not {*canceled} & {*RUN_ID.findall(block_of(*LOG_OF_START).text)}
 
 
 # The tests that a user is shown: all Python of the page is one project.
