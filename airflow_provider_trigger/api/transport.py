@@ -109,6 +109,8 @@ class SecretKey:
 
     def note_shown(self, request: Request, result: Any, *, version: int) -> None:
         """Take in which runs and tokens a version of it has shown."""
+        if self._fetch is None:
+            return
         if len(self._shown_by) > _MAX_IDS:
             self._shown_by.clear()
         for one in [request.run_id, *(result if isinstance(result, (list, tuple)) else [result])]:

@@ -18,6 +18,7 @@ from airflow_provider_trigger.sources.context import is_repeated, task_instance_
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_trigger.report.cancels import Report
     from airflow_provider_trigger.run.identity import RunKey
     from airflow_provider_trigger.run.starts import Earlier
 
@@ -224,6 +225,17 @@ class TaskRunsOperator(arguments.ChecksRendered, RunsOperator):
 def push_results(operator: Any, results: Iterable[Any], context: Context) -> None:
     """Push the results to XCom although the task fails; Airflow itself pushes only those of a success."""
     push(operator, RETURN_VALUE_KEY, [result.to_dict() for result in results], context)
+
+
+def conclude(operator: Any, results: Sequence[Any], report: Report, context: Context) -> list[dict[str, Any]]:
+    """Return what became of each, or fail, as the report of the work says."""
+    if report.problems:
+        push_results(operator, results, context)
+        kind = _compat.AirflowException if report.retryable else _compat.AirflowFailException
+        raise kind(str(report))
+    if not results:
+        operator.log.info("%s", report)
+    return [result.to_dict() for result in results]
 
 
 def push(operator: Any, key: str, value: Any, context: Context) -> None:

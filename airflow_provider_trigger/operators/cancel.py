@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_trigger import _compat, defaults, rules
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.log import counted, enumeration, write
-from airflow_provider_trigger.operators.base import push_results
+from airflow_provider_trigger.operators.base import conclude, push_results
 from airflow_provider_trigger.rules import Duration
 from airflow_provider_trigger.sources.arguments import (
     SELECTING,
@@ -219,14 +219,7 @@ class CancelTriggerRunOperator(TakesRunIds, _compat.BaseOperator):
         )
         for warning in report.warnings:
             self.log.warning("%s", warning)
-        if report.problems:
-            push_results(self, results, context)
-            raise (_compat.AirflowException if report.retryable else _compat.AirflowFailException)(
-                str(report)
-            )
-        if not results:
-            self.log.info("%s", report)
-        return [result.to_dict() for result in results]
+        return conclude(self, results, report, context)
 
     def on_kill(self) -> None:
         """

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
+from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.log import counted, write
-from airflow_provider_trigger.operators.base import push_results
+from airflow_provider_trigger.operators.base import conclude, push_results
 from airflow_provider_trigger.rules import RENDERED, Circumstances, Duration, choice, connection_id
 from airflow_provider_trigger.run.request import TOKEN_OPTIONS, check_data, to_api
 from airflow_provider_trigger.sources.arguments import ChecksRendered, TakesTokenIds, check_arguments
@@ -165,11 +165,7 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
                     lines = [*each_token(results, ignored=ignored), ("info", summary(results, TOKEN))]
                     write(self.log, lines)
         report = report_of_completion(results, ids, conn_id=conn_id, on_empty=self.on_empty, ignored=ignored)
-        if report.problems:
-            raise (AirflowException if report.retryable else AirflowFailException)(str(report))
-        if not results:
-            self.log.info("%s", report)
-        return [result.to_dict() for result in results]
+        return conclude(self, results, report, context)
 
     def on_kill(self) -> None:
         """Send nothing more: the results so far are logged, and are in XCom."""

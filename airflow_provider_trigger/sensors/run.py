@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.waited import Waited, WaitSettings
     from airflow_provider_trigger.run.watch import Looks
+    from airflow_provider_trigger.tokens.complete import TokenWait
 
 
 class TriggerDevSensor(TakesArguments, _compat.BaseSensorOperator):
@@ -36,9 +37,14 @@ class TriggerDevSensor(TakesArguments, _compat.BaseSensorOperator):
 
     trigger_dev_conn_id: str
     ui_color = "#e6eefc"
+    # What is kept between two pokes of one execution; a sensor has the first two, or the last.
+    _found: list[str] | None = None
+    _looks: Looks | None = None
+    _wait: TokenWait | None = None
 
-    def _execute(self, context: Context) -> Any:
-        """Poke, or defer."""
+    def execute(self, context: Context) -> Any:
+        """Wait: poke, or defer; see the class."""
+        self._found = self._looks = self._wait = None  # `dag.test()` may execute one operator several times
         with self._logging_why_skipped():
             # Airflow 2.11 takes super().execute() for a call by hand, and warns, or fails.
             return unwrap(_compat.BaseSensorOperator.execute)(self, context)
@@ -129,16 +135,8 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         self.on_empty = on_empty
         self.deferrable = _compat.default_deferrable() if deferrable is None else deferrable
         self.poll_interval: Any = poll_interval
-        self._found: list[str] | None = None
-        self._looks: Looks | None = None
         self._take_ids(run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
         check_arguments(self, RULES)
-
-    def execute(self, context: Context) -> Any:
-        """Wait for the runs; see the class."""
-        # `dag.test()` may execute one operator several times.
-        self._found = self._looks = None
-        return self._execute(context)
 
     def poke(self, context: Context) -> _compat.PokeReturnValue:
         """

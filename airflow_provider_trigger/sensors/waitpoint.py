@@ -52,17 +52,11 @@ class WaitpointTokenSensor(TriggerDevSensor):
         self.token_id = token_id
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.deferrable = _compat.default_deferrable() if deferrable is None else deferrable
-        self._wait: TokenWait | None = None
         arguments.check_arguments(self, RULES)
         with arguments.arguments_of(self):
             arguments.check_outputs("token_id", token_id)
             if not arguments.holds_templated(token_id):
                 exactly_one(token_id, TOKEN_IDS)
-
-    def execute(self, context: Context) -> Any:
-        """Wait for the token; see the class."""
-        self._wait = None  # `dag.test()` may execute one operator several times
-        return self._execute(context)
 
     def poke(self, context: Context) -> _compat.PokeReturnValue:
         """
