@@ -19,6 +19,9 @@ class TriggerDevError(Exception):
     may_have_effect = False
     """Whether the request may have been carried out, so that another one would do it a second time."""
 
+    may_have_arrived = False
+    """Whether the request, or one that it repeats, may have reached the server, and was not rejected."""
+
     tries = 1
     """How often the request was sent."""
 
@@ -74,7 +77,7 @@ class TransportError(TriggerDevError):
         self, message: str, *, reason: str | None = None, retryable: bool = True, was_sent: bool = True
     ) -> None:
         super().__init__(message, reason=reason, retryable=retryable)
-        self.was_sent = was_sent
+        self.may_have_arrived = self.was_sent = was_sent
 
 
 class AnswerTimeoutError(TransportError):
@@ -99,6 +102,8 @@ class OutdatedAnswerError(TriggerDevError):
 class UnexpectedAnswerError(TriggerDevError):
     """The answer is not one that Trigger.dev gives: an HTML page, truncated JSON, a missing field."""
 
+    may_have_arrived = True
+
     def __init__(self, message: str, *, retryable: bool = True) -> None:
         super().__init__(message, retryable=retryable)
 
@@ -111,7 +116,6 @@ class OversizeError(UnreadableAnswerError):
     """
     The answer is longer than what is read; it was not read to its end.
 
-    :param limit: how many bytes are read at most
     :param size: how many it has, None where the server did not say
     """
 
@@ -121,7 +125,6 @@ class OversizeError(UnreadableAnswerError):
             "fewer child runs, or a smaller payload, output or metadata"
         )
         super().__init__(text, retryable=False)
-        self.limit = limit
         self.size = size
 
 
@@ -178,6 +181,8 @@ class RateLimitError(ResponseError):
 
 class ServerError(ResponseError):
     """5xx. The server failed."""
+
+    may_have_arrived = True
 
 
 class UnknownTokenError(ServerError):

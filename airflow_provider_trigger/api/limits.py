@@ -246,6 +246,7 @@ class Tries:
         """Take in how a try has failed; return how many failed like that."""
         self._failures[error.tries_allowed] += 1
         error.tries = self._failures.total()
+        error.may_have_arrived |= self.last_error is not None and self.last_error.may_have_arrived
         self.last_error, self._failed_at = error, now
         return self._failures[error.tries_allowed]
 

@@ -306,8 +306,8 @@ def _warn_if_unencrypted(conn_id: str, base_url: str) -> None:
         log.warning(text, conn_id, base_url)
 
 
-# Between two tries, in seconds.
-_PAUSES = (1.0, 5.0, 15.0, 30.0)
+# Between two tries, and between two warnings that it still fails, in seconds.
+_PAUSES, _WARN_INTERVAL = (1.0, 5.0, 15.0, 30.0), 300.0
 
 
 def fetch_connection(conn_id: str, *, get: Callable[[str], Connection]) -> Connection:
@@ -332,7 +332,7 @@ async def fetch_shielded(conn_id: str) -> Connection:
 
 async def fetch_patiently(conn_id: str, *, log: Log, until: float = 0.0) -> Connection:
     """Return a connection, which is fetched again for 51 s, and until a time in s since 1970."""
-    failures = 0
+    failures, warn_at = 0, 0.0
     while True:
         try:
             return await fetch_shielded(conn_id)
@@ -342,7 +342,8 @@ async def fetch_patiently(conn_id: str, *, log: Log, until: float = 0.0) -> Conn
             failures += 1  # any error: secrets backends raise what they like
             if failures > len(_PAUSES) and time.time() >= until:
                 raise
-            if failures == 1:
+            if time.time() >= warn_at:
+                warn_at = time.time() + _WARN_INTERVAL
                 # Its text may contain values of the connection.
                 log.warning("Could not fetch connection %r, trying again: %s", conn_id, type(error).__name__)
         await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES)) - 1])

@@ -422,8 +422,7 @@ class TriggerDevHook(BaseHook):
         given = {"timeout": timeout, "tags": tags, "idempotency_key": idempotency_key}
         with rules.naming("create_waitpoint_token"):
             options = to_api(given, known=TOKEN_OPTIONS)
-        has_key = idempotency_key is not None
-        with self.client() as client, saying_what_may_exist("token", "create", has_key=has_key):
+        with self.client() as client, saying_what_may_exist("token", "create", has_key=bool(idempotency_key)):
             return client.call(create_token(options))
 
     def get_waitpoint_token(self, token_id: Any) -> WaitpointToken:
@@ -433,11 +432,10 @@ class TriggerDevHook(BaseHook):
         :param token_id: a token id, ``{"id", "url"}``, or the token's address
         :raises UnknownTokenError: the key's environment has no such token, which takes some seconds to know
         """
-        found = exactly_one(token_id, TOKEN_IDS)
         with self.client() as client:
-            token = client.call(retrieve_token(found))
+            token = client.call(retrieve_token(exactly_one(token_id, TOKEN_IDS)))
             if token.output_error:
-                raise UnreadableAnswerError(f"waitpoint token {found}: {token.output_error}")
+                raise UnreadableAnswerError(f"waitpoint token {token.id}: {token.output_error}")
             return token
 
     def complete_waitpoint_token(self, token_id: Any, data: Any = None) -> CompletionResult:
@@ -451,11 +449,10 @@ class TriggerDevHook(BaseHook):
         :param data: any JSON, up to 512 KB, with integers up to 2^53
         :raises AuthenticationError: the server rejected the secret key
         """
-        found = exactly_one(token_id, TOKEN_IDS)
         with rules.naming("complete_waitpoint_token"):
             check_data("data", data)
         with self.completion(data) as work:
-            [result] = work.run([found])
+            [result] = work.run([exactly_one(token_id, TOKEN_IDS)])
             if work.rejection is not None and result.outcome == "failed":
                 raise work.rejection
         return result

@@ -55,6 +55,8 @@ class Stop:
     """The items of the requests that may have started these."""
     answer: ResponseError | None = None  # to the first such request that was answered
     tag: str | None = None
+    found: set[str | None] = field(default_factory=set)
+    """The keys of runs that only the list has shown, and that are being canceled."""
     search_error: Exception | None = None
     """Why the runs of an earlier try could not be searched."""
 
@@ -125,7 +127,9 @@ class Guard:
     @property
     def age(self) -> float:
         """How old the oldest run that this try has started can be, in seconds."""
-        return time.monotonic() - self.sendings[0].begun_at if self.sendings else 0.0
+        # A run that had been canceled before, and was started again, is not one of them.
+        begun = [one.begun_at for one in self.sendings if {*self.run_ids}.intersection(one.run_ids or ())]
+        return time.monotonic() - min(begun) if begun else 0.0
 
     @property
     def may_have_lost(self) -> bool:
@@ -192,6 +196,7 @@ class Guard:
         now = time.monotonic()
         deadline = Deadline.after(self._stop_time if is_stop else TIME_LIMIT, now=self._note.at or now)
         stop = Stop(tag=self.tag)
+        self.found = stop.found  # an earlier cancel may have ended before it took what its search has found
         self._take_all()
         if not self._cancels:
             deque(self._answers(deadline), maxlen=0)
@@ -215,11 +220,10 @@ class Guard:
     def _count_unknown(self, stop: Stop) -> None:
         unanswered = self._unanswered
         keys = [key for sending in unanswered for key in sending.keys]
-        stop.unknown = sum(key not in self.found for key in keys)
+        stop.unknown = sum(key not in stop.found for key in keys)
         stop.have_keys = None not in keys
         stop.parts = [str(sending) for sending in unanswered if len(self.run_ids) > 1]
-        errors = (sending.error for sending in unanswered)
-        stop.answer = next((error for error in errors if isinstance(error, ResponseError)), None)
+        stop.answer = next((one.error for one in unanswered if isinstance(one.error, ResponseError)), None)
 
     def _cancel_runs(self, stop: Stop, deadline: Deadline, *, is_stop: bool) -> None:
         left = self._left
@@ -294,7 +298,7 @@ class Guard:
         After a signal there is no time for that: a bulk action cancels what the list does not show yet, where
         it shows nothing alive that is not ours.
         """
-        keys = {key for each in self._unanswered for key in each.keys if key is not None} - self.found
+        keys = {key for each in self._unanswered for key in each.keys if key is not None} - stop.found
         # Those of an earlier try are all known once each item has its run: what is replaced ends before.
         is_earlier = None if self.run_ids and None not in self.run_ids else self.is_earlier
         if self.tag is None or not (keys or is_earlier):
@@ -316,7 +320,7 @@ class Guard:
             pauses=_PAUSES[:1] if is_stop else _PAUSES,
             is_enough=lambda: not is_earlier and keys <= search.keys,
         )
-        self.found.update(filter(belongs, search.keys))
+        stop.found.update(filter(belongs, search.keys))
         if is_earlier:  # of others, the log says which items have no answer
             stop.search_error = search.error
         if is_stop and keys - search.keys and not (search.error or search.others):

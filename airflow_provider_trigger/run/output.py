@@ -121,10 +121,10 @@ def output_of(run: Run, client: TriggerDevClient, *, log: Log, limit: int = MAX_
     try:
         return client.call(fetch_output(run.output_url, limit=limit))
     except errors.OversizeError as error:
-        read, size = error.limit, error.size
+        size = error.size
     if size is not None and limit < size <= MAX_BODY_BYTES:  # as JSON, without what is stored around it
         size += 2 if ".txt?" in run.output_url else -len('{"json":}')
-    raise OutputTooLargeError(run.id, limit=read, size=size)
+    raise OutputTooLargeError(run.id, limit=min(limit, MAX_BODY_BYTES), size=size)
 
 
 class Outputs:

@@ -25,24 +25,18 @@ _DELAY_OF_A_LOOKUP = "30s"
 _TIMEOUT_FOR_IDS, _TIME_FOR_IDS = 5.0, 20.0
 
 
-def _may_have_arrived(error: errors.TriggerDevError) -> bool:
-    if isinstance(error, errors.TransportError):
-        return error.was_sent
-    return isinstance(error, (errors.ServerError, errors.UnexpectedAnswerError))
-
-
 @contextmanager
 def saying_what_may_exist(what: str, verb: str, *, has_key: bool) -> Iterator[None]:
     """Let the error of a request that may have made something say so."""
     try:
         yield
     except errors.TriggerDevError as error:
-        if _may_have_arrived(error) and has_key:
+        if error.may_have_arrived and has_key:
             error.reword(
                 f"{error}. A {what} may exist: a retry, or another request with its idempotency key, gets "
                 f"that {what} and {verb}s no other one"
             )
-        elif _may_have_arrived(error):
+        elif error.may_have_arrived:
             error.may_have_effect = True
             error.reword(
                 f"{error}. The request is not repeated, as it has no idempotency key, and a {what} may "
@@ -81,21 +75,18 @@ class Sending:
 
     def call(self, client: TriggerDevClient, sleep: Callable[[float], None], call: Call[T]) -> T:
         """Make a call that starts the items; what ``sleep`` raises ends it before anything more is sent."""
-        count = 0
 
         def wait(seconds: float) -> None:
-            nonlocal count
             sleep(seconds)
             if not seconds:  # which comes right before a request
-                count, self.may_exist = count + 1, True
+                self.may_exist = True
                 if len(self.requests) == 1:  # else the answer says that the run was there
                     self.begun_at = time.monotonic()
 
         try:
             return client.call(call, sleep=wait)
         except errors.TriggerDevError as error:
-            if count <= 1 and not _may_have_arrived(error):  # else it says nothing of those before
-                self.may_exist = False
+            self.may_exist = error.may_have_arrived
             raise
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ from airflow_provider_trigger.api.errors import NotFoundError, NotSentError, Tri
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.log import MAX_NAMED, Log, counted
+from airflow_provider_trigger.log import MAX_NAMED, MAY_RUN, Log, counted
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, is_answer
 from airflow_provider_trigger.run.facts import missing_version, state_of
 from airflow_provider_trigger.run.waited import Waited, WaitEnd, WaitSettings, check_interval
@@ -78,6 +78,10 @@ class WaitLog:
         together = [(f"each of {count} runs", end) for end, count in Counter(ends.values()).items()]
         for who, end in each if len(ends) <= MAX_NAMED else together:
             self._log.warning("Canceling %s: %s", who, _WHY_CANCELED[end])
+
+    def not_canceled(self, run_id: str, error: str) -> None:
+        """Log that a cancel failed: at its ``execution_timeout``, Airflow 2 does not resume the task."""
+        self._log.error("Run %s %s: %s", run_id, MAY_RUN, error)
 
     def note(
         self,
@@ -401,7 +405,9 @@ class Wait:
             return
         is_canceled, end = result.outcome is CancelOutcome.CANCELED, self._canceling[run_id]
         if not is_canceled and result.outcome is not CancelOutcome.ALREADY_COMPLETED:
-            self._close(one, end, error=result.error or "this key's environment has no such run")
+            error = result.error or "this key's environment has no such run"
+            self._log.not_canceled(run_id, error)
+            self._close(one, end, error=error)
             return
         shown = {"id": run_id, "status": result.status, "taskIdentifier": result.task_identifier}
         run = replace(one.run, status=str(result.status)) if one.run else Run.from_answer(shown)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error
+from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.runs import check_run, ended_run, retrieve_run
@@ -197,9 +197,9 @@ def _after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
     if isinstance(reply, TriggerDevError):
         if waited.end is not WaitEnd.FINAL:
             return waited
-        if waited.run is None or not is_internal_error(reply):
+        if waited.run is None or not waited.run.is_final:
             raise reply
-        return replace(waited, error=str(reply))
+        return replace(waited, error=str(reply))  # how it has ended is known, and decides about retries
     if reply.is_final and (waited.end is WaitEnd.REJECTED or not reply.is_canceled):
         return Waited(end=WaitEnd.FINAL, run=reply)  # it ended after all: its result counts
     # Whatever its cancel met with, it is canceled.

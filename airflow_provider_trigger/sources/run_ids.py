@@ -228,7 +228,6 @@ def log_sources(log: Log, ids: RunIds, *, on_empty: Reaction, origin: str = "") 
     """Log what was found besides ids, up to ``MAX_LINES`` lines of each kind."""
     level: Level = "error" if on_empty == "fail" else "warning"
     lines: list[Line] = [(level, text) for text in ids.empty[:MAX_LINES]]
-    lines += [
-        ("error", text) for kind in (ids.too_many, ids.invalid, ids.failed) for text in kind[:MAX_LINES]
-    ]
+    kinds = (ids.too_many, ids.invalid, ids.failed)
+    lines += [("error", text) for kind in kinds for text in kind[:MAX_LINES]]
     write(log, lines, origin=origin)

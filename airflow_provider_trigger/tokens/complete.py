@@ -127,10 +127,9 @@ class Completion:
     def _reply(self, call: Call[Any], deadline: Deadline, *, patience: float | None = None) -> Reply:
         if self.rejection is not None:
             return self.rejection
-        how: dict[str, Any] = {"deadline": deadline, "patience": patience}
+        sleep = partial(pause, is_stopped=self.is_stopped)
         try:
-            sleep = partial(pause, is_stopped=self.is_stopped)
-            reply: Reply = reply_of(self.client.call, call, **how, sleep=sleep)
+            reply: Reply = reply_of(self.client.call, call, deadline=deadline, patience=patience, sleep=sleep)
         except StoppedError:
             return errors.TriggerDevError("Airflow stopped the task", retryable=True)
         if isinstance(reply, errors.AuthenticationError):
@@ -227,8 +226,7 @@ class TokenWait:
 
     def _saw(self, token: WaitpointToken) -> WaitpointToken | None:
         if self._failing_since < math.inf:
-            seconds = time.time() - self._failing_since
-            self.log.info("%s can be checked again after %.0f s", self, seconds)
+            self.log.info("%s can be checked again after %.0f s", self, time.time() - self._failing_since)
         self.was_shown, self._logged_at = True, -math.inf
         self._failing_since = self._rejected_since = math.inf
         if token.has_timed_out:

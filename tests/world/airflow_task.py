@@ -278,7 +278,7 @@ class Task:
 
     def kill(self, worker: greenlet.greenlet | None = None) -> None:
         """Kill its process."""
-        worker = worker or self._worker
+        worker = self._worker if worker is None else worker  # a dead one is false
         if worker is not None and worker is self._worker:
             self._hub.kill(worker)
             self._worker = None

@@ -74,6 +74,16 @@ def test_where_the_answer_is_lost_for_good_the_error_says_once_who_gets_the_runs
     )
 
 
+@pytest.mark.parametrize("kind", ["refused", "429", "403"])
+def test_where_a_start_is_lost_and_then_fails_otherwise_the_error_says_that_its_run_may_exist(
+    world: World, kind: str
+) -> None:
+    world.server.on_task("resize", after=None)
+    world.network.fault("hang", "/trigger", after=True, times=1)
+    world.network.fault(kind, "/trigger")
+    assert "A run may exist: a retry, or another request" in str(world.task(one()).run().error)
+
+
 @pytest.mark.parametrize("kind", ["lost", "page", "503"])
 def test_without_a_key_a_lost_answer_fails_the_task_for_good(world: World, kind: str) -> None:
     world.network.fault(kind, "/trigger", after=True)

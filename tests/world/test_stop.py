@@ -389,6 +389,23 @@ def test_a_trigger_that_fails_leaves_nothing_alive(world: World, fails: str, cou
     assert any(f"No run with the tag {tag} was found" in line for line in world.log.lines) is not is_known
 
 
+def test_a_stop_amid_the_cancel_after_an_error_cancels_what_that_has_found(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    world.network.fault("403", "GET /api/v2/batches", times=2)  # so the runs are found by their tag
+    task = world.task(of(25, deferrable=False)).begin()
+    requests: list[str] = []
+
+    def stop_at_the_first_search(request: str) -> None:
+        requests.append(request)
+        if request == "GET /api/v1/runs" and requests.count(request) == 1:
+            task.stop()
+
+    world.network.before = stop_at_the_first_search
+    task.join()
+    world.sleep(60)
+    assert set(world.network.statuses()) == {"CANCELED"}
+
+
 def test_an_error_of_a_start_cancels_what_was_started_beside_it(world: World) -> None:
     world.server.on_task("resize", after=None)
     world.sleep(1)

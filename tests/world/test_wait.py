@@ -428,6 +428,17 @@ def test_the_time_limit_counts_from_the_start_of_the_run_over_all_tries(world: W
     assert world.now < 125
 
 
+@pytest.mark.parametrize("world", [{"acknowledge_after": None}], indirect=True)
+def test_the_time_limit_does_not_count_from_a_run_of_an_earlier_try_that_was_canceled(world: World) -> None:
+    world.server.on_task("resize", after=30, output="done")
+    task = world.task(operator(deferrable=False, timeout=60), retries=1).begin()
+    world.sleep(10)
+    world.network.fault("500", "GET /api/v1/runs")  # so the retry's own start finds it, and waits for its end
+    task.terminate()
+    assert task.join().result == "done"
+    assert world.network.statuses() == ["CANCELED", "COMPLETED"]
+
+
 @pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize("after", [59.2, 59.6, 59.9, 60.2])
 def test_what_ends_at_its_time_limit_has_its_own_outcome(
@@ -445,8 +456,25 @@ def test_a_run_that_cannot_be_canceled_at_its_time_limit_is_named(world: World, 
     world.network.fault("500", "/cancel")
     outcome = world.task(operator(deferrable=deferrable, timeout=60)).run()
     assert outcome.state == "failed"
-    assert world.network.alive()[0] in str(outcome.error)
+    [run_id] = world.network.alive()
+    assert run_id in str(outcome.error)
     assert "may still be running" in str(outcome.error)
+    # Airflow 2 does not resume a task at its execution_timeout: then the trigger's log alone says it.
+    assert any(line.startswith(f"Run {run_id} may still be running: ") for line in world.log.lines)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_canceled_run_is_not_started_again_where_its_last_check_fails(world: World, count: int) -> None:
+    world.server.on_task("resize", after=None)
+    task = world.task(batch(count, deferrable=True), retries=1).begin()
+    world.sleep(60)
+    for run in list(world.server.runs.values()):
+        run.cancel()
+    world.until(lambda: not task.is_deferred)
+    world.network.outage("refused", seconds=200)
+    outcome = task.join()
+    assert (outcome.state, outcome.tries, len(world.server.runs)) == ("failed", 1, count)
+    assert str(outcome.error).count("ended with status CANCELED") == count
 
 
 @pytest.mark.parametrize("world", [{"query_lag": 4.0}], indirect=True)

@@ -223,6 +223,23 @@ def test_a_connection_is_fetched_again_until_the_deadline_of_the_wait(
     assert log.of("warning") == ["Could not fetch connection 'trigger_dev_default', trying again: OSError"]
 
 
+def test_that_a_connection_still_cannot_be_fetched_is_said_again(
+    server, connection: str, log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_PAUSES", (0.01,))
+    monkeypatch.setattr(fetching, "_WARN_INTERVAL", 0.0)
+    fetch, errors = fetching.fetch_on_loop, [OSError("sealed")] * 3
+
+    async def fail_first(conn_id: str) -> Any:
+        if errors:
+            raise errors.pop()
+        return await fetch(conn_id)
+
+    monkeypatch.setattr(fetching, "fetch_on_loop", fail_first)
+    run(event_of(trigger(server.add_run("COMPLETED"))))
+    assert len(log.of("warning")) == 3
+
+
 def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
