@@ -184,6 +184,7 @@ class Task:
         self.retries = retries
         self.retry_delay = retry_delay
         self.outcome = Outcome()
+        self.before_resuming: Callable[[], object] = lambda: None
         self.ti: Any = TaskInstance(
             make().task_id,
             xcoms,
@@ -344,6 +345,7 @@ class Task:
                 if method == "execute":
                     ended.append(("returned", operator.execute(context)))
                 else:
+                    self.before_resuming()
                     resumed = operator.resume_execution(method, arguments, context)
                     ended.append(("returned", resumed))
             except greenlet.GreenletExit:
