@@ -119,7 +119,7 @@ class Execution:
             # Python raises one of the last two where Airflow 2 interrupts the start of a thread.
             if self.note.is_set:
                 raise _stopped(guard) from None
-            if isinstance(error, ResponseError) and error.status == 422:  # of what starts runs only
+            if isinstance(error, ResponseError) and (error.method, error.status) == ("POST", 422):
                 raise exceptions.TriggerRunNotStartedError(str(error)) from None
             raise
 

@@ -10,6 +10,7 @@ import pytest
 from world import World
 
 from airflow_provider_trigger._compat import BaseOperator
+from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
@@ -82,6 +83,16 @@ def test_where_a_start_is_lost_and_then_fails_otherwise_the_error_says_that_its_
     world.network.fault("hang", "/trigger", after=True, times=1)
     world.network.fault(kind, "/trigger")
     assert "A run may exist: a retry, or another request" in str(world.task(one()).run().error)
+
+
+def test_a_search_that_the_server_rejects_is_no_rejected_start(world: World) -> None:
+    world.server.on_task("resize", after=5)
+    task = world.task(many(2, reuse_completed=True))
+    assert task.run().state == "success"
+    world.network.fault("422", "GET /api/v1/runs")
+    outcome = task.clear().join()
+    assert outcome.state == "failed"
+    assert not isinstance(outcome.error, TriggerRunNotStartedError)
 
 
 @pytest.mark.parametrize("kind", ["lost", "page", "503"])

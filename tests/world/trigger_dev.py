@@ -32,7 +32,8 @@ ANSWERS = {
 }
 """What comes instead of an answer; the last two are the query's."""
 
-KINDS = {"refused", "lost", "hang", "500", "503", "401", "403", "404", "429", "stale", "echo", *ANSWERS}
+_STATUSES = {"401", "403", "404", "422", "429", "500", "503"}
+KINDS = {"refused", "lost", "hang", "stale", "echo", *_STATUSES, *ANSWERS}
 """What may become of a request."""
 
 
