@@ -64,7 +64,7 @@ def quick_runs() -> Iterator[Row]:
     """Count the tasks that fail although their runs complete, while all processors are busy, too."""
     measured = measure(TASKS_OF_QUICK, heavy=True)
     yield Row(
-        f"{TASKS_OF_QUICK} deferred tasks of a whole Airflow, runs of {RUN:.0f} s, beside heavy work",
+        f"{TASKS_OF_QUICK} deferred tasks of a whole Airflow, runs of {RUN:.0f} s, while the machine is busy",
         str(measured),
         "",
         "",

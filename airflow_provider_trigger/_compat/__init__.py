@@ -109,6 +109,12 @@ def is_mapped_instance(operator: Any) -> bool:
     return bool(getattr(operator, "_BaseOperator__from_mapped", False))
 
 
+def task_failure(text: str, *, is_retried: bool) -> AirflowException:
+    """Return the error that fails a task, for good unless it ``is_retried``."""
+    name = "AirflowException" if is_retried else "AirflowFailException"
+    return cast("AirflowException", __getattr__(name)(text))
+
+
 def has_deferral_timed_out(error: BaseException) -> bool:
     """Return whether a sensor's ``resume_execution`` raises an error because its deferral has timed out."""
     return isinstance(error, __getattr__("AirflowSensorTimeout")) or str(error) == _DEFERRAL_TIMEOUT

@@ -336,11 +336,10 @@ class Cancellation:
 
     def _is_put_off(self, task: ForMany, error: errors.RateLimitError, now: float) -> bool:
         """Put a request for many runs off that was rejected; return whether that is so."""
-        task.rejections += 1
+        task.rejections, task.is_sent = task.rejections + 1, False
         pause = pause_after(task.rejections, error.server_wait, remaining=self._deadline.remaining(now))
         if task.rejections > _MAX_REJECTIONS or now + pause >= task.ends_at:
             return False
-        task.is_sent = False
         self.client.log_retry(task.rejections, pause, error)
         self._put(task, now + pause)
         return True

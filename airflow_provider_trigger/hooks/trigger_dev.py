@@ -432,8 +432,9 @@ class TriggerDevHook(BaseHook):
         :param token_id: a token id, ``{"id", "url"}``, or the token's address
         :raises UnknownTokenError: the key's environment has no such token, which takes some seconds to know
         """
+        call = retrieve_token(exactly_one(token_id, TOKEN_IDS))
         with self.client() as client:
-            token = client.call(retrieve_token(exactly_one(token_id, TOKEN_IDS)))
+            token = client.call(call)
             if token.output_error:
                 raise UnreadableAnswerError(f"waitpoint token {token.id}: {token.output_error}")
             return token
@@ -449,10 +450,11 @@ class TriggerDevHook(BaseHook):
         :param data: any JSON, up to 512 KB, with integers up to 2^53
         :raises AuthenticationError: the server rejected the secret key
         """
+        found = exactly_one(token_id, TOKEN_IDS)
         with rules.naming("complete_waitpoint_token"):
             check_data("data", data)
         with self.completion(data) as work:
-            [result] = work.run([exactly_one(token_id, TOKEN_IDS)])
+            [result] = work.run([found])
             if work.rejection is not None and result.outcome == "failed":
                 raise work.rejection
         return result

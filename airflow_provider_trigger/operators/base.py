@@ -231,8 +231,7 @@ def conclude(operator: Any, results: Sequence[Any], report: Report, context: Con
     """Return what became of each, or fail, as the report of the work says."""
     if report.problems:
         push_results(operator, results, context)
-        kind = _compat.AirflowException if report.retryable else _compat.AirflowFailException
-        raise kind(str(report))
+        raise _compat.task_failure(str(report), is_retried=report.retryable)
     if not results:
         operator.log.info("%s", report)
     return [result.to_dict() for result in results]

@@ -351,7 +351,7 @@ def failure_of(end: RunEnd, *, log: Log) -> _compat.AirflowException:
     """Return the error to raise for a run; its class says whether the task is retried."""
     write(log, stack_trace(end.waited.run))
     if end.ended_run is None:
-        return (_compat.AirflowException if end.is_retried else _compat.AirflowFailException)(end.reason)
+        return _compat.task_failure(end.reason, is_retried=end.is_retried)
     kind = exceptions.TriggerRunFailedError if end.is_retried else exceptions.TriggerRunNotRetriedError
     return kind(end.reason, **failure_facts(end.ended_run, run_url=end.run_url))
 
@@ -379,7 +379,7 @@ def failure_of_batch(
     text += f". {canceled} others were canceled, as one had failed (cancel_others=True)" if canceled else ""
     is_retried = not failed or any(end.is_retried for end in failed)
     if failed and not any(end.ended_run for end in failed):
-        return (_compat.AirflowException if is_retried else _compat.AirflowFailException)(text)
+        return _compat.task_failure(text, is_retried=is_retried)
     kind = exceptions.TriggerBatchFailedError if is_retried else exceptions.TriggerBatchNotRetriedError
     return kind(text, results=[end.to_dict() for end in ends])
 

@@ -128,7 +128,8 @@ class Guard:
     def age(self) -> float:
         """How old the oldest run that this try has started can be, in seconds."""
         # A run that had been canceled before, and was started again, is not one of them.
-        begun = [one.begun_at for one in self.sendings if {*self.run_ids}.intersection(one.run_ids or ())]
+        known = set(self.run_ids)
+        begun = [one.begun_at for one in self.sendings if known.intersection(one.run_ids or ())]
         return time.monotonic() - min(begun) if begun else 0.0
 
     @property

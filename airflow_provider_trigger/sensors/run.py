@@ -165,7 +165,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         hook = self._hook()
         with hook.client(has_worked=self._looks is not None) as client:
             looks = self._looks or Looks(run_ids, self._settings(run_ids, hook), log=self.log)
-            self._looks = None  # after its end, or an error, another poke begins anew
+            self._looks = None  # after its end, or an error, another poke begins again
             ended = looks.once(client)
         if ended is None:
             self._looks = looks
@@ -252,8 +252,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         if self._found is None:
             ids = self._gather_ids(context, on_empty=self.on_empty)
             if problems := problems_of_sources(ids, self.on_empty):
-                kind = _compat.AirflowException if ids.failed else _compat.AirflowFailException
-                raise kind("; ".join(problems))
+                raise _compat.task_failure("; ".join(problems), is_retried=bool(ids.failed))
             self._found = list(dict.fromkeys(ids.found))
         return self._found
 

@@ -85,8 +85,7 @@ class WaitpointTokenSensor(TriggerDevSensor):
         if not isinstance(event, dict) or not {"error", "is_final", "begun_at"} <= event.keys():
             raise _compat.AirflowException(invalid_event(event))
         if event["error"]:
-            kind = _compat.AirflowFailException if event["is_final"] else _compat.AirflowException
-            raise kind(event["error"])
+            raise _compat.task_failure(event["error"], is_retried=not event["is_final"])
         # A rejection of this worker's key ends it, which the triggerer's need not share.
         wait = self._new_wait(event["begun_at"])
         checked = self._check(wait, patience=None)

@@ -195,15 +195,9 @@ def test_it_is_held_back_for_longer_where_the_task_needed_long_to_defer(
 # The connection
 
 
-@pytest.mark.parametrize(
-    ("seconds_left", "is_fetched"), [(None, True), (60.0, True), (0.02, False), (-60.0, False)]
-)
-def test_a_connection_is_fetched_again_until_the_deadline_of_the_wait(
-    seconds_left: float | None, is_fetched: bool, server, connection: str, log, monkeypatch
-) -> None:
-    monkeypatch.setattr(fetching, "_PAUSES", (0.01, 0.01))
-    fetch = fetching.fetch_on_loop
-    errors = [OSError("tr_prod_secret"), *[TimeoutError("the vault is sealed")] * 7]
+def fail_fetches(monkeypatch: pytest.MonkeyPatch, *given: Exception) -> list[Exception]:
+    """Let the next fetches of a connection raise these; return those that are left."""
+    fetch, errors = fetching.fetch_on_loop, list(given)
 
     async def fail_first(conn_id: str) -> Any:
         if errors:
@@ -211,6 +205,17 @@ def test_a_connection_is_fetched_again_until_the_deadline_of_the_wait(
         return await fetch(conn_id)
 
     monkeypatch.setattr(fetching, "fetch_on_loop", fail_first)
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("seconds_left", "is_fetched"), [(None, True), (60.0, True), (0.02, False), (-60.0, False)]
+)
+def test_a_connection_is_fetched_again_until_the_deadline_of_the_wait(
+    seconds_left: float | None, is_fetched: bool, server, connection: str, log, monkeypatch
+) -> None:
+    monkeypatch.setattr(fetching, "_PAUSES", (0.01, 0.01))
+    errors = fail_fetches(monkeypatch, OSError("tr_prod_secret"), *[TimeoutError("the vault is sealed")] * 7)
     deadline = None if seconds_left is None else time.time() + seconds_left
     made = trigger(server.add_run("COMPLETED"), deadline=deadline)
     if is_fetched:
@@ -228,14 +233,7 @@ def test_that_a_connection_still_cannot_be_fetched_is_said_again(
 ) -> None:
     monkeypatch.setattr(fetching, "_PAUSES", (0.01,))
     monkeypatch.setattr(fetching, "_WARN_INTERVAL", 0.0)
-    fetch, errors = fetching.fetch_on_loop, [OSError("sealed")] * 3
-
-    async def fail_first(conn_id: str) -> Any:
-        if errors:
-            raise errors.pop()
-        return await fetch(conn_id)
-
-    monkeypatch.setattr(fetching, "fetch_on_loop", fail_first)
+    fail_fetches(monkeypatch, *[OSError("sealed")] * 3)
     run(event_of(trigger(server.add_run("COMPLETED"))))
     assert len(log.of("warning")) == 3
 
