@@ -227,7 +227,7 @@ class Replay:
         return run
 
     def send(self, exchange: Exchange) -> Answer:
-        connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=5)
+        connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=30)
         # No other client sends the path exactly as it was recorded.
         target = functools.reduce(unmask, self.ids.items(), exchange.target)
         connection.putrequest(exchange.recorded["request"].split(" ")[0], target)

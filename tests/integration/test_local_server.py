@@ -27,7 +27,7 @@ def retrieve(send, run):
 
 @pytest.fixture
 def cancel(send, run):
-    return lambda timeout=5: send("POST", f"/api/v2/runs/{run.id}/cancel", timeout=timeout)
+    return lambda timeout=30: send("POST", f"/api/v2/runs/{run.id}/cancel", timeout=timeout)
 
 
 def test_the_test_sees_what_the_server_does(server, run, retrieve, cancel):
@@ -49,7 +49,7 @@ def test_the_test_sees_what_the_server_does(server, run, retrieve, cancel):
 
 
 def test_paths_are_recorded_as_sent(server):
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=5)
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
     for target in ("/api/v2/runs/run_a%2Fb/cancel?x=%20", "/api/v3/runs/%FF"):
         connection.request("POST", target, headers={"Authorization": f"Bearer {server.secret_key}"})
         connection.getresponse().read()

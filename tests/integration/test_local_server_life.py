@@ -26,7 +26,7 @@ from airflow_provider_trigger.testing import TriggerDevServer
 def test_latency_and_no_limit() -> None:
     with TriggerDevServer(latency=0.3, rate_limit=None) as server:
         headers, begun = {"Authorization": f"Bearer {server.secret_key}"}, time.monotonic()
-        answer = requests.get(f"{server.url}/api/v1/runs", headers=headers, timeout=5)
+        answer = requests.get(f"{server.url}/api/v1/runs", headers=headers, timeout=30)
         assert time.monotonic() - begun >= 0.3
         assert (answer.status_code, "x-ratelimit-limit" in answer.headers) == (200, False)
         with pytest.raises(RuntimeError, match="without a rate limit"):
@@ -37,7 +37,7 @@ def test_stops_at_once_whatever_is_held_open() -> None:
     server = TriggerDevServer()
     server.start()
     idle = requests.Session()
-    idle.get(server.url + "/nothing", timeout=5)
+    idle.get(server.url + "/nothing", timeout=30)
     server.hang_next()
     server.delay_next(seconds=LONG)
     with ThreadPoolExecutor(2) as pool:
@@ -45,7 +45,7 @@ def test_stops_at_once_whatever_is_held_open() -> None:
         until(lambda: len(server.requests) == 3, "both requests are there", limit=20)
         with limited(20):
             server.stop()
-        assert {type(answer.exception(timeout=5)) for answer in held} == {requests.ConnectionError}
+        assert {type(answer.exception(timeout=30)) for answer in held} == {requests.ConnectionError}
     server.stop()
     assert not [thread for thread in threading.enumerate() if thread.name == "trigger-dev-server"]
 
@@ -69,10 +69,10 @@ def test_https(certificate: Any, tmp_path: Path) -> None:
     with TriggerDevServer(**files) as server:
         url = f"https://127.0.0.1:{server.port}/api/v1/runs"
         assert server.url == url.removesuffix("/api/v1/runs")
-        assert requests.get(url, verify=certificate.file, timeout=5).status_code == 401
+        assert requests.get(url, verify=certificate.file, timeout=30).status_code == 401
         server.disconnect_next()
         with pytest.raises(requests.ConnectionError):
-            requests.get(url, verify=certificate.file, timeout=5)
+            requests.get(url, verify=certificate.file, timeout=30)
     with pytest.raises((ssl.SSLError, OSError)):
         TriggerDevServer(**files | {"ssl_certfile": str(tmp_path / "none.pem")}).start()
 
@@ -84,10 +84,10 @@ def test_ipv6() -> None:
     except OSError:
         pytest.skip("this machine has no IPv6")
     try:
-        assert requests.get(server.url + "/api/v1/runs", timeout=5).status_code == 401
+        assert requests.get(server.url + "/api/v1/runs", timeout=30).status_code == 401
         server.disconnect_next()
         with pytest.raises(requests.ConnectionError):
-            requests.get(server.url + "/api/v1/runs", timeout=5)
+            requests.get(server.url + "/api/v1/runs", timeout=30)
     finally:
         server.stop()
 
@@ -124,15 +124,15 @@ def test_command_line(number: signal.Signals) -> None:
         assert [status for status, _ in ids] == ["EXECUTING", "EXECUTING", "QUEUED"]
         assert headers == {"Authorization": "Bearer tr_prod_mine"}
         for status, run_id in ids:
-            answer = requests.get(f"{url}/api/v3/runs/{run_id}", headers=headers, timeout=5)
+            answer = requests.get(f"{url}/api/v3/runs/{run_id}", headers=headers, timeout=30)
             assert answer.json()["status"] == status
             assert "x-ratelimit-limit" not in answer.headers
-        listed = requests.get(f"{url}/api/v1/runs", headers=headers, timeout=5)
+        listed = requests.get(f"{url}/api/v1/runs", headers=headers, timeout=30)
         query = {"query": "SELECT run_id FROM runs"}
-        found = requests.post(f"{url}/api/v1/query", json=query, headers=headers, timeout=5)
+        found = requests.post(f"{url}/api/v1/query", json=query, headers=headers, timeout=30)
         assert (listed.json()["data"], found.json()["results"]) == ([], [])
         process.send_signal(number)
-        assert process.communicate(timeout=5) == ("", "")
+        assert process.communicate(timeout=30) == ("", "")
         assert process.returncode == 0
 
 
@@ -144,13 +144,13 @@ def test_the_command_line_has_the_tasks_of_a_file_and_prints_their_runs(tmp_path
         ids = {}
         for task in ("resize-image", "broken", "other"):
             trigger = f"{url}/api/v1/tasks/{task}/trigger"
-            answer = requests.post(trigger, json={"payload": {"n": 5}}, headers=headers, timeout=5)
+            answer = requests.post(trigger, json={"payload": {"n": 5}}, headers=headers, timeout=30)
             ids[task] = answer.json()["id"]
         assert process.stdout is not None
         printed = [process.stdout.readline() for _ in range(6)]
-        page = requests.get(f"{url}/runs/{ids['resize-image']}", timeout=5)
+        page = requests.get(f"{url}/runs/{ids['resize-image']}", timeout=30)
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=5)[0] == ""
+        assert process.communicate(timeout=30)[0] == ""
     for task, run_id in ids.items():
         status = "FAILED   " if task == "broken" else "COMPLETED"
         started, ended = (line for line in printed if line.startswith(run_id))
