@@ -93,7 +93,7 @@ class PlainHttpError(TLSError):
 
 
 class OutdatedAnswerError(TriggerDevError):
-    """A run has ended, but the answer still shows it as alive: a replica of the database lags (measured)."""
+    """What has ended is still shown as alive by the answer: a replica of the database lags (measured)."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from airflow_provider_trigger.api import answers
 from airflow_provider_trigger.api.answers import json_object, read_id, read_text, read_time
-from airflow_provider_trigger.api.errors import UnexpectedAnswerError
+from airflow_provider_trigger.api.errors import OutdatedAnswerError, UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response, segment
 
 WAITING, COMPLETED, TIMED_OUT = "WAITING", "COMPLETED", "TIMED_OUT"
@@ -126,6 +126,18 @@ def retrieve_token(token_id: str) -> Call[WaitpointToken]:
         )
 
     return Call(request=request, read=read)
+
+
+def ended_token(call: Call[WaitpointToken]) -> Call[WaitpointToken]:
+    """Return the same call for a token whose completion was accepted: an answer of a replica that lags fails."""
+
+    def read(response: Response) -> WaitpointToken:
+        token = call.read(response)
+        if token.status == WAITING:
+            raise OutdatedAnswerError(f"{call.request} shows it as WAITING, although its completion was accepted")
+        return token
+
+    return replace(call, read=read)
 
 
 def complete_token(token_id: str, data: Any) -> Call[None]:

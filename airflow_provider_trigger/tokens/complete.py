@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -15,10 +15,17 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run
-from airflow_provider_trigger.api.tokens import WAITING, WaitpointToken, complete_token, retrieve_token
+from airflow_provider_trigger.api.tokens import (
+    WAITING,
+    WaitpointToken,
+    complete_token,
+    ended_token,
+    retrieve_token,
+)
 from airflow_provider_trigger.cancel.outcome import ActionFor
+from airflow_provider_trigger.defaults import MAX_CONCURRENCY
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.checks import CONCURRENCY, UNKNOWN_AFTER, reply_of
+from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, reply_of
 from airflow_provider_trigger.run.stop import CHECK_INTERVAL, StoppedError, pause
 from airflow_provider_trigger.run.wait import LOG_INTERVAL
 
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.http import Call
 
-# How long the check after a completion has for its turn and its answer, in seconds.
+# How long a check has for its turn and its answers since a completion ended, or a token was shown, in seconds.
 _TIME_FOR_CHECK = 10.0
 # How long requests in flight have after a stop, in seconds: Airflow 3 kills the task 5 s after it.
 _STOP_TIME = 1.0
@@ -41,12 +48,12 @@ class CompletionOutcome(StrEnum):
     """
     What became of a token, decided by checks of the token.
 
-    - ``completed``: it has our data, since now or since an earlier try; equal data of somebody else count as
-      ours. Its status is None where it waited before, and no check after its completion has shown it
+    - ``completed``: a check shows that it has our data, since now or since an earlier try; equal data of
+      somebody else count as ours
     - ``already_completed``: somebody had completed it with other data, so this completion had no effect
     - ``timed_out``: its time limit was reached first, and what waited for it went on without our data
     - ``not_found``: this key's environment has no such token
-    - ``accepted``: no check has shown it, so that it has our data unless it had ended before
+    - ``accepted``: no check after the completion has shown what it has: our data, unless it had ended before
     - ``failed``: it is not known to be completed; the error says why
     """
 
@@ -92,7 +99,8 @@ class Completion:
     action_for: ActionFor
     is_stopped: Callable[[], bool]
     rejection: errors.AuthenticationError | None = None  # of the key: nothing more is sent then
-    _replies: dict[str, list[Reply]] = field(default_factory=dict)  # of a check, the completion, a check
+    _replies: dict[str, list[Reply]] = field(default_factory=dict)  # of the completion, of a check after it
+    _progressed_at: float = 0.0  # when a completion ended, or a token was shown, by the monotonic clock
 
     @property
     def results(self) -> list[CompletionResult]:
@@ -100,29 +108,40 @@ class Completion:
         return [_outcome_of(*one, self.data, self.action_for) for one in self._replies.items()]
 
     def run(self, token_ids: Sequence[str]) -> list[CompletionResult]:
-        """Complete the tokens, several at a time; it ends within a second after a stop."""
+        """
+        Complete the tokens, several at a time, then check them; it ends within a second after a stop.
+
+        A completion of a token that has ended changes nothing (measured), so that no check comes before it.
+        """
         self._replies = {token_id: [] for token_id in token_ids}
-        executor = ThreadPoolExecutor(CONCURRENCY, "trigger-dev-call")
+        executor = ThreadPoolExecutor(MAX_CONCURRENCY, "trigger-dev-call")
         try:
-            pending = {executor.submit(self._complete, *one) for one in self._replies.items()}
+            completing = {executor.submit(self._complete, token_id): token_id for token_id in self._replies}
+            pending: set[Future[None]] = set(completing)
             while pending and not self.is_stopped():
                 done, pending = wait(pending, timeout=CHECK_INTERVAL)
                 for one in done:
                     one.result()  # an error that is not Trigger.dev's
+                    if token_id := completing.pop(one, None):  # its check comes after all completions
+                        pending.add(executor.submit(self._check, token_id))
             wait(pending, timeout=_STOP_TIME)
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
         return self.results
 
-    def _complete(self, token_id: str, replies: list[Reply]) -> None:
-        # An outage of checks keeps no token waiting: each is made once.
-        replies.append(self._reply(retrieve_token(token_id), self.deadline, patience=0.0))
-        if _has_ended(replies[0]):
-            return
-        replies.append(self._reply(complete_token(token_id, self.data), self.deadline))
-        # With a deadline, it has its turn although the completion has opened the circuit breaker.
-        deadline = Deadline(min(time.monotonic() + _TIME_FOR_CHECK, self.deadline.at))
-        replies.append(self._reply(retrieve_token(token_id), deadline, patience=0.0))
+    def _complete(self, token_id: str) -> None:
+        self._replies[token_id].append(self._reply(complete_token(token_id, self.data), self.deadline))
+        self._progressed_at = time.monotonic()
+
+    def _check(self, token_id: str) -> None:
+        is_accepted = self._replies[token_id][0] is None
+        # With a deadline, it has its turn although a completion has opened the circuit breaker.
+        deadline = Deadline(min(self._progressed_at + _TIME_FOR_CHECK, self.deadline.at))
+        call = ended_token(retrieve_token(token_id)) if is_accepted else retrieve_token(token_id)
+        reply = self._reply(call, deadline, patience=None if is_accepted else 0.0)
+        if isinstance(reply, WaitpointToken):
+            self._progressed_at = time.monotonic()
+        self._replies[token_id].append(reply)
 
     def _reply(self, call: Call[Any], deadline: Deadline, *, patience: float | None = None) -> Reply:
         if self.rejection is not None:
@@ -140,27 +159,18 @@ class Completion:
 def _outcome_of(
     token_id: str, replies: Sequence[Reply], data: Any, action_for: ActionFor
 ) -> CompletionResult:
-    """Return what became of a token, given what a check, its completion and a check came to as yet."""
-    before, sent, after = [*replies, *[_NO_ANSWER] * 3][:3]
-    shown = [one for one in (after, before) if isinstance(one, WaitpointToken)]
-    if ended := [one for one in shown if _has_ended(one)]:
-        return _of_ended(ended[0], data)
-    if sent is None:  # a replica may lag, and still show it as waiting
-        outcome, error = (CompletionOutcome.COMPLETED, None) if shown else (CompletionOutcome.ACCEPTED, after)
-    elif isinstance(sent, errors.NotFoundError) and not shown:
-        outcome, error = CompletionOutcome.NOT_FOUND, None
-    else:
-        outcome, error = CompletionOutcome.FAILED, sent
-    if not isinstance(error, errors.TriggerDevError):
-        return CompletionResult(token_id=token_id, outcome=outcome)
+    """Return what became of a token, given what its completion and the check after it came to as yet."""
+    sent, shown = [*replies, *[_NO_ANSWER] * 2][:2]
+    if isinstance(shown, WaitpointToken) and shown.status != WAITING:
+        return _of_ended(shown, data)
+    if isinstance(sent, errors.NotFoundError) and not isinstance(shown, WaitpointToken):
+        return CompletionResult(token_id=token_id, outcome=CompletionOutcome.NOT_FOUND)
+    outcome, error = (CompletionOutcome.ACCEPTED, shown) if sent is None else (CompletionOutcome.FAILED, sent)
+    assert isinstance(error, errors.TriggerDevError)
     text = "; ".join(filter(None, (str(error), action_for(error))))
     # A 404 is of a token that a check has shown.
     retryable = error.retryable or isinstance(error, errors.NotFoundError)
     return CompletionResult(token_id=token_id, outcome=outcome, error=text, retryable=retryable)
-
-
-def _has_ended(reply: Reply) -> bool:
-    return isinstance(reply, WaitpointToken) and reply.status != WAITING
 
 
 def _of_ended(token: WaitpointToken, data: Any) -> CompletionResult:

@@ -7,8 +7,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from fake_airflow import TaskInstance, context_of
 from world import World
 
+from airflow_provider_trigger.notifications.waitpoint import CompleteWaitpointTokenNotifier
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.operators.waitpoint import (
     CompleteWaitpointTokenOperator,
@@ -59,10 +61,40 @@ def test_an_outage_of_checks_keeps_no_token_waiting(world: World) -> None:
     token_ids = created(world, 48)
     begun = world.now
     world.network.fault("503", "GET /api/v1/waitpoints")
-    task = world.task(completing(token_ids))
-    assert task.run().state == "failed"
+    task = world.task(completing(token_ids)).begin()
+    world.until(lambda: all(one.status == "COMPLETED" for one in world.server.tokens.values()), within=3)
+    assert task.join().state == "failed"
     assert {one["outcome"] for one in task.pushed["return_value"]} == {"accepted"}
-    assert world.now - begun < 5
+    assert world.now - begun < 15
+
+
+@pytest.mark.parametrize("who", ["its time limit", "somebody else"])
+@pytest.mark.parametrize("is_shown", [True, False], ids=["shown", "not shown"])
+def test_a_token_that_ends_otherwise_while_its_completion_is_repeated_is_never_completed(
+    world: World, who: str, is_shown: bool
+) -> None:
+    world.connect(retry_for=120)
+    token = world.server.create_token(timeout="60s")[0]
+    world.network.fault("503", "/complete", start=world.hub.now, end=world.hub.now + 90)
+    task = world.task(completing(token.id)).begin()
+    world.sleep(20)
+    if who == "somebody else":
+        token.complete("no")
+    if not is_shown:
+        world.network.fault("503", "GET /api/v1/waitpoints")
+    assert task.join().state == ("success" if is_shown and who == "somebody else" else "failed")
+    [result] = task.pushed["return_value"]
+    truth = "already_completed" if who == "somebody else" else "timed_out"
+    assert result["outcome"] == (truth if is_shown else "accepted")
+
+
+def test_a_notifier_completes_many_tokens_of_a_slow_server_within_its_time_limit(world: World) -> None:
+    token_ids = [world.server.create_token()[0].id for _ in range(200)]
+    world.network.latency = (0.4, 0.4)
+    begun = world.now
+    CompleteWaitpointTokenNotifier(token_ids=token_ids, data="yes", timeout=6)(context_of(TaskInstance()))
+    assert world.now - begun < 6.2
+    assert {token.status for token in world.server.tokens.values()} == {"COMPLETED"}
 
 
 def test_a_rescheduled_sensor_checks_a_token_once_where_the_server_fails(world: World) -> None:
