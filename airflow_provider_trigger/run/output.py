@@ -61,7 +61,8 @@ def fetch_output(url: str, *, limit: int = MAX_BODY_BYTES) -> Call[Any]:
 def _store_error(request: Request, status: int, host: str) -> TriggerDevError:
     passes = may_pass(status)
     kind = errors.ServerError if status >= 500 else errors.ResponseError
-    kind = errors.RateLimitError if status == 429 else kind
+    if 400 <= status < 500 and status not in (408, 425):
+        kind = errors.RateLimitError if status == 429 else RejectedOutputError
     rejected = f"the object store rejected the URL of the output, which is valid for 300 s ({host})"
     detail = f"the object store {host} failed" if passes else rejected
     return error_of(kind, request, status, detail, retryable=passes)
@@ -74,6 +75,10 @@ _REFERENCE = (
 )
 # How much longer than an output what is stored for it may be, and the answer of a store that has an error.
 _AROUND = 64 * 1024
+
+
+class RejectedOutputError(errors.ResponseError):
+    """The object store answered 4xx: for what is gone, S3 answers 403 to a key that must not list (read)."""
 
 
 class OutputTooLargeError(TriggerDevError):
@@ -155,7 +160,12 @@ class Outputs:
             self.runs[run_id] = run if len(runs) == 1 else run.without_contents()
             if not run.has_output and not run.output_url:
                 return
-            output = output_of(run, client, log=log, limit=self._left + _AROUND)
+            limit = self._left + _AROUND
+            try:
+                output = output_of(run, client, log=log, limit=limit)
+            except RejectedOutputError:  # the address may have expired
+                run = client.call(ended_run(retrieve_run(run_id)))
+                output = output_of(run, client, log=log, limit=limit)
             size = _size_of(output, run_id)
             self._keep(run_id, _stored(output, run_id, size, log) if size <= self._left else None, size)
         except OutputTooLargeError as error:
@@ -163,7 +173,8 @@ class Outputs:
         except TriggerDevError as error:
             # A broken output is always answered with 500 (measured); a run, or its output, can be deleted.
             is_deleted = isinstance(error, errors.ResponseError) and error.status == 404
-            if not (is_internal_error(error) or is_deleted or isinstance(error, InvalidOutputError)):
+            is_useless = isinstance(error, (RejectedOutputError, InvalidOutputError))
+            if not (is_internal_error(error) or is_deleted or is_useless):
                 raise
             self.errors[run_id] = error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -552,6 +553,24 @@ def test_an_output_that_is_gone_counts_with_the_runs_that_did_not_complete(world
     assert gone in str(outcome.error)
     assert "1 output missing and 1 of 4 runs did not complete: " in str(outcome.error)
     assert "2 others were canceled, as one had failed" in str(outcome.error)
+
+
+@pytest.mark.parametrize(("status", "times"), [("403", math.inf), ("403", 1), ("429", 3)])
+def test_an_output_that_the_object_store_rejects_is_missing_if_a_second_address_is_rejected_too(
+    world: World, status: str, times: float
+) -> None:
+    world.server.on_task("resize", after=10, output="done", output_by_url=True)
+    task = world.task(batch(3, fail_on="never")).begin()
+    world.until(lambda: len(world.server.runs) == 3)
+    gone = list(world.server.runs)[1]
+    world.network.fault(status, f"{gone}/attempt_1/output", times=times)
+    outcome = task.join()
+    is_missing = times == math.inf
+    assert (outcome.state, outcome.tries) == ("success", 1)
+    assert outcome.result == ["done", None if is_missing else "done", "done"]
+    errors = [one["error"] or "" for one in task.pushed["results"]]
+    assert ["the object store rejected" in error for error in errors] == [False, is_missing, False]
+    assert len(world.network.requests(f"{gone}/attempt_1/output")) == min(times + 1, 2 if status == "403" else 4)
 
 
 def test_outputs_that_are_large_together_are_replaced_by_references(world: World) -> None:

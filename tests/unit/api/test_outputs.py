@@ -9,7 +9,7 @@ from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.run.output import Outputs, fetch_output
+from airflow_provider_trigger.run.output import Outputs, RejectedOutputError, fetch_output
 
 SIGNATURE = "0bb7f8494b6be95e"
 URL = (
@@ -132,7 +132,8 @@ FAILED = "the object store store.test failed"
 @pytest.mark.parametrize(
     ("status", "kind", "detail"),
     [
-        *((status, errors.ResponseError, REJECTED) for status in (301, 401, 403, 404)),
+        (301, errors.ResponseError, REJECTED),
+        *((status, RejectedOutputError, REJECTED) for status in (401, 403, 404)),
         (429, errors.RateLimitError, FAILED),
         *((status, errors.ServerError, FAILED) for status in (500, 503)),
     ],
