@@ -31,8 +31,7 @@ def output_packet(state: State) -> Packet | None:
         return None
     name = f"attempt_{state.attempt_count}/output"
     if isinstance(state.output, str):
-        text = state.output.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        packet = Packet(f"{name}.txt", text, "text/plain")
+        packet = Packet(f"{name}.txt", well_formed(state.output), "text/plain")
     else:
         text = compact({"json": state.output})
         packet = Packet(f"{name}.json", text, "application/super+json")
@@ -53,6 +52,11 @@ def compact(value: Any) -> str:
     """Return JSON as JavaScript writes it: of characters, only lone surrogates are escaped."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def well_formed(text: str) -> str:
+    """Return a text as JavaScript encodes it: U+FFFD takes the place of a lone surrogate."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class ObjectStore:

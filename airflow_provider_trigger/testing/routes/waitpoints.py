@@ -12,7 +12,7 @@ from starlette.responses import Response
 from ..answers import error_answer, json_answer, unexpected_method
 from ..engine import settings
 from ..engine.engine import Engine
-from ..engine.packets import compact
+from ..engine.packets import compact, well_formed
 from ..engine.server_time import moment, read_duration
 from ..engine.settings import UNSET
 from ..engine.waitpoints import TOKENS, ServerToken, as_in_javascript
@@ -175,5 +175,5 @@ def _text(output: Any) -> tuple[str | None, str]:
     if output is UNSET:
         return None, "application/json"
     if isinstance(output, str):
-        return output, "text/plain"
+        return well_formed(output), "text/plain"
     return compact({"json": output}), "application/super+json"
