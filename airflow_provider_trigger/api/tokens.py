@@ -129,12 +129,14 @@ def retrieve_token(token_id: str) -> Call[WaitpointToken]:
 
 
 def ended_token(call: Call[WaitpointToken]) -> Call[WaitpointToken]:
-    """Return the same call for a token whose completion was accepted: an answer of a replica that lags fails."""
+    """Return the same call after an accepted completion: an answer of a replica that lags fails."""
 
     def read(response: Response) -> WaitpointToken:
         token = call.read(response)
         if token.status == WAITING:
-            raise OutdatedAnswerError(f"{call.request} shows it as WAITING, although its completion was accepted")
+            raise OutdatedAnswerError(
+                f"{call.request} shows it as WAITING, although its completion was accepted"
+            )
         return token
 
     return replace(call, read=read)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.http import Call
 
-# How long a check has for its turn and its answers since a completion ended, or a token was shown, in seconds.
+# How long a check has since a completion has ended, or a token was shown, in seconds.
 _TIME_FOR_CHECK = 10.0
 # How long requests in flight have after a stop, in seconds: Airflow 3 kills the task 5 s after it.
 _STOP_TIME = 1.0
