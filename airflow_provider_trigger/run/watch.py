@@ -420,12 +420,19 @@ def wait_for_runs(
 class Looks(Watch):
     """Look at runs now and then, as a sensor does; what is known of them is kept in between."""
 
-    def __init__(self, run_ids: Sequence[str], settings: WaitSettings, *, log: Log) -> None:
+    def __init__(
+        self, run_ids: Sequence[str], settings: WaitSettings, *, log: Log, ends_early: bool = True
+    ) -> None:
         super().__init__(lambda *_, **__: None, query=None, cancel=lambda *_: {})
         self._results: list[Result] = []
         self._log = log
-        self._wait = Wait(run_ids, settings, log, report=self._results.append, ends_early=True)
+        self._wait = Wait(run_ids, settings, log, report=self._results.append, ends_early=ends_early)
         self.add(self._wait)
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the last check of a run was answered with 401, 403 or 404."""
+        return any(run.rejected_since < math.inf for run in self._runs.values())
 
     def once(self, client: TriggerDevClient) -> dict[str, Waited] | None:
         """

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.tokens.complete import TokenWait
 
 
+_PAUSE_IN_DOUBT = 5.0  # between two checks, in seconds
+
+
 class TriggerDevSensor(TakesArguments, _compat.BaseSensorOperator):
     """
     A sensor whose deferral ends in the same way on every Airflow, and that logs why it is skipped.
@@ -41,6 +44,31 @@ class TriggerDevSensor(TakesArguments, _compat.BaseSensorOperator):
     _found: list[str] | None = None
     _looks: Looks | None = None
     _wait: TokenWait | None = None
+
+    @property
+    def _is_in_doubt(self) -> bool:
+        """Whether answers may soon end the wait, as only this process knows since when they come."""
+        raise NotImplementedError
+
+    def _check_once(self, context: Context) -> _compat.PokeReturnValue:
+        """Check what is waited for; where it may, defer."""
+        raise NotImplementedError
+
+    def poke(self, context: Context) -> _compat.PokeReturnValue:
+        """
+        Check once; where it may, defer. A rescheduled sensor checks again while the answers are in doubt.
+
+        :param context: of the task instance
+        :raises AirflowException: it cannot succeed any more
+        """
+        checked = self._check_once(context)
+        while not checked.is_done and self.reschedule and self._is_in_doubt:
+            time.sleep(_PAUSE_IN_DOUBT)
+            checked = self._check_once(context)
+        return checked
+
+    def _was_rescheduled(self, context: Context) -> bool:
+        return bool(self.reschedule and _compat.first_reschedule_of(context, self))
 
     def execute(self, context: Context) -> Any:
         """Wait: poke, or defer; see the class."""
@@ -138,33 +166,32 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         self._take_ids(run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
         check_arguments(self, RULES)
 
-    def poke(self, context: Context) -> _compat.PokeReturnValue:
-        """
-        Check the runs that have not ended yet; where it may, defer if one has not.
+    @property
+    def _is_in_doubt(self) -> bool:
+        return self._looks is not None and self._looks.is_rejected
 
-        :param context: of the task instance
-        :raises TriggerRunNotRetriedError: one cannot succeed any more; without a retry policy
-        """
+    def _check_once(self, context: Context) -> _compat.PokeReturnValue:
         from airflow_provider_trigger.run.checks import QUERY_ABOVE
 
         run_ids = self._run_ids(context)
         may_defer = self.deferrable and can_resume(context, self)
         ended: Mapping[str, Waited] | None = None if run_ids else {}
         if run_ids and (not may_defer or len(run_ids) <= QUERY_ABOVE):  # of many it would take long
-            ended = self._look(run_ids)
+            ended = self._look(run_ids, ends_early=not self._was_rescheduled(context))
         if ended is not None:
             return self._conclude(ended, context)
         if may_defer:
             self._defer(run_ids, context)
         return _compat.PokeReturnValue(is_done=False)
 
-    def _look(self, run_ids: list[str]) -> dict[str, Waited] | None:
+    def _look(self, run_ids: list[str], *, ends_early: bool) -> dict[str, Waited] | None:
         """Return what became of each run once all have ended, or one without success; else None."""
         from airflow_provider_trigger.run.watch import Looks
 
         hook = self._hook()
         with hook.client(has_worked=self._looks is not None) as client:
-            looks = self._looks or Looks(run_ids, self._settings(run_ids, hook), log=self.log)
+            settings = self._settings(run_ids, hook)
+            looks = self._looks or Looks(run_ids, settings, log=self.log, ends_early=ends_early)
             self._looks = None  # after its end, or an error, another poke begins again
             ended = looks.once(client)
         if ended is None:

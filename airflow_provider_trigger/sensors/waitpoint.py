@@ -58,16 +58,14 @@ class WaitpointTokenSensor(TriggerDevSensor):
             if not arguments.holds_templated(token_id):
                 exactly_one(token_id, TOKEN_IDS)
 
-    def poke(self, context: Context) -> _compat.PokeReturnValue:
-        """
-        Check the token; where it may, defer until it is completed.
+    @property
+    def _is_in_doubt(self) -> bool:
+        return self._wait is not None and self._wait.is_in_doubt
 
-        :param context: of the task instance
-        :raises AirflowFailException: it has timed out, or is unknown
-        """
+    def _check_once(self, context: Context) -> _compat.PokeReturnValue:
         if self._wait is None:
-            first = _compat.first_reschedule_of(context, self) if self.reschedule else None
-            self._wait = self._new_wait(first.timestamp() if first else time.time())
+            self._wait = self._new_wait(time.time())
+            self._wait.was_shown = self._was_rescheduled(context)  # else it would be in doubt
         checked = self._check(self._wait, patience=0.0)
         if not checked.is_done and self.deferrable and can_resume(context, self):
             self._defer(self._wait, context)

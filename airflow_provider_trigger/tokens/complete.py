@@ -211,6 +211,12 @@ class TokenWait:
     _failing_since: float = field(default=math.inf, init=False)
     _rejected_since: float = field(default=math.inf, init=False)
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the checks may soon show that to wait longer is useless."""
+        is_new = not self.was_shown and time.time() - self.begun_at < max(self.patience, UNKNOWN_AFTER)
+        return self._rejected_since < math.inf or (is_new and self._failing_since < math.inf)
+
     def __str__(self) -> str:
         return f"Waitpoint token {self.token_id} of connection {self.conn_id!r}"
 

@@ -120,7 +120,7 @@ def test_a_wait_for_a_token_survives_an_outage_and_returns_its_data(
     [token_id] = created(world)
     task = world.task(waiting(token_id, wait)).begin()
     world.sleep(60)
-    if kind == "503" and wait != "reschedule":  # which does not know that its key has worked
+    if kind == "503":
         for seconds in (0, 1200):
             start = world.hub.now + seconds
             world.network.fault("403", "GET /api/v1/waitpoints", start=start, times=1)
