@@ -132,7 +132,9 @@ def text(what: str = "a string that is not empty") -> Rule:
     """Return a rule that takes any text but a blank one."""
 
     def check(name: str, value: Any, when: Circumstances) -> str:
-        # Not for a float: of 1.10 and 1.1, a native Dag makes the same.
+        if when.is_rendered and type(value) is float:  # of 1.10 and 1.1, a native Dag makes the same
+            how = "in quotes, or with render_template_as_native_obj=True as '{{ … | tojson }}'"
+            raise ValueError(f"{name} must be a text, not {value!r}, which may lack a digit: write it {how}")
         found = str(value) if when.is_rendered and type(value) is int else value
         if not isinstance(found, str) or not found.strip():
             raise invalid(name, what, value)

@@ -118,7 +118,14 @@ def send(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float],
     requests = list(sending.requests.values())
     if len(requests) == 1:
         with saying_what_may_exist("run", "start", has_key=requests[0].key is not None):
-            run_id, is_old = sending.call(client, sleep, _call(requests[0]))
+            try:
+                run_id, is_old = sending.call(client, sleep, _call(requests[0]))
+            except errors.ServerError as error:
+                if error.status == 500 and (version := requests[0].options.get("lockToVersion")):
+                    error.reword(
+                        f"{error}. The version {version} (lock_to_version) may not exist"
+                    )  # measured
+                raise
         sending.run_ids = (run_id,)
         return is_old
     call = runs.trigger_batch(

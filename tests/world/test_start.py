@@ -131,6 +131,15 @@ def test_a_batch_that_does_not_show_all_its_runs_is_an_error_that_says_what_may_
     assert text in str(outcome.error)
 
 
+def test_a_start_with_a_version_that_is_answered_500_says_that_the_version_may_not_exist(
+    world: World,
+) -> None:
+    world.network.fault("500", "POST /api/v1/tasks")
+    made = {"task_id": "start", "task_identifier": "resize", "lock_to_version": "20990101.1"}
+    outcome = world.task(lambda: RunTriggerTaskOperator(**made)).run()
+    assert "The version 20990101.1 (lock_to_version) may not exist" in str(outcome.error)
+
+
 @pytest.mark.parametrize("kind", ["404", "403"])
 def test_an_error_of_a_batch_names_its_items_and_whether_the_server_is_too_old(
     world: World, kind: str
