@@ -66,8 +66,8 @@ class ManyRunsOperator(RunsOperator):
     "created_at", "started_at", "finished_at", "compute_seconds", "cost_in_cents"}`` for each item, None for
     what no answer has shown. With ``do_xcom_push=False`` there are no ``results``.
 
-    ``timeout`` counts for all runs, from the start of the oldest one, ``max_output_size`` for all outputs
-    together: above it, each is replaced by ``{"run_id", "output_size"}``.
+    ``timeout`` counts for all runs, from the creation of the oldest one that has not ended,
+    ``max_output_size`` for all outputs together: above it, each is replaced by ``{"run_id", "output_size"}``.
 
     :param fail_on: when the task fails once all runs have ended: if ``"any"`` run did not complete, if
         ``"all"`` did not, or ``"never"``; or a number of runs: if so many did not, or all of fewer; or a

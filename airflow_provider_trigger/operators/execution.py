@@ -164,17 +164,16 @@ class Execution:
             log_stop=partial(log_stop, self.log, self.operator.trigger_dev_conn_id),
         )
 
-    def _settings(self, seen: Mapping[str, Run]) -> WaitSettings:
-        operator = self.operator
-        age = max([self.guard.age, *(run.age for run in seen.values() if not run.is_final)])
-        limits = [] if operator.timeout is None else [time.time() - age + operator.timeout]
+    def _settings(self) -> WaitSettings:
+        operator, deadline = self.operator, None
         if operator.deferrable and self._execution_timeout is not None:
             # Airflow 3 does not enforce it while the task is deferred; Airflow 2 does not cancel the run.
-            limits.append(self._begun_at + self._execution_timeout)
+            deadline = self._begun_at + self._execution_timeout
         return WaitSettings(
             run_url=operator.run_url or "",
             poll_interval=operator.poll_interval,
-            deadline=min(limits, default=None),
+            deadline=deadline,
+            timeout=operator.timeout,
             pending_version_timeout=operator.pending_version_timeout,
             patience=self.hook.settings.retry_for,
             tag=self.guard.tag or "",
@@ -188,7 +187,7 @@ class Execution:
         left = [one for one in self.guard.known_ids if one not in ended]
         if not left:
             return ended
-        settings = self._settings(seen)
+        settings = self._settings()
         if self.operator.deferrable and can_resume(self.context, self.operator):
             self._defer(self.guard.known_ids, settings)
         return ended | wait_for_runs(

@@ -125,14 +125,6 @@ class Guard:
         return [one for one in self.known_ids if one not in self.ended]
 
     @property
-    def age(self) -> float:
-        """How old the oldest run that this try has started can be, in seconds."""
-        # A run that had been canceled before, and was started again, is not one of them.
-        known = set(self.run_ids)
-        begun = [one.begun_at for one in self.sendings if known.intersection(one.run_ids or ())]
-        return time.monotonic() - min(begun) if begun else 0.0
-
-    @property
     def may_have_lost(self) -> bool:
         """Whether there may be a run whose id is not known and that no retry finds, as it has no key."""
         return any(None in one.keys for one in self.sendings if one.is_unanswered)

@@ -51,8 +51,6 @@ class Sending:
 
     requests: Mapping[int, TaskRequest]
     """By the indexes of the items, in ascending order."""
-    begun_at: float
-    """Before it was sent; where it is for a single item, before it was sent last. By the monotonic clock."""
     may_exist: bool = False  # whether the server may have started runs for it
     run_ids: tuple[str, ...] | None = None  # in the order of the items, once they are known
     error: BaseException | None = None  # that it ended with in place of the ids
@@ -80,8 +78,6 @@ class Sending:
             sleep(seconds)
             if not seconds:  # which comes right before a request
                 self.may_exist = True
-                if len(self.requests) == 1:  # else the answer says that the run was there
-                    self.begun_at = time.monotonic()
 
         try:
             return client.call(call, sleep=wait)

@@ -106,7 +106,7 @@ class Starts:
 
     def _sendings(self, requests: Mapping[int, TaskRequest]) -> Iterator[Sending]:
         for part in divide(requests):
-            sending = Sending(part, time.monotonic())
+            sending = Sending(part)
             self._guard.sendings.append(sending)
             yield sending
 

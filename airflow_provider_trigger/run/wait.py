@@ -182,7 +182,7 @@ class Watched:
 
     run_id: str
     added_at: float
-    born_at: float  # as far as that is known
+    born_at: float  # when it was created, as far as that is known: by the server's clock, once it was seen
     waits: list[Wait] = field(default_factory=list)
     poll_interval: float = math.inf  # the shortest one that a wait has, infinite for none
     run: Run | None = None
@@ -288,9 +288,9 @@ class Wait:
         self.due = -math.inf  # when it is to proceed, although nothing is new
         self._report, self._on_ended = report, on_ended
         self._log = WaitLog(log, settings, len(self.run_ids))
-        self._begun_at, self._deadline = -math.inf, math.inf
-        limit = settings.pending_version_timeout
-        self._version_limit = math.inf if limit is None else limit
+        self._begun_at, self._stops_at = -math.inf, math.inf
+        limits = settings.timeout, settings.pending_version_timeout
+        self._max_age, self._version_limit = (math.inf if one is None else one for one in limits)
         self._left: dict[str, Watched] = {}
         self._shown: dict[str, tuple[str, int]] = {}
         self._ended: dict[str, Waited] = {}
@@ -307,11 +307,16 @@ class Wait:
         """Begin with runs, of which something may be known; ``wall`` is in seconds since 1970."""
         self._begun_at = now
         if self.settings.deadline is not None:
-            self._deadline = now + self.settings.deadline - wall
+            self._stops_at = now + self.settings.deadline - wall
         self._log.begin(self.run_ids, now)
         self._left = {run_id: runs[run_id] for run_id in self.run_ids}
         for one in list(self._left.values()):
             self.heard(one, now)
+
+    @property
+    def _deadline(self) -> float:
+        born_at = min((one.born_at for one in self._left.values()), default=math.inf)
+        return min(self._stops_at, born_at + self._max_age)
 
     def is_too_long(self, since: float, now: float) -> bool:
         """Return whether that is so for longer than the wait for a run lasts that no check shows."""
@@ -384,8 +389,8 @@ class Wait:
         left = [run_id for run_id in self._left if run_id not in self._canceling]
         if self._is_useless:
             return dict.fromkeys(left, (WaitEnd.NOT_NEEDED, now)) if self.settings.cancels_others else {}
-        if now >= self._deadline:
-            return dict.fromkeys(left, (WaitEnd.TIMED_OUT, self._deadline))
+        if now >= (deadline := self._deadline):
+            return dict.fromkeys(left, (WaitEnd.TIMED_OUT, deadline))
         ends = ((one, self._left[one].without_version_since + self._version_limit) for one in left)
         return {one: (WaitEnd.NO_VERSION, at) for one, at in ends if now >= at and not self._left[one].error}
 

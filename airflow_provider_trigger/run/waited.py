@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
@@ -60,6 +61,8 @@ class WaitSettings:
     :param poll_interval: between two status checks, in seconds; None for a tenth of the run's age, but at
         least 2 s and up to 30 s
     :param deadline: when to stop waiting, in seconds since 1970; None for never
+    :param timeout: how old the oldest run that has not ended may be, in seconds by the server's clock; None
+        for no limit
     :param pending_version_timeout: how long a run may wait for a version that has its task, in seconds; None
         for no limit
     :param patience: how long the server may answer the checks without the run, in seconds; the wait ends
@@ -77,6 +80,7 @@ class WaitSettings:
     run_url: str = ""
     poll_interval: float | None = None
     deadline: float | None = None
+    timeout: float | None = None
     pending_version_timeout: float | None = defaults.PENDING_VERSION_TIMEOUT
     patience: float = defaults.RETRY_FOR
     cancels: bool = True
@@ -96,6 +100,11 @@ class WaitSettings:
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON."""
         return asdict(self)
+
+    def ends_by(self, now: float) -> float:
+        """Return when a wait that begins now ends at the latest, in seconds since 1970."""
+        limits = (self.deadline, None if self.timeout is None else now + self.timeout)
+        return min((limit for limit in limits if limit is not None), default=math.inf)
 
     def counts_as_success(self, waited: Waited) -> bool:
         """Return whether the wait for other runs continues."""

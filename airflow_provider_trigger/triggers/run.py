@@ -164,7 +164,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
     async def _ended(self, settings: WaitSettings) -> dict[str, Waited]:
         from airflow_provider_trigger.triggers.watch import wait_for_runs
 
-        hook = await self.hook(until=math.inf if settings.deadline is None else settings.deadline)
+        hook = await self.hook(until=settings.ends_by(time.time()))
         return await wait_for_runs(self.run_ids, settings, hook, log=self.log)
 
     async def on_kill(self) -> None:

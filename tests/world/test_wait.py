@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -426,6 +427,34 @@ def test_the_time_limit_counts_from_the_start_of_the_run_over_all_tries(world: W
     task.kill()
     world.until(lambda: not world.network.alive())
     assert world.now < 125
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("count", [1, 3, 60])
+def test_the_time_limit_does_not_count_from_an_outage_before_the_start(
+    world: World, count: int, deferrable: bool
+) -> None:
+    world.connect(retry_for=150)
+    world.server.on_task("resize", after=50)
+    world.network.outage("refused", seconds=100)
+    assert world.task(batch(count, deferrable=deferrable, timeout=60)).run().state == "success"
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+@pytest.mark.parametrize("after", [60, None])
+@pytest.mark.parametrize("count", [1, 60])
+def test_the_time_limit_counts_by_the_clock_of_the_server(
+    world: World, monkeypatch: pytest.MonkeyPatch, count: int, after: float | None, ahead: float
+) -> None:
+    world.server.on_task("resize", after=after)
+    monkeypatch.setattr(time, "time", lambda: world.hub.time() + ahead)  # the worker's clock
+    task = world.task(batch(count, deferrable=True, timeout=120)).begin()
+    world.until(lambda: task.is_deferred)
+    world.triggerer.stop()
+    monkeypatch.setattr(time, "time", world.hub.time)  # the clock of the next triggerer
+    world.triggerer.start()
+    assert task.join().state == ("success" if after else "failed")
+    assert after or 115 < world.now < 135
 
 
 @pytest.mark.parametrize("world", [{"acknowledge_after": None}], indirect=True)

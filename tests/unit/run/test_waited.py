@@ -13,6 +13,7 @@ ALL: dict[str, Any] = {
     "run_url": "https://trigger.test/runs/run_1",
     "poll_interval": 7.5,
     "deadline": 1_795_600_000.5,
+    "timeout": 3600.0,
     "pending_version_timeout": None,
     "patience": 30.0,
     "cancels": False,
