@@ -62,7 +62,7 @@ class TriggerRunFailedError(AirflowException):
 
 
 class TriggerRunNotRetriedError(TriggerRunFailedError, AirflowFailException):
-    """A run has ended in a status that is not in ``retry_statuses``: the task fails without retries."""
+    """A run that this try has started has ended in none of ``retry_statuses``: the task fails for good."""
 
 
 class TriggerBatchFailedError(AirflowException):

@@ -62,7 +62,8 @@ class RunsOperator(arguments.TakesArguments, _compat.BaseOperator):
         deferred, and when a timeout ends it; not when its process is killed (SIGKILL, out of memory): then
         the next try waits for the run
     :param retry_statuses: the final statuses after which the task is retried; after every other one but
-        COMPLETED it fails for good. A ``retry_policy`` of the task (Airflow 3.3) decides in its place
+        COMPLETED it fails for good, unless others have canceled a run that an earlier try had started. A
+        ``retry_policy`` of the task (Airflow 3.3) decides in its place
     :param max_output_size: of the output in XCom, in bytes of JSON; a larger one is replaced by
         ``{"run_id", "output_size"}``, and ``TriggerDevHook.get_output`` returns it; the size may be None, and
         above 16 MB the log says how to download it
@@ -101,14 +102,18 @@ class RunsOperator(arguments.TakesArguments, _compat.BaseOperator):
         self.run_url = None
         return self._execution(context).run()
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+    def execute_complete(
+        self, context: Context, event: dict[str, Any] | None = None, taken_up_until: float | None = None
+    ) -> Any:
         """
         Return what the runs returned once the trigger has seen them end, or fail.
 
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
+        :param taken_up_until: when the newest run was created that an earlier try had started, in seconds
+            since 1970; None if this one has started all
         """
-        return self._execution(context).resume(event)
+        return self._execution(context).resume(event, taken_up_until)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the trigger; where it failed or timed out, cancel the runs first."""

@@ -60,6 +60,7 @@ class Execution:
         self.tag = getattr(task_instance_of(context), "tag", None)
         self._try_number: int | None = getattr(context.get("ti"), "try_number", None)  # None by hand
         self._begun_at = time.time()
+        self._taken_up_until: float | None = None
         self._pushed: list[str | None] = []
         timeout = operator.execution_timeout
         self._execution_timeout = None if timeout is None else timeout.total_seconds()
@@ -133,6 +134,9 @@ class Execution:
         starts = Starts(self.client, guard, log=self.log)
         seen = self.note.wait_for(partial(starts.start, requests, earlier), meanwhile=self._push_ids)
         guard.ended = {run_id for run_id, run in seen.items() if run.is_final}
+        # In a first try, another task with the same key has started it.
+        if starts.taken_up_until and (self._try_number or 1) > 1:
+            self._taken_up_until = starts.taken_up_until.timestamp()
         self._push_ids()
         if not self.operator.wait_for_completion or not guard.run_ids:
             guard.release()
@@ -212,10 +216,12 @@ class Execution:
         runs = f"run {run_ids[0]}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
         self.log.info("Deferring: the triggerer waits for %s from here on. %s", runs, settings.run_url)
         self.guard.release()  # from here on the trigger cancels them
-        self.operator.defer(trigger=trigger, method_name="execute_complete")
+        kept = {"taken_up_until": self._taken_up_until} if self._taken_up_until else None
+        self.operator.defer(trigger=trigger, method_name="execute_complete", kwargs=kept)
 
-    def resume(self, event: Any) -> Any:
+    def resume(self, event: Any, taken_up_until: float | None) -> Any:
         """Return what the runs of a trigger's event returned, or fail."""
+        self._taken_up_until = taken_up_until
         if is_of_another_try(event, self._try_number):
             return self.operator.execute(self.context)
         pushed = self._counted_ids()
@@ -280,6 +286,7 @@ class Execution:
                 conn_id=operator.trigger_dev_conn_id,
                 retry_statuses=FINAL_STATUSES if has_policy else operator.retry_statuses,
                 timeouts={"timeout": operator.timeout, "execution_timeout": self._execution_timeout},
+                taken_up_until=self._taken_up_until,
             )
             for index, run_id in enumerate(run_ids)
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -178,6 +179,11 @@ def _became(waited: Waited) -> str:
     return f"It was not canceled, and is {run.status}" if run else "It was not canceled"
 
 
+# Airflow takes a process for dead that sends no heartbeat. Stopped later, it cancels the run all the same.
+_CANCELED_BY = (
+    "An earlier try has started it, and this try has not canceled it. If nobody has, then a process of the "
+    "earlier try has, which Airflow had taken for dead. A retry starts another run"
+)
 _MAX_ERROR_LENGTH = 500  # in XCom, which may have 1,000 of them
 
 
@@ -243,8 +249,14 @@ def end_of(
     conn_id: str,
     retry_statuses: Collection[str],
     timeouts: Mapping[str, float | None] | None = None,
+    taken_up_until: float | None = None,
 ) -> RunEnd:
-    """Return what became of the run of an item; ``timeouts`` are in seconds, None for no limit."""
+    """
+    Return what became of the run of an item; ``timeouts`` are in seconds, None for no limit.
+
+    What was created up to ``taken_up_until``, in seconds since 1970 by the server's clock, an earlier try has
+    started.
+    """
     end = RunEnd(index=index, run_id=run_id, run_url=run_url, waited=waited)
     run = waited.run
     if run is not None and run.status in success_statuses:
@@ -254,4 +266,7 @@ def end_of(
         # Without a version, another run would wait for the same.
         return replace(end, reason=reason, error=reason, is_retried=waited.end is not WaitEnd.NO_VERSION)
     error = error_of(run) or f"ended with status {run.status}"
-    return replace(end, reason=reason, error=error, is_retried=run.status in retry_statuses)
+    is_retried, until = run.status in retry_statuses, taken_up_until or -math.inf
+    if run.is_canceled and run.created_at and run.created_at.timestamp() <= until:
+        reason, is_retried = f"{_why_failed(run)}. {_CANCELED_BY}. {run_url}", True
+    return replace(end, reason=reason, error=error, is_retried=is_retried)

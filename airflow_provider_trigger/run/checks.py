@@ -26,6 +26,9 @@ CONCURRENCY = 16
 QUERY_ABOVE = 100
 """Above so many runs, queries show them together, in place of a check of each."""
 
+QUERY_LAG = 3.0
+"""A query shows what was true so many seconds ago, with a margin."""
+
 UNKNOWN_AFTER = 30.0
 """How long checks may be answered without the run at least, in seconds: a replica lags behind (measured)."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.errors import TriggerDevError
@@ -37,6 +38,8 @@ class Starts:
         self._client = client
         self._guard = guard
         self._log = log
+        self.taken_up_until: datetime | None = None
+        """When the newest run was created that was alive before; None if none was. By the server's clock."""
 
     def start(self, requests: Sequence[TaskRequest], earlier: Earlier | None = None) -> dict[str, Run]:
         """Start items, or take up the runs that there are; return these as they were seen."""
@@ -51,17 +54,23 @@ class Starts:
         are_old = self._send_all(todo) or known
         if are_old or (self._is_batch and earlier is not None):  # the answer to a batch does not say so
             left = [one for one in self._guard.known_ids if one not in seen]
+            if len(left) > checks.QUERY_ABOVE:  # a query may not show the cancels of the try before yet
+                self._guard.sleep(max(0.0, begun_at + checks.QUERY_LAG - time.monotonic()))
             shown = checks.query_many(self._client, left) or {}
-            seen |= {one: run for one, run in shown.items() if run.is_success}
+            # Of one that has failed or was canceled, a query does not show whether its key is free.
+            seen |= {one: run for one, run in shown.items() if run.is_success or not run.is_final}
             seen |= checks.check_visible(self._client, [one for one in left if one not in seen])
+        age = time.monotonic() - begun_at
         self._send_all(self._to_repeat(todo, seen))
+        before = [run for run in seen.values() if run.id in listed or run.age > age]
+        taken_up = (run.created_at for run in before if not run.is_final)
+        self.taken_up_until = max(filter(None, taken_up), default=None)
         if not self._is_batch:
             for run in [run for run in seen.values() if run.id in self._guard.run_ids]:
                 text = "Run %s was started before and is %s: no new one is started"
                 self._log.info(text, run.id, run.status)
         elif earlier is not None:
-            age = time.monotonic() - begun_at
-            self._log_counts([run for run in seen.values() if run.id in listed or run.age > age])
+            self._log_counts(before)
         return seen
 
     def _to_repeat(self, sent: Mapping[int, TaskRequest], seen: dict[str, Run]) -> dict[int, TaskRequest]:

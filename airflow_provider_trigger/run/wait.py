@@ -12,7 +12,7 @@ from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import MAX_NAMED, MAY_RUN, Log, counted
-from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, is_answer
+from airflow_provider_trigger.run.checks import QUERY_LAG, UNKNOWN_AFTER, is_answer
 from airflow_provider_trigger.run.facts import missing_version, state_of
 from airflow_provider_trigger.run.waited import Waited, WaitEnd, WaitSettings, check_interval
 
@@ -165,8 +165,6 @@ class Outage:
         self._failures = 0
 
 
-# The query shows what was true so many seconds ago, with a margin.
-_QUERY_LAG = 3.0
 # A query that shows an end so many seconds late has lost it: 4.6 s was the longest (measured), with a margin.
 _LOST_AFTER = 10.0
 # A run that the query does not list, or whose check failed, is checked by itself after so many seconds.
@@ -234,7 +232,7 @@ class Watched:
             return True
         if self.is_broken(now):
             return False
-        is_later = queried_at - _QUERY_LAG >= self.checked_at
+        is_later = queried_at - QUERY_LAG >= self.checked_at
         return self.run is None or (is_later and run.attempt_count >= self.run.attempt_count)
 
     def has_lost_end(self, run: Run, now: float) -> bool:

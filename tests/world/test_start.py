@@ -229,6 +229,55 @@ def test_a_run_that_others_canceled_is_not_started_again(world: World) -> None:
     assert world.network.statuses() == ["CANCELED"]
 
 
+@pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_process_that_airflow_took_for_dead_cancels_a_run_that_the_next_try_starts_again(
+    world: World, count: int, deferrable: bool
+) -> None:
+    world.server.on_task("resize", times=count, after=None)
+    world.server.on_task("resize", after=5)
+    first = world.task(many(count, deferrable=False), retries=2).begin()
+    world.sleep(60)
+    task = world.task(many(count, deferrable=deferrable), retries=2)
+    task.ti.try_number, task._dag_run = 2, first._dag_run
+    task.begin()
+    world.sleep(60)
+    first.stop()  # it is still there: Airflow stops it as soon as it hears of it
+    world.until(lambda: task.outcome.state == "up_for_retry")
+    assert str(task.outcome.error).count("An earlier try has started it") == count
+    assert task.join().state == "success"
+    assert world.network.statuses() == ["CANCELED"] * count + ["COMPLETED"] * count
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_that_a_retry_has_started_and_others_canceled_is_not_started_again(
+    world: World, count: int, deferrable: bool
+) -> None:
+    world.server.on_task("resize", times=1, after=5, error="boom")
+    world.server.on_task("resize", after=200)
+    task = world.task(many(count, deferrable=deferrable), retries=2).begin()
+    world.sleep(20)
+    if task.is_running:  # so that the run of the other item is alive, and taken up
+        task.kill()
+    world.until(lambda: len(world.server.runs) > count)
+    world.sleep(20)
+    list(world.server.runs.values())[-1].cancel()
+    assert task.join().state == "failed"
+    assert (task.outcome.tries, len(world.server.runs)) == (2, count + 1)
+
+
+def test_a_run_of_another_task_that_was_canceled_is_not_started_again(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    world.task(one(idempotency_key="ours", wait_for_completion=False)).run()
+    world.sleep(10)
+    task = world.task(one(task_id="other", idempotency_key="ours"), retries=2).begin()
+    world.sleep(10)
+    next(iter(world.server.runs.values())).cancel()
+    assert task.join().state == "failed"
+    assert world.network.statuses() == ["CANCELED"]
+
+
 @pytest.mark.parametrize("count", [1, 5])
 def test_the_run_is_known_before_it_ends_and_outputs_have_the_order_of_the_items(
     world: World, count: int
@@ -294,6 +343,45 @@ def test_a_clear_leaves_alone_what_no_task_waits_for(world: World, kind: str) ->
     world.sleep(10)
     assert task.clear().join().state == "success"
     assert world.network.statuses() == ["EXECUTING"] * count + ["QUEUED"] * count
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clear_starts_anew_once_the_worker_of_what_it_has_stopped_has_stopped(
+    world: World, kind: str, deferrable: bool
+) -> None:
+    world.server.on_task("resize", after=None, acknowledge_after=20)
+    task = world.task(KINDS[kind](deferrable=deferrable)).begin()
+    world.sleep(20)
+    old = list(world.server.runs.values())
+    task.stop()
+    task.join()
+    world.sleep(5)
+    world.server.on_task("resize", after=5)
+    assert task.clear().join().state == "success"
+    assert_follow(world, old)
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_two_alive_runs_of_an_item_one_is_taken_up_and_the_other_canceled_or_named(
+    world: World, kind: str, cancels: bool
+) -> None:
+    world.server.on_task("resize", after=300)
+    task = left_alive(world, KINDS[kind](deferrable=False, cancel_on_kill=cancels), retries=3)
+    old = list(world.server.runs.values())
+    unlisted = world.network.fault("500", "GET /api/v1/runs")
+    task.retries = 2  # which changes the key: only the list shows the runs of the first try
+    world.until(lambda: len(world.server.runs) == 2 * len(old))
+    world.sleep(5)
+    task.kill()
+    world.network.faults.remove(unlisted)
+    task.retries = 1
+    assert task.join().state == "success"
+    assert len(world.server.runs) == 2 * len(old)
+    assert {run.status for run in old} == {"CANCELED" if cancels else "COMPLETED"}
+    named = [line for line in world.log.lines if "Canceling " in line or "Still running, and not" in line]
+    assert all(run.id in named[-1] for run in old)
 
 
 def test_a_clear_names_what_others_have_started_and_leaves_it_alone(world: World) -> None:
@@ -594,15 +682,27 @@ def test_a_run_that_no_task_waits_for_survives_a_failing_retry(world: World) -> 
     assert world.network.statuses() == ["EXECUTING"]
 
 
-def test_the_retry_of_a_large_batch_asks_for_what_has_completed_at_once(world: World) -> None:
+@pytest.mark.parametrize("alive", [1, 300])
+def test_the_retry_of_a_large_batch_checks_its_runs_by_queries(world: World, alive: int) -> None:
     world.server.on_task("resize", start_after=0, after=5)
-    world.server.on_task("resize", times=1, start_after=0, after=900)
+    world.server.on_task("resize", times=alive, start_after=0, after=900)
     task = world.task(many(300, deferrable=False), retries=1).begin()
     world.sleep(600)
     task.kill()
     before = len(world.network.sent)
     world.until(lambda: any("taken up" in line for line in world.log.lines))
     assert len(world.network.sent) - before < 60
+
+
+@pytest.mark.parametrize("world", [{"query_lag": 2.9}], indirect=True)
+def test_the_retry_of_a_large_batch_starts_again_what_was_canceled_just_before(world: World) -> None:
+    world.server.on_task("resize", times=120, start_after=1000)
+    world.server.on_task("resize", after=5)
+    task = world.task(many(120, deferrable=False), retries=1, retry_delay=0.0).begin()
+    world.sleep(30)
+    task.terminate()
+    assert task.join().state == "success"
+    assert world.network.statuses() == ["CANCELED"] * 120 + ["COMPLETED"] * 120
 
 
 def test_what_may_be_another_airflows_is_not_reused_with_a_warning(world: World) -> None:

@@ -30,7 +30,7 @@ def of(count: int, **arguments: Any) -> Any:
     given = {"task_id": "start", "task_identifier": "resize"} | arguments
     if count == 1:
         return lambda: RunTriggerTaskOperator(**given)
-    return lambda: RunTriggerTaskBatchOperator(payloads=list(range(count)), **given)
+    return lambda: RunTriggerTaskBatchOperator(**{"payloads": list(range(count))} | given)
 
 
 def stopped(world: World, task: Task) -> None:
@@ -213,6 +213,36 @@ def test_a_stop_cancels_what_an_earlier_try_has_started_and_this_one_has_not_tak
     else:
         text = "Runs that an earlier try has started may still be running, as the list of runs could not be "
         assert any(line.startswith(text) for line in world.log.lines)
+
+
+def test_a_stop_of_a_retry_searches_on_once_it_has_found_what_this_try_has_started(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    payloads = list(range(120))
+
+    def make() -> Any:
+        return of(0, payloads=payloads, deferrable=False)()
+
+    task = world.task(make, retries=1).begin()
+    world.sleep(30)
+    task.kill()
+    payloads = ["other", "items"]
+    unlisted = world.network.fault("500", "GET /api/v1/runs")
+    world.network.fault("hang", "POST /api/v2/tasks/batch", after=True)
+    world.until(lambda: len(world.server.runs) == 122)
+    world.network.faults.remove(unlisted)
+    stopped(world, task)
+    assert set(world.network.statuses()) == {"CANCELED"}
+
+
+def test_the_run_that_a_stop_creates_to_find_its_id_never_starts(world: World) -> None:
+    world.server.on_task("resize", start_after=0, after=1)
+    world.network.fault("hang", "/trigger", times=1)
+    world.network.latency = (0.3, 0.3)
+    task = world.task(of(1, deferrable=False)).begin()
+    world.sleep(1)
+    stopped(world, task)
+    [run] = world.server.runs.values()
+    assert (run.status, run.started_at) == ("CANCELED", None)
 
 
 @pytest.mark.parametrize("key", ["auto", None])

@@ -344,6 +344,19 @@ def test_a_gateway_that_rejects_for_less_than_retry_for_after_an_outage_ends_no_
     assert (outcome.state, outcome.tries) == ("success", 1)
 
 
+def test_a_wait_that_begins_while_checks_are_rejected_has_its_own_patience(world: World) -> None:
+    ids = [world.server.add_run("EXECUTING", then=[(300, "COMPLETED")]).id for _ in range(110)]
+    waits = [
+        world.task(partial(TriggerRunSensor, task_id=name, run_ids=ids, deferrable=True)) for name in "ab"
+    ]
+    waits[0].begin()
+    world.sleep(30)
+    world.network.outage("403", seconds=90)  # for longer than retry_for, 60 s
+    world.sleep(45)
+    waits[1].begin()
+    assert [wait.join().state for wait in waits] == ["failed", "success"]
+
+
 @pytest.mark.parametrize("kind", ["500", "hang"])
 @pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
 def test_a_wait_for_a_run_that_is_gone_ends_also_while_no_list_works(
@@ -477,6 +490,17 @@ def test_what_ends_at_its_time_limit_has_its_own_outcome(
     outcome = world.task(operator(deferrable=deferrable, timeout=60)).run()
     [status] = world.network.statuses()
     assert (outcome.state, status) in (("success", "COMPLETED"), ("failed", "CANCELED"))
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_run_that_completes_in_spite_of_the_cancel_at_its_time_limit_has_completed(
+    world: World, deferrable: bool
+) -> None:
+    late = {"acknowledge_after": 0.8, "completes_despite_cancel": True, "output": "late"}
+    world.server.on_task("resize", after=None, **late)
+    world.network.latency = (0.5, 0.5)
+    outcome = world.task(operator(deferrable=deferrable, timeout=60)).run()
+    assert (outcome.state, outcome.result) == ("success", "late")
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
