@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.log import Log
 
+# While runs are being started: all that are known are pushed each time.
+_PUSHED_IDS_PER_SECOND = 1000
+
 
 class Execution:
     """One execution of an operator with one run."""
@@ -62,6 +65,7 @@ class Execution:
         self._begun_at = time.time()
         self._taken_up_until: float | None = None
         self._pushed: list[str | None] = []
+        self._pushed_at = -math.inf
         timeout = operator.execution_timeout
         self._execution_timeout = None if timeout is None else timeout.total_seconds()
 
@@ -132,7 +136,7 @@ class Execution:
         is_replay = any(request.replay_of for request in requests)  # it has its original's tags
         guard.tag = None if is_replay else self.tag
         starts = Starts(self.client, guard, log=self.log)
-        seen = self.note.wait_for(partial(starts.start, requests, earlier), meanwhile=self._push_ids)
+        seen = self.note.wait_for(partial(starts.start, requests, earlier), meanwhile=self._push_now_and_then)
         guard.ended = {run_id for run_id, run in seen.items() if run.is_final}
         # In a first try, another task with the same key has started it.
         if starts.taken_up_until and (self._try_number or 1) > 1:
@@ -145,6 +149,10 @@ class Execution:
         guard.release()
         return self._conclude([str(run_id) for run_id in guard.run_ids], ended)
 
+    def _push_now_and_then(self) -> None:
+        if time.monotonic() >= self._pushed_at + len(self._pushed) / _PUSHED_IDS_PER_SECOND:
+            self._push_ids()
+
     def _push_ids(self) -> None:
         """Push the ids as far as they are known, before anything else can fail."""
         known = list(self.guard.run_ids)
@@ -153,7 +161,7 @@ class Execution:
         ti: Any = self.context.get("ti")
         if ti is not None:  # an operator may be executed by hand
             ti.xcom_push(key=RUN_ID_KEY, value=self._xcom_of(known))
-            self._pushed = known
+            self._pushed, self._pushed_at = known, time.monotonic()
         url = self.hook.settings.run_url(next(filter(None, known)))
         if url != self.operator.run_url:
             push_link(self.operator, url, self.context)

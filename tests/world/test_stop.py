@@ -108,6 +108,27 @@ def test_the_ids_of_a_start_that_is_late_are_in_xcom_once_the_task_is_stopped(
     assert count > 1 or task.pushed["run_id"] == run_ids[0]
 
 
+def test_the_ids_of_many_runs_are_stored_seldom_while_they_start_and_all_of_them_at_a_stop(
+    world: World,
+) -> None:
+    world.server.on_task("resize", after=None)
+    world.network.latency = (0.2, 0.4)
+    task, pushes = world.task(of(1000, deferrable=False)), list[Any]()
+    push = task.ti.xcom_push
+
+    def count(key: str, value: Any) -> None:
+        pushes.extend([value] if key == "run_id" else [])
+        push(key, value)
+
+    task.ti.xcom_push = count
+    task.begin()
+    world.until(lambda: len(world.server.runs) > 700)
+    assert len(pushes) <= 8
+    assert len(set(task.pushed["run_id"])) > 400
+    stopped(world, task)
+    assert set(task.pushed["run_id"]) >= set(world.server.runs)
+
+
 def test_a_stop_waits_for_the_answer_to_a_replay_and_cancels_it(world: World) -> None:
     world.server.on_task("resize", after=1)
     assert world.task(of(1)).run().state == "success"
