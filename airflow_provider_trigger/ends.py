@@ -76,6 +76,7 @@ def event_payload(run: Run, run_url: str | None) -> dict[str, Any]:
         "tags": run.tags,
         "created_at": run.created_at and time_text(run.created_at),
         "finished_at": run.finished_at and time_text(run.finished_at),
+        "is_repeat": False,
     }
 
 

@@ -23,9 +23,10 @@ else:
 
         @task
         def report(*, triggering_asset_events: Any) -> list[str]:
-            """Name the runs that have ended: there may be many since the last Dag run, and one twice."""
+            """Name the runs that have ended: there may be many since the last Dag run, one twice, or none."""
             events = [event for of_asset in triggering_asset_events.values() for event in of_asset]
-            runs = {event.extra["payload"]["run_id"]: event.extra["payload"] for event in events}
+            payloads = [event.extra["payload"] for event in events]
+            runs = {run["run_id"]: run for run in payloads if not run["is_repeat"]}
             return [f"{run['status']}: {run['run_url']}" for run in runs.values()]
 
         report()

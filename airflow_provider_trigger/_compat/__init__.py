@@ -137,6 +137,11 @@ def scheduler_knows_resumed_tasks() -> bool:
     return tuple(map(int, airflow_version().split(".")[:2])) >= (3, 4)
 
 
+def dag_runs_have_newest_events() -> bool:
+    """Return whether a Dag run has all events of its assets, also those after the one that has queued it."""
+    return tuple(map(int, airflow_version().split(".")[:2])) >= (3, 4)
+
+
 def stop_time() -> float:
     """Return how long a task may cancel its runs after a signal, in seconds."""
     # Airflow 3 sends SIGKILL 5 s after the signal, Airflow 2 after a minute.

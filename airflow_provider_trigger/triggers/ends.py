@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,18 +26,16 @@ if TYPE_CHECKING:
 
 RETRY_PAUSE = 5.0  # seconds
 
-# A triggerer passes its events on this long after it was answered, in seconds: a second, and some more.
-_PASSED_ON_AFTER = 2.5
+# An event that was sent so many seconds ago is in Airflow's database: that takes some 10 on a busy machine.
+_ARRIVED_AFTER = 60.0
 
 
 class Positions:
     """
     Load and store the position of one watcher.
 
-    A position that is stored at once runs ahead of its events, and a kill in between loses them (measured). A
-    triggerer passes events on a second after its supervisor has answered the last time, which stores them
-    before it takes the next request. So a save waits for an answer, until the next events were passed on, and
-    for an answer. A watcher learns of a pause when the triggerer passes events on again: so this comes twice.
+    A position that is stored at once runs ahead of its events, and a kill or a pause in between loses them
+    (measured). So each is stored a minute after its events were sent.
     """
 
     def __init__(self, store: Store, *, watcher: str, environment: Environment, log: Log) -> None:
@@ -49,7 +48,8 @@ class Positions:
             f"{watcher}: its position cannot be stored", log, then="events are sent meanwhile"
         )
         self._next: Position | None = None
-        self._arrived: Position | None = None  # up to where its events have certainly arrived
+        self._has_begun = False
+        self._passed: list[tuple[float, Position]] = []  # what is to be stored, and when it was passed
         self._stored: Position | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -67,50 +67,47 @@ class Positions:
 
     async def begin(self, position: Position) -> None:
         """Store where it begins or continues, before anything is sent; later, where that fails."""
-        if self._arrived is not None:
+        if self._has_begun:
             return
-        self._next = self._arrived = position
+        self._has_begun, self._next = True, position
         how = "continues from" if self._stored else "begins at"
         try:
             await self._save(position)
         except Exception as error:
             self._failed(error)
-            self._save_later()
+            self._save_later(position, at=-math.inf)
         self._log.info("%s %s %s", self._watcher, how, position.until)
 
     def passed(self, position: Position) -> None:
         """Take in where it is after it has sent events."""
         self._next = position
-        self._save_later()
+        self._save_later(position, at=asyncio.get_running_loop().time())
 
     def close(self) -> None:
         """Store nothing more: what was sent last may not arrive."""
         if self._task is not None:
             self._task.cancel()
 
-    def _save_later(self) -> None:
+    def _save_later(self, position: Position, *, at: float) -> None:
+        self._passed.append((at, position))
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._save_once_arrived())
+            self._task = asyncio.get_running_loop().create_task(self._save_arrived())
 
-    async def _save_once_arrived(self) -> None:
-        """Store each position two answers and pauses after it was passed, until the last one is stored."""
-        before_last: Position | None = None
-        last: Position | None = None
-        while self._stored != self._next:
-            position = self._next
+    async def _save_arrived(self) -> None:
+        """Store each position once its events have arrived, until the last one is stored."""
+        loop = asyncio.get_running_loop()
+        while self._passed:
+            await asyncio.sleep(RETRY_PAUSE)
+            arrived = [position for at, position in self._passed if at + _ARRIVED_AFTER <= loop.time()]
+            if not arrived:
+                continue
             try:
-                await self._store.load()
-                self._arrived = before_last or self._arrived
-                if self._arrived is not None and self._arrived != self._stored:
-                    await self._save(self._arrived)
+                await self._save(arrived[-1])
             except Exception as error:
                 self._failed(error)
-                before_last = last = None
-                await asyncio.sleep(RETRY_PAUSE)
             else:
-                self._outage.worked(asyncio.get_running_loop().time())
-                before_last, last = last, position
-                await asyncio.sleep(_PASSED_ON_AFTER)
+                self._outage.worked(loop.time())
+                del self._passed[: len(arrived)]
 
     async def _save(self, position: Position) -> None:
         marks = {"environment": self._leads_to, "saved_at": time.time()}

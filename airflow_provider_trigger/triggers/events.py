@@ -5,23 +5,35 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 from collections.abc import AsyncIterator, Collection
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger._compat import BaseEventTrigger, TriggerEvent, store_of
+from airflow_provider_trigger._compat import (
+    BaseEventTrigger,
+    TriggerEvent,
+    dag_runs_have_newest_events,
+    store_of,
+)
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES, TODAYS_STATUSES
 from airflow_provider_trigger.rules import Rule, checked, connection_id, naming, optional, text
 from airflow_provider_trigger.sources.arguments import terms
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.hooks.connection import Environment
+    from airflow_provider_trigger.api.models import Run
+    from airflow_provider_trigger.ends import EndFilter
+    from airflow_provider_trigger.hooks.connection import Environment, Settings
     from airflow_provider_trigger.triggers.ends import Positions
 
 # Airflow's triggerer sends no heartbeat while it stores events, some 50 a second (measured).
 _EVENTS_A_SECOND = 25
+
+# So many seconds after an event it is sent again, before Airflow 3.4. A scheduler makes a Dag run within 6 s,
+# also when it is busy (measured); later where the Dag has reached its max_active_runs.
+_REPEATED_AFTER = (6.0, 30.0, 300.0)
 
 # When the watchers of each event loop may send their next events.
 _free_at: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
@@ -42,11 +54,12 @@ class TriggerRunEventTrigger(BaseEventTrigger):
     Send an event for each run that ends, no matter who has started it; for the ``AssetWatcher`` of an asset.
 
     Each becomes an asset event, with ``{"run_id", "run_url", "status", "task_identifier", "tags",
-    "created_at", "finished_at"}`` as ``extra["payload"]``; times are ISO texts in UTC, or None. Airflow may
-    make one Dag run of several events: read all of ``triggering_asset_events``. It begins with what ends
-    after its first start. A run is sent at least once, also when the triggerer is killed; one that is sent
-    again has the same run id. It needs Airflow 3.0.5 or newer, and a server with the query: what
-    that does not show is not sent, such as a run that was canceled before its start.
+    "created_at", "finished_at", "is_repeat"}`` as ``extra["payload"]``; times are ISO texts in UTC, or None.
+    Airflow may make one Dag run of several events: read all of ``triggering_asset_events``. Before Airflow
+    3.4, the last one of several is sent again with ``is_repeat``, so that a Dag run has them all: ignore it.
+    It begins with what ends after its first start. A run is sent at least once, also when the triggerer is
+    killed; one that is sent again then has the same run id. It needs Airflow 3.0.5 or newer, and a server
+    with the query: what that does not show is not sent, such as a run that was canceled before its start.
 
     :param name: what identifies this watcher; Airflow takes triggers with equal arguments for one, and two
         with the same name for one asset overwrite each other's position
@@ -86,7 +99,6 @@ class TriggerRunEventTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Send the events. It ends when Airflow cancels it: one that fails is started again each second."""
-        from airflow_provider_trigger.ends import EndFilter, event_payload
         from airflow_provider_trigger.hooks.connection import fetch_shielded, safe_text
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.run.wait import Outage
@@ -94,11 +106,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
 
         then = "continues where it was, or begins then if it is new"
         outage = Outage(f"Watcher {self.name!r} does not work", self.log, then=then)
-        end_filter = EndFilter(
-            task_identifiers=tuple(self.task_identifiers or ()),
-            tags=tuple(self.tags or ()),
-            statuses=tuple(self.statuses),
-        )
+        repeats = _Repeats()
         with ExitStack() as stack:
             positions: Positions | None = None
             while True:
@@ -110,7 +118,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                         positions = stack.enter_context(closing(self._positions(hook.settings.environment)))
                     position = await positions.load()
                     # No asynchronous one: it would hide that an event loop which ends closes this generator.
-                    with follow_ends(hook.settings, end_filter, position) as (feed, follower):
+                    with follow_ends(hook.settings, self._filter(), position) as (feed, follower):
                         while not feed.is_outdated:
                             if follower.is_empty:
                                 await feed.polled()
@@ -120,16 +128,33 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                             outage.worked(asyncio.get_running_loop().time())
                             runs, position = follower.hand_over()
                             if not runs:
+                                if repeat := repeats.due():
+                                    yield TriggerEvent(repeat)  # type: ignore[no-untyped-call]
                                 continue
                             await _turn(len(runs))
                             for run in runs:
-                                payload = event_payload(run, hook.settings.run_url(run.id))
+                                payload = self._payload(run, hook.settings)
+                                repeats.sent(payload)
                                 yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
                             positions.passed(position)
                 except Exception as error:
                     # Any error: Airflow's database and secrets backends raise what they like.
                     outage.failed(safe_text(error), asyncio.get_running_loop().time())
                 await asyncio.sleep(RETRY_PAUSE)
+
+    def _filter(self) -> EndFilter:
+        from airflow_provider_trigger.ends import EndFilter
+
+        return EndFilter(
+            task_identifiers=tuple(self.task_identifiers or ()),
+            tags=tuple(self.tags or ()),
+            statuses=tuple(self.statuses),
+        )
+
+    def _payload(self, run: Run, settings: Settings) -> dict[str, Any]:
+        from airflow_provider_trigger.ends import event_payload
+
+        return event_payload(run, settings.run_url(run.id))
 
     def _positions(self, environment: Environment) -> Positions:
         from airflow_provider_trigger.triggers.ends import Positions
@@ -141,6 +166,35 @@ class TriggerRunEventTrigger(BaseEventTrigger):
             environment=environment,
             log=self.log,
         )
+
+
+class _Repeats:
+    """
+    The newest event, which is sent again after several that came soon after each other.
+
+    Before Airflow 3.4, a Dag run has the events up to the one that has queued it, and none that comes between
+    that one and the creation of the Dag run: these wait for the next event.
+    """
+
+    def __init__(self) -> None:
+        self._payload: dict[str, Any] = {}
+        self._sent_at = -math.inf
+        self._due_at: list[float] = []
+
+    def sent(self, payload: dict[str, Any]) -> None:
+        """Take in an event. One that comes long after the one before has a Dag run of its own."""
+        now = asyncio.get_running_loop().time()
+        pauses = () if dag_runs_have_newest_events() else _REPEATED_AFTER
+        self._due_at = [now + pause for pause in pauses if now - self._sent_at < pause]
+        self._payload, self._sent_at = payload, now
+
+    def due(self) -> dict[str, Any] | None:
+        """Return the event if it is to be sent again now."""
+        now = asyncio.get_running_loop().time()
+        if not self._due_at or now < self._due_at[0]:
+            return None
+        self._due_at, self._sent_at = [at for at in self._due_at if at > now], now
+        return self._payload | {"is_repeat": True}
 
 
 async def _turn(count: int) -> None:

@@ -16,7 +16,7 @@ from airflow_provider_trigger.testing import ServerRun
 MOST_REQUESTS = 32
 """In a minute: a poll each 2 s, and the looks at the connection."""
 
-LATEST_DUPLICATE = 12.0
+LATEST_DUPLICATE = 72.0
 """A second event of a run was first stored at most so many seconds before a kill."""
 
 SECONDS = 300.0

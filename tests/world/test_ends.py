@@ -108,7 +108,69 @@ def test_a_kill_or_pause_loses_nothing_and_little_is_sent_again(
     assert set(heard(watcher)) == set(wanted)
     first = dict(reversed([(run_id, at) for at, run_id in watcher.events]))
     sent_again = [first[run_id] for run_id, count in Counter(heard(watcher)).items() if count > 1]
-    assert longest > 1 or all(any(0 <= kill - at < 12 for kill in watcher.kills) for at in sent_again)
+    assert longest > 1 or all(any(0 <= kill - at < 72 for kill in watcher.kills) for at in sent_again)
+
+
+BEFORE_3_4 = pytest.mark.skipif(
+    airflow_has.VERSION >= (3, 4), reason="this Airflow makes Dag runs of all events"
+)
+
+
+@BEFORE_3_4
+@pytest.mark.parametrize(("takes", "within"), [(1.0, 6), (5.0, 6), (25.0, 30), (250.0, 300)])
+@pytest.mark.parametrize("count", [2, 40, 300])
+def test_a_dag_run_has_each_end_of_a_burst(
+    world: World, watcher: Watcher, count: int, takes: float, within: int
+) -> None:
+    watcher.start()
+    world.sleep(10)
+    wanted = [end(world) for _ in range(count)]
+    world.sleep(within + 8 + count / 25)
+    assert watcher.seen_by_dag_runs(takes=takes) == set(wanted)
+    assert sorted(heard(watcher)) == sorted(wanted), "a Dag that ignores repeats sees each once"
+
+
+@BEFORE_3_4
+@pytest.mark.parametrize("takes", [1.0, 5.0])
+def test_a_dag_run_has_each_end_at_whatever_intervals_they_come(
+    world: World, watcher: Watcher, takes: float
+) -> None:
+    watcher.start()
+    world.sleep(10)
+    for _ in range(30):
+        wanted = []
+        for _ in range(world.chance.randint(1, 5)):
+            wanted.append(end(world))
+            world.sleep(world.chance.choice([0, 0.1, 1, 5, 9]))
+        world.sleep(15)
+        assert set(wanted) <= watcher.seen_by_dag_runs(takes=takes)
+
+
+@BEFORE_3_4
+@pytest.mark.parametrize("after", [4.0, 8.0, 20.0])
+def test_a_dag_run_has_each_end_of_a_burst_also_after_a_kill(
+    world: World, watcher: Watcher, after: float
+) -> None:
+    watcher.start()
+    world.sleep(10)
+    wanted = [end(world) for _ in range(10)]
+    world.sleep(after)
+    watcher.kill()
+    watcher.start()
+    world.sleep(20)
+    assert watcher.seen_by_dag_runs(takes=5.0) == set(wanted)
+
+
+def test_an_end_long_after_the_one_before_is_not_repeated(world: World, watcher: Watcher) -> None:
+    watcher.start()
+    world.sleep(10)
+    wanted = []
+    for pause in (7, 7, 640, 640):
+        wanted.append(end(world))
+        world.sleep(pause)
+    assert heard(watcher) == wanted
+    after = [] if airflow_has.VERSION >= (3, 4) else [30, 300]  # the third, which came 7 s after the second
+    assert [at - 24 for at in watcher.repeats] == pytest.approx(after, abs=6)
 
 
 def test_an_event_says_what_is_known_of_its_run(world: World) -> None:
@@ -127,6 +189,7 @@ def test_an_event_says_what_is_known_of_its_run(world: World) -> None:
         "status": "FAILED",
         "task_identifier": TASK,
         "tags": ["big", "eu"],
+        "is_repeat": False,
     }
 
 
@@ -183,7 +246,7 @@ def test_an_end_in_the_future_hides_no_other(world: World, watcher: Watcher, beg
     watcher.start()
     world.sleep(60)
     wanted = [wrong] * (begins == "before") + [end(world)]
-    world.sleep(10)
+    world.sleep(80)
     watcher.kill()
     watcher.start()
     world.sleep(10)
@@ -266,10 +329,10 @@ def test_while_its_position_cannot_be_stored_no_end_is_lost_and_the_log_says_wha
     for _ in range(15):
         world.sleep(10)
         wanted.append(end(world))
-    world.sleep(10)
+    world.sleep(10 if since == "start" else 70)
     assert heard(watcher) == wanted
     watcher.fail(None)
-    world.sleep(30)
+    world.sleep(80)
     watcher.kill()
     wanted.append(end(world))
     watcher.start()
@@ -280,6 +343,18 @@ def test_while_its_position_cannot_be_stored_no_end_is_lost_and_the_log_says_wha
     assert [f"if the triggerer restarts first, {restart}" in line for line in failures] == [True] * 3
     assert [line for line in world.log.lines if "its position cannot be stored: over after 1" in line]
     assert [line for line in world.log.lines if "Watcher 'orders' continues from 20" in line]
+
+
+def test_what_is_stored_does_not_grow(world: World, watcher: Watcher) -> None:
+    """It names the ends that are read again after a restart, of about a minute."""
+    watcher.start()
+    sizes = []
+    for _ in range(2):
+        for _ in range(100):
+            end(world)
+            world.sleep(2)
+        sizes.append(len(watcher.stored or ""))
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.2)
 
 
 @pytest.mark.parametrize("has_states", [False, *[True] * airflow_has.ASSET_STATES])

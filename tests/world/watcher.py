@@ -100,13 +100,34 @@ class Watcher:
 
     @property
     def events(self) -> list[tuple[float, str]]:
-        """When Airflow has stored which run's event, in seconds of the world."""
-        return [(at - 1000.0, payload["run_id"]) for at, payload in self._database.events]
+        """When Airflow has stored which run's event, in seconds of the world; without repeats."""
+        stored = self._database.events
+        return [(at - 1000.0, payload["run_id"]) for at, payload in stored if not payload["is_repeat"]]
 
     @property
     def payloads(self) -> list[dict[str, Any]]:
-        """What the events say."""
-        return [payload for _, payload in self._database.events]
+        """What the events say; without repeats."""
+        return [payload for _, payload in self._database.events if not payload["is_repeat"]]
+
+    @property
+    def repeats(self) -> list[float]:
+        """When an event was stored that is a repeat, in seconds of the world."""
+        return [at - 1000.0 for at, payload in self._database.events if payload["is_repeat"]]
+
+    def seen_by_dag_runs(self, *, takes: float) -> set[str]:
+        """
+        Return the runs whose ends Dag runs have, as Airflow makes these before 3.4.
+
+        An event queues a Dag run if none is queued. That one has all events up to it.
+
+        :param takes: how long a scheduler needs for a queued one, in seconds
+        """
+        stored, seen, is_free_at = set[str](), set[str](), 0.0
+        for at, payload in self._database.events:
+            stored.add(payload["run_id"])
+            if at >= is_free_at:
+                seen, is_free_at = set(stored), at + takes
+        return seen
 
 
 @contextmanager

@@ -92,6 +92,12 @@ class Api:
         pages = self.pages(f"/dags/{dag_id}/dagRuns")
         return {run["dag_run_id"]: run["state"] for _, page in pages for run in page["dag_runs"]}
 
+    def triggering_events(self, dag_id: str, run_id: str) -> list[dict[str, Any]] | None:
+        """Return the asset events that a Dag run has; None while Airflow fails, as it has not started."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/upstreamAssetEvents"
+        answer = self.call("GET", path, allow=(500,))
+        return None if answer is None else answer["asset_events"]
+
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
         """Start a Dag run."""
         body: dict[str, Any] = {"dag_run_id": run_id, "conf": conf or {}}
