@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from airflow_provider_trigger.api.answers import read_time
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.runs import query_where
+from airflow_provider_trigger.run.facts import for_xcom
+
+log = logging.getLogger(__name__)
 
 # Airflow's stores take some 64 KB. What is left out may be handed over again after a restart.
 _MOST_SEEN = 1000
@@ -68,7 +72,7 @@ class Position:
 
 def event_payload(run: Run, run_url: str | None) -> dict[str, Any]:
     """Return what an asset event says of a run that has ended; times are ISO texts in UTC, or None."""
-    return {
+    payload = {
         "run_id": run.id,
         "run_url": run_url,
         "status": run.status,
@@ -78,6 +82,8 @@ def event_payload(run: Run, run_url: str | None) -> dict[str, Any]:
         "finished_at": run.finished_at and time_text(run.finished_at),
         "is_repeat": False,
     }
+    # What XCom cannot store cannot be an event either: it ends the triggerer's process (measured).
+    return dict(for_xcom(payload, f"The event of run {run.id}", log=log))
 
 
 def time_text(time: datetime) -> str:

@@ -23,9 +23,8 @@ from airflow_provider_trigger.rules import Rule, checked, connection_id, naming,
 from airflow_provider_trigger.sources.arguments import terms
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.ends import EndFilter
-    from airflow_provider_trigger.hooks.connection import Environment, Settings
+    from airflow_provider_trigger.hooks.connection import Environment
     from airflow_provider_trigger.triggers.ends import Positions
 
 # Airflow's triggerer sends no heartbeat while it stores events, some 50 a second (measured).
@@ -99,6 +98,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Send the events. It ends when Airflow cancels it: one that fails is started again each second."""
+        from airflow_provider_trigger.ends import event_payload
         from airflow_provider_trigger.hooks.connection import fetch_shielded, safe_text
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.run.wait import Outage
@@ -133,7 +133,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                                 continue
                             await _turn(len(runs))
                             for run in runs:
-                                payload = self._payload(run, hook.settings)
+                                payload = event_payload(run, hook.settings.run_url(run.id))
                                 repeats.sent(payload)
                                 yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
                             positions.passed(position)
@@ -150,11 +150,6 @@ class TriggerRunEventTrigger(BaseEventTrigger):
             tags=tuple(self.tags or ()),
             statuses=tuple(self.statuses),
         )
-
-    def _payload(self, run: Run, settings: Settings) -> dict[str, Any]:
-        from airflow_provider_trigger.ends import event_payload
-
-        return event_payload(run, settings.run_url(run.id))
 
     def _positions(self, environment: Environment) -> Positions:
         from airflow_provider_trigger.triggers.ends import Positions

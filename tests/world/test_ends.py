@@ -193,6 +193,17 @@ def test_an_event_says_what_is_known_of_its_run(world: World) -> None:
     }
 
 
+def test_an_event_can_be_stored_whatever_its_run_has(world: World, watcher: Watcher) -> None:
+    """What cannot be encoded would end the triggerer's process, again and again."""
+    watcher.start()
+    world.sleep(10)
+    run = world.server.add_run("COMPLETED", task_identifier=TASK, tags=["half \ud83d", "nul \0"])
+    world.sleep(10)
+    [payload] = watcher.payloads
+    assert payload["tags"] == ["half \ufffd", "nul \ufffd"]
+    assert any(f"event of run {run.id} has lone surrogates" in line for line in world.log.of("warning"))
+
+
 @pytest.mark.parametrize("is_late", [False, True])
 def test_a_canceled_run_is_sent_as_it_ends_for_good(world: World, is_late: bool) -> None:
     watcher = Watcher(world, **GIVEN | {"statuses": ["COMPLETED", "CANCELED"]})
