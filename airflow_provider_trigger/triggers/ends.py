@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +52,19 @@ class Positions:
         self._has_begun = False
         self._passed: list[tuple[float, Position]] = []  # what is to be stored, and when it was passed
         self._stored: Position | None = None
+        self._key_of: str | None = None  # the environment that the last key names, such as tr_dev_
         self._task: asyncio.Task[None] | None = None
+
+    def note_key(self, secret_key: str) -> None:
+        """Warn if a key is not of the same environment as the last one."""
+        environment = "".join(re.findall(r"^tr_[a-z]+_", secret_key))
+        if self._key_of not in (None, environment):
+            text = (
+                "%s has a key of another environment now, whose ends it sends. What ends in the earlier one "
+                "may never be sent, also if its key comes back"
+            )
+            self._log.warning(text, self._watcher)
+        self._key_of = environment
 
     async def load(self) -> Position | None:
         """Return where it is, None if it begins."""

@@ -116,6 +116,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                     if positions is None or positions.environment != hook.settings.environment:
                         stack.close()
                         positions = stack.enter_context(closing(self._positions(hook.settings.environment)))
+                    positions.note_key(hook.settings.secret_key)
                     position = await positions.load()
                     # No asynchronous one: it would hide that an event loop which ends closes this generator.
                     with follow_ends(hook.settings, self._filter(), position) as (feed, follower):

@@ -421,6 +421,17 @@ def test_it_follows_its_connection_and_begins_again_elsewhere(
     assert len(warned) == (change == "branch")
 
 
+def test_a_key_of_another_environment_is_said(world: World, watcher: Watcher) -> None:
+    other = world.server.add_environment("dev")
+    watcher.start()
+    world.sleep(10)
+    for key in (other.secret_key, None):
+        world.connect(key)
+        world.sleep(60)
+    lines = [line for line in world.log.of("warning") if "has a key of another environment now" in line]
+    assert [line.partition(" has ")[0] for line in lines] == ["Watcher 'orders'"] * 2
+
+
 def test_it_ends_with_the_event_loop(world: World) -> None:
     """The process of a triggerer whose supervisor was killed would never end."""
     watchers = [Watcher(world, name=f"{number}", task_identifiers=TASK) for number in range(10)]
