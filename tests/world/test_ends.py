@@ -85,6 +85,15 @@ def test_an_outage_loses_nothing_and_is_logged_once_a_minute(
     assert [line for line in world.log.of("info") if line.startswith(f"{text}: over after 1")]
 
 
+def test_one_403_delays_an_end_by_no_more_than_one_poll(world: World, watcher: Watcher) -> None:
+    watcher.start()
+    world.sleep(10)
+    world.network.fault("403", "/query", times=1)
+    wanted = [end(world)]
+    world.sleep(8)
+    assert heard(watcher) == wanted
+
+
 @pytest.mark.parametrize("longest", [1.0, 8.0])
 @pytest.mark.parametrize("pause", [0.2, 1.0, 3.0, 6.0])
 def test_a_kill_or_pause_loses_nothing_and_little_is_sent_again(
