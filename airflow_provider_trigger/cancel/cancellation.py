@@ -180,7 +180,7 @@ class Cancellation:
         if not self._settings.include_descendants:
             return []
         reasons = [] if self.finished else ["the search was not finished"]
-        each = [f"{one.run_id} ({one.check_error})" for one in self.records.values() if one.check_error]
+        each = [f"{one.run_id} ({one.search_error})" for one in self.records.values() if one.search_error]
         return reasons + ([f"these runs could not be checked: {enumeration(each)}"] if each else [])
 
     @property

@@ -89,6 +89,8 @@ class RunRecord:
     check_error: errors.TriggerDevError | None = None
     seen: Run | None = None  # what the last check showed
     found_at: float = -math.inf  # when a run was found last that it has started
+    search_error: errors.TriggerDevError | None = None
+    """Why the last check could not show what a canceled run has started meanwhile."""
     task_identifier: str | None = None  # None if no check has shown it
     is_unknown: bool = False  # whether this key's environment has no such run
 
@@ -122,7 +124,7 @@ class RunRecord:
         if self.action is Action.CANCEL:
             self.cancels += 1
             self.checks = 0
-            self.seen = self.cancel_error = self.check_error = None
+            self.seen = self.cancel_error = self.check_error = self.search_error = None
 
     def note(self, result: Any, error: errors.TriggerDevError | None, *, now: float) -> None:
         """Take in how its request ended, with a result or an error."""
@@ -137,12 +139,18 @@ class RunRecord:
             self.note_check(result, now=now)
         elif self.action is Action.CHECK:
             self.checks += 1
-            self.check_error = error
+            self.check_error = self.search_error = error
+        elif self.may_start_more(self.sent_at or now):
+            self.search_error = error
+
+    def may_start_more(self, at: float) -> bool:
+        """Return whether a check that begins then may show runs that it has started meanwhile."""
+        return at < max(self.acknowledged_at or at, self.found_at) + LOOKS_FOR
 
     def note_check(self, run: Run, *, now: float) -> None:
         """Take in a check after the cancel, or what a query shows."""
         self.checks += 1
-        self.check_error = None
+        self.check_error = self.search_error = None
         if self.acknowledged_at is None:
             self.acknowledged_at = now  # a bulk action's cancel, or one whose answer was lost
         self.task_identifier = run.task_identifier
@@ -182,7 +190,7 @@ def _follow(record: RunRecord, seen: Run, settings: CancelSettings, *, now: floa
     if not seen.is_canceled or seen.is_terminated:
         return None
     acknowledged_at, steps = record.acknowledged_at or now, list[Step]()
-    if settings.include_descendants and now < max(acknowledged_at, record.found_at) + LOOKS_FOR:
+    if settings.include_descendants and record.may_start_more(now):
         steps.append(Step(Action.CHECK_AGAIN, now + LOOK_INTERVAL))
     if (timeout := settings.termination_timeout) is not None:
         end = acknowledged_at + timeout

@@ -122,6 +122,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         from airflow_provider_trigger.cancel.record import CancelSettings
 
         results: dict[str, CancelResult] = {}
+        unsearched: dict[str, None] = {}  # an ordered set
         is_over = False
         while not is_over:
             rejection = None
@@ -138,9 +139,10 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
                 except AuthenticationError as error:
                     rejection = hook.settings.action_for(error)
             results |= {result.run_id: result for result in work.results}
+            unsearched |= dict.fromkeys(work.unsearched)
             known = len(ids.found)
             is_late = known > count and not work.finished
             # Or one more is read, whose time begins then.
             is_over = not is_late and all(len(ids.found) == known for _ in ids.rest)
             deadline = Deadline.after(self.timeout / 2, now=time.monotonic())
-        return [*results.values()], rejection, work.unsearched
+        return [*results.values()], rejection, [*unsearched]

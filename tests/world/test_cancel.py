@@ -507,15 +507,53 @@ def test_what_a_run_starts_after_its_cancel_is_canceled_too(world: World) -> Non
     assert outcomes(cancel(world, "a", include_descendants=True)) == dict.fromkeys("abc", "canceled")
 
 
-@pytest.mark.parametrize("kind", ["403", None])
-def test_where_descendants_may_be_missing_is_said(world: World, kind: str | None) -> None:
-    executing(world, "a")
+# Which checks fail, and from when on.
+@pytest.mark.parametrize(
+    ("kind", "run_id", "start"),
+    [("403", "b", 0.0), ("503", "a", 1000.3), ("hang", "a", 1000.3), (None, "a", 0.0)],
+)
+def test_where_descendants_may_be_missing_is_said(
+    world: World, kind: str | None, run_id: str, start: float
+) -> None:
+    executing(world, "a", acknowledge_after=60)
     world.server.add_run("COMPLETED", run_id="b", parent=world.server.runs["a"])
     if kind:
-        world.network.fault(kind, "GET /api/v3/runs/b")
+        world.network.fault(kind, f"GET /api/v3/runs/{run_id}", start=start)
     assert outcomes(cancel(world, "a", include_descendants=True)) == {"a": "canceled"}
-    said = [line for line in world.log.lines if "these runs could not be checked: b" in line]
+    said = [line for line in world.log.lines if f"these runs could not be checked: {run_id}" in line]
     assert bool(said) is bool(kind)
+
+
+def test_a_check_that_fails_once_leaves_no_doubt_about_descendants(world: World) -> None:
+    executing(world, "a", acknowledge_after=60)
+    world.network.fault("503", "GET /api/v3/runs/a", start=1000.3, end=1002.0)
+    cancel(world, "a", include_descendants=True)
+    assert not [line for line in world.log.lines if "Descendants" in line]
+
+
+@pytest.mark.parametrize("of_parent", [True, False])
+def test_a_child_that_was_canceled_with_its_parent_is_terminated_when_its_own_worker_has_stopped(
+    world: World, of_parent: bool
+) -> None:
+    parent = world.server.add_run("EXECUTING", run_id="a", acknowledge_after=0.2)
+    world.server.add_run("EXECUTING", run_id="b", parent=parent, acknowledge_after=20)
+    world.server.add_run("FAILED", run_id="c", parent=parent)
+    parent.cancel()
+    world.sleep(1)
+    given = "a" if of_parent else "b"
+    task = cancel(world, given, include_descendants=of_parent, wait_for_termination=True)
+    assert 19 < world.now < 25
+    assert [one["run_id"] for one in results(task)] == (["a", "b"] if of_parent else ["b"])
+    assert [one["terminated"] for one in results(task)] == [True] * len(results(task))
+
+
+@pytest.mark.parametrize("world", [{"list_lag": 2.0}], indirect=True)
+def test_given_runs_that_are_found_late_come_before_descendants(world: World) -> None:
+    executing(world, "a")
+    world.server.add_run("EXECUTING", run_id="child", parent=world.server.runs["a"])
+    [found] = start(world, 1, tags=["a"])
+    task = cancel(world, "a", tags=["a"], include_descendants=True)
+    assert [one["run_id"] for one in results(task)] == ["a", found, "child"]
 
 
 def test_a_descendant_that_vanishes_is_no_failure(world: World) -> None:

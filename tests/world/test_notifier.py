@@ -306,6 +306,16 @@ def test_what_was_canceled_before_keeps_its_outcome_when_more_is_read(world: Wor
     assert any(f"{runs[0].id} (hello-task): canceled, CANCELED" in line for line in world.log.lines)
 
 
+def test_what_was_not_searched_before_is_said_when_more_is_read(world: World) -> None:
+    seconds = {"other": 0.1, "more": 0.1, "last": 12.0}
+    runs, context = named_by_xcom(world, lambda task_id: world.sleep(seconds[task_id]))
+    child = world.server.add_run("COMPLETED", parent=runs[0])
+    world.network.fault("hang", f"GET /api/v3/runs/{child.id}")
+    CancelTriggerRunNotifier(xcom_task_ids=list(seconds), include_descendants=True, timeout=10)(context)
+    assert is_canceled(*runs) == [True] * 3
+    assert [line for line in world.log.lines if "Descendants may be missing, and still run" in line]
+
+
 def test_where_the_key_is_rejected_runs_that_are_read_later_are_reported_too(world: World) -> None:
     runs, context = named_by_xcom(world, lambda _: world.sleep(20))
     world.network.fault("401")

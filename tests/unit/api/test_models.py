@@ -41,6 +41,7 @@ def test_an_unknown_word_counts_as_alive_and_is_warned_of_once(caplog: pytest.Lo
 # Termination
 
 STARTED: dict[str, Any] = {"startedAt": "2026-11-25T09:00:00Z"}
+CHILD: dict[str, Any] = {"depth": 1, "finishedAt": "2026-11-25T09:00:01Z"}
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,10 @@ STARTED: dict[str, Any] = {"startedAt": "2026-11-25T09:00:00Z"}
         ("CANCELED", STARTED, False),
         ("CANCELED", STARTED | {"finishedAt": "2026-11-25T09:00:01Z"}, True),
         ("CANCELED", {"finishedAt": "2026-11-25T09:00:01Z"}, True),
+        # What a child shows is its own end, or that of its parent.
+        ("CANCELED", STARTED | CHILD | {"updatedAt": "2026-11-25T09:00:01.005Z"}, True),
+        ("CANCELED", STARTED | CHILD | {"updatedAt": "2026-11-25T09:00:01.051Z"}, False),
+        ("CANCELED", STARTED | CHILD, False),
         # It is not CANCELED, so nothing else counts.
         ("EXECUTING", {"finishedAt": "2026-11-25T09:00:01Z"}, False),
     ],
