@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.log import MAX_LINES, MAX_NAMED, Line, counted, enumeration
+from airflow_provider_trigger.log import MAX_LINES, MAX_NAMED, Level, Line, counted, enumeration
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,
     TOKEN_IDS,
@@ -170,15 +170,21 @@ def of_work(
     if len(results) > MAX_LINES:
         shown = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
         results = [result for result in results if result.outcome in shown]
+
+    def level(result: CancelResult) -> Level:
+        is_problem = on_not_found == "fail" and _is_missing(result)
+        return "error" if is_problem or result.outcome is CancelOutcome.FAILED else "info"
+
     for result in results[:MAX_LINES]:
         note = hint(result.run_id) if result.outcome is CancelOutcome.NOT_FOUND else result.error
-        is_problem = result.outcome is CancelOutcome.FAILED
-        is_problem |= on_not_found == "fail" and _is_missing(result)
         text = f"{result.run_id} ({result.task_identifier or 'Trigger.dev task unknown'}"
         text += f", child of {result.parent_run_id})" if result.parent_run_id else ")"
         text += f": {words(result.outcome)}, {result.status or 'status unknown'}"
         text += f" - {note}" if note else ""
-        yield "error" if is_problem else "info", f"{text} {run_url(result.run_id)}"
+        yield level(result), f"{text} {run_url(result.run_id)}"
+    if more := results[MAX_LINES:]:
+        ids = ", ".join(result.run_id for result in more)
+        yield min(map(level, more)), f"{counted(len(more), 'more run')} failed or not found: {ids}"
     if unsearched:
         yield "warning", f"Descendants may be missing, and still run: {'; '.join(unsearched)}"
 

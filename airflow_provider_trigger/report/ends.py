@@ -12,7 +12,6 @@ from airflow_provider_trigger.api.models import Run, advice
 from airflow_provider_trigger.api.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import (
-    MAX_LINES,
     MAX_NAMED,
     MAY_RUN,
     Line,
@@ -104,9 +103,9 @@ def _of_some(some: Sequence[CancelResult], conn_id: str, *, was_ended: bool, tag
         case CancelOutcome.ALREADY_COMPLETED:
             return "info", f"{who} had ended before their cancel: {enumeration(run_ids)}"
         case CancelOutcome.NOT_FOUND:
-            why = f"connection {conn_id!r} has no such run{'' if is_one else ': ' + enumeration(run_ids)}"
+            why = f"connection {conn_id!r} has no such run{'' if is_one else ': ' + ', '.join(run_ids)}"
         case _:
-            why = str(first.error) if is_one else failures(some, named=MAX_LINES)
+            why = str(first.error) if is_one else failures(some, named=len(some))
     how = "" if is_one else ", as the cancel is not confirmed"
     text = f"{capitalized(who)} {MAY_RUN}{how}: {why.rstrip('.')}"
     text += f". Unless a retry waits for {them}, cancel {them} in the dashboard"

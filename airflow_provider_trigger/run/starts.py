@@ -185,10 +185,11 @@ class Earlier:
             checks.call_all(client, cancel_run, canceled)
         if left and self.replaces:
             log.warning(
-                "Still running, and not canceled: %s. They have this task's tag, but were started before its "
-                "Dag run was cleared, by another Airflow, as a replay, or for what this try does not start "
+                "Still running, and not canceled: %s. They have the tag %s, but were started before the Dag "
+                "run was cleared, by another Airflow, as a replay, or for what this try does not start "
                 "(cancel_on_kill=False). Cancel those that you do not need",
-                enumeration(left),
+                ", ".join(left),
+                self.key.task_instance.tag,
             )
         if self.replaces and len({*taken_up, *completed}) < len(requests):
             stopping = [run.id for run in found.runs if run.may_have_worker]

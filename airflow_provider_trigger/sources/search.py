@@ -12,7 +12,7 @@ from airflow_provider_trigger._compat import may_pull_in_thread
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
 from airflow_provider_trigger.api.models import ListedRun, Run
 from airflow_provider_trigger.api.runs import Batch, check_run, retrieve_batch
-from airflow_provider_trigger.log import Log, counted, enumeration
+from airflow_provider_trigger.log import Log, counted
 from airflow_provider_trigger.run.checks import call_each
 from airflow_provider_trigger.run.search import RunFilter, Search, without_blocking
 from airflow_provider_trigger.sources.arguments import Selection
@@ -221,7 +221,7 @@ def started(
             "%sNot canceled, as they have the tag of this Dag run or task, but not its idempotency key "
             "(replays, or runs with a key of their own): %s",
             origin,
-            enumeration(others),
+            ", ".join(others),
         )
 
 

@@ -389,14 +389,17 @@ def test_a_clear_names_what_others_have_started_and_leaves_it_alone(world: World
     task = left_alive(world, one(deferrable=False))
     [own] = world.server.runs.values()
     others = [world.server.replay(own)]
-    others += [world.server.add_run("EXECUTING", tags=own.tags, idempotency_key="order-17")]
+    for number in range(11):
+        options = {"tags": own.tags, "idempotency_key": f"order-{number}"}
+        others.append(world.server.add_run("EXECUTING", **options))
     world.sleep(10)
     world.server.on_task("resize", after=5)
     assert task.clear().join().state == "success"
     assert own.status == "CANCELED"
-    assert [run.cancel_requests for run in others] == [0, 0]
+    assert [run.cancel_requests for run in others] == [0] * 12
     [warning] = [line for line in world.log.of("warning") if line.startswith("Still running, and not cance")]
     assert all(run.id in warning for run in others)
+    assert [tag in warning for tag in own.tags] == [False, False, True]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -220,14 +220,15 @@ def test_the_line_of_a_run(one: CancelResult, on_not_found: Any, level: str, tex
     assert list(lines) == [(level, f"{text} https://d.test/{one.run_id}")]
 
 
-def test_of_more_than_a_hundred_only_failed_and_unknown_ones_get_a_line() -> None:
+def test_of_more_than_a_hundred_only_failed_and_unknown_ones_get_a_line_and_each_is_named() -> None:
     hundred = [result()] * MAX_LINES
-    for results, count in (
-        (hundred, MAX_LINES),
-        ([*hundred, UNKNOWN, failed()], 2),
-        ([failed()] * 500, MAX_LINES),
-    ):
+    for results, count in ((hundred, MAX_LINES), ([*hundred, UNKNOWN, failed()], 2)):
         assert len(list(of_work(results, [], str, on_not_found="fail"))) == count
+    left = [failed(f"run_{number}") for number in range(MAX_LINES + 2)]
+    *_, last = list(of_work([*left, UNKNOWN], [], str, on_not_found="ignore"))
+    assert last == ("error", "3 more runs failed or not found: run_100, run_101, run_x")
+    *_, last = list(of_work([UNKNOWN] * (MAX_LINES + 1), [], str, on_not_found="ignore"))
+    assert last == ("info", "1 more run failed or not found: run_x")
 
 
 def test_what_a_search_for_descendants_may_have_missed_is_a_warning() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
-from airflow_provider_trigger.log import MAX_NAMED
+from airflow_provider_trigger.log import MAX_LINES, MAX_NAMED
 from airflow_provider_trigger.report.ends import of_cancels, why_not_completed
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
@@ -104,9 +104,9 @@ def test_a_wait_says_why_its_run_did_not_complete_and_what_became_of_it(
     )
 
 
-MANY = MAX_NAMED + 1
+MANY = MAX_LINES + 1
 IDS = ", ".join(["run_1"] * MANY)
-NAMED = ", ".join(["run_1"] * MAX_NAMED) + " … and 1 more"
+NAMED = ", ".join(["run_1"] * MAX_NAMED) + f" … and {MANY - MAX_NAMED} more"
 ONE_TO_DO = "Unless a retry waits for it, cancel it in the dashboard"
 MANY_TO_DO = "Unless a retry waits for them, cancel them in the dashboard"
 
@@ -135,7 +135,7 @@ def result(outcome: str, **fields: Any) -> CancelResult:
             "error",
             f"Run run_1 may still be running: connection 'mine' has no such run. {ONE_TO_DO}",
             f"{MANY} runs may still be running, as the cancel is not confirmed: connection 'mine' has no "
-            f"such run: {NAMED}. {MANY_TO_DO}",
+            f"such run: {IDS}. {MANY_TO_DO}",
         ),
         (
             not_canceled("run_1", "no time."),
