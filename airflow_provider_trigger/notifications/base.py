@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_trigger._compat import BaseNotifier
 from airflow_provider_trigger.sources.arguments import TakesIds
 from airflow_provider_trigger.sources.context import origin_of
+from airflow_provider_trigger.sources.run_ids import RunIds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.api.limits import Deadline
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.sources.run_ids import Reaction, RunIds
+    from airflow_provider_trigger.sources.run_ids import Reaction
 
 
 class IdsNotifier(TakesIds, BaseNotifier):
@@ -52,7 +53,17 @@ class IdsNotifier(TakesIds, BaseNotifier):
         return super(IdsNotifier, copy.copy(self)).__await__()
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
-        """Render this notifier's fields, in place."""
+        """Render this notifier's fields, in place; the log gets an error, with what is left."""
+        try:
+            self._render_fields(context, jinja_env)
+        except Exception as error:
+            # Any error: a template calls what it likes.
+            why = f"a template cannot be rendered: {type(error).__name__}: {error}"
+            left = self._left(RunIds(kind=self._id_kind, failed=[why]))
+            self.log.error("%s%s", origin_of(context), "; ".join((why, *left)))
+            raise
+
+    def _render_fields(self, context: Context, jinja_env: Any) -> None:
         # Under ``dag.test()`` of Airflow 3 a Dag callback gets a serialized Dag, which has no templates.
         env = jinja_env or getattr(context.get("dag"), "get_template_env", self.get_template_env)()
         # Before 3.3 Airflow itself keeps a template that renders to nothing, such as False or an empty list.

@@ -139,7 +139,7 @@ def adding(left: Sequence[str], *, origin: str = "") -> Iterator[None]:
 
 def gathered_left(ids: RunIds, *, searched: bool) -> list[str]:
     """Return how many runs may still run, where none was canceled; others were to be ``searched``."""
-    left = [f"{counted(len(ids.found), 'run')} may still run"] if ids.found or not searched else []
+    left = [f"{counted(len(ids.found), 'run')} may still run"] if ids.found else []
     left += ["runs that were not found yet may still run"] if searched else []
     return [*left, *runs_left((), ids)]
 

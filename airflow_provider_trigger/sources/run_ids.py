@@ -152,9 +152,13 @@ def _read(value: object, kind: IdKind) -> Iterator[_Item]:
 
 
 def _read_mapping(value: Mapping[object, object], kind: IdKind) -> Iterator[_Item]:
-    runs = value.get("runs")
+    runs, count = value.get("runs"), value.get("runCount")
     if kind is RUN_IDS and isinstance(runs, (list, tuple)):  # the answer of a batch call, whose id is its own
         yield from _read(runs, kind)
+        # Of a batch that is COMPLETED, all runs have ended.
+        if isinstance(count, int) and len(runs) < count and value.get("status") != "COMPLETED":
+            batch_id = value.get("id", value.get("batchId"))
+            yield value, f"it names {len(runs)} of the batch's {count} runs; use batch_ids={batch_id!r}"
         return
     texts = {text for key in kind.keys if isinstance(text := value.get(key), str)}
     # An "id" next to a "run_id" may belong to anything.
@@ -174,7 +178,10 @@ def _read_text(text: str, kind: IdKind) -> Iterator[_Item]:
         except ValueError:
             yield text, "it looks like a list or a dict, but cannot be read as one"
         else:
-            yield from _read(value, kind)
+            for item, reason in _read(value, kind):
+                # Python joins two texts without a comma between them.
+                is_joined = isinstance(item, str) and not reason and item not in text
+                yield item, "two ids were read as one: separate them by a comma" if is_joined else reason
     elif SEQUENCE_TEXT.match(text):
         yield text, "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output"
     else:

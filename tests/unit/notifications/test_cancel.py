@@ -11,6 +11,7 @@ import pytest
 from airflow_names import dag_of
 from fake_airflow import TaskInstance
 from fake_log import Log
+from jinja2 import UndefinedError
 
 from airflow_provider_trigger._compat import AirflowNotFoundException, BaseNotifier
 from airflow_provider_trigger.hooks.connection import InvalidConnectionError
@@ -144,6 +145,25 @@ def test_without_a_connection_it_raises_what_to_do_and_how_many_runs_may_still_r
     assert str(raised.value).startswith(f"Dag 'd': Connection 'mine'{text}")
     assert str(raised.value).endswith("; 2 runs may still run")
     assert log.leveled[1:] == []  # Airflow logs what a callback raises
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        ({"run_ids": "{{ nothing.here }}"}, "runs whose ids could not be read may still run"),
+        (
+            {"xcom_task_ids": "{{ nothing.here }}"},
+            "runs that were not found yet may still run; runs whose ids could not be read may still run",
+        ),
+    ],
+)
+def test_a_template_that_fails_is_an_error_in_the_log_with_what_is_left(
+    arguments: dict[str, Any], left: str, log: Log
+) -> None:
+    with pytest.raises(UndefinedError):
+        Notifier(**arguments)(context(run_id="manual_1"))
+    why = "a template cannot be rendered: UndefinedError: 'nothing' is undefined"
+    assert ("error", f"{WHERE}{why}; {left}") in log.leveled
 
 
 def test_without_ids_the_connection_is_not_fetched(run, log: Log) -> None:

@@ -71,6 +71,8 @@ class LazySequence(UserList):  # type: ignore[type-arg]
         ({"id": "batch_1", "runs": ["run_a", {"id": "run_b"}]}, ["run_a", "run_b"]),
         ([{"batchId": "batch_1", "runs": ("run_a",)}, "run_b"], ["run_a", "run_b"]),
         ("{'id': 'batch_1', 'runs': ['run_a']}", ["run_a"]),
+        ({"id": "batch_1", "runCount": 1, "runs": ["run_a"]}, ["run_a"]),
+        ({"id": "batch_1", "status": "COMPLETED", "runCount": 2, "runs": ["run_a"]}, ["run_a"]),
         ({"id": "run_x", "runs": 2}, ["run_x"]),
     ],
 )
@@ -117,6 +119,11 @@ INVALID: dict[str, list[object]] = {
     TEMPLATE: ["{{ ti.xcom_pull('start') }}", "run_1,{{ other }}", "a {% if b %}"],
     NO_LITERAL: ["[run_1", "'run_1", "[" * 100_000, "(1 + run_1)", "run_{ params.x }", "{id: run_1}"],
     SEQUENCE: ["LazyXComSelectSequence([2 items])"],
+    "two ids were read as one: separate them by a comma": ["'run_1' 'run_2'", '["run_1""run_2"]'],
+    "it names 0 of the batch's 5 runs; use batch_ids='batch_1'": [
+        {"id": "batch_1", "status": "PROCESSING", "runCount": 5, "runs": []},
+        {"batchId": "batch_1", "runCount": 5, "runs": ()},
+    ],
 }
 
 
