@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults
@@ -95,7 +96,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         self, context: Context, ids: RunIds, hook: TriggerDevHook | None, deadline: Deadline, origin: str
     ) -> None:
         from airflow_provider_trigger.report.cancels import make_report, of_callback, of_work
-        from airflow_provider_trigger.sources.search import started
+        from airflow_provider_trigger.sources.search import lacking, started
 
         results: list[CancelResult] = []
         rejection = None
@@ -103,6 +104,9 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
             with hook.client() as client:
                 if self._searches:
                     ids.rest = started(context, ids, client, deadline=deadline, log=self.log, origin=origin)
+                else:
+                    others = lacking(ids, client, deadline=deadline, log=self.log, origin=origin)
+                    ids.rest = chain(ids.rest, others)
                 results, rejection, unsearched = self._cancel_runs(ids, hook, deadline)
             write(self.log, of_work(results, unsearched, hook.settings.run_url), origin=origin)
         conn_id = self.trigger_dev_conn_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger import _compat, defaults, rules
@@ -151,15 +152,14 @@ class CancelTriggerRunOperator(TakesRunIds, _compat.BaseOperator):
         from airflow_provider_trigger.cancel.record import CancelSettings
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.report.cancels import adding, gathered_left
-        from airflow_provider_trigger.sources.search import SelectedRuns
+        from airflow_provider_trigger.sources.search import SelectedRuns, lacking
 
         hook = TriggerDevHook(self.trigger_dev_conn_id)
         with adding(gathered_left(ids, searched=bool(selection))):
             connection = hook.settings
         self._announced(ids.found, hook, context)
-        selected = SelectedRuns(
-            selection, ids, log=self.log, on_empty=self.on_empty, is_stopped=lambda: self._is_stopped
-        )
+        options: dict[str, Any] = {"log": self.log, "is_stopped": lambda: self._is_stopped}
+        selected = SelectedRuns(selection, ids, on_empty=self.on_empty, **options)
         settings = CancelSettings(
             max_concurrency=self.max_concurrency,
             termination_timeout=self.termination_timeout if self.wait_for_termination else None,
@@ -168,8 +168,10 @@ class CancelTriggerRunOperator(TakesRunIds, _compat.BaseOperator):
         )
         with hook.cancellation(ids.found, settings, is_stopped=lambda: self._is_stopped) as work:
             try:
-                found = (self._announced(some, hook, context) for some in selected.search(work.client))
-                work.run(found if selection else None)
+                searches = [selected.search(work.client)] if selection else []
+                searches += [lacking(ids, work.client, **options)] if ids.lacking else []
+                found = (self._announced(some, hook, context) for some in chain(*searches))
+                work.run(found if searches else None)
                 error = selected.error
             except AuthenticationError as raised:
                 error = raised

@@ -184,8 +184,8 @@ def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | N
         ids.failed.append(f"XCom is not available in this callback: {reason}; {what}")
         return
     for task_id in _task_ids(ids, context, task_ids):
-        dag: Any = None if xcom_key else context.get("dag")
-        is_start = ids.kind is RUN_IDS and dag is not None and starts_runs(dag.get_task(task_id))
+        dag: Any = context.get("dag") if ids.kind is RUN_IDS and xcom_key in (None, RUN_ID_KEY) else None
+        is_start = dag is not None and starts_runs(dag.get_task(task_id))
         key = xcom_key or (RUN_ID_KEY if is_start else RETURN_VALUE_KEY)
         source = f"the XCom {key!r} of task {task_id!r}"
         with noting_failure(ids, source):
@@ -195,9 +195,24 @@ def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | N
             if value is None:
                 why = "it returned None, was skipped, or did not get so far"
                 ids.empty.append(f"task {task_id!r} pushed no XCom with the key {key!r}: {why}")
-            else:
-                ids.add(value, source=source)
+            elif ids.add(value, source=source) and is_start:  # its process was killed while it started them
+                _note_lacking(ids, context, task_id, index, source)
         yield ids.found
+
+
+def _note_lacking(ids: RunIds, context: Context, task_id: str, index: int | None, source: str) -> None:
+    """Note whose runs are to be searched for, or where one cannot know it, that some may still run."""
+    from airflow_provider_trigger.run.identity import TaskInstanceIdentity
+
+    dag: Any = context["dag"]
+    task, dag_run = dag.get_task(task_id), dag_run_of(context)
+    has_instances = getattr(task, "is_mapped", False) or task.get_closest_mapped_task_group()
+    if dag_run is None or iteration_of(context) or (has_instances and index is None):
+        tag = f" with the tag {dag_run.tag}" if dag_run else ""
+        ids.failed.append(f"{source} lacks ids: look in the dashboard for runs{tag} that are still alive")
+    else:
+        map_index = -1 if index is None else index
+        ids.lacking.append(TaskInstanceIdentity(dag_run=dag_run, task_id=task_id, map_index=map_index))
 
 
 @contextmanager

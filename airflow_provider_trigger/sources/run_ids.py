@@ -8,10 +8,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_trigger.log import MAX_LINES, Level, Line, Log, enumeration, write
 from airflow_provider_trigger.rules import SEQUENCE_TEXT
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.run.identity import TaskInstanceIdentity
 
 MAX_SHOWN = 80  # characters of an invalid value in a message
 
@@ -65,12 +68,14 @@ class RunIds:
     """A sentence for each source that gave nothing at all."""
     failed: list[str] = field(default_factory=list)
     """A sentence for each source that could not be read."""
+    lacking: list[TaskInstanceIdentity] = field(default_factory=list)
+    """Those that have pushed the ids of some of their runs only; the others are found by their tag."""
     kind: IdKind = RUN_IDS
     rest: Iterator[list[str]] = field(default=iter(()), repr=False, compare=False)
     """Reads the sources that are not read yet, and yields all ids so far after each."""
 
-    def add(self, value: object, *, source: str) -> None:
-        """Add the ids that a value holds; ``source`` is where it came from, for messages."""
+    def add(self, value: object, *, source: str) -> bool:
+        """Add the ids of a value, from a source that messages name; return whether a None is next to them."""
         seen, nones, count = set(self.found), 0, 0
         for item, reason in _read(value, self.kind):
             count += 1
@@ -88,6 +93,7 @@ class RunIds:
             self.empty.append(f"{source} is None: a task returned None or was skipped, or {_NO_XCOM}")
         else:
             self.empty.append(f"{source} is an empty list")
+        return 0 < nones < count
 
 
 def hint(found: str, kind: IdKind = RUN_IDS) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import may_pull_in_thread
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
+from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import ListedRun, Run
 from airflow_provider_trigger.api.runs import Batch, check_run, retrieve_batch
 from airflow_provider_trigger.log import Log, counted
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.api.limits import Deadline
+    from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 
 
 @dataclass(slots=True)
@@ -204,18 +205,46 @@ def started(
             )
         yield from reading
         return
-    search = Search(
-        client,
-        RunFilter(tags=(starter.tag,), only_alive=True).pages,
-        belongs=starter.has_started,
-        deadline=deadline.before(1 / 2, now=time.monotonic()),  # reading XCom needs the rest
-    )
-    looks = _look_twice(search, ids)
+    # Reading XCom needs the rest of the time.
+    search = _by_tag(starter, client, deadline=deadline.before(1 / 2, now=time.monotonic()))
+    looks = _look_twice(search, ids, starter.tag)
     if may_pull_in_thread():
         reads = _in_time(without_blocking(reading), search, ids, deadline)
         yield from chain.from_iterable(zip_longest(looks, reads, fillvalue=list[str]()))
     else:
         yield from chain(looks, _in_time(reading, search, ids, deadline))
+    _name_others(search, ids, log, origin)
+
+
+def lacking(
+    ids: RunIds,
+    client: TriggerDevClient,
+    *,
+    deadline: Deadline = NEVER,
+    is_stopped: Callable[[], bool] = lambda: False,
+    log: Log,
+    origin: str = "",
+) -> Iterator[list[str]]:
+    """Add the runs of tasks that have pushed the ids of some only, by their tags; yield the new ones."""
+    for starter in ids.lacking:
+        text = "%sTask %r has pushed the ids of some of its runs only: searching for the others by its tag %s"
+        log.info(text, origin, starter.task_id, starter.tag)
+        search = _by_tag(starter, client, deadline=deadline, is_stopped=is_stopped)
+        known = len(ids.found)
+        for _ in _look_twice(search, ids, starter.tag):
+            yield ids.found[known:]
+            known = len(ids.found)
+        _name_others(search, ids, log, origin)
+
+
+def _by_tag(
+    starter: DagRunIdentity | TaskInstanceIdentity, client: TriggerDevClient, **options: Any
+) -> Search:
+    runs = RunFilter(tags=(starter.tag,), only_alive=True)
+    return Search(client, runs.pages, belongs=starter.has_started, **options)
+
+
+def _name_others(search: Search, ids: RunIds, log: Log, origin: str) -> None:
     if others := [run_id for run_id in search.others if run_id not in ids.found]:
         log.warning(
             "%sNot canceled, as they have the tag of this Dag run or task, but not its idempotency key "
@@ -225,7 +254,7 @@ def started(
         )
 
 
-def _look_twice(search: Search, ids: RunIds) -> Iterator[list[str]]:
+def _look_twice(search: Search, ids: RunIds, tag: str) -> Iterator[list[str]]:
     """Yield the ids of runs that carry the tag; the list lags."""
     for _ in range(2):
         for page in search.pages():
@@ -234,7 +263,7 @@ def _look_twice(search: Search, ids: RunIds) -> Iterator[list[str]]:
             yield [] if page else ids.found  # a page that comes soon is joined to those before it
         yield ids.found
         if search.error:
-            ids.failed.append(f"the runs of this Dag run could not be listed: {search.error}")
+            ids.failed.append(f"the runs with the tag {tag} could not be listed: {search.error}")
             return
 
 

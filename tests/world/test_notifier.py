@@ -11,9 +11,11 @@ from airflow_names import DAG
 from fake_airflow import START, TaskInstance, context_of, dag_run
 from world import World
 
-from airflow_provider_trigger._compat import BaseOperator
+from airflow_provider_trigger._compat import AirflowException, BaseOperator
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 LIST = "GET /api/v1/runs"
@@ -201,7 +203,7 @@ def test_they_are_found_by_their_tag_first_and_by_xcom_if_that_fails(world: Worl
     assert is_canceled(mine) == [True]
     assert seen[0] == [f"{WHERE}Canceling the Trigger.dev runs of the tag {mine.tags[-1]!r}, and of XCom"]
     level, text = summary(world)
-    problem = "XCom was not read to its end" if lists else "the runs of this Dag run could not be listed"
+    problem = "XCom was not read to its end" if lists else "could not be listed"
     assert level == "error"
     assert text.startswith(f"{WHERE}1 Trigger.dev run: 1 canceled - runs whose ids could not be read may")
     assert problem in text
@@ -314,6 +316,93 @@ def test_what_was_not_searched_before_is_said_when_more_is_read(world: World) ->
     CancelTriggerRunNotifier(xcom_task_ids=list(seconds), include_descendants=True, timeout=10)(context)
     assert is_canceled(*runs) == [True] * 3
     assert [line for line in world.log.lines if "Descendants may be missing, and still run" in line]
+
+
+# What a killed process has not pushed
+
+with DAG("a_dag", schedule=None) as KILLED:
+    RunTriggerTaskBatchOperator(
+        task_id="batch",
+        task_identifier="resize",
+        payloads=[1, 2, 3],
+        wait_for_completion=False,
+        deferrable=False,
+    )
+    CancelTriggerRunOperator(task_id="cancel", xcom_task_ids="batch")
+    mapped: Any = RunTriggerTaskBatchOperator.partial(task_id="mapped", task_identifier="resize")
+    mapped.expand(payloads=[[1], [2]])
+
+
+def killed(world: World) -> tuple[list[Any], Any]:
+    """Return the runs of a batch whose process was killed early, one of another Dag run, and a context."""
+    world.server.on_task("resize", after=None)
+    batch: Any = KILLED.get_task("batch")
+    run_ids: list[str] = []
+    for start_of_dag_run in (0, 1):
+        ti = TaskInstance("batch", task=batch)
+        run_ids += batch.execute(context_of(ti, start=start_of_dag_run, dag=KILLED))
+    ti = TaskInstance("cancel", task=KILLED.get_task("cancel"))
+    ti.xcoms["batch", "run_id"] = [run_ids[0], None, None]
+    return [world.server.runs[run_id] for run_id in run_ids[:4]], context_of(ti, dag=KILLED)
+
+
+def cancel(context: Any, by_operator: bool) -> Any:
+    if by_operator:
+        return KILLED.get_task("cancel").execute(context)
+    return CancelTriggerRunNotifier(xcom_task_ids="batch")(context)
+
+
+@pytest.mark.parametrize("by_operator", [True, False])
+def test_runs_whose_ids_a_killed_process_has_not_pushed_are_found_by_their_tag(
+    world: World, by_operator: bool
+) -> None:
+    runs, context = killed(world)
+    replay = world.server.replay(runs[1])
+    cancel(context, by_operator)
+    assert is_canceled(*runs, replay) == [True, True, True, False, False]
+    assert [run.cancel_requests for run in runs] == [1, 1, 1, 0]
+    [warning] = world.log.of("warning")
+    assert replay.id in warning
+
+
+@pytest.mark.parametrize("by_operator", [True, False])
+@pytest.mark.parametrize("what", ["list", "no Dag run", "mapped"])
+def test_where_these_cannot_be_searched_the_error_names_their_tag(
+    world: World, what: str, by_operator: bool
+) -> None:
+    runs, context = killed(world)
+    tags = runs[0].tags
+    tag = tags[1] if what == "mapped" else tags[2]
+    if what == "list":
+        world.network.fault("403", LIST)
+    elif what == "no Dag run":
+        del context["dag_run"]
+        tag = "look in the dashboard"
+    else:
+        xcoms = context["ti"].xcoms
+        xcoms["mapped", "run_id"] = [xcoms.pop(("batch", "run_id"))]
+    task_id = "mapped" if what == "mapped" else "batch"
+    if by_operator:
+        operator = CancelTriggerRunOperator(task_id="by_hand", xcom_task_ids=task_id)
+        with pytest.raises(AirflowException) as raised:
+            operator.execute(context)
+        text = str(raised.value)
+    else:
+        CancelTriggerRunNotifier(xcom_task_ids=task_id)(context)
+        level, text = summary(world)
+        assert level == "error"
+    assert is_canceled(*runs) == [True, False, False, False]
+    assert "runs whose ids could not be read may still run" in text
+    assert tag in text
+
+
+@pytest.mark.parametrize("pushed", [None, [None], ["run_x", None]])
+def test_what_no_process_was_killed_for_is_not_searched(world: World, pushed: Any) -> None:
+    world.server.add_run("EXECUTING", run_id="run_x")
+    ti = TaskInstance("cancel", xcoms={"other": pushed})
+    CancelTriggerRunOperator(task_id="cancel", xcom_task_ids="other").execute(context_of(ti, dag=A_DAG))
+    assert world.network.requests(LIST + "?") == []
+    assert world.log.of("error") == []
 
 
 def test_where_the_key_is_rejected_runs_that_are_read_later_are_reported_too(world: World) -> None:
