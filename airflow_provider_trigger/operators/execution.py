@@ -252,8 +252,8 @@ class Execution:
         identity, pushed, tag = task_instance_of(self.context), list[Any](), self.tag
         try:
             pushed = self._read_ids()
-            if not pushed:
-                return
+            if not pushed:  # a backend may hide its errors, and a database is cleaned at times
+                raise LookupError("it has none")
         except Exception as error:
             # Any error: XCom backends raise what they like.
             text = "The ids of the task's runs cannot be read from XCom (%s): canceling those with the tag %s"
