@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from .answers import TruncatedResponse, moved, no_authorization, too_many_requests
 from .engine.environments import RateLimiter, token_of
+from .engine.settings import BUSY_FROM
 from .faults import PendingRequest, Responder
 from .routes.router import Router
 
@@ -50,6 +52,7 @@ class App:
         limiter: RateLimiter | None,
         requests: list[RequestRecord],
         latency: Callable[[], float],
+        busy_list_time: Callable[[], float],
         clock: Callable[[], float],
         stopped: Callable[[], Awaitable[None]],
         disconnect: Callable[[Scope], None],
@@ -59,11 +62,13 @@ class App:
         self._limiter = limiter
         self._requests = requests
         self._latency = latency
+        self._busy_list_time = busy_list_time
         self._clock = clock
         self._stopped = stopped
         self._disconnect = disconnect
         # Those that have taken effect, and whose answer has not been sent.
         self._in_progress: set[Request] = set()
+        self._canceled_at: deque[float] = deque(maxlen=BUSY_FROM)  # single cancels, by the clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one request and answer it, or do not, if a fault says so."""
@@ -82,7 +87,7 @@ class App:
             stopped=self._stopped,
         )
         response = await self._respond(pending)
-        latency = self._latency()
+        latency = self._latency() + self.busy_time(request)
         if latency:
             await asyncio.sleep(latency)
         if response is None:
@@ -120,6 +125,8 @@ class App:
             query: str = request.scope["query_string"].decode("latin-1")
             return moved(path.rstrip("/") + (f"?{query}" if query else ""))
         self._in_progress.add(request)
+        if path.endswith("/cancel"):
+            self._canceled_at.append(self._clock())
         answer = functools.partial(
             self._routes.answer, request, path, body=body, stale=stale, at_once=self._at_once(request)
         )
@@ -136,6 +143,13 @@ class App:
         response = answer()
         response.headers.update(take.headers)
         return response
+
+    def busy_time(self, request: Request) -> float:
+        """Return how many seconds longer a request takes, as single cancels keep the server busy."""
+        if request.scope["path"] != "/api/v1/runs":
+            return 0.0
+        longest, now = self._busy_list_time(), self._clock()
+        return longest * sum(now - at < longest for at in self._canceled_at) / BUSY_FROM
 
     def _at_once(self, request: Request) -> int:
         return sum(other.scope["path"] == request.scope["path"] for other in self._in_progress)

@@ -109,6 +109,7 @@ class TriggerDev:
             limiter=self.server._limiter,
             requests=[],
             latency=float,
+            busy_list_time=lambda: self.server.busy_list_time,
             clock=self.server.clock,
             stopped=None,  # type: ignore[arg-type]
             disconnect=None,  # type: ignore[arg-type]
@@ -155,15 +156,13 @@ class TriggerDev:
             self._hub.sleep(min(0.005, connect))
             raise requests.ConnectionError(urllib3.exceptions.NewConnectionError(None, "refused"))  # type: ignore[arg-type]
         arrives = fault is None or fault.after or kind == "stale"
-        if latency > read and kind != "hang":
-            kind = "hang"  # too slow
         self._hub.sleep(min(latency / 2, read))
-        answer = self._handle(request, is_stale=kind == "stale") if arrives else None
-        if kind == "hang":
+        answer, busy = self._handle(request, is_stale=kind == "stale") if arrives else (None, 0.0)
+        if kind == "hang" or latency + busy > read:  # or too slow
             self._note(at, shown, request, None)
             self._hub.sleep(read - latency / 2)
             raise requests.ReadTimeout
-        self._hub.sleep(latency / 2)
+        self._hub.sleep(latency / 2 + busy)
         if kind == "lost":
             self._note(at, shown, request, None)
             raise requests.ConnectionError(urllib3.exceptions.ProtocolError("Connection reset by peer"))
@@ -186,7 +185,7 @@ class TriggerDev:
                 return fault
         return None
 
-    def _handle(self, request: PreparedRequest, *, is_stale: bool) -> Any:
+    def _handle(self, request: PreparedRequest, *, is_stale: bool) -> tuple[Any, float]:
         for name in self.unknown_parameters:
             request.url = re.sub(rf"{re.escape(quote(name))}=[^&]*&?", "", str(request.url))
         routed_request, path, body = served(request)
@@ -194,7 +193,7 @@ class TriggerDev:
         answer = self._app._handle(routed_request, body, stale=is_stale)
         self._app._in_progress.clear()  # an answer is sent at once
         self.rejected_at += [self._hub.now] if answer.status_code == 429 else []
-        return answer
+        return answer, self._app.busy_time(routed_request)
 
     def _answer(self, kind: str, answer: Any, fault: Fault | None) -> tuple[int, bytes, dict[str, str]]:
         headers = {"date": formatdate(self.server.clock(), usegmt=True)}

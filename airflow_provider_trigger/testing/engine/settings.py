@@ -43,6 +43,7 @@ BULK_RATE = 26.0  # how many runs it then processes per second: 300 that execute
 BULK_CHUNK = 100  # after so many its counts are raised (measured)
 TOKEN_TIMES_OUT_FROM = 0.1  # from the creation of a token until it can time out, in seconds (measured)
 LATENCY = 0.0  # of every answer, in seconds
+BUSY_FROM = 32  # single cancels at a time that make the list slow (measured)
 _KEY_WORDS = {"production": "prod", "staging": "stg", "development": "dev"}
 
 
@@ -71,6 +72,7 @@ class Settings:
     acknowledge_after: float | None = ACKNOWLEDGE_AFTER
     force_after: float = FORCE_AFTER
     list_lag: float = 0.0
+    busy_list_time: float = 0.0
     log_lag: float = 0.0
     object_store: bool = True
     query: bool = True
