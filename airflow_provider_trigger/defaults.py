@@ -24,6 +24,7 @@ AUTOMATIC_KEY = "auto"  # the idempotency key of a run is made of what identifie
 TAGS_OF_OURS = 3  # how many tags the provider adds to those of a run: its Dag, its Dag run and its task
 BULK_ACTION_NAME = "Canceled by Apache Airflow"  # in the dashboard
 BULK_FROM = 300  # of more runs, a cancel and a check each would use up the default rate limit's burst of 750
+BULK_FROM_IN_A_CALLBACK = 99  # a page of the list has 100: more follow, and single cancels slow it down
 BULK_FROM_AT_A_STOP = 20  # where tasks were ended from outside: many more may follow, and use up the limit
 # Above so many run ids a trigger's arguments are compressed: 1,473 exceed the 64 KB of MySQL (measured).
 PACKED_ABOVE = 1000

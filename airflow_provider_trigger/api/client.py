@@ -170,7 +170,7 @@ class TriggerDevClient:
         if request.url is not None:
             return 0.0
         with self._lock:
-            pause = self._rate_limit.delay(monotonic=now)
+            pause = self._rate_limit.delay(monotonic=now, is_last=deadline.is_for_one)
             delay = max(pause, self.breaker.delay(monotonic=now))
             if not delay:
                 self.breaker.sent(monotonic=now)

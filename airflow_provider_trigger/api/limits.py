@@ -19,6 +19,7 @@ class Deadline:
     """When a piece of work must have ended."""
 
     at: float = math.inf
+    is_for_one: bool = False  # whether one request may take it all, and of the rate limit, too
 
     @classmethod
     def after(cls, seconds: float | None, *, now: float) -> Deadline:
@@ -53,11 +54,11 @@ class RateLimit:
         # When the next filling comes, and how long requests are rejected, on our monotonic clock.
         self._refilled_at = self._rejected_until = -math.inf
 
-    def delay(self, *, monotonic: float) -> float:
-        """Return how long to wait before sending."""
-        until = self._rejected_until
+    def delay(self, *, monotonic: float, is_last: bool = False) -> float:
+        """Return how long to wait before sending; the last request of a work may take from the reserve."""
+        until, reserve = self._rejected_until, 0.0 if is_last else self._reserve
         # The newest answer shows some of those that are in flight, and not the others.
-        if self._remaining - self._in_flight <= math.ceil(self._limit * self._reserve):
+        if self._remaining - self._in_flight <= math.ceil(self._limit * reserve):
             until = max(until, self._refilled_at)
             if monotonic >= self._refilled_at and self._in_flight >= _SENT_TO_LEARN:
                 until = max(until, monotonic + _MARGIN)
@@ -239,7 +240,8 @@ class Tries:
         remaining = self.deadline.remaining(now)
         # A call that fails again and again leaves time for one that shows what came of it.
         share = remaining / 2 if self.last_error else remaining
-        timeout = min(longest, share, max(remaining * _SHARE_OF_ONE_STEP, _SHORTEST_TIMEOUT))
+        step = remaining if self.deadline.is_for_one else remaining * _SHARE_OF_ONE_STEP
+        timeout = min(longest, share, max(step, _SHORTEST_TIMEOUT))
         return max(timeout, _LEAST_TIMEOUT)  # the deadline may have passed since the turn came
 
     def note(self, error: errors.TriggerDevError, *, now: float) -> int:

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.limits import PROBE_INTERVAL, Deadline, pause_after
 from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.runs import can_be_queried, parts_of, query_runs
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, result_of
 from airflow_provider_trigger.cancel.record import (
+    LEAST,
     Action,
     BulkActions,
     CancelSettings,
@@ -39,6 +41,8 @@ TIME_LIMIT = 120.0
 """How long the cancel of runs is repeated that are no longer waited for, in seconds."""
 # The part of the time limit in which failed cancels are repeated; the rest shows whether one arrived.
 _SHARE_FOR_CANCELS = 0.8
+# Then, while many runs are not confirmed, nothing more is sent but a query that shows what came of them.
+_SHARE_BEFORE_QUERY = 0.9
 # How often a stop is noticed while nothing is answered, and further runs are read, in seconds.
 _INTERVAL = 0.1
 # So often is a request for many runs repeated that a rate limit rejects: cancels of each would use up more.
@@ -155,6 +159,8 @@ class Cancellation:
         now = time.monotonic()
         self._deadline = Deadline.after(settings.time_limit, now=now)
         self._cancels_until = self._deadline.before(_SHARE_FOR_CANCELS, now=now).at
+        share = _SHARE_BEFORE_QUERY if settings.follows else 1.0
+        self._query_at = self._deadline.before(share, now=now).at
         self.bulk = BulkActions(settings, self._deadline)
         self._further: Iterator[Iterable[str]] | None = None
         self._read_at = self._logged_at = now
@@ -219,6 +225,11 @@ class Cancellation:
                 self._take_answer(until=self._begin_due())
                 self._read_further()
             self._crew.close()
+            if self.end is End.TIME_LIMIT:
+                self._confirm()
+            elif self.end is End.STOPPED:
+                self._read_at = 0.0
+                self._read_further()  # what was found by then is in the results
             until = time.monotonic() + _GRACE
             while self._crew.in_flight and time.monotonic() < until:
                 self._take_answer(until)
@@ -235,7 +246,7 @@ class Cancellation:
             self.end = End.FINISHED
         elif self._is_stopped():
             self.end = End.STOPPED
-        elif not self._deadline.remaining(now):
+        elif now >= (self._query_at if len(self._unconfirmed) >= LEAST else self._deadline.at):
             self.end = End.TIME_LIMIT
         elif self.client.breaker.has_failed_too_long(patience, monotonic=now):
             self.end = End.NO_ANSWER
@@ -243,6 +254,23 @@ class Cancellation:
             self._logged_at = now
             self._log_progress()
         return self.end is None
+
+    @property
+    def _unconfirmed(self) -> list[str]:
+        """The runs that a query could show to have ended, in the last part of the time; none before."""
+        if time.monotonic() < self._query_at:
+            return []
+        alive = [record for record in self.records.values() if not (record.seen and record.seen.is_final)]
+        return [record.run_id for record in alive if record.cancels or record.is_in_bulk]
+
+    def _confirm(self) -> None:
+        """Let a query show which of the runs have ended by now; where it fails, they stay unconfirmed."""
+        deadline = Deadline(self._deadline.at, is_for_one=True)
+        with suppress(errors.TriggerDevError):
+            for run_ids in parts_of(list(filter(can_be_queried, self._unconfirmed))):
+                for run in self.client.call(query_runs(run_ids), deadline=deadline, patience=0):
+                    if run.is_final:
+                        self.records[run.id].note_check(run, now=time.monotonic())
 
     def _read_further(self) -> None:
         if self._further is None or time.monotonic() < self._read_at:

@@ -201,13 +201,14 @@ def _follow(record: RunRecord, seen: Run, settings: CancelSettings, *, now: floa
 
 
 # Fewer runs that are added later are canceled one by one: a bulk action would take as many requests.
-_LEAST = 10
+LEAST = 10
 # Between two queries of what they have done, in seconds: a query lags 1.7 s (measured).
 _QUERY_INTERVAL = 2.0
 # How long no query may show any progress, in seconds, before runs are canceled one by one: two queries.
 _NO_PROGRESS_AFTER = 3.5
-# The part of the time limit that they may take; single cancels need the rest.
-_SHARE = 1 / 3
+# The part of the time limit in which one must be accepted, and up to which queries may show progress; single
+# cancels need the rest.
+_SHARE, _SHARE_WITH_PROGRESS = 1 / 3, 2 / 3
 
 
 class BulkActions:
@@ -237,13 +238,14 @@ class BulkActions:
     def add(self, records: Iterable[RunRecord], now: float) -> None:
         """Cancel those runs that can be queried in bulk, where that may work and they are not few."""
         records = [record for record in records if runs.can_be_queried(record.run_id)]
-        if len(records) < _LEAST or (self._has_failed and not self.accepted_ids):
+        if len(records) < LEAST or (self._has_failed and not self.accepted_ids):
             return
-        self._until = self._deadline.before(_SHARE, now=now).at
+        self._until = self._deadline.before(_SHARE_WITH_PROGRESS, now=now).at
+        accepted_by = self._deadline.before(_SHARE, now=now).at
         for start in range(0, len(records), runs.MAX_BULK_SIZE):
             some = {record.run_id: record for record in records[start : start + runs.MAX_BULK_SIZE]}
             call = partial(runs.cancel_runs_in_bulk, list(some), name=defaults.BULK_ACTION_NAME)
-            self._parts.append(ForMany(call, list(some), self._until))
+            self._parts.append(ForMany(call, list(some), accepted_by))
             self._waiting |= some
             for record in some.values():
                 record.bulk = self._parts[-1]

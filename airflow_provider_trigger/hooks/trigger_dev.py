@@ -374,6 +374,8 @@ class TriggerDevHook(BaseHook):
         selected = SelectedRuns(selection, ids, log=self.log)
         with self.cancellation(ids.found, CancelSettings()) as work:
             results = work.run(selected.search(work.client, needs_all=True) if selection else None)
+            if selection:
+                selected.note_end(work)
             if selected.error is not None:
                 raise selected.error
         if problems := ids.too_many + ids.invalid:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,8 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
     :param include_descendants: whether to cancel all that the runs have started, too, and what that has
         started, at once
     :param timeout: for the whole call: seconds, a timedelta, or a text such as ``"5m"``; the cancels of all
-        runs are sent first, then the status checks. Runs that XCom names late get half of it nevertheless
+        runs are sent first, then the status checks, and in the last tenth one query for those that are not
+        confirmed. Runs that XCom names in the second half of it get half of it nevertheless
     :param max_concurrency: how many requests are in flight at a time
     :param context: given by Airflow where the notifier is awaited
     :raises ValueError: when the Dag is parsed: a task's output in ``run_ids``, a task in place of its id, or
@@ -117,7 +118,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         self, ids: RunIds, hook: TriggerDevHook, deadline: Deadline
     ) -> tuple[list[CancelResult], str | None, Sequence[str]]:
         """
-        Cancel the runs as they are read; those that are read late get half of the time, too.
+        Cancel the runs as they are read; what is read in the second half of the time gets half of it, too.
 
         Return what became of each, what to do about a rejected key, and whose descendants may be missing.
         """
@@ -127,19 +128,27 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
 
         results: dict[str, CancelResult] = {}
         unsearched: dict[str, None] = {}  # an ordered set
-        is_over = False
+        count, late_from, is_over = 0, 0.0, False  # how many were read before so late
+
+        def read() -> Iterator[list[str]]:
+            nonlocal count
+            for found in ids.rest:
+                if time.monotonic() < late_from:
+                    count = len(ids.found)
+                yield [one for one in found if one not in results]
+
         while not is_over:
-            rejection = None
+            rejection, count, late_from = None, len(ids.found), deadline.at - self.timeout / 2
             settings = CancelSettings(
                 max_concurrency=self.max_concurrency,
                 include_descendants=self.include_descendants,
                 time_limit=deadline.remaining(time.monotonic()),
+                bulk_from=defaults.BULK_FROM_IN_A_CALLBACK,
             )
-            count = len(ids.found)
             left = [one for one in ids.found if one not in results or results[one].error]
             with hook.cancellation(left, settings) as work:
                 try:
-                    work.run([one for one in found if one not in results] for found in ids.rest)
+                    work.run(read())
                 except AuthenticationError as error:
                     rejection = hook.settings.action_for(error)
             results |= {result.run_id: result for result in work.results}

@@ -179,6 +179,8 @@ class CancelTriggerRunOperator(TakesRunIds, _compat.BaseOperator):
                 # Airflow's own, which ends execute() at the execution_timeout and, on 2.11, at a stop.
                 push_results(self, self._logged(work, hook), context)
                 raise
+            if selection:
+                selected.note_end(work)
             results = self._logged(work, hook)
             rejection = connection.action_for(error) if isinstance(error, AuthenticationError) else None
             return self._conclude(results, ids, context, rejection=rejection, stopped=work.stopped)

@@ -79,14 +79,23 @@ def make_report(
 
 def summary(results: Sequence[CancelResult | CompletionResult], name: str = "Trigger.dev run") -> str:
     """Return, for example, ``16 Trigger.dev runs: 12 canceled, 3 already completed, 1 not found``."""
-    counts: Counter[StrEnum] = Counter(result.outcome for result in results)
+    counts = Counter(map(in_words, results))
     kinds: Iterable[StrEnum] = type(results[0].outcome) if results else ()
-    parts = [f"{counts[kind]} {words(kind)}" for kind in kinds if counts[kind]]
+    words = [*(_words(kind) for kind in kinds), _UNCONFIRMED]
+    parts = [f"{counts[kind]} {kind}" for kind in words if counts[kind]]
     return counted(len(results), name) + (f": {', '.join(parts)}" if parts else "")
 
 
-def words(outcome: StrEnum) -> str:
-    """Return an outcome in words."""
+_UNCONFIRMED = "requested but not confirmed"
+
+
+def in_words(result: CancelResult | CompletionResult) -> str:
+    """Return what became of a run or token: a cancel that only a check is missing for has not failed."""
+    is_unconfirmed = isinstance(result, CancelResult) and result.is_unconfirmed
+    return _UNCONFIRMED if is_unconfirmed else _words(result.outcome)
+
+
+def _words(outcome: StrEnum) -> str:
     return outcome.value.replace("_", " ")
 
 
@@ -179,7 +188,7 @@ def of_work(
         note = hint(result.run_id) if result.outcome is CancelOutcome.NOT_FOUND else result.error
         text = f"{result.run_id} ({result.task_identifier or 'Trigger.dev task unknown'}"
         text += f", child of {result.parent_run_id})" if result.parent_run_id else ")"
-        text += f": {words(result.outcome)}, {result.status or 'status unknown'}"
+        text += f": {in_words(result)}, {result.status or 'status unknown'}"
         text += f" - {note}" if note else ""
         yield level(result), f"{text} {run_url(result.run_id)}"
     if more := results[MAX_LINES:]:
@@ -239,5 +248,5 @@ def each_token(results: Sequence[CompletionResult], *, ignored: Collection[str] 
     shown = [one for one in results if len(results) <= MAX_LINES or one.outcome not in good]
     for result in shown[:MAX_LINES]:
         note = f" - {result.error}" if result.error else ""
-        text = f"{result.token_id}: {words(result.outcome)}, {result.status or 'status unknown'}{note}"
+        text = f"{result.token_id}: {in_words(result)}, {result.status or 'status unknown'}{note}"
         yield "info" if result.outcome in (*good, *ignored) else "error", text

@@ -9,7 +9,12 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import may_pull_in_thread
-from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotFoundError,
+    NotSentError,
+    TriggerDevError,
+)
 from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import ListedRun, Run
 from airflow_provider_trigger.api.runs import Batch, check_run, retrieve_batch
@@ -26,7 +31,12 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.cancel.cancellation import Cancellation
     from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
+
+
+# The part of the time in which pages are joined: single cancels keep the server from showing the next one.
+_SHARE_TO_JOIN = 0.1
 
 
 @dataclass(slots=True)
@@ -40,12 +50,13 @@ class SelectedRuns:
     on_empty: Reaction = "ignore"
     is_stopped: Callable[[], bool] = lambda: False
     error: TriggerDevError | None = None  # of the first look
+    _has_looked: bool = False
     _alive: set[str] = field(default_factory=set)  # the sources that had a run that was alive
     _problems: RunIds = field(default_factory=RunIds)  # of the last look
 
     def search(self, client: TriggerDevClient, *, needs_all: bool = False) -> Iterator[list[str]]:
         """
-        Yield the ids of all that are found at first, then those of a second look; raise nothing.
+        Yield the ids of all that are found at first, then those of a second look, and empty lists meanwhile.
 
         More than ``max_runs`` are left alone. With ``needs_all``, so are all where a search fails, or a batch
         is unknown.
@@ -60,6 +71,8 @@ class SelectedRuns:
             if self.is_stopped():
                 self._fail("not all runs were searched, as the task was stopped")
                 break
+            yield []  # given runs are being canceled meanwhile
+        self._has_looked = True
         found, self.error = search.ours, search.error
         is_unknown = self._note(invalid=self._problems.invalid)
         if len(found) > limit:
@@ -76,6 +89,12 @@ class SelectedRuns:
         if not isinstance(self.error, AuthenticationError):
             yield self.ids.found[given:]
             yield from self._look_again(search)
+
+    def note_end(self, work: Cancellation) -> None:
+        """Say that there may be more runs, where the work has ended by an error amid the first look."""
+        if work.end is not None and not self._has_looked:
+            self.error = self.error or NotSentError(work.end.value)
+            self._fail(f"not all runs were searched: {work.end.value}")
 
     def _look_again(self, search: Search) -> Iterator[list[str]]:
         """Yield the ids of runs that the list did not show at first, and empty lists meanwhile."""
@@ -207,10 +226,12 @@ def started(
         return
     # Reading XCom needs the rest of the time.
     search = _by_tag(starter, client, deadline=deadline.before(1 / 2, now=time.monotonic()))
-    looks = _look_twice(search, ids, starter.tag)
+    hold = _SHARE_TO_JOIN * deadline.remaining(time.monotonic())
+    looks = _look_twice(search, ids, starter.tag, hold=hold)
     if may_pull_in_thread():
         reads = _in_time(without_blocking(reading), search, ids, deadline)
-        yield from chain.from_iterable(zip_longest(looks, reads, fillvalue=list[str]()))
+        # Both yield nothing, or all so far.
+        yield from (max(found, key=len) for found in zip_longest(looks, reads, fillvalue=list[str]()))
     else:
         yield from chain(looks, _in_time(reading, search, ids, deadline))
     _name_others(search, ids, log, origin)
@@ -254,13 +275,16 @@ def _name_others(search: Search, ids: RunIds, log: Log, origin: str) -> None:
         )
 
 
-def _look_twice(search: Search, ids: RunIds, tag: str) -> Iterator[list[str]]:
-    """Yield the ids of runs that carry the tag; the list lags."""
+def _look_twice(search: Search, ids: RunIds, tag: str, *, hold: float = 0.0) -> Iterator[list[str]]:
+    """Yield the ids of runs that carry the tag, the pages of so many seconds together; the list lags."""
     for _ in range(2):
+        due_at = time.monotonic() + hold
         for page in search.pages():
             if page:
                 ids.add([run.id for run in page], source="the list of runs")
-            yield [] if page else ids.found  # a page that comes soon is joined to those before it
+            is_due = (now := time.monotonic()) >= due_at
+            yield ids.found if is_due else []
+            due_at = now + hold if is_due else due_at
         yield ids.found
         if search.error:
             ids.failed.append(f"the runs with the tag {tag} could not be listed: {search.error}")

@@ -206,6 +206,15 @@ def test_a_run_that_is_still_alive_long_after_its_cancel_gets_another_one(world:
     assert run.cancel_requests == 2
 
 
+def test_failures_of_one_kind_do_not_use_up_the_tries_of_another(world: World) -> None:
+    run = world.server.add_run("EXECUTING")
+    world.connect(retry_for=300)
+    for _ in range(2):
+        world.network.fault("503", "/cancel", times=6, headers={"retry-after": "1"})
+        world.network.fault("500", "/cancel", times=1)
+    assert outcomes(cancel(world, run.id)) == {run.id: "canceled"}
+
+
 def test_a_cancel_that_hangs_holds_up_no_other_run(world: World) -> None:
     run_ids = executing(world, *[f"run_{number:02}" for number in range(20)])
     world.network.fault("hang", "run_00/cancel")
@@ -412,6 +421,14 @@ def test_where_the_bulk_worker_is_off_single_cancels_begin_soon(world: World, ha
     assert world.now < 25
 
 
+def test_runs_that_complete_by_themselves_are_no_sign_of_a_bulk_worker(world: World) -> None:
+    run_ids = many_runs(world, 400)
+    ending = [world.server.add_run("EXECUTING", then=[(0.2 * n, "COMPLETED")]).id for n in range(1, 100)]
+    world.server.bulk_duration = None
+    cancel(world, run_ids + ending)
+    assert cancels(world)[0] - 5 < 4.3
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [("403", {}), ("500", {}), ("500", {"after": True}), ("lost", {}), ("hang", {}), ("page", {})],
@@ -580,6 +597,21 @@ def test_tags_find_also_what_was_just_started_and_each_run_is_canceled_once(worl
     assert set(outcomes(task)) == {*tagged, *new}
     assert len(cancels(world)) == 32
     assert sorted(world.network.alive()) == sorted(others)
+
+
+@pytest.mark.parametrize("count", [1, 1200])
+def test_a_search_that_hangs_holds_up_no_given_run(world: World, count: int) -> None:
+    run_ids = many_runs(world, count)
+    world.network.fault("hang", "GET /api/v1/runs")
+    world.network.fault("503", "/cancel", times=1)
+    begun = world.now
+    task = world.task(lambda: CancelTriggerRunOperator(task_id="cancel", run_ids=run_ids, tags=["a"])).begin()
+    world.until(lambda: not world.network.alive(), within=30)
+    sizes = sorted(len(one.members) for one in world.server.bulk.values())
+    assert sizes == ([] if count == 1 else [200, 500, 500])
+    assert count > 1 or world.now - begun < 3
+    task.stop()
+    task.join()
 
 
 def test_given_runs_are_canceled_before_a_search_that_hangs_and_a_stop_ends_it(world: World) -> None:

@@ -229,15 +229,101 @@ def test_a_search_without_an_answer_holds_up_no_run_that_xcom_names(world: World
     CancelTriggerRunNotifier()(context)
     assert is_canceled(mine) == [True]
     assert [one.at - 1000 < begun + 1 for one in world.network.sent if "/cancel" in one.request] == [True]
+    assert world.now < begun + 16  # the search has half of the time
+
+
+def start_many(world: World, count: int) -> Any:
+    """Start runs, and return the context of their task instance without XCom, once the list shows them."""
+    first, context = start(world)
+    for number in range(count - 1):
+        options = {"tags": first.tags, "idempotencyKey": f"{first.idempotency_key}-{number}"}
+        world.server.trigger("resize", options=options)
+    world.sleep(5)
+    return by_tag_only(context)
+
+
+BUSY = {"busy_list_time": 3.6, "list_lag": 1.0, "query_lag": 1.0}
+"""As the real server beside 32 single cancels at a time (measured)."""
+
+
+@pytest.mark.parametrize("world", [BUSY], indirect=True)
+@pytest.mark.parametrize("latency", [(0.05, 0.15), (0.5, 1.0)])
+def test_1500_runs_that_only_the_tag_shows_are_canceled_in_time_on_a_busy_server(
+    world: World, latency: tuple[float, float]
+) -> None:
+    context = start_many(world, 1500)
+    world.network.latency = latency
+    begun = world.now
+    CancelTriggerRunNotifier()(context)
+    assert world.now - begun < 31
+    assert world.network.statuses() == ["CANCELED"] * 1500
+    assert "1500 Trigger.dev runs: 1500 canceled" in summary(world)[1]
+
+
+@pytest.mark.parametrize("by", ["tag", "xcom", "run_ids"])
+def test_its_time_limit_is_for_the_whole_call_and_nothing_is_sent_twice(world: World, by: str) -> None:
+    context, run_ids = start_many(world, 250), list(world.server.runs)
+    if by == "xcom":
+        ti = TaskInstance(xcoms={"other": run_ids[:1], "more": run_ids[1:]})
+        context = context_of(ti, dag=A_DAG, reason="task_failure")
+    given = {"tag": {}, "xcom": {"xcom_task_ids": ["other", "more"]}, "run_ids": {"run_ids": run_ids}}[by]
+    world.network.latency = (2.0, 2.0)
+    world.server.bulk_rate = 5.0
+    begun, before = world.now, len(world.network.sent)
+    CancelTriggerRunNotifier(timeout=20, **given)(context)  # type: ignore[arg-type]
+    assert world.now - begun < 21
+    named = [one.id for bulk in world.server.bulk.values() for one in bulk.members]
+    single = [one.request for one in world.network.sent[before:] if "/cancel" in one.request]
+    assert (len(named), len(single)) == (len(set(named)), len(set(single)))
+
+
+@pytest.mark.parametrize("world", [{"query_lag": 1.0}], indirect=True)
+@pytest.mark.parametrize("bulk", [202, 403])
+def test_a_query_at_its_end_confirms_what_was_canceled(world: World, bulk: int) -> None:
+    run_ids = [world.server.add_run("EXECUTING").id for _ in range(1500)]
+    if bulk == 403:
+        world.network.fault("403", "/bulk-actions")
+    world.network.latency = (0.2, 0.5)
+    begun = world.now
+    CancelTriggerRunNotifier(run_ids=run_ids, timeout=10)(context_of(TaskInstance("first"), dag=A_DAG))
+    assert world.now - begun < 11
+    level, text = summary(world)
+    canceled = int(text.partition(" runs: ")[2].partition(" canceled")[0])
+    assert level == "error"
+    assert 0 <= world.network.statuses().count("CANCELED") - canceled < 200
+    assert canceled > 300
+    if bulk == 202:
+        assert f" {canceled} canceled, {1500 - canceled} requested but not confirmed - the cancel of" in text
+        assert " failed" not in text
+
+
+def test_it_does_not_give_up_while_its_time_lasts(world: World) -> None:
+    run_ids = [world.server.add_run("EXECUTING").id for _ in range(20)]
+    world.connect(retry_for=5)
+    world.network.outage("503", seconds=30)
+    CancelTriggerRunNotifier(run_ids=run_ids, timeout=60)(context_of(TaskInstance("first"), dag=A_DAG))
+    assert summary(world)[1].endswith("20 Trigger.dev runs: 20 canceled")
+
+
+def test_a_cancel_whose_answers_are_lost_leaves_time_for_a_check(world: World) -> None:
+    run = world.server.add_run("EXECUTING")
+    world.network.fault("lost", "/cancel", after=True)
+    CancelTriggerRunNotifier(run_ids=run.id, timeout=10)(context_of(TaskInstance("first"), dag=A_DAG))
+    assert summary(world)[1].endswith("1 Trigger.dev run: 1 canceled")
+
+
+def test_a_bulk_action_whose_answer_is_lost_may_have_canceled_its_runs(world: World) -> None:
+    run_ids = [world.server.add_run("EXECUTING").id for _ in range(400)]
+    world.network.fault("lost", "/bulk-actions", after=True)
+    world.network.fault("403", "/query")
+    notifier = CancelTriggerRunNotifier(run_ids=run_ids, timeout=5, max_concurrency=1)
+    notifier(context_of(TaskInstance("first"), dag=A_DAG))
+    assert "not acknowledged" in summary(world)[1]
+    assert "not sent" not in "\n".join(world.log.lines)
 
 
 def test_what_the_first_pages_show_is_canceled_where_a_later_one_is_not_answered(world: World) -> None:
-    _, context = start(world)
-    [run] = world.server.runs.values()
-    options = {"tags": run.tags, "idempotencyKey": ""}
-    for number in range(150):
-        options["idempotencyKey"] = f"{run.idempotency_key}-{number}"
-        world.server.trigger("resize", options=options)
+    context = start_many(world, 151)
 
     def hang_on_the_second_page(request: str) -> None:
         if request == LIST and not world.network.faults:
@@ -245,7 +331,7 @@ def test_what_the_first_pages_show_is_canceled_where_a_later_one_is_not_answered
 
     world.network.before = hang_on_the_second_page
     begun = world.now
-    CancelTriggerRunNotifier()(by_tag_only(context))
+    CancelTriggerRunNotifier()(context)
     first = next(one.at for one in world.network.sent if "cancel" in one.request or "bulk" in one.request)
     assert first - 1000 < begun + 5
     assert world.network.statuses().count("CANCELED") == 100

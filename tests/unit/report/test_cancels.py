@@ -72,7 +72,7 @@ def report(*results: CancelResult, ids: RunIds | None = None, **options: Any) ->
         (
             [failed(is_unconfirmed=True), failed("run_2", "QUEUED")],
             {},
-            "2 Trigger.dev runs: 2 failed",
+            "2 Trigger.dev runs: 1 failed, 1 requested but not confirmed",
             [
                 "the cancel of 1 run was requested, and is not confirmed",
                 "1 run may still run (status QUEUED)",
