@@ -250,14 +250,15 @@ class Execution:
     def cancel_pushed(self) -> None:
         """Cancel the runs of a deferred task whose trigger failed or timed out."""
         identity, pushed, tag = task_instance_of(self.context), list[Any](), self.tag
+        why = "it has none"  # a backend may hide its errors, and a database is cleaned at times
         try:
             pushed = self._read_ids()
-            if not pushed:  # a backend may hide its errors, and a database is cleaned at times
-                raise LookupError("it has none")
         except Exception as error:
             # Any error: XCom backends raise what they like.
+            why = safe_text(error)
+        if not pushed:
             text = "The ids of the task's runs cannot be read from XCom (%s): canceling those with the tag %s"
-            self.log.error(text, safe_text(error), tag)
+            self.log.error(text, why, tag)
         tag = None if len(pushed) == 1 else tag
         try:
             guard = self._new_guard()

@@ -124,9 +124,8 @@ def test_where_the_check_of_a_run_fails_that_was_started_before_it_is_canceled(
         ({}, str, "CANCELED"),
         ({}, lambda run_id: [run_id, None], "CANCELED"),
         ({"cancel_on_kill": False}, str, "EXECUTING"),
-        ({}, lambda _: None, "EXECUTING"),
     ],
-    ids=["one", "many", "not to", "none"],
+    ids=["one", "many", "not to"],
 )
 def test_where_the_trigger_failed_the_runs_in_xcom_are_canceled(
     arguments: Any, pushes: Any, status: str, fail_trigger, ti, sent
