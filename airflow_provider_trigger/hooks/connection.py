@@ -55,12 +55,12 @@ _MUST_BE = {
 }
 
 
-class ConnectionNotFoundError(_compat.AirflowNotFoundException, _compat.AirflowFailException):
+class ConnectionNotFoundError(_compat.AirflowNotFoundException):
     """
-    Airflow has no connection with this id, or cannot read it from its environment variable.
+    Airflow has no connection with this id, cannot read its environment variable, or could not get it.
 
-    It is an ``AirflowNotFoundException``, as every hook raises, and an ``AirflowFailException``: a task that
-    raises it is not retried.
+    A secrets backend or an API server of Airflow that fails looks the same, so a task that raises it is
+    retried as often as its ``retries`` say.
     """
 
 
@@ -75,7 +75,8 @@ def connection_not_found(conn_id: str) -> ConnectionNotFoundError:
         f"Connection {conn_id!r} was not found; create it under Admin, Connections, or set the environment "
         f"variable AIRFLOW_CONN_{conn_id.upper()} on every worker; if it is set, it is not valid: it must be "
         'JSON such as {"conn_type": "trigger_dev", "password": "KEY"}, or a percent-encoded URI such as '
-        "trigger-dev://:KEY@HOST"
+        "trigger-dev://:KEY@HOST. A secrets backend or an API server of Airflow that fails looks the same: "
+        "then a retry helps"
     )
 
 
@@ -308,19 +309,25 @@ def _warn_if_unencrypted(conn_id: str, base_url: str) -> None:
 
 # Between two tries, and between two warnings that it still fails, in seconds.
 _PAUSES, _WARN_INTERVAL = (1.0, 5.0, 15.0, 30.0), 300.0
+# After each try that finds none: so Airflow reports each failure of a secrets backend.
+_NOT_FOUND_PAUSES = (1.0, 0.0)
 
 
 def fetch_connection(conn_id: str, *, get: Callable[[str], Connection]) -> Connection:
     """Return a connection by Airflow's way to get one."""
-    with suppress(_compat.AirflowNotFoundException):
-        return get(conn_id)
+    for pause in _NOT_FOUND_PAUSES:
+        with suppress(_compat.AirflowNotFoundException):
+            return get(conn_id)
+        time.sleep(pause)
     raise connection_not_found(conn_id)
 
 
 async def fetch_on_loop(conn_id: str, *, executor: ThreadPoolExecutor | None = None) -> Connection:
     """Return a connection; older Airflows wait in the executor, None for the event loop's own."""
-    with suppress(_compat.AirflowNotFoundException):
-        return await _compat.get_async_connection(conn_id, executor=executor)
+    for pause in _NOT_FOUND_PAUSES:
+        with suppress(_compat.AirflowNotFoundException):
+            return await _compat.get_async_connection(conn_id, executor=executor)
+        await asyncio.sleep(pause)
     raise connection_not_found(conn_id)
 
 
@@ -336,16 +343,13 @@ async def fetch_patiently(conn_id: str, *, log: Log, until: float = 0.0) -> Conn
     while True:
         try:
             return await fetch_shielded(conn_id)
-        except ConnectionNotFoundError:
-            raise
         except Exception as error:
             failures += 1  # any error: secrets backends raise what they like
             if failures > len(_PAUSES) and time.time() >= until:
                 raise
             if time.time() >= warn_at:
                 warn_at = time.time() + _WARN_INTERVAL
-                # Its text may contain values of the connection.
-                log.warning("Could not fetch connection %r, trying again: %s", conn_id, type(error).__name__)
+                log.warning("Could not fetch connection %r, trying again: %s", conn_id, safe_text(error))
         await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES)) - 1])
 
 

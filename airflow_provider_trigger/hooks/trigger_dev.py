@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults, rules
-from airflow_provider_trigger._compat import AirflowFailException, BaseHook
+from airflow_provider_trigger._compat import BaseHook
 from airflow_provider_trigger.api.errors import TriggerDevError, UnreadableAnswerError
 from airflow_provider_trigger.api.http import segment
 from airflow_provider_trigger.api.limits import NEVER, Deadline
@@ -23,6 +23,8 @@ from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.get_provider_info import CONNECTION_NAME, CONNECTION_TYPE, FORM
 from airflow_provider_trigger.hooks.connection import (
     MAX_TIMEOUT,
+    ConnectionNotFoundError,
+    InvalidConnectionError,
     Settings,
     fetch_connection,
     fetch_key,
@@ -74,9 +76,9 @@ class TriggerDevHook(BaseHook):
     """
     Turn an Airflow connection into a client of Trigger.dev: start, check and cancel runs, complete tokens.
 
-    If the connection does not exist, its first use raises a ``ConnectionNotFoundError``; if a field is
-    missing or invalid, an ``InvalidConnectionError``. Both fail the task without retries. An invalid argument
-    is a ``ValueError``, and nothing is sent. An error of the API is a ``TriggerDevError``.
+    If Airflow does not find the connection, its first use raises a ``ConnectionNotFoundError``; if a field is
+    missing or invalid, an ``InvalidConnectionError``, which fails the task without retries. An invalid
+    argument is a ``ValueError``, and nothing is sent. An error of the API is a ``TriggerDevError``.
 
     :param trigger_dev_conn_id: the id of the connection
     :param connection: the connection itself, if the caller has it already; then it is not fetched
@@ -103,7 +105,7 @@ class TriggerDevHook(BaseHook):
         """Test the connection; return whether it works, and one line that says why."""
         try:
             timeout = min(self.settings.timeout, MAX_TIMEOUT)
-        except AirflowFailException as error:
+        except (InvalidConnectionError, ConnectionNotFoundError) as error:
             return False, str(error)
         with self.get_client(timeout=timeout, retry_for=0) as client:
             return try_connection(client, self.settings)

@@ -76,7 +76,7 @@ class IdsNotifier(TakesIds, BaseNotifier):
         Do the work.
 
         :param context: of the task or the Dag run
-        :raises AirflowNotFoundException: there is no such connection
+        :raises ConnectionNotFoundError: Airflow has not found the connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook

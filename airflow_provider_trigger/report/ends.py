@@ -159,6 +159,9 @@ def why_not_completed(
             text = f"The server rejects the status checks of {what}, which {MAY_RUN}: {waited.error}"
             action = f"Check that connection {conn_id!r} has a key of its environment"
             return f"{text}. {action}, and look at it in the dashboard: {run_url}"
+        case WaitEnd.NO_CONNECTION:
+            text = f"{capitalized(what)} {MAY_RUN}, as the triggerer could not wait for it: {waited.error}"
+            return f"{text.rstrip('.')}. It was not canceled, and a retry waits for it. {run_url}"
         case WaitEnd.NO_VERSION:
             why = f"was still waiting for a version after pending_version_timeout: {missing_version(run)}"
         case WaitEnd.NOT_NEEDED:

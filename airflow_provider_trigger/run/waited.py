@@ -31,6 +31,7 @@ class WaitEnd(StrEnum):
     - ``rejected``: no check shows it any more: the key was rejected, the run is unknown, or each check of it
       fails although the server works otherwise
     - ``not_needed``: it was canceled, as another run had ended in a way that is not a success
+    - ``no_connection``: the triggerer could not get the connection, or its fields are invalid there
     """
 
     FINAL = "final"
@@ -38,6 +39,11 @@ class WaitEnd(StrEnum):
     NO_VERSION = "no_version"
     REJECTED = "rejected"
     NOT_NEEDED = "not_needed"
+    NO_CONNECTION = "no_connection"
+
+
+# In these ends the wait has canceled nothing.
+_UNSEEN = (WaitEnd.REJECTED, WaitEnd.NO_CONNECTION)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,7 +215,7 @@ def _after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
         if waited.run is None or not waited.run.is_final:
             raise reply
         return replace(waited, error=str(reply))  # how it has ended is known, and decides about retries
-    if reply.is_final and (waited.end is WaitEnd.REJECTED or not reply.is_canceled):
+    if reply.is_final and (waited.end in _UNSEEN or not reply.is_canceled):
         return Waited(end=WaitEnd.FINAL, run=reply)  # it ended after all: its result counts
     # Whatever its cancel met with, it is canceled.
     return replace(waited, run=reply, error="" if reply.is_canceled else waited.error)

@@ -162,9 +162,17 @@ class TriggerDevRunTrigger(ResumingTrigger):
         yield _compat.TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _ended(self, settings: WaitSettings) -> dict[str, Waited]:
+        from airflow_provider_trigger.hooks.connection import safe_text
+        from airflow_provider_trigger.run.waited import Waited, WaitEnd
         from airflow_provider_trigger.triggers.watch import wait_for_runs
 
-        hook = await self.hook(until=settings.ends_by(time.time()))
+        try:
+            hook = await self.hook(until=settings.ends_by(time.time()))
+            _ = hook.settings
+        except Exception as error:
+            # Any error, as a worker had the connection. The runs of a trigger that fails would be canceled.
+            waited = Waited(end=WaitEnd.NO_CONNECTION, run=None, error=safe_text(error))
+            return dict.fromkeys(self.run_ids, waited)
         return await wait_for_runs(self.run_ids, settings, hook, log=self.log)
 
     async def on_kill(self) -> None:

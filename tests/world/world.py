@@ -86,6 +86,10 @@ class World:
         given = {"timeout": 10, "retry_for": 60} | extra
         self._patch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({**fields, "extra": given}))
 
+    def disconnect(self, conn_id: str = CONN_ID) -> None:
+        """Let Airflow find no such connection, as while its secrets backend fails."""
+        self._patch.delenv(f"AIRFLOW_CONN_{conn_id.upper()}")
+
     def task(self, make: Callable[[], Any], **options: Any) -> Task:
         """Return a task that has not begun; see :class:`airflow_task.Task`."""
         return Task(self.hub, self.triggerer, make, **options)

@@ -10,6 +10,7 @@ from fake_airflow import TaskInstance
 from in_process import Network
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -167,8 +168,8 @@ FURTHER = "runs that were not found yet may still run"
         ({"run_ids": ["run_1", "run_2"], "tags": "a"}, f"; 2 runs may still run; {FURTHER}"),
     ],
 )
-def test_a_missing_connection_is_named_with_what_may_still_run_and_not_retried(arguments, end: str) -> None:
-    with pytest.raises(AirflowFailException, match="Connection 'mine' was not found; create it") as raised:
+def test_a_missing_connection_is_named_with_what_may_still_run(arguments, end: str) -> None:
+    with pytest.raises(ConnectionNotFoundError, match="Connection 'mine' was not found; create it") as raised:
         operator(trigger_dev_conn_id="mine", **arguments).execute(context())
     assert str(raised.value).endswith(end)
     assert str(raised.value).count("may still run") == end.count("may still run")

@@ -92,6 +92,13 @@ UNSEEN = (
         ),
         ("rejected", run(), {"error": "401"}, UNSEEN.format(f"r{TASK}", "401")),
         ("rejected", None, {"error": "16 MB"}, UNSEEN.format("run run_1", "16 MB")),
+        (
+            "no_connection",
+            run(),
+            {"error": "Connection 'mine' was not found"},
+            f"R{TASK} may still be running, as the triggerer could not wait for it: Connection 'mine' was "
+            "not found. It was not canceled, and a retry waits for it.",
+        ),
     ],
 )
 def test_a_wait_says_why_its_run_did_not_complete_and_what_became_of_it(

@@ -239,9 +239,9 @@ def test_a_connection_that_cannot_be_fetched_at_all_is_logged_without_its_values
     async def fail(conn_id: str) -> Any:
         raise OSError("tr_prod_secret")
 
+    monkeypatch.setattr(fetching, "_PAUSES", ())
     run(trigger("run_1", trigger_dev_conn_id="unknown").on_kill())
     assert "'unknown' was not found" in log.of("error")[0]
-    monkeypatch.setattr(fetching, "_PAUSES", ())
     monkeypatch.setattr(fetching, "fetch_on_loop", fail)
     run(trigger("run_0").on_kill())
     assert log.of("error")[1:] == [f"Run run_0 may still be running: cancel failed: OSError. {ADVICE}"]
