@@ -87,7 +87,6 @@ def test_a_notifier_cancels_after_a_moment_without_its_connection(world: World) 
     run = world.server.add_run("EXECUTING")
     world.disconnect()
 
-
     def connect() -> None:
         world.sleep(0.5)
         world.connect()
