@@ -62,15 +62,11 @@ _ERRORS_BY_STATUS: dict[int, type[errors.ResponseError]] = {
     429: errors.RateLimitError,
 }
 
-# Those whose absence costs only speed.
-FOR_SPEED = {
+RIGHTS = {
     "POST /api/v1/query": "read:query",
     "POST /api/v1/bulk-actions": "write:runs",
     "POST /api/v1/idempotencyKeys/.*": "write:runs",
     "GET /api/v1/runs": "read:runs",
-}
-
-RIGHTS = FOR_SPEED | {
     "POST /api/v1/tasks/.*": "trigger:tasks",
     "POST /api/v2/tasks/batch": "batchTrigger:tasks",
     "GET /api/v1/waitpoints/.*": "read:waitpoints",

@@ -104,8 +104,6 @@ class TriggerDevClient:
         return self._repeat(call, deadline, patience, sleep)
 
     def _repeat(self, call: Call[T], deadline: Deadline, patience: float, sleep: Sleep | None) -> T:
-        if denial := self._key.denial_of(call.request, now=time.monotonic()):
-            return call.read(denial)  # raises what it did before
         tries = limits.Tries(time.monotonic(), deadline, patience)
         retrying = Retrying(
             sleep=sleep or time.sleep,
@@ -202,8 +200,6 @@ class TriggerDevClient:
         response, now = reply if isinstance(reply, Response) else None, time.monotonic()
         error.run_id = request.run_id
         self._key.hide_in(error)
-        if response and isinstance(error, errors.PermissionDeniedError):
-            self._key.note_denial(request, response, now=now)
         error.server_wait = server_wait(response, now=time.time()) if response else None
         error.tries_allowed = limits.tries_allowed(
             request,

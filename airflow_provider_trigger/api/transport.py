@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.answers import FOR_SPEED, error_of, kind_of
+from airflow_provider_trigger.api.answers import error_of
 from airflow_provider_trigger.api.http import API_VERSION, MAX_BODY_BYTES, Request, Response, ServerSettings
 
 log = logging.getLogger(__name__)
@@ -32,16 +32,12 @@ _FETCH_INTERVAL = 10.0
 # A triggerer cancels runs for months.
 _MAX_IDS = 100_000
 
-DENIED_FOR = 600.0
-"""After a 403, no call of a kind is made for so many seconds whose absence costs only speed."""
-
 
 class SecretKey:
     """A secret key, which answers and errors do not show; clients that share it continue with the newest."""
 
     # ``fetch`` returns the key as it is now, None if that is not known, and raises nothing.
     def __init__(self, value: str, *, fetch: Callable[[], str | None] | None = None) -> None:
-        self._denials: dict[str, tuple[float, Response]] = {}  # 403s, with their times, by kind of call
         self._values: list[str] = []
         self._spellings: set[str] = set()
         self.replace(value)
@@ -65,21 +61,8 @@ class SecretKey:
         if self._values[-1:] == [value]:
             return
         self._values.append(value)
-        self._denials.clear()
         if len(value) >= SHORTEST:  # a new set, as other threads may be reading this one
             self._spellings = {*self._spellings, value, quote(value), quote(value, safe="")}
-
-    def note_denial(self, request: Request, answer: Response, *, now: float) -> None:
-        """Take in a 403."""
-        if (kind := kind_of(request)) in FOR_SPEED:
-            self._denials[kind] = now, replace(answer, headers={})  # its date is old when it is read again
-
-    def denial_of(self, request: Request, *, now: float) -> Response | None:
-        """Return the 403 that holds for a request."""
-        if not self._denials:
-            return None
-        denied_at, answer = self._denials.get(kind_of(request), (-math.inf, None))
-        return answer if now < denied_at + DENIED_FOR else None
 
     def hidden_in(self, response: Response) -> Response:
         """Return a response with the key hidden."""

@@ -277,6 +277,7 @@ def _name_others(search: Search, ids: RunIds, log: Log, origin: str) -> None:
 
 def _look_twice(search: Search, ids: RunIds, tag: str, *, hold: float = 0.0) -> Iterator[list[str]]:
     """Yield the ids of runs that carry the tag, the pages of so many seconds together; the list lags."""
+    error: TriggerDevError | None = None
     for _ in range(2):
         due_at = time.monotonic() + hold
         for page in search.pages():
@@ -286,9 +287,11 @@ def _look_twice(search: Search, ids: RunIds, tag: str, *, hold: float = 0.0) -> 
             yield ids.found if is_due else []
             due_at = now + hold if is_due else due_at
         yield ids.found
-        if search.error:
-            ids.failed.append(f"the runs with the tag {tag} could not be listed: {search.error}")
-            return
+        error = search.error and (error or search.error)
+        if isinstance(error, AuthenticationError):
+            break
+    if error:
+        ids.failed.append(f"the runs with the tag {tag} could not be listed: {error}")
 
 
 def _in_time(

@@ -222,6 +222,14 @@ def test_its_time_limit_counts_for_the_search_too(world: World, kind: str, part:
     assert is_canceled(mine) == [False]
 
 
+def test_one_403_of_the_list_leaves_no_run_alive(world: World) -> None:
+    mine, context = start(world)
+    world.sleep(5)
+    world.network.fault("403", LIST, times=1)
+    CancelTriggerRunNotifier()(by_tag_only(context))
+    assert (is_canceled(mine), summary(world)) == ([True], ("info", f"{WHERE}1 Trigger.dev run: 1 canceled"))
+
+
 def test_a_search_without_an_answer_holds_up_no_run_that_xcom_names(world: World) -> None:
     mine, context = start(world)
     begun = world.now

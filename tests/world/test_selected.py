@@ -210,6 +210,13 @@ def test_a_search_that_fails_leaves_no_other_run_alive_and_may_be_repeated(
     assert type(outcome.error) is not AirflowFailException
 
 
+def test_a_403_of_the_first_search_is_no_answer_to_the_second(world: World) -> None:
+    run_ids = tagged(world)
+    world.network.fault("403", LIST, times=1)
+    assert "not all runs could be searched" in str(cancel(world, tags="a").error)
+    assert canceled(world) == run_ids
+
+
 @pytest.mark.parametrize(("kind", "error"), [("500", "ServerError"), ("401", "AuthenticationError")])
 def test_by_the_hook_a_search_that_fails_cancels_the_given_runs_only(
     world: World, kind: str, error: str

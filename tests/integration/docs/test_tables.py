@@ -153,7 +153,6 @@ NUMBERS: list[tuple[str, str, str, float]] = [
     ("many_runs.md", "more than {} runs by\na bulk action", "defaults.BULK_FROM_AT_A_STOP", 1),
     ("many_runs.md", "up to {} requests of", "run.starts.REQUESTS_AT_ONCE", 1),
     ("many_runs.md", "requests of {} items each", "api.runs.MAX_ITEMS_AT_ONCE", 1),
-    ("connection.md", "for {} minutes", "api.transport.DENIED_FOR", 60),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Keys of few rights: what they may do, as measured, what an error says, and what is not sent again."""
+"""Keys of few rights: what they may do, as measured, and what an error says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from in_process import Network
 
 from airflow_provider_trigger.api import runs
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.errors import PermissionDeniedError, ResponseError
+from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.tokens import create_token, retrieve_token
 from airflow_provider_trigger.api.transport import SecretKey
@@ -76,20 +76,3 @@ def test_a_key_of_few_rights_may_do_as_much_as_on_the_server_and_else_an_error_n
             made.call(call)
         text = f": the key may lack the right {right}" if ":" in right else right
         assert str(raised.value).endswith(text)
-
-
-@pytest.mark.parametrize("name", ["query", "bulk", "list", "reset"])
-def test_after_a_403_no_call_is_made_for_10_minutes_whose_absence_costs_only_speed(
-    name: str, client, server, network: Network, clock
-) -> None:
-    call, _ = CALLS[name]
-    key, texts = SecretKey(server.add_key([])), set()
-    for pause, sent in ((0, 1), (0, 1), (599.9, 1), (0.1, 2)):
-        clock.sleep(pause)
-        with pytest.raises(PermissionDeniedError) as raised:
-            client(key).call(call)
-        texts.add(str(raised.value))
-        assert (len(network.requests), len(texts)) == (sent, 1)
-    server.add_run("EXECUTING", run_id="run_1")
-    key.replace(server.secret_key)
-    client(key).call(call)
