@@ -98,7 +98,7 @@ class TriggerDevClient:
         try:
             return self._repeat(call, deadline, patience, sleep)
         except errors.AuthenticationError:
-            if not (self.fetches_key and self._key.renew(version, now=time.monotonic())):
+            if not (self.fetches_key and self._key.renew(version)):
                 raise
         self.key_is_rejected = False
         return self._repeat(call, deadline, patience, sleep)
@@ -132,10 +132,8 @@ class TriggerDevClient:
             error = raised.with_traceback(None)
         else:
             if call.request.url is None:
-                self._key.note_shown(call.request, result, version=tries.key_version)
                 self._note_success()
             return result
-        error = self._key.doubted(error, call.request, tries.key_version, now=time.monotonic())
         self._note_failure(call.request, reply, error, tries)
         raise error  # not in the block above, so that it has no context
 
@@ -145,7 +143,6 @@ class TriggerDevClient:
         while pause := self._turn(request, tries):
             (sleep or time.sleep)(pause)
         tries.started_at += time.monotonic() - begun  # waiting for a turn uses up no patience
-        tries.key_version = self._key.version
         try:
             if sleep:
                 sleep(0)

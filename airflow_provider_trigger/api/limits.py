@@ -230,7 +230,6 @@ class Tries:
     deadline: Deadline
     patience: float  # how long a failed request is repeated after the first one
     last_error: errors.TriggerDevError | None = None
-    key_version: int = 0  # of the last request
     _failed_at: float = 0.0
     # Failures of another kind do not use up the tries of this one.
     _failures: Counter[float] = field(default_factory=Counter)

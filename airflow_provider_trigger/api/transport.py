@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import ssl
 import threading
 import time
@@ -19,18 +18,12 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.answers import error_of
 from airflow_provider_trigger.api.http import API_VERSION, MAX_BODY_BYTES, Request, Response, ServerSettings
 
 log = logging.getLogger(__name__)
 
 SHORTEST = 8
 """A shorter key occurs in texts by chance, and is not hidden; real ones have 20 characters and more."""
-
-# After a key of another environment, the connection is fetched again so many seconds later.
-_FETCH_INTERVAL = 10.0
-# A triggerer cancels runs for months.
-_MAX_IDS = 100_000
 
 
 class SecretKey:
@@ -42,8 +35,6 @@ class SecretKey:
         self._spellings: set[str] = set()
         self.replace(value)
         self._fetch = fetch
-        self._fetch_at = -math.inf
-        self._shown_by: dict[str, int] = {}  # the version that has last shown a run or token, by its id
         self._lock = threading.Lock()
 
     @property
@@ -83,43 +74,12 @@ class SecretKey:
             text = text.replace(spelling, "***")
         return text
 
-    def renew(self, rejected: int, *, now: float) -> bool:
+    def renew(self, rejected: int) -> bool:
         """Return whether there is another key than a rejected one; fetch it where it is not known yet."""
         with self._lock:  # of many threads, one fetches it
-            if self._fetch and self.version == rejected and now >= self._fetch_at:
+            if self._fetch and self.version == rejected:
                 self.replace(self._fetch() or self._values[-1])
         return self.version != rejected
-
-    def note_shown(self, request: Request, result: Any, *, version: int) -> None:
-        """Take in which runs and tokens a version of it has shown."""
-        if self._fetch is None:
-            return
-        if len(self._shown_by) > _MAX_IDS:
-            self._shown_by.clear()
-        for one in [request.run_id, *(result if isinstance(result, (list, tuple)) else [result])]:
-            shown = getattr(one, "id", one)
-            if isinstance(shown, str):
-                self._shown_by[shown] = version
-
-    def doubted(
-        self, error: errors.TriggerDevError, request: Request, version: int, *, now: float
-    ) -> errors.TriggerDevError:
-        """Return an AuthenticationError where an older key has shown what is not found, else the error."""
-        if not isinstance(error, (errors.NotFoundError, errors.UnknownTokenError)):
-            return error
-        parts = [part for part in request.path.split("/") if part in self._shown_by]
-        shown_by = self._shown_by[parts[0]] if parts else version
-        if self._values[shown_by] == self._values[version]:
-            return error
-        with self._lock:
-            if version == self.version:
-                text = "The new secret key is of another environment, as it lacks %s: not used"
-                log.warning(text, request.path)
-                # The 401 of the older one fetches the connection again.
-                self.replace(self._values[shown_by])
-                self._fetch_at = now + _FETCH_INTERVAL
-        detail = "the new secret key is of another environment"
-        return error_of(errors.AuthenticationError, request, 401, detail, retryable=False)
 
 
 CONNECT_TIMEOUT = 10.0

@@ -239,8 +239,8 @@ def test_a_deferred_wait_continues_with_a_key_that_was_changed_once_that_shows_i
     assert world.now < 130
 
 
-def test_a_key_of_another_environment_just_after_the_start_is_not_used(world: World) -> None:
-    world.server.on_task("resize", after=100, output="done")
+def test_a_retry_waits_for_the_same_run_after_a_key_of_another_environment(world: World) -> None:
+    world.server.on_task("resize", after=300, output="done")
     world.server.add_environment("stg", secret_key="tr_stg_other")
     rotated = []
 
@@ -251,11 +251,13 @@ def test_a_key_of_another_environment_just_after_the_start_is_not_used(world: Wo
             world.connect("tr_stg_other")
 
     world.network.before = rotate
-    task = world.task(operator(deferrable=False)).begin()
-    world.sleep(25)
+    task = world.task(operator(deferrable=False), retries=1).begin()
+    world.until(lambda: task.outcome.state == "up_for_retry")
     world.connect()
-    assert rotated
-    assert task.join().state == "success"
+    assert "Check that connection 'trigger_dev_default' has a key of its environment" in str(
+        task.outcome.error
+    )
+    assert (task.join().state, len(world.server.runs)) == ("success", 1)
 
 
 @pytest.mark.parametrize(

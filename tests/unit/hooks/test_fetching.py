@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from unittest.mock import Mock
 
 import pytest
@@ -12,7 +11,6 @@ from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.runs import retrieve_run
 
 OLD, NEW = "tr_prod_old_marker_of_the_test", "tr_prod_new_marker_of_the_test"
-OTHER = "tr_stg_marker_of_the_test"
 ELSEWHERE = "has changed; this task does not use the new one"
 
 
@@ -94,31 +92,3 @@ def test_a_client_without_retries_fetches_nothing_but_has_what_another_one_fetch
     assert set(keys_sent(wire)) == {OLD}
     hook.get_run("run_1")
     assert client.call(retrieve_run("run_1")).status == "QUEUED"
-
-
-@pytest.mark.parametrize("unknown", [(404, {"error": "Run not found"}), (500, {"error": "no"})])
-def test_a_key_of_another_environment_does_not_hide_what_the_one_before_has_shown(
-    accepted, connect_as, wire, answer, clock, caplog, unknown
-) -> None:
-    """Its 404, or 500 for a token, is not the truth, and soon the connection is fetched again."""
-    script = wire.script
-
-    def with_other(request):
-        is_other = request.headers["Authorization"] == f"Bearer {OTHER}"
-        return answer(*unknown) if is_other else script(request)
-
-    wire.script, accepted[0] = with_other, OLD
-    hook = connect_as(password=OLD)
-    check = partial(hook.get_run if unknown[0] == 404 else hook.get_waitpoint_token, "run_1")
-    assert check().status == "QUEUED"
-    accepted[0] = NEW
-    connect_as(password=OTHER)
-    for _ in range(2):  # the second one fetches nothing
-        with pytest.raises(Exception, match="Invalid API key") as raised:
-            check()
-        assert raised.typename == "AuthenticationError"
-    connect_as(password=NEW)
-    clock.sleep(10)
-    assert check().status == "QUEUED"
-    assert keys_sent(wire).count(OTHER) == 1
-    assert "of another environment" in caplog.text
