@@ -145,7 +145,9 @@ class Settings(ServerSettings):
         if isinstance(cause, errors.AuthenticationError) and not self.branch:
             action = _NO_BRANCH if self.secret_key.startswith("tr_preview_") else action
         if isinstance(cause, errors.AuthenticationError) and cause.path.endswith("/reschedule"):
-            action += ": this call takes only a key without restrictions"
+            action += (
+                ": it is wrong or expired, or restricted, as this call takes only a key without restrictions"
+            )
         return problem.format(url=self.base_url), action.format(connection=connection)
 
     def action_for(self, error: TriggerDevError) -> str | None:
@@ -164,6 +166,9 @@ def read_settings(connection: Connection) -> Settings:
     """Read a connection and check each field; an error names the connection and the field."""
     conn_id = connection.conn_id
     read = partial(_read, conn_id)
+    for name in ("conn_type", "host", "schema", "login", "password"):
+        if not isinstance(getattr(connection, name, None), (str, type(None))):
+            raise _error(conn_id, name, "must be text: in a YAML or JSON file, write it in quotation marks")
     # JSON without a type and a URI without a scheme are of no other service.
     kind = (getattr(connection, "conn_type", None) or CONNECTION_TYPE).replace("-", "_")
     if kind != CONNECTION_TYPE:
@@ -203,7 +208,7 @@ def _read(conn_id: str, name: str, value: Any, read: Callable[[Any], Any]) -> An
     """Return what is read of the value of a field, or raise an error that says what it must be."""
     try:
         return read(value)
-    except (TypeError, ValueError, RecursionError):
+    except (AttributeError, TypeError, ValueError, RecursionError):
         pass
     # Not within the block above: that error contains the value, which may be a secret.
     raise _error(conn_id, name, _MUST_BE[name])
@@ -257,7 +262,7 @@ def _url(value: object) -> str | None:
         return None
     url = urlsplit(text)
     is_valid = url.scheme in ("http", "https") and url.hostname and url.port != 0 and "@" not in url.netloc
-    if not is_valid or url.query or url.fragment or re.search(r"\s", text):
+    if not is_valid or url.query or url.fragment or re.search(r"\s", text) or not text.isprintable():
         raise ValueError
     return f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
 
@@ -309,6 +314,7 @@ def _warn_if_unencrypted(conn_id: str, base_url: str) -> None:
 
 # Between two tries, and between two warnings that it still fails, in seconds.
 _PAUSES, _WARN_INTERVAL = (1.0, 5.0, 15.0, 30.0), 300.0
+_FETCH_LIMIT = 30.0  # a secrets backend may never answer
 # After each try that finds none: so Airflow reports each failure of a secrets backend.
 _NOT_FOUND_PAUSES = (1.0, 0.0)
 
@@ -332,9 +338,9 @@ async def fetch_on_loop(conn_id: str, *, executor: ThreadPoolExecutor | None = N
 
 
 async def fetch_shielded(conn_id: str) -> Connection:
-    """Return a connection; the fetch ends although its caller is canceled."""
+    """Return a connection, or raise TimeoutError; the fetch goes on although its caller is canceled."""
     # On Airflow 3.0 and 3.1 a trigger canceled while it talks to the supervisor breaks all others (measured).
-    return await asyncio.shield(fetch_on_loop(conn_id))
+    return await asyncio.wait_for(asyncio.shield(fetch_on_loop(conn_id)), _FETCH_LIMIT)
 
 
 async def fetch_patiently(conn_id: str, *, log: Log, until: float = 0.0) -> Connection:

@@ -89,8 +89,14 @@ class WaitLog:
         errors: Mapping[str, TriggerDevError],
         ended: Mapping[str, Waited],
         now: float,
+        *,
+        unseen: float,
     ) -> None:
-        """Log what is new, and now and then that nothing is; ``left`` have not ended, and have ``errors``."""
+        """
+        Log what is new, and now and then that nothing is; ``left`` have not ended, and have ``errors``.
+
+        ``unseen``: for how many seconds no check has shown one of them.
+        """
         if errors or self._failed:
             self._note_failures(errors, ended, now)
         if self._logs_progress and not (left and now < self._counted_at + _COUNT_INTERVAL):
@@ -111,7 +117,9 @@ class WaitLog:
             self._log.info(NOT_ENDED_YET, len(left), self._count)
         for run_id, run in left.items() if self._count == 1 and not errors else ():
             minutes = (now - self._begun_at) / 60
-            self._log.info("Run %s is still %s after %.0f minutes", run_id, _status(run), minutes)
+            late = f"; no check has shown it for {unseen / 60:.0f} minutes" if unseen >= LOG_INTERVAL else ""
+            text = "Run %s is still %s after %.0f minutes%s"
+            self._log.info(text, run_id, _status(run), minutes, late)
 
     def _note_failures(
         self, errors: Mapping[str, TriggerDevError], ended: Mapping[str, Waited], now: float
@@ -365,7 +373,8 @@ class Wait:
         """Log the progress, and end what is over; return which runs are to be canceled."""
         runs = {run_id: one.run for run_id, one in self._left.items()}
         errors = {run_id: one.error for run_id, one in self._left.items() if one.error is not None}
-        self._log.note(runs, errors, self._ended, now)
+        unseen = now - min((max(one.seen_at, self._begun_at) for one in self._left.values()), default=now)
+        self._log.note(runs, errors, self._ended, now, unseen=unseen)
         ends = {one: end for one, (end, at) in self._limits(now).items() if self._is_sure(one, end, at)}
         is_canceled = self.settings.cancels or self._is_useless
         if ends and is_canceled:

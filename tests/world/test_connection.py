@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from fake_airflow import TaskInstance, context_of
 from hub import Thread
 from world import World
 
+from airflow_provider_trigger import _compat
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
@@ -191,3 +193,21 @@ def test_the_runs_of_an_ended_task_are_canceled_once_the_connection_is_found(wor
     world.connect()
     world.sleep(60)
     assert world.network.statuses() == ["CANCELED"]
+
+
+def test_a_rejected_key_that_a_secrets_backend_never_gives_again_ends_the_wait_with_lines(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit of the fetch lets the checks go on; they are rejected, and say so."""
+    task = world.task(one(world, deferrable=True)).begin()
+    world.sleep(30)
+
+    async def hang(*_: Any, **__: Any) -> Any:
+        await asyncio.sleep(1e6)
+
+    monkeypatch.setattr(_compat, "get_async_connection", hang)
+    world.server.rotate_key()
+    world.until(lambda: not task.is_deferred, within=400)
+    assert any("Status checks of run" in line for line in world.log.of("warning"))
+    assert task.join().state == "failed"
+    assert "401" in str(task.outcome.error)

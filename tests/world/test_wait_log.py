@@ -78,6 +78,13 @@ def test_up_to_10_cancels_are_each_named_and_more_are_one_line(world: World, cou
     assert lines(world, ": another run has failed") == named
 
 
+def test_the_line_of_five_minutes_says_since_when_no_check_has_shown_the_run(world: World) -> None:
+    world.server.on_task("resize", start_after=0, after=390)
+    operator(world, poll_interval=360).run()
+    line, *_ = lines(world, " is still ")
+    assert line.endswith("EXECUTING after 5 minutes; no check has shown it for 5 minutes")
+
+
 def test_runs_that_go_on_are_a_line_each_five_minutes(world: World) -> None:
     world.server.on_task("resize", start_after=0, after=390)
     operator(world).run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from airflow_provider_trigger.hooks.connection import (
     ConnectionNotFoundError,
     InvalidConnectionError,
     Settings,
+    read_settings,
 )
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
@@ -192,7 +194,9 @@ def test_an_invalid_field_of_extra_is_an_error(error_of, field: str, reason: str
 # Unencrypted
 
 
-@pytest.mark.parametrize("host", ["http://trigger.test", "http://10.0.0.1:3030", "http://[fd00::1]"])
+@pytest.mark.parametrize(
+    "host", ["http://trigger.test", "http://10.0.0.1:3030", "http://[fd00::1]", "http://localhost.evil.test"]
+)
 def test_http_is_used_with_one_warning_for_each_connection(
     settings, host: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -308,6 +312,28 @@ UNREADABLE = [
     '{"conn_type": "trigger_dev", "passwort": "tr_prod_MARKER"}',
     "trigger-dev://:tr_prod_MARKER@trigger.test:port",
 ]
+
+
+@pytest.mark.parametrize("value", [12345, 5.5, True, b"tr_prod_MARKER", ["tr_prod_MARKER"], {"a": "MARKER"}])
+@pytest.mark.parametrize("name", ["conn_type", "host", "schema", "login", "password", "extra"])
+def test_a_field_that_is_not_text_as_a_number_of_a_yaml_file_is_named_without_its_value(
+    make_connection, assert_hides, name: str, value: Any
+) -> None:
+    connection = make_connection()
+    names = ("conn_id", "conn_type", "host", "schema", "login", "password", "port", "extra")
+    given = SimpleNamespace(**{one: getattr(connection, one) for one in names} | {name: value})
+    with pytest.raises(InvalidConnectionError) as raised:
+        read_settings(given)  # type: ignore[arg-type]
+    must_be = (
+        "a JSON object" if name == "extra" else "text: in a YAML or JSON file, write it in quotation marks"
+    )
+    assert str(raised.value).startswith(f"Connection 'mine', field {name!r}: must be {must_be}")
+    assert_hides(raised.value, "MARKER")
+
+
+@pytest.mark.parametrize("host", ["a\x00b", "\ud83d"])
+def test_a_host_with_characters_that_no_url_has_is_not_valid(error_of, host: str) -> None:
+    assert NO_BASE_URL in str(error_of(host=host))
 
 
 @pytest.mark.parametrize("text", [*UNREADABLE, ""])

@@ -107,7 +107,8 @@ def test_every_error_of_the_api_names_the_connection_and_says_what_to_do(
     error: Any = raised.value
     text = str(error)
     assert text.startswith("Connection 'trigger_dev_default' to https://trigger.test: ")
-    more = ": this call takes only a key without restrictions" if name == "reschedule_run" else ""
+    more = ": it is wrong or expired, or restricted, as this call takes only a key without restrictions"
+    more = more if name == "reschedule_run" else ""
     assert text.endswith(f"; check the password of the connection{more}")
     assert text.count("'trigger_dev_default'") == 1
     assert (error.message, error.detail) == (text, "Invalid API key")
