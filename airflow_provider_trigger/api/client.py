@@ -97,14 +97,22 @@ class TriggerDevClient:
         patience = self.settings.retry_for if patience is None else patience
         try:
             return self._repeat(call, deadline, patience, sleep)
-        except errors.AuthenticationError:
+        except errors.AuthenticationError as error:
+            rejected = error.with_traceback(None)
             if not (self.fetches_key and self._key.renew(version)):
                 raise
         self.key_is_rejected = False
-        return self._repeat(call, deadline, patience, sleep)
+        return self._repeat(call, deadline, patience, sleep, last_error=rejected)
 
-    def _repeat(self, call: Call[T], deadline: Deadline, patience: float, sleep: Sleep | None) -> T:
-        tries = limits.Tries(time.monotonic(), deadline, patience)
+    def _repeat(
+        self,
+        call: Call[T],
+        deadline: Deadline,
+        patience: float,
+        sleep: Sleep | None,
+        last_error: errors.TriggerDevError | None = None,
+    ) -> T:
+        tries = limits.Tries(time.monotonic(), deadline, patience, last_error)
         retrying = Retrying(
             sleep=sleep or time.sleep,
             retry=retry_if_exception(lambda error: error is tries.last_error),  # else nothing was sent

@@ -6,6 +6,9 @@ No error carries the secret key or a response's body, in its text, in an attribu
 
 from __future__ import annotations
 
+import copyreg
+from typing import Any
+
 
 class TriggerDevError(Exception):
     """
@@ -39,6 +42,10 @@ class TriggerDevError(Exception):
         self.message = message
         self.reason = message if reason is None else reason
         self.retryable = retryable
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To copy and pickle it, without the arguments of its class.
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
     def reword(self, message: str) -> None:
         """Replace the text, where a caller knows more."""
@@ -149,6 +156,8 @@ class ResponseError(TriggerDevError):
         self.status = status
         self.detail = detail
         self.request_id = request_id
+        # A gateway that has forwarded the request may answer so, or with 5xx.
+        self.may_have_arrived |= status < 200 or status in (408, 499)
 
 
 class NotTriggerDevError(ResponseError):

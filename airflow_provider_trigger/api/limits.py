@@ -41,6 +41,7 @@ NEVER = Deadline()
 _MARGIN = 0.05
 # By how much it was refilled, the answers to so many requests show.
 _SENT_TO_LEARN = 10
+_LONGEST_FILLING = 3600.0  # in seconds; Trigger.dev fills the bucket each 10 s by default
 
 
 class RateLimit:
@@ -84,11 +85,13 @@ class RateLimit:
         limit, remaining, reset = (read_number(response.headers.get(f"x-ratelimit-{it}")) for it in names)
         if limit is None or remaining is None or reset is None or reset < self._reset:
             return  # the last is a late answer, from the filling before
+        wait = answers.seconds_until_reset(response, now=now) or 0.0
+        if limit <= 0 or wait > _LONGEST_FILLING:
+            return  # a proxy's, which need not mean what Trigger.dev means
         self._limit = limit
         # Answers overtake each other: within one filling, the lowest is the latest.
         self._remaining = min(self._remaining, remaining) if reset == self._reset else remaining
         self._reset = reset
-        wait = answers.seconds_until_reset(response, now=now) or 0.0
         self._refilled_at = monotonic + min(wait, answers.MAX_WAIT) + _MARGIN
 
 

@@ -45,6 +45,32 @@ def test_an_error_can_be_made_of_its_text_and_keeps_its_attributes_where_it_can(
     assert (str(made), vars(made)) == ("boom", dict.fromkeys(attributes))
 
 
+ABOUT: dict[str, Any] = {
+    "method": "GET",
+    "path": "/x",
+    "status": 503,
+    "detail": "d",
+    "request_id": "r",
+    "retryable": True,
+}
+OF_API: list[errors.TriggerDevError] = [
+    errors.ServerError(**ABOUT),
+    errors.AuthenticationError(**ABOUT | {"status": 401}),
+    errors.OversizeError("GET /x", limit=16 * 1024 * 1024, size=None),
+    errors.NotSentError("no", last_error=errors.TransportError("refused")),
+    errors.TransportError("lost", was_sent=False),
+    errors.InvalidIdError("no id"),
+]
+
+
+@pytest.mark.parametrize("error", OF_API)
+def test_an_error_of_the_api_can_be_pickled_and_copied(error: errors.TriggerDevError) -> None:
+    error.reword(f"Connection 'mine': {error}")
+    for same in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert (type(same), str(same), same.args) == (type(error), str(error), error.args)
+        assert str(vars(same)) == str(vars(error))
+
+
 def test_a_dag_file_can_import_them_at_no_cost(parse, heavy) -> None:
     imported = parse("from airflow_provider_trigger.exceptions import TriggerRunFailedError")
     assert not heavy & set(imported)

@@ -85,6 +85,18 @@ def test_where_a_start_is_lost_and_then_fails_otherwise_the_error_says_that_its_
     assert "A run may exist: a retry, or another request" in str(world.task(one()).run().error)
 
 
+def test_a_lost_start_may_have_made_a_run_also_where_the_key_was_changed_after_it(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    world.network.fault("lost", "/trigger", after=True, times=1)
+    world.network.fault("401", "/trigger", times=2)
+    world.network.fault("403", "/trigger")
+    task = world.task(one()).begin()
+    world.sleep(0.1)
+    world.connect("tr_prod_the_new_one")
+    assert "A run may exist: a retry, or another request" in str(task.join().error)
+    assert "403" in str(task.outcome.error)
+
+
 def test_a_search_that_the_server_rejects_is_no_rejected_start(world: World) -> None:
     world.server.on_task("resize", after=5)
     task = world.task(many(2, reuse_completed=True))
@@ -95,7 +107,7 @@ def test_a_search_that_the_server_rejects_is_no_rejected_start(world: World) -> 
     assert not isinstance(outcome.error, TriggerRunNotStartedError)
 
 
-@pytest.mark.parametrize("kind", ["lost", "page", "503"])
+@pytest.mark.parametrize("kind", ["lost", "page", "503", "408", "499", "103"])
 def test_without_a_key_a_lost_answer_fails_the_task_for_good(world: World, kind: str) -> None:
     world.network.fault(kind, "/trigger", after=True)
     outcome = world.task(one(idempotency_key=None), retries=1).run()

@@ -32,7 +32,7 @@ ANSWERS = {
 }
 """What comes instead of an answer; the last two are the query's."""
 
-_STATUSES = {"401", "403", "404", "422", "429", "500", "503"}
+_STATUSES = {"103", "401", "403", "404", "408", "422", "429", "499", "500", "503"}
 KINDS = {"refused", "lost", "hang", "stale", "echo", *_STATUSES, *ANSWERS}
 """What may become of a request."""
 

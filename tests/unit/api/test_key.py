@@ -29,6 +29,12 @@ def test_the_key_is_hidden_in_answers_and_errors_and_the_rest_stays(response, te
     assert str(error) == f"GET {shown} answered 500: {shown} (request {shown})"
 
 
+def test_a_key_that_was_replaced_is_hidden_too(response) -> None:
+    masking = SecretKey(KEY)
+    masking.replace("tr_prod_the_new_one")
+    assert masking.hidden_in(response(200, f"{KEY} tr_prod_the_new_one".encode())).body == b"*** ***"
+
+
 def test_a_key_as_short_as_no_real_one_is_not_looked_for(response) -> None:
     assert SecretKey("run_abc").hidden_in(response(200, b"run_abc")).body == b"run_abc"
     assert SecretKey("run_abcd").hidden_in(response(200, b"run_abcd")).body == b"***"

@@ -60,7 +60,9 @@ DELAYS: dict[str, tuple[list[tuple[float, Response]], float, float]] = {
     "an answer without limits lifts none": ([(0, EMPTY), (1, bare(404))], 2, 8 + MARGIN),
     "what is no number": ([(0, shown("many")), (0, shown(0, limit="nan"))], 0, 0),
     "a reset that has passed": ([(0, shown(0, resets_at=-3))], 0, MARGIN),
-    "a reset a day away": ([(0, shown(0, resets_at=86_400))], 0, MAX_WAIT + MARGIN),
+    "a reset minutes away": ([(0, shown(0, resets_at=600))], 0, MAX_WAIT + MARGIN),
+    "a reset a day away, as of a proxy": ([(0, shown(0, resets_at=86_400))], 0, 0),
+    "a proxy that shows no limit": ([(0, shown(0, limit=0))], 0, 0),
 }
 
 
