@@ -66,6 +66,8 @@ _NOT_SENT_PAUSE = 1.0  # after a check that was not sent: the circuit breaker is
 _PATIENCE = 10.0  # for a check that no later one follows, and a call that shows whether the server works
 _OUTAGE_INTERVAL = 30.0  # after an outage, before it is looked again whether only some runs are not shown
 _CANCEL_PAUSE = 2.0  # before cancels that failed are repeated
+# In an outage each work takes long, and has threads of its own: what comes later is canceled together.
+_MAX_CANCELS = 8
 
 Report = Callable[[str, CancelResult], object]
 
@@ -91,7 +93,7 @@ class Watch:
         self._make, self._query, self._cancel, self._check = make, query, cancel, check
         self._inbox: Queue[Callable[[], object]] = Queue()
         self._is_closed = False
-        self._free = max_checks
+        self._free, self._cancels = max_checks, 0  # works that cancel
         self._runs: dict[str, Watched] = {}
         self._waits: dict[Wait, None] = {}
         self._changed: set[Wait] = set()
@@ -166,8 +168,9 @@ class Watch:
             if wait.is_over:
                 self._remove(wait)
         self._begin_checks(now)
-        if self._to_cancel and now >= self._cancel_at:
+        if self._to_cancel and now >= self._cancel_at and self._cancels < _MAX_CANCELS:
             run_ids, self._to_cancel = self._to_cancel, []
+            self._cancels += 1
             self._begin(partial(self._cancel_all, run_ids), partial(self._cancel_ended, run_ids))
 
     def _take_in(self) -> None:
@@ -347,6 +350,7 @@ class Watch:
                 time.sleep(_CANCEL_PAUSE)
 
     def _cancel_ended(self, run_ids: list[str], reply: object) -> None:
+        self._cancels -= 1
         if isinstance(reply, NotSentError):  # no thread could be started
             self._to_cancel += run_ids
             self._cancel_at = time.monotonic() + _CANCEL_PAUSE

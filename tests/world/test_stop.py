@@ -489,6 +489,22 @@ def test_many_deferred_tasks_that_are_stopped_leave_the_others_alone(world: Worl
     assert sorted(world.network.statuses()) == ["CANCELED"] * 40 + ["EXECUTING"] * 60
 
 
+def test_many_deferred_tasks_that_are_stopped_in_an_outage_are_canceled_together(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    tasks = [world.task(of(1, deferrable=True), start=number).begin() for number in range(60)]
+    world.sleep(60)
+    world.network.outage("503", seconds=60)
+    before = len(world.hub._alive)
+    most = 0
+    for task in tasks:
+        task.stop()
+        world.sleep(0.5)
+        most = max(most, sum(not thread.dead for thread in world.hub._alive) - before)
+    assert most <= 30
+    world.sleep(120)
+    assert world.network.statuses() == ["CANCELED"] * 60
+
+
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("count", [1, 40])
 def test_random_faults_at_a_stop(world: World, count: int, seed: int) -> None:
