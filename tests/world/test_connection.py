@@ -127,7 +127,7 @@ def test_a_triggerer_waits_until_it_finds_the_connection_and_cancels_nothing(wor
 def test_a_time_limit_without_the_connection_cancels_nothing_and_a_retry_has_the_same_runs(
     world: World, wait: str
 ) -> None:
-    make = WAITS[wait](world, deferrable=True, timeout=100)
+    make = WAITS[wait](world, deferrable=True, timeout=60)
     task = world.task(make, retries=1, retry_delay=90).begin()
     world.sleep(30)
     restart_triggerer_without_connection(world, task)
