@@ -281,7 +281,8 @@ class TriggerDevHook(BaseHook):
                 raise ValueError(f"created_after must be a datetime with a zone, not {created_after!r}")
             found = rules.checked_given(FILTER_RULES, {**given, "batch_id": batch_id, "limit": limit})
         limit = found.pop("limit", None)
-        which = RunFilter(**found, created_from=created_after or ALL_TIMES)
+        is_given = created_after is not None
+        which = RunFilter(**found, created_from=created_after or ALL_TIMES, is_whole=is_given)
 
         def listed() -> Iterator[ListedRun]:
             with self.client() as client:

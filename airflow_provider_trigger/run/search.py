@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import wait
@@ -10,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError
+from airflow_provider_trigger.api.errors import OversizeError, ResponseError, TriggerDevError
 from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import ListedRun
 from airflow_provider_trigger.api.runs import MAX_PAGE_SIZE, Cursor, list_runs_page
@@ -19,6 +20,8 @@ from airflow_provider_trigger.run.stop import begin
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -33,7 +36,11 @@ LIST_LAG = 2.5
 _UNFILTERED_PAGES = 50
 # Items have the metadata of their runs, up to 256 KB (measured): 100 of these are more than is read at once.
 _SMALL_PAGE = 10
-_RECENT = timedelta(days=1)  # for a second look: longer than any clock is wrong
+RECENT = timedelta(days=1)
+"""Longer than any clock is wrong: for a second look, and before the start of a Dag run."""
+
+_SERVER_REJECTS = 422  # a window that is too wide; newer servers do (read)
+_WINDOWS = tuple(timedelta(days=days) for days in (30, 7, 1))  # which are tried then, one after another
 _PAUSE = 0.1  # between two times that the caller can notice a stop, in seconds
 
 
@@ -47,12 +54,18 @@ class RunFilter:
     task_identifiers: tuple[str, ...] = ()  # one of these
     batch_id: str | None = None
     created_from: datetime = ALL_TIMES  # with a time zone
+    is_whole: bool = False  # then it is an error if the server lists only newer ones
 
     def pages(
         self, client: TriggerDevClient, since: datetime = ALL_TIMES, deadline: Deadline = NEVER
     ) -> Iterator[list[ListedRun]]:
-        """Yield the runs page by page, the newest first, as far as the list knows; a page may be empty."""
+        """
+        Yield the runs page by page, the newest first, as far as the list knows; a page may be empty.
+
+        Where the server rejects so long a time, a warning says from when on runs are searched.
+        """
         cursor, size, has_more = Cursor(), MAX_PAGE_SIZE, True
+        created_from, windows = max(self.created_from, since), iter(_WINDOWS)
         while has_more:
             is_older = self.only_alive and cursor.pages >= _UNFILTERED_PAGES
             call = list_runs_page(
@@ -61,7 +74,7 @@ class RunFilter:
                 statuses=sorted(ALIVE_STATUSES if is_older else self.statuses),
                 task_identifiers=sorted(self.task_identifiers),
                 batch_id=self.batch_id,
-                created_from=max(self.created_from, since),
+                created_from=created_from,
                 after=cursor.after,
             )
             try:
@@ -70,6 +83,14 @@ class RunFilter:
                 if size == _SMALL_PAGE:
                     raise
                 size = _SMALL_PAGE
+                continue
+            except ResponseError as error:
+                is_too_wide = error.status == _SERVER_REJECTS and not (cursor.pages or self.is_whole)
+                window = next(windows, None) if is_too_wide else None
+                if window is None:
+                    raise
+                created_from = max(created_from, datetime.fromtimestamp(time.time(), UTC) - window)
+                log.warning("Not searched are runs from before %s UTC: %s", f"{created_from:%F %T}", error)
                 continue
             found = [run for run in page.runs if self._fits(run)]
             yield found
@@ -149,7 +170,7 @@ class Search:
         yield from without_blocking(self._look())
 
     def _look(self) -> Iterator[list[ListedRun]]:
-        since = datetime.fromtimestamp(time.time(), UTC) - _RECENT if self._has_read_all else ALL_TIMES
+        since = datetime.fromtimestamp(time.time(), UTC) - RECENT if self._has_read_all else ALL_TIMES
         self.error = None
         try:
             for page in self.source(self.client, since, self.deadline):

@@ -20,7 +20,8 @@ from airflow_provider_trigger.api.models import ListedRun, Run
 from airflow_provider_trigger.api.runs import Batch, check_run, retrieve_batch
 from airflow_provider_trigger.log import Log, counted
 from airflow_provider_trigger.run.checks import call_each
-from airflow_provider_trigger.run.search import RunFilter, Search, without_blocking
+from airflow_provider_trigger.run.identity import TaskInstanceIdentity
+from airflow_provider_trigger.run.search import ALL_TIMES, RECENT, RunFilter, Search, without_blocking
 from airflow_provider_trigger.sources.arguments import Selection
 from airflow_provider_trigger.sources.context import started_by_xcom, starter_of, why_no_xcom
 from airflow_provider_trigger.sources.run_ids import Reaction, RunIds, invalid_value, log_sources
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.cancel.cancellation import Cancellation
-    from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
+    from airflow_provider_trigger.run.identity import DagRunIdentity
 
 
 # The part of the time in which pages are joined: single cancels keep the server from showing the next one.
@@ -261,7 +262,11 @@ def lacking(
 def _by_tag(
     starter: DagRunIdentity | TaskInstanceIdentity, client: TriggerDevClient, **options: Any
 ) -> Search:
-    runs = RunFilter(tags=(starter.tag,), only_alive=True)
+    dag_run = starter.dag_run if isinstance(starter, TaskInstanceIdentity) else starter
+    # A test of a Dag has the start_date that the user gives.
+    start = None if dag_run.is_test else dag_run.start_date
+    created_from = start - RECENT if start else ALL_TIMES
+    runs = RunFilter(tags=(starter.tag,), only_alive=True, created_from=created_from)
     return Search(client, runs.pages, belongs=starter.has_started, **options)
 
 

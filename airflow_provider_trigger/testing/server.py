@@ -48,6 +48,7 @@ class TriggerDevServer(FaultMethods, Engine):
         runs, and finds others by the status that they had; by status it lags as far as the query, too
     :param busy_list_time: seconds that a page of the list of runs takes beside 32 single cancels, 3.6 on the
         real server, and in proportion beside fewer; those count that came within that time before it
+    :param list_window: seconds that a list may look back; a wider one is answered 422, as by newer servers
     :param log_lag: seconds that the logs of runs lag behind, 0.5 to 2.5 on the real server
     :param query: whether it has the query, which older servers lack
     :param query_lag: seconds that the query lags behind, 1 to 4.6 on the real server

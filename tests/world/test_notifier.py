@@ -56,6 +56,16 @@ def summary(world: World) -> tuple[str, str]:
 # What this task instance, or this Dag run, has started
 
 
+@pytest.mark.parametrize("world", [{"list_window": 400 * 86400}], indirect=True)
+def test_the_search_begins_where_the_dag_run_did_as_a_server_may_reject_all_times(world: World) -> None:
+    run, context = start(world)
+    world.sleep(5)
+    CancelTriggerRunNotifier()(by_tag_only(context))
+    assert is_canceled(run) == [True]
+    assert len(world.network.requests(LIST)) == 2
+    assert not [line for line in world.log.of("warning") if "Not searched" in line]
+
+
 @pytest.mark.parametrize("has_xcom", [True, False])
 def test_in_a_tasks_callback_it_is_about_what_this_task_instance_has_started(
     world: World, has_xcom: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from fake_airflow import TaskInstance, context_of
 from world import World
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 
@@ -50,6 +52,29 @@ def cancel(world: World, run_ids: Any = None, **arguments: Any) -> Any:
 
 def canceled(world: World) -> list[str]:
     return [run.id for run in world.server.runs.values() if run.status == "CANCELED"]
+
+
+NARROW = pytest.mark.parametrize("world", [{"list_window": 1.01 * 86400}], indirect=True)
+
+
+@NARROW
+def test_what_is_older_than_a_server_lists_is_not_searched_which_a_warning_says(world: World) -> None:
+    [old] = tagged(world)
+    world.sleep(86400)
+    [new] = tagged(world)
+    world.sleep(5)
+    assert cancel(world, tags="a").state == "success"
+    assert canceled(world) == [new]
+    assert "Not searched are runs from before" in "\n".join(world.log.of("warning"))
+    assert cancel(world, old).state == "success"
+
+
+@NARROW
+def test_own_code_that_names_a_time_too_long_ago_gets_the_servers_error(world: World) -> None:
+    tagged(world)
+    ago = datetime.fromtimestamp(world.hub.time(), UTC) - timedelta(days=2)
+    with pytest.raises(ResponseError, match="422: This query would be too expensive"):
+        list(TriggerDevHook().list_runs(tags="a", created_after=ago))
 
 
 def test_runs_with_large_metadata_are_found(world: World) -> None:

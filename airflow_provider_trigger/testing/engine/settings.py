@@ -73,6 +73,7 @@ class Settings:
     force_after: float = FORCE_AFTER
     list_lag: float = 0.0
     busy_list_time: float = 0.0
+    list_window: float | None = None
     log_lag: float = 0.0
     object_store: bool = True
     query: bool = True

@@ -153,7 +153,17 @@ def _read_moment(given: str) -> float:
         return read_date(given)
 
 
+def looks_back(query: Mapping[str, str], now: float) -> float:
+    """Return how many seconds a list looks back."""
+    return now - _times(query, now)[0]
+
+
 def _by_time(query: Mapping[str, str], now: float) -> Test:
+    first, last = _times(query, now)
+    return lambda entry: first <= entry[1].created_at.timestamp() <= last
+
+
+def _times(query: Mapping[str, str], now: float) -> tuple[float, float]:
     times: dict[str, float | None] = {}
     for name in ("from", "to"):
         path = f"filter[createdAt][{name}]"
@@ -169,5 +179,4 @@ def _by_time(query: Mapping[str, str], now: float) -> Test:
         start = now - int(match[1]) * _SECONDS[match[2]]
     elif start is None and end is None:
         start = now - _DEFAULT_PERIOD
-    first, last = (float("-inf") if start is None else start), (float("inf") if end is None else end)
-    return lambda entry: first <= entry[1].created_at.timestamp() <= last
+    return (float("-inf") if start is None else start), (float("inf") if end is None else end)

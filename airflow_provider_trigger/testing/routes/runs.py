@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 from typing import Any
@@ -16,7 +17,7 @@ from ..engine.packets import ObjectStore
 from ..engine.runs import LogLine, ServerRun
 from ..engine.server_time import moment, read_delay
 from .calls import Call, InvalidBodyError, Route, find_in, read_json
-from .run_list import QueryError, list_runs
+from .run_list import QueryError, list_runs, looks_back
 from .views import Presign, show_run
 
 PREFIX = "/packets/"
@@ -71,6 +72,8 @@ class RunCalls:
         lags = [self._engine.list_lag, self._engine.query_lag if query.get("filter[status]") else 0.0]
         seen_until = self._engine.time.after(-max(lags), now)
         try:
+            if looks_back(query, now) > (self._engine.list_window or math.inf):
+                return error_answer("This query would be too expensive: narrow its time window", status=422)
             return json_answer(list_runs(runs, query, modern=call.modern, now=now, seen_until=seen_until))
         except QueryError as error:
             return json_answer({"error": str(error), "details": error.details}, status=400)
