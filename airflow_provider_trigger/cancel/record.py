@@ -21,6 +21,9 @@ CHECKS_AFTER = (0.0, 0.5, 1.0, 2.0, 4.0)
 MAX_CANCELS = 2
 """A run that is still alive after all checks gets one more cancel."""
 
+BULK_LAG = 5.0
+"""A bulk action may miss runs that were created in so many seconds before it (up to 3 s, measured)."""
+
 LOOK_INTERVAL, LOOKS_FOR = 1.2, 2.4
 """How often and how long a canceled run is checked for what it still starts, in seconds."""
 
@@ -37,8 +40,10 @@ class CancelSettings:
     bulk_from: int = defaults.BULK_FROM
     """Of more runs than so many, bulk actions cancel most; not with descendants, which only checks show."""
     follows: bool = True
-    """Whether canceled runs are checked until it is certain what became of them; else each of a few once, and
-    of many none: each gets a cancel of its own besides the bulk action."""
+    """Whether canceled runs are checked until it is certain what became of them; else each of a few once.
+    Many are left to a bulk action that was accepted, and one query shows near the end what it has done."""
+    is_new: Callable[[str], bool] = lambda run_id: False
+    """Whether a bulk action may miss a run: where none is followed, it gets a cancel of its own as well."""
     include_descendants: bool = False
 
 
@@ -175,7 +180,9 @@ def next_step(record: RunRecord, settings: CancelSettings, *, now: float) -> Ste
     if record.seen and record.seen.is_final:
         return _follow(record, record.seen, settings, now=now)
     if not record.cancels:
-        return Step(Action.CANCEL, now)
+        is_accepted = record.bulk is not None and record.bulk.id is not None
+        is_left_to_it = is_accepted and not (settings.follows or settings.is_new(record.run_id))
+        return None if is_left_to_it else Step(Action.CANCEL, now)
     if record.check_error or (not settings.follows and (record.checks or record.bulk)):
         return None
     most = 1 if record.cancel_error else len(CHECKS_AFTER)
@@ -256,8 +263,9 @@ class BulkActions:
         requests = self._parts[self._sent : end]
         self._sent += len(requests)
         if self.next_at <= now:
+            ends_at = self._until if self._settings.follows else self._deadline.at
             queries = [
-                ForMany(partial(runs.query_runs, ids), ids, self._until)
+                ForMany(partial(runs.query_runs, ids), ids, ends_at)
                 for ids in runs.parts_of([*self._waiting])
             ]
             self.next_at, self._queries = math.inf, len(queries)
@@ -273,7 +281,8 @@ class BulkActions:
         else:
             released = self._take_query(result or (), now)
         if not self._queries and math.isinf(self.next_at) and self._waiting and self.accepted_ids:
-            self.next_at = max(now, min(now + _QUERY_INTERVAL, self._until))
+            interval = _QUERY_INTERVAL if self._settings.follows else math.inf
+            self.next_at = max(now, min(now + interval, self._until))
         return released
 
     def _take_part(
@@ -281,7 +290,8 @@ class BulkActions:
     ) -> list[RunRecord]:
         if error is None:
             part.id, self._progressed_at = bulk_id, now
-            return [] if self._settings.follows else self._release(part.run_ids)
+            missed = () if self._settings.follows else filter(self._settings.is_new, part.run_ids)
+            return self._release(missed)
         self._has_failed = True
         part.is_sent &= not (isinstance(error, errors.ResponseError) and error.status < 500)
         return self._release(part.run_ids if self.accepted_ids else [*self._waiting])

@@ -21,7 +21,7 @@ from airflow_provider_trigger.log import (
     enumeration,
     write,
 )
-from airflow_provider_trigger.report.cancels import failures
+from airflow_provider_trigger.report.cancels import failures, summary
 from airflow_provider_trigger.run.facts import describe, missing_version, usage_facts
 from airflow_provider_trigger.run.guard import Stop
 from airflow_provider_trigger.run.output import Outputs
@@ -48,12 +48,17 @@ def _of_stop(stop: Stop, conn_id: str) -> Iterator[Line]:
             f"the dashboard by the tag {stop.tag}"
         )
         yield "error", text
-    bulk = f"bulk action {', '.join(stop.bulk_ids)} cancels" if stop.bulk_ids else ""
-    if stop.count:
-        all_of_them = f", and {bulk} all" if bulk else ""
-        yield "info", f"The cancel of {stop.accepted} of {stop.count} runs was accepted{all_of_them}"
-    yield from of_cancels(stop.results, conn_id, tag=stop.tag)
+    results = stop.results
+    if stop.accepted is not None:
+        accepted = [f"bulk action {bulk_id}" for bulk_id in stop.bulk_ids]
+        accepted += [counted(len(stop.accepted), "single cancel")] if stop.accepted else []
+        yield "info", summary(results) + (f"; accepted: {', '.join(accepted)}" if accepted else "")
+        shown = (CancelOutcome.CANCELED, CancelOutcome.ALREADY_COMPLETED)
+        results = [one for one in results if not (one.outcome in shown or one.run_id in stop.accepted)]
+    yield from of_cancels(results, conn_id, tag=stop.tag)
     if stop.unknown:
+        ids = ", ".join(stop.bulk_ids_by_tag)
+        bulk = f"bulk action {ids} cancels" if ids else ""
         answer, tag = stop.answer, f" by the tag {stop.tag}" if stop.tag else ""
         how = f"answered {answer.status} ({counted(answer.tries, 'time')}) to" if answer else "not answered"
         items = f" ({enumeration(stop.parts)})" if stop.parts else ""

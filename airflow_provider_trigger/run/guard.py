@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,23 +18,22 @@ from airflow_provider_trigger.api.limits import Deadline
 from airflow_provider_trigger.api.runs import cancel_runs_in_bulk
 from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
-from airflow_provider_trigger.cancel.record import CancelSettings
+from airflow_provider_trigger.cancel.record import BULK_LAG, CancelSettings
 from airflow_provider_trigger.defaults import BULK_ACTION_NAME, BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search, without_blocking
 from airflow_provider_trigger.run.sending import Sending, find_by_key
-from airflow_provider_trigger.run.stop import CHECK_INTERVAL, StopNote, pause
+from airflow_provider_trigger.run.stop import CHECK_INTERVAL, StopNote, begin, pause
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
 # How long the log of a cancel may come after its deadline, in seconds.
 _GRACE = 0.8
-# The part of the time for a cancel that requests in flight get to be answered, and a search gets.
-_SHARE_OF_ANSWERS, _SHARE = 0.75, 0.5
+# The part of the time for a cancel that requests in flight get to be answered, and a search gets; after a
+# signal one page of the list may take it, and the rest is for a bulk action by the tag.
+_SHARE_OF_ANSWERS, _SHARE, _SHARE_AT_A_STOP = 0.75, 0.5, 0.85
 # Before each search for runs whose ids no answer has shown, in seconds.
 _PAUSES = (0.0, LIST_LAG / 2, LIST_LAG / 2)
-# How long the list of the runs with the tag may take after a signal, and a bulk action by the tag.
-_LIST_TIME, _BULK_TIME = 1.0, 0.5
 _INTERVAL = 0.05
 _LEFT = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
 
@@ -42,10 +43,10 @@ class Stop:
     """What came of one cancel by the task itself."""
 
     results: list[CancelResult] = field(default_factory=list)
-    count: int = 0
-    """Of the runs to cancel, where some have no check of their own, and so no result."""
-    accepted: int = 0
-    bulk_ids: list[str] = field(default_factory=list)  # of bulk actions by these ids, or by the tag
+    accepted: set[str] | None = None
+    """The runs of which a cancel of their own was accepted, which no check follows; None where one does."""
+    bulk_ids: list[str] = field(default_factory=list)  # of accepted bulk actions by the ids of the runs
+    bulk_ids_by_tag: list[str] = field(default_factory=list)
     begins_with: list[str] | None = None
     """The runs whose cancel only begins; None for what came of it."""
     unknown: int = 0
@@ -96,6 +97,7 @@ class Guard:
         self._cancels = cancels
         self._stop_time = stop_time
         self._log_stop = log_stop
+        self._shown_at: dict[str, float] = {}  # when an answer has shown the id of a new run
         self._is_released = False
         self._is_cut_off = False  # from outside, so that no retry takes care of what was started
         self._work_is_over, self._is_done = threading.Event(), threading.Event()
@@ -137,6 +139,10 @@ class Guard:
         """Take in the ids of the runs of a request."""
         for index, run_id in zip(sending.requests, sending.run_ids or (), strict=False):
             self.run_ids[index] = run_id
+            self._shown_at.setdefault(run_id, time.monotonic())
+
+    def _is_new(self, run_id: str) -> bool:
+        return time.monotonic() < self._shown_at.get(run_id, -math.inf) + BULK_LAG
 
     def _take_all(self) -> None:
         for sending in self.sendings:
@@ -224,13 +230,14 @@ class Guard:
             time_limit=deadline.remaining(time.monotonic()),
             bulk_from=BULK_FROM_AT_A_STOP,
             follows=not is_stop,
+            is_new=self._is_new,
         )
         # Ids sort by time (measured). A bulk action misses new runs, which so come first after a signal.
         ids = sorted(left, reverse=is_stop)
         work = Cancellation(self._client, ids, settings, is_stopped=lambda: self._note.is_set and not is_stop)
         try:
             self._client.breaker.has_worked = True  # a page in place of an answer passes
-            work.run(without_blocking(self._further(stop, set(left), deadline, is_stop=is_stop)))
+            work.run(without_blocking(self._further(stop, deadline, is_stop=is_stop)))
         except AuthenticationError:
             pass  # the results say so
         except Exception as error:
@@ -241,21 +248,19 @@ class Guard:
         self.ended |= accepted
         self.ended.update(one.run_id for one in results if one.outcome not in _LEFT)
         stop.results = results
-        if is_stop and len(results) > BULK_FROM_AT_A_STOP:
-            stop.results = [one for one in results if one.run_id not in accepted]
-            stop.count, stop.accepted = len(results), len(accepted)
-            stop.bulk_ids += work.bulk.accepted_ids
+        stop.accepted = accepted if is_stop and len(results) > BULK_FROM_AT_A_STOP else None
+        stop.bulk_ids = work.bulk.accepted_ids
 
-    def _further(
-        self, stop: Stop, shown: set[str], deadline: Deadline, *, is_stop: bool
-    ) -> Iterator[list[str]]:
+    def _further(self, stop: Stop, deadline: Deadline, *, is_stop: bool) -> Iterator[list[str]]:
         """Yield runs whose ids become known while others are being canceled."""
         yield self._find_by_keys(deadline)
+        answers = self._answers(deadline)
         if is_stop and not all(one.is_done for one in self._unanswered):
-            yield self._find_by_tag(stop, deadline, is_stop=True)
-        for run_ids in self._answers(deadline):
-            yield [one for one in run_ids if one not in shown]
-            shown.update(run_ids)
+            search = begin(partial(self._find_by_tag, stop, deadline, is_stop=True))
+            while not search.done():  # a slow list may take most of the time
+                yield next(answers, [])
+            yield search.result()
+        yield from answers
         yield self._find_by_tag(stop, deadline, is_stop=is_stop)
 
     def _answers(self, deadline: Deadline) -> Iterator[list[str]]:
@@ -300,14 +305,13 @@ class Guard:
         def belongs(key: str | None) -> bool:
             return key in keys or bool(is_earlier and is_earlier(key))
 
-        now = time.monotonic()
-        share = deadline.before(_SHARE, now=now)
+        share = deadline.before(_SHARE_AT_A_STOP if is_stop else _SHARE, now=time.monotonic())
         search = Search(
             self._client,
             RunFilter(tags=(self.tag,)).pages,
             belongs=belongs,
             skip=set(self.known_ids),
-            deadline=Deadline(min(share.at, now + _LIST_TIME)) if is_stop else share,
+            deadline=Deadline(share.at, is_for_one=is_stop),
         )
         search.run(
             pauses=_PAUSES[:1] if is_stop else _PAUSES,
@@ -317,8 +321,9 @@ class Guard:
         if is_earlier:  # of others, the log says which items have no answer
             stop.search_error = search.error
         if is_stop and keys - search.keys and not (search.error or search.others):
-            share = Deadline.after(_BULK_TIME, now=time.monotonic())
+            half = deadline.before(_SHARE, now=time.monotonic()).at  # what was found needs the rest
+            share = Deadline(half, is_for_one=True)
             call = cancel_runs_in_bulk(tag=self.tag, name=BULK_ACTION_NAME)
             with suppress(TriggerDevError):  # a server, or a key, may know no bulk actions
-                stop.bulk_ids.append(self._client.call(call, deadline=share, patience=0))
+                stop.bulk_ids_by_tag.append(self._client.call(call, deadline=share, patience=0))
         return [run.id for run in search.ours]

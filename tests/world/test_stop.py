@@ -176,7 +176,95 @@ def test_a_time_limit_that_is_reached_while_an_error_cancels_runs_does_not_end_t
     assert set(world.network.statuses()) == {"CANCELED"}
 
 
+# With a bulk action
+
+BUSY = {"busy_list_time": 3.6, "list_lag": 1.0, "query_lag": 1.0}
+"""As the real server beside 32 single cancels at a time (measured)."""
+
+
+@pytest.mark.parametrize("world", [BUSY | {"bulk_lag": 3.0}], indirect=True)
+@pytest.mark.parametrize(("age", "bulk", "each"), [(30, "", 0), (2, "", 1), (30, "403", 1), (30, "hang", 1)])
+def test_a_stop_sends_single_cancels_only_for_what_no_bulk_action_cancels(
+    world: World, age: float, bulk: str, each: int
+) -> None:
+    world.server.on_task("resize", after=None)
+    if bulk:
+        world.network.fault(bulk, "bulk-actions")
+    task = world.task(of(100, deferrable=False)).begin()
+    world.sleep(age)
+    stopped(world, task)
+    assert len(world.network.requests("/cancel")) == 100 * each
+    assert world.network.statuses() == ["CANCELED"] * 100
+
+
+@pytest.mark.parametrize("world", [BUSY], indirect=True)
+def test_a_stop_amid_a_long_start_sends_single_cancels_for_the_newest_runs(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    world.network.latency = (0.5, 1.0)
+    task = world.task(of(1000, deferrable=False)).begin()
+    world.sleep(12)
+    old = [run.id for run in world.server.runs.values() if run.created_at.timestamp() < world.hub.time() - 7]
+    assert len(old) > 100
+    stopped(world, task)
+    single = world.network.requests("/cancel")
+    assert single
+    assert not [run_id for run_id in old if any(run_id in path for path in single)]
+    assert_nothing_is_left(world)
+
+
+@pytest.mark.parametrize("world", [BUSY], indirect=True)
+def test_a_stop_says_in_few_lines_what_is_accepted_and_what_a_query_confirms(world: World) -> None:
+    world.server.on_task("resize", after=None)
+    world.network.fault("slow", "/cancel", seconds=10)
+    task = world.task(of(100, deferrable=False)).begin()
+    world.sleep(30)
+    lines, begun = len(world.log.leveled), world.now
+    task.stop()
+    task.join()
+    queries = [one for one in world.network.sent if "/query" in one.request and one.at - 1000 > begun]
+    assert (len(queries), world.now - begun < 4) == (1, True)
+    begin, report, warning = [one for one in world.log.leveled[lines:] if " runs" in one[1]]
+    assert "Canceling 100 runs" in begin[1]
+    [bulk_id] = world.server.bulk
+    count = int(report[1].partition(" runs: ")[2].partition(" canceled, ")[0])
+    assert 10 < count < 100
+    left = f"{100 - count} requested but not confirmed; accepted: bulk action {bulk_id}"
+    assert report == ("info", f"100 Trigger.dev runs: {count} canceled, {left}")
+    assert warning[0] == "warning"
+    assert sum(run_id in warning[1] for run_id in world.server.runs) == 100 - count
+    assert next(iter(world.server.runs.values())).tags[-1] in warning[1]
+
+
 # While starts are unanswered
+
+
+@pytest.mark.parametrize("seconds", [1.5, 3.0])
+@pytest.mark.parametrize("world", [BUSY, BUSY | {"list_lag": 60.0}], indirect=True)
+def test_a_stop_cancels_by_a_slow_list_what_unanswered_starts_have_started(
+    world: World, seconds: float
+) -> None:
+    world.server.on_task("resize", after=None)
+    world.network.fault("hang", "POST /api/v2/tasks/batch", after=True)
+    world.network.fault("slow", "GET /api/v1/runs", seconds=seconds)
+    task = world.task(of(80, deferrable=False)).begin()
+    world.sleep(6)
+    stopped(world, task)
+    assert world.network.statuses() == ["CANCELED"] * 80
+
+
+def test_a_stop_cancels_what_is_answered_while_the_list_hangs_and_says_what_no_bulk_action_cancels(
+    world: World,
+) -> None:
+    world.server.on_task("resize", after=None)
+    world.network.fault("hang", "POST /api/v2/tasks/batch", times=1, after=True)
+    world.network.fault("slow", "POST /api/v2/tasks/batch", seconds=2)
+    world.network.fault("hang", "GET /api/v1/runs")
+    task = world.task(of(80, deferrable=False)).begin()
+    world.sleep(1)
+    stopped(world, task)
+    assert sorted(world.network.statuses()) == ["CANCELED"] * 60 + ["EXECUTING"] * 20
+    [(level, line)] = [one for one in world.log.leveled if "the start of 20 runs, " in one[1]]
+    assert (level, "which may be running" in line) == ("error", True)
 
 
 @pytest.mark.parametrize("bulk", [202, 403])

@@ -33,7 +33,7 @@ ANSWERS = {
 """What comes instead of an answer; the last two are the query's."""
 
 _STATUSES = {"103", "401", "403", "404", "408", "422", "429", "499", "500", "503"}
-KINDS = {"refused", "lost", "hang", "stale", "echo", *_STATUSES, *ANSWERS}
+KINDS = {"refused", "lost", "hang", "slow", "stale", "echo", *_STATUSES, *ANSWERS}
 """What may become of a request."""
 
 
@@ -50,6 +50,7 @@ class Fault:
     :param after: whether a request takes effect, and only its answer is lost or replaced
     :param rate: how probable it is
     :param headers: of the answer that comes instead
+    :param seconds: how much longer a "slow" one takes
     """
 
     kind: str
@@ -60,6 +61,7 @@ class Fault:
     after: bool = False
     rate: float = 1.0
     headers: dict[str, str] | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,9 +157,10 @@ class TriggerDev:
             self._note(at, shown, request, None)
             self._hub.sleep(min(0.005, connect))
             raise requests.ConnectionError(urllib3.exceptions.NewConnectionError(None, "refused"))  # type: ignore[arg-type]
-        arrives = fault is None or fault.after or kind == "stale"
+        arrives = fault is None or fault.after or kind in ("stale", "slow")
         self._hub.sleep(min(latency / 2, read))
         answer, busy = self._handle(request, is_stale=kind == "stale") if arrives else (None, 0.0)
+        busy += fault.seconds if fault is not None else 0.0
         if kind == "hang" or latency + busy > read:  # or too slow
             self._note(at, shown, request, None)
             self._hub.sleep(read - latency / 2)

@@ -135,6 +135,7 @@ NUMBERS: list[tuple[str, str, str, float]] = [
     ("limits.md", "deferred or after an error | {} s |", "cancel.cancellation.TIME_LIMIT", 1),
     ("limits.md", "the last {} % of it", "defaults.RATE_LIMIT_RESERVE", 0.01),
     ("limits.md", "with a bulk action for more than {} runs", "defaults.BULK_FROM_AT_A_STOP", 1),
+    ("limits.md", "each run of the last {} s is also", "cancel.record.BULK_LAG", 1),
     ("limits.md", "| one request | {} s; ", "defaults.REQUEST_TIMEOUT", 1),
     ("limits.md", "in an operator | {} s, ", "defaults.RETRY_FOR", 1),
     ("limits.md", "reading XCom included | {} s;", "defaults.NOTIFIER_TIMEOUT", 1),
