@@ -320,6 +320,39 @@ def test_of_a_number_that_a_template_gives_for_a_text_the_text_is_sent(
     assert "17" in [run.idempotency_key for run in server.runs.values()]
 
 
+@pytest.mark.parametrize("text", ["1_000", "0x1F", "00", "-0", "+17", "(17)", "17 # a"])
+def test_a_text_of_which_python_would_make_another_number_is_sent_as_it_is(
+    text: str, connection: str, server
+) -> None:
+    options: Any = dict.fromkeys(("concurrency_key", "queue", "tags", "region"), NUMBER)
+    one = options | {"task_identifier": NUMBER, "idempotency_key": NUMBER, "payload": NUMBER}
+    many = {"task_identifier": NUMBER, "payloads": None, "items": [{"payload": NUMBER, "options": options}]}
+    for kind, arguments in ((RunTriggerTaskOperator, one), (RunTriggerTaskBatchOperator, many)):
+        made = natively(kind, arguments | {"wait_for_completion": False}, number=text)
+        made.execute(context_of(TaskInstance()))
+    for run in server.runs.values():
+        expected = {"concurrencyKey": text, "queue": {"name": text}, "region": text}
+        assert {name: run.options[name] for name in expected} == expected
+        assert (run.task_identifier, run.payload, run.tags[0]) == (text, text, text)
+    assert text in [run.idempotency_key for run in server.runs.values()]
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"), [("\n{{ number }}\n\n", 17), ("{{ counter | int }}", 1), ("{{ 0x1F }}", 31)]
+)
+def test_a_number_of_a_native_template_is_a_number_of_the_payload(template: str, expected: int) -> None:
+    class Counter:
+        count = 0
+
+        def __int__(self) -> int:  # as of what is drawn at random, or of a clock
+            self.count += 1
+            return self.count
+
+    made = natively(RunTriggerTaskOperator, {"payload": template}, number=17, counter=Counter())
+    assert made.payload == expected
+    assert type(made.payload) is int
+
+
 @pytest.mark.parametrize("name", ["idempotency_key", "concurrency_key", "tags", "lock_to_version"])
 def test_a_float_that_a_template_gives_for_a_text_is_an_error_as_it_has_lost_digits(
     name: str, connection: str, server
