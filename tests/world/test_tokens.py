@@ -134,6 +134,21 @@ def test_a_wait_for_a_token_survives_an_outage_and_returns_its_data(
     assert world.server.tokens[token_id].path[-64:] not in f"{world.log.lines}"
 
 
+def test_a_wait_that_is_deferred_in_an_outage_survives_that_a_gateway_rejects_its_first_check(
+    world: World,
+) -> None:
+    [token_id] = created(world)
+    world.network.fault("503", "GET /api/v1/waitpoints")
+    task = world.task(waiting(token_id, "deferred")).begin()
+    world.until(lambda: task.outcome.state == "deferred")
+    world.network.faults.clear()
+    world.network.fault("403", "GET /api/v1/waitpoints", times=1)
+    world.sleep(30)
+    world.server.complete_token(token_id, "yes")
+    outcome = task.join()
+    assert (outcome.state, outcome.result, outcome.tries) == ("success", "yes", 1)
+
+
 # What ends a wait: what its error says, and from when until when it may come.
 USELESS: dict[str, tuple[str, int, int]] = {
     "timed out": ("has timed out before", 120, 160),

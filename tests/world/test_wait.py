@@ -277,6 +277,14 @@ def test_an_event_is_held_back_until_the_scheduler_has_seen_the_deferral(
     assert seconds[0] <= world.now <= seconds[1]
 
 
+def test_a_timeout_of_a_sensor_that_is_shorter_than_an_event_is_held_back_ends_no_wait_that_succeeds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "event_hold", lambda *_: 10.0)
+    world.server.on_task("resize", start_after=0, after=2)
+    assert world.task(sensor(world, deferrable=True, timeout=5)).run().state == "success"
+
+
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])
 @pytest.mark.parametrize("faults", [(), ("500",)], ids=["query", "no query"])
 def test_a_sensor_in_a_worker_sees_the_ends_of_many_runs_with_few_requests(
@@ -566,6 +574,15 @@ def test_a_sensor_may_be_skipped_in_place_of_failed(
 
     assert world.task(skipping).run().state == "skipped"
     assert world.now < 150
+
+
+def test_a_resumed_sensor_with_soft_fail_is_retried_where_a_retry_may_succeed(world: World) -> None:
+    world.server.on_task("resize", after=60, output="done")
+    make = sensor(world, deferrable=True, soft_fail=True, return_outputs=True)
+    task = world.task(make, retries=1)
+    task.before_resuming = lambda: world.network.fault("403", "GET /api/v3/runs/", times=1)
+    outcome = task.run()
+    assert (outcome.state, outcome.result, outcome.tries) == ("success", ["done"], 2)
 
 
 # Several runs
