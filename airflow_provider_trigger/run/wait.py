@@ -7,7 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from airflow_provider_trigger.api.errors import NotFoundError, NotSentError, TriggerDevError, is_rejection
+from airflow_provider_trigger.api.errors import (
+    NotFoundError,
+    NotSentError,
+    TriggerDevError,
+    is_rejection,
+    root_of,
+)
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
@@ -182,6 +188,15 @@ Result = dict[str, Waited] | Exception
 """What became of each run, or the error that has ended the wait."""
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check of one run came to."""
+
+    reply: Run | TriggerDevError
+    server_works: bool | None = None
+    """Whether another call was answered where the check was not with the run; None: that was not asked."""
+
+
 @dataclass(slots=True, eq=False)
 class Watched:
     """What is known of one run, for all waits. All times are in seconds by the watch's clock."""
@@ -249,6 +264,32 @@ class Watched:
         if not run.is_final or ended_at is None or run.seen_at is None:
             return False
         return (run.seen_at - ended_at).total_seconds() - (now - self.listed_at) >= _LOST_AFTER
+
+    def take_check(
+        self, checked: Checked, *, sent_at: float, now: float, is_wanted: bool, is_queried: bool
+    ) -> bool:
+        """
+        Take in a check that has ended; return whether the waits have to know.
+
+        | the check came to      | it counts           | the waits have to know                         |
+        | ---------------------- | ------------------- | ---------------------------------------------- |
+        | the run                | always              | if status or attempt is new, or they wanted it |
+        | an error               | always              | if they wanted it, if queries do not show the  |
+        |                        |                     | run, or if its checks have failed for 30 s     |
+        | it could not be sent   | if they wanted it   | as for an error                                |
+        """
+        reply = checked.reply
+        is_unsent = isinstance(reply, NotSentError) and reply.retryable
+        if is_wanted or not is_unsent:  # a check that does not count comes first again
+            self.checked_at = sent_at
+            self.failing_since = math.inf if isinstance(reply, Run) else min(self.failing_since, now)
+        if isinstance(reply, Run):
+            return self.saw(reply, sent_at=sent_at, now=now) or is_wanted
+        if not is_wanted and is_queried and self.is_listed and not self.is_broken(now):
+            return False
+        self.failed(reply, now)
+        self.is_lost = checked.server_works is True and is_answer(root_of(reply))
+        return True
 
     def saw(self, run: Run, *, sent_at: float, now: float) -> bool:
         """Take in how it was seen; return whether that is new."""

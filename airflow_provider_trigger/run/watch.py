@@ -42,7 +42,7 @@ from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.stop import pause
-from airflow_provider_trigger.run.wait import NOT_ENDED_YET, Result, Wait, Watched
+from airflow_provider_trigger.run.wait import NOT_ENDED_YET, Checked, Result, Wait, Watched
 from airflow_provider_trigger.run.waited import Waited, WaitSettings, check_interval
 
 if TYPE_CHECKING:
@@ -290,32 +290,21 @@ class Watch:
                 self._begin(work, partial(self._checked, one.run_id, now, is_wanted))
 
     def _checked(
-        self,
-        run_id: str,
-        sent_at: float,
-        is_wanted: bool,
-        result: tuple[Run | TriggerDevError, bool | None] | TriggerDevError,
+        self, run_id: str, sent_at: float, is_wanted: bool, result: Checked | TriggerDevError
     ) -> None:
         self._free += 1
         if (one := self._runs.get(run_id)) is None:
             return
-        reply, works = (result, None) if isinstance(result, TriggerDevError) else result
-        one.checking_since, now = math.inf, time.monotonic()
-        if works is False:
+        checked = Checked(result) if isinstance(result, TriggerDevError) else result
+        reply, one.checking_since, now = checked.reply, math.inf, time.monotonic()
+        if checked.server_works is False:
             self._outage_until = now + _OUTAGE_INTERVAL
-        is_unsent = isinstance(reply, NotSentError) and reply.retryable
-        self._held_until = now + _NOT_SENT_PAUSE if is_unsent else self._held_until
-        if not is_unsent or is_wanted:  # else it has shown nothing, and comes first again
-            one.checked_at = sent_at
-            one.failing_since = math.inf if isinstance(reply, Run) else min(one.failing_since, now)
-        if isinstance(reply, Run):
-            if one.has_lost_end(reply, now) and now >= self._recheck_from + _ROUND:
-                self._recheck_from = now  # others may be lost, too
-            if one.saw(reply, sent_at=sent_at, now=now) or is_wanted:
-                self._notify(one, now)
-        elif is_wanted or not (self._works and one.is_listed) or one.is_broken(now):
-            one.failed(reply, now)
-            one.is_lost = works is True and checks.is_answer(root_of(reply))
+        if isinstance(reply, NotSentError) and reply.retryable:
+            self._held_until = now + _NOT_SENT_PAUSE
+        if isinstance(reply, Run) and one.has_lost_end(reply, now) and now >= self._recheck_from + _ROUND:
+            self._recheck_from = now  # others may be lost, too
+        is_queried = self._works is True
+        if one.take_check(checked, sent_at=sent_at, now=now, is_wanted=is_wanted, is_queried=is_queried):
             self._notify(one, now)
 
     def _notify(self, one: Watched, now: float) -> None:
@@ -366,14 +355,12 @@ class Watch:
             wait.take_cancel(run_id, result, time.monotonic())
 
 
-def _check_once(
-    make: Callable[..., Any], call: Call[Run], *, is_wanted: bool, is_doubtful: bool
-) -> tuple[Run | TriggerDevError, bool | None]:
-    """Return how a run is seen, or why not, and whether the server works, None for not checked."""
+def _check_once(make: Callable[..., Any], call: Call[Run], *, is_wanted: bool, is_doubtful: bool) -> Checked:
+    """Check a run; where it is doubtful that this ever shows the run, ask also whether the server works."""
     reply = checks.reply_of(make, call, patience=_PATIENCE if is_wanted else 0)
     error = root_of(reply) if isinstance(reply, TriggerDevError) else None
     if error is None or not (is_doubtful and checks.is_answer(error)):
-        return reply, None
+        return Checked(reply)
     # A gateway that is busy may answer some paths all the same.
     is_busy = isinstance(error, ResponseError) and error.status > 500
     proof: Call[Any] = check_run(UNKNOWN_RUN_ID) if is_busy else list_newest_runs()
@@ -381,9 +368,10 @@ def _check_once(
     deadline = Deadline.after(_PATIENCE, now=time.monotonic())
     shown = checks.reply_of(make, proof, deadline=deadline, patience=0)
     if isinstance(shown, TriggerDevError) and not isinstance(shown, NotFoundError):
-        return reply, False
+        return Checked(reply, server_works=False)
     # Once more, as an outage may have ended in between.
-    return checks.reply_of(make, call, deadline=deadline, patience=0), True
+    reply = checks.reply_of(make, call, deadline=deadline, patience=0)
+    return Checked(reply, server_works=True)
 
 
 def _raise(error: BaseException) -> None:
