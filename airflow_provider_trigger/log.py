@@ -45,3 +45,31 @@ def enumeration(items: Iterable[object], separator: str = ", ", *, named: int = 
     texts = [str(item) for item in items]
     more = f" … and {len(texts) - named} more" if len(texts) > named else ""
     return separator.join(texts[:named]) + more
+
+
+LOG_INTERVAL = 300.0  # between two lines that say that nothing has changed, in seconds
+OUTAGE_INTERVAL = 60.0  # between two lines of one outage, in seconds
+
+
+class Outage:
+    """Log that something fails, once a minute, and when it works again; ``then`` is what it does then."""
+
+    def __init__(self, what: str, log: Log, *, then: str = "continues where it was") -> None:
+        self._what, self._log, self._then = what, log, then
+        self._since: float | None = None  # None while it works
+        self._logged_at: float | None = None
+
+    def failed(self, error: object, now: float) -> None:
+        """Log a failure, unless it is the first one in a row."""
+        if self._since is None:
+            self._since = now
+        elif self._logged_at is None or now - self._logged_at >= OUTAGE_INTERVAL:
+            self._logged_at = now
+            text = "%s for %.0f s now; it is tried again, and %s: %s"
+            self._log.warning(text, self._what, now - self._since, self._then, error)
+
+    def worked(self, now: float) -> None:
+        """Log the end of an outage that was logged."""
+        if self._since is not None and self._logged_at is not None and self._logged_at >= self._since:
+            self._log.info("%s: over after %.0f s", self._what, now - self._since)
+        self._since = None

@@ -22,7 +22,7 @@ from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.runs import retrieve_run
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.run.waited import check_interval
+from airflow_provider_trigger.run.polled import check_interval
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 from airflow_provider_trigger.triggers.watch import CHECK_CONCURRENCY, in_thread
 

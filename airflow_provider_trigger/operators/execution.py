@@ -29,10 +29,10 @@ from airflow_provider_trigger.run.identity import KEY_PREFIX
 from airflow_provider_trigger.run.output import Outputs
 from airflow_provider_trigger.run.starts import Starts
 from airflow_provider_trigger.run.stop import StopNote, StoppedError
+from airflow_provider_trigger.run.wait import WaitSettings
 from airflow_provider_trigger.run.waited import (
     Waited,
     WaitEnd,
-    WaitSettings,
     check_failed,
     is_of_another_try,
     read_event,

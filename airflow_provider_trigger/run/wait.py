@@ -1,31 +1,25 @@
-"""What is known of runs that are waited for, and what the wait of a task comes to. Without I/O."""
+"""The wait of a task for its runs: how it waits, what it logs, and when it ends. Without I/O."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
-from airflow_provider_trigger.api.errors import (
-    NotFoundError,
-    NotSentError,
-    TriggerDevError,
-    is_rejection,
-    root_of,
-)
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.log import MAX_NAMED, MAY_RUN, Log, counted
-from airflow_provider_trigger.run.checks import QUERY_LAG, UNKNOWN_AFTER, is_answer
+from airflow_provider_trigger.log import LOG_INTERVAL, MAX_NAMED, MAY_RUN, OUTAGE_INTERVAL, Log, counted
+from airflow_provider_trigger.run.checks import UNKNOWN_AFTER
 from airflow_provider_trigger.run.facts import missing_version, state_of
-from airflow_provider_trigger.run.waited import Waited, WaitEnd, WaitSettings, check_interval
+from airflow_provider_trigger.run.polled import Watched
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
-# Between two lines, in seconds: of which nothing is new, that count runs as they end, of an outage.
-LOG_INTERVAL = 300.0
-_COUNT_INTERVAL = 30.0
-_OUTAGE_INTERVAL = 60.0
+_COUNT_INTERVAL = 30.0  # between two lines that count the runs that have ended, in seconds
 
 NOT_ENDED_YET = "%d of %d runs have not ended yet"
 
@@ -36,6 +30,69 @@ _WHY_CANCELED = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitSettings:
+    """
+    How to wait.
+
+    :param run_url: the run's page in the dashboard, for the log
+    :param poll_interval: between two status checks, in seconds; None for a tenth of the run's age, but at
+        least 2 s and up to 30 s
+    :param deadline: when to stop waiting, in seconds since 1970; None for never
+    :param timeout: how old the oldest run that has not ended may be, in seconds by the server's clock; None
+        for no limit
+    :param pending_version_timeout: how long a run may wait for a version that has its task, in seconds; None
+        for no limit
+    :param patience: how long the server may answer the checks without the run, in seconds; the wait ends
+        after :data:`airflow_provider_trigger.run.checks.UNKNOWN_AFTER` at the earliest
+    :param cancels: whether a run that is no longer waited for is canceled
+    :param success_statuses: the final statuses that count as success: a run that ends otherwise ends the
+        wait for all; None for waiting for each run, however the others end
+    :param cancels_others: whether the other runs are canceled where one has ended the wait for all
+    :param logs_progress: whether the number of runs in each status is logged every 30 s
+    :param logs_end: whether it is logged how a run has ended; else the resumed task logs it
+    :param tag: what all runs carry, to look for them in the dashboard
+    :param names_completed: whether a trigger's event names the runs that completed, or only counts them
+    """
+
+    run_url: str = ""
+    poll_interval: float | None = None
+    deadline: float | None = None
+    timeout: float | None = None
+    pending_version_timeout: float | None = defaults.PENDING_VERSION_TIMEOUT
+    patience: float = defaults.RETRY_FOR
+    cancels: bool = True
+    success_statuses: Sequence[str] | None = None
+    cancels_others: bool = False
+    logs_progress: bool = False
+    logs_end: bool = True
+    tag: str = ""
+    names_completed: bool = True
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> WaitSettings:
+        """Read the JSON of any version: a missing field gets its default, an unknown one is ignored."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in stored.items() if name in known})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain JSON."""
+        return asdict(self)
+
+    def ends_by(self, now: float) -> float:
+        """Return when a wait that begins now ends at the latest, in seconds since 1970."""
+        limits = (self.deadline, None if self.timeout is None else now + self.timeout)
+        return min((limit for limit in limits if limit is not None), default=math.inf)
+
+    def counts_as_success(self, waited: Waited) -> bool:
+        """Return whether the wait for other runs continues."""
+        if self.success_statuses is None:
+            return True
+        if waited.end is not WaitEnd.FINAL or waited.run is None:
+            return False
+        return waited.run.status in self.success_statuses
+
+
 class WaitLog:
     """Log the progress of a wait; of many runs, those that end as they should are only counted."""
 
@@ -43,16 +100,19 @@ class WaitLog:
         self._log, self._settings, self._count = log, settings, count
         self._logs_progress = settings.logs_progress and count > 1
         self._names_each = count <= MAX_NAMED
-        self._begun_at = self._counted_at = self._logged_at = math.inf
+        self._begun_at = self._counted_at = self._logged_at = 0.0
         self._failed: set[str] = set()  # since checks fail
-        self._failing_since = self._warned_at = math.inf
+        self._failing_since: float | None = None
+        self._warned_at: float | None = None
         self._lack_version = False
 
     @property
     def due(self) -> float:
         """When the next line is due."""
-        count_due = self._counted_at + _COUNT_INTERVAL if self._logs_progress else math.inf
-        return min(count_due, self._warned_at + _OUTAGE_INTERVAL, self._logged_at + LOG_INTERVAL)
+        due = self._logged_at + LOG_INTERVAL
+        if self._logs_progress:
+            due = min(due, self._counted_at + _COUNT_INTERVAL)
+        return due if self._warned_at is None else min(due, self._warned_at + OUTAGE_INTERVAL)
 
     def begin(self, run_ids: Sequence[str], now: float) -> None:
         """Log which runs are waited for."""
@@ -130,21 +190,21 @@ class WaitLog:
     def _note_failures(
         self, errors: Mapping[str, TriggerDevError], ended: Mapping[str, Waited], now: float
     ) -> None:
-        seconds = now - self._failing_since
+        seconds = 0.0 if self._failing_since is None else now - self._failing_since
         if not errors:
             if seen := [one for one in self._failed if one not in ended or not ended[one].error]:
                 who = f"Run {seen[0]}" if self._count == 1 else counted(len(seen), "run")
                 self._log.info("%s can be checked again after %.0f s", who, seconds)
-            self._failing_since = self._warned_at = math.inf
+            self._failing_since = self._warned_at = None
             self._logged_at = now
             self._failed.clear()
             return
         *_, last_error = errors.values()
         who = f"run {next(iter(errors))}" if self._count == 1 else f"{len(errors)} of {self._count} runs"
-        if not self._failed:
+        if self._warned_at is None:
             self._failing_since = self._warned_at = now
             self._log.warning("Status checks of %s failed; still waiting: %s", who, last_error)
-        elif now >= self._warned_at + _OUTAGE_INTERVAL:
+        elif now >= self._warned_at + OUTAGE_INTERVAL:
             self._warned_at = now
             text = "Status checks of %s have failed for %.0f s; still waiting: %s"
             self._log.warning(text, who, seconds, last_error)
@@ -155,159 +215,8 @@ def _status(run: Run | None) -> str:
     return "not checked yet" if run is None else run.status
 
 
-class Outage:
-    """Log that something fails, once a minute, and when it works again; ``then`` is what it does then."""
-
-    def __init__(self, what: str, log: Log, *, then: str = "continues where it was") -> None:
-        self._failures = 0  # in a row
-        self._what, self._log, self._then = what, log, then
-        self._since = self._logged_at = -math.inf
-
-    def failed(self, error: object, now: float) -> None:
-        """Take in a failure; a single one is not worth a line."""
-        self._since = now if not self._failures else self._since
-        self._failures += 1
-        if self._failures > 1 and now - self._logged_at >= _OUTAGE_INTERVAL:
-            self._logged_at = now
-            text = "%s for %.0f s now; it is tried again, and %s: %s"
-            self._log.warning(text, self._what, now - self._since, self._then, error)
-
-    def worked(self, now: float) -> None:
-        """Take in that it works."""
-        if self._logged_at >= self._since and self._failures:
-            self._log.info("%s: over after %.0f s", self._what, now - self._since)
-        self._failures = 0
-
-
-# A query that shows an end so many seconds late has lost it: 4.6 s was the longest (measured), with a margin.
-_LOST_AFTER = 10.0
-# A run that the query does not list, or whose check failed, is checked by itself after so many seconds.
-_MISSING_AFTER = 10.0
-
 Result = dict[str, Waited] | Exception
 """What became of each run, or the error that has ended the wait."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What a check of one run came to."""
-
-    reply: Run | TriggerDevError
-    server_works: bool | None = None
-    """Whether another call was answered where the check was not with the run; None: that was not asked."""
-
-
-@dataclass(slots=True, eq=False)
-class Watched:
-    """What is known of one run, for all waits. All times are in seconds by the watch's clock."""
-
-    run_id: str
-    added_at: float
-    born_at: float  # when it was created, as far as that is known: by the server's clock, once it was seen
-    waits: list[Wait] = field(default_factory=list)
-    poll_interval: float = math.inf  # the shortest one that a wait has, infinite for none
-    run: Run | None = None
-    error: TriggerDevError | None = None  # of its last check, if nothing was seen since
-    failing_since: float = math.inf  # infinite if its last check did not fail
-    rejected_since: float = math.inf
-    """Since when each check was answered with 401, 403 or 404: an outage may begin and end with one."""
-    answered_since: float = math.inf
-    """Since when each check was answered, in whatever way, but not with the run."""
-    without_version_since: float = math.inf
-    # When requests were sent: its last check that has ended, the last one and the last query that showed it.
-    checked_at: float = -math.inf
-    seen_at: float = -math.inf
-    listed_at: float = -math.inf
-    is_listed: bool = True  # by the last query; before the first one, whether that may
-    checking_since: float = math.inf  # when the check in flight was sent, infinite for none
-    must_check: bool = False
-    is_lost: bool = False
-    """Whether its checks are answered without it although the server works otherwise."""
-
-    @property
-    def unchecked_since(self) -> float:
-        """Since when it was not checked by itself."""
-        return max(self.added_at, self.checked_at)
-
-    def is_broken(self, now: float) -> bool:
-        """Return whether its checks fail for so long that no check may ever show its end."""
-        return now - self.failing_since >= UNKNOWN_AFTER
-
-    def due(self, *, is_queried: bool) -> float:
-        """Return when it is checked by itself, although nothing else says so."""
-        if self.must_check:
-            return -math.inf
-        if self.poll_interval < math.inf:
-            return max(self.added_at, self.checked_at + self.poll_interval)
-        is_failing = self.failing_since < math.inf
-        if is_queried and self.is_listed and not is_failing:
-            return math.inf
-        last = self.unchecked_since if is_queried else max(self.seen_at, self.checked_at)
-        if math.isinf(last):
-            return self.added_at
-        # A single fault does not cost a long interval.
-        interval = check_interval(last - (self.failing_since if is_failing else self.born_at))
-        return last + (max(_MISSING_AFTER, interval) if is_queried else interval)
-
-    def may_learn_from(self, run: Run, queried_at: float, now: float) -> bool:
-        """Return whether a query can show something newer than the last check."""
-        if run.is_final:
-            return True
-        if self.is_broken(now):
-            return False
-        is_later = queried_at - QUERY_LAG >= self.checked_at
-        return self.run is None or (is_later and run.attempt_count >= self.run.attempt_count)
-
-    def has_lost_end(self, run: Run, now: float) -> bool:
-        """Return whether a query showed it as alive long after the end that a check of it shows now."""
-        ended_at = run.finished_at or run.updated_at
-        if not run.is_final or ended_at is None or run.seen_at is None:
-            return False
-        return (run.seen_at - ended_at).total_seconds() - (now - self.listed_at) >= _LOST_AFTER
-
-    def take_check(
-        self, checked: Checked, *, sent_at: float, now: float, is_wanted: bool, is_queried: bool
-    ) -> bool:
-        """
-        Take in a check that has ended; return whether the waits have to know.
-
-        | the check came to      | it counts           | the waits have to know                         |
-        | ---------------------- | ------------------- | ---------------------------------------------- |
-        | the run                | always              | if status or attempt is new, or they wanted it |
-        | an error               | always              | if they wanted it, if queries do not show the  |
-        |                        |                     | run, or if its checks have failed for 30 s     |
-        | it could not be sent   | if they wanted it   | as for an error                                |
-        """
-        reply = checked.reply
-        is_unsent = isinstance(reply, NotSentError) and reply.retryable
-        if is_wanted or not is_unsent:  # a check that does not count comes first again
-            self.checked_at = sent_at
-            self.failing_since = math.inf if isinstance(reply, Run) else min(self.failing_since, now)
-        if isinstance(reply, Run):
-            return self.saw(reply, sent_at=sent_at, now=now) or is_wanted
-        if not is_wanted and is_queried and self.is_listed and not self.is_broken(now):
-            return False
-        self.failed(reply, now)
-        self.is_lost = checked.server_works is True and is_answer(root_of(reply))
-        return True
-
-    def saw(self, run: Run, *, sent_at: float, now: float) -> bool:
-        """Take in how it was seen; return whether that is new."""
-        before = None if self.error else self.run
-        self.run, self.error, self.seen_at, self.is_lost = run, None, sent_at, False
-        self.rejected_since = self.answered_since = math.inf
-        self.born_at = min(self.born_at, now - run.age)
-        since = min(self.without_version_since, now)
-        self.without_version_since = since if run.waits_for_version else math.inf
-        return before is None or (before.status, before.attempt_count) != (run.status, run.attempt_count)
-
-    def failed(self, error: TriggerDevError, now: float) -> None:
-        """Take in that a check failed, and no query shows it."""
-        self.error = error
-        is_rejected = is_rejection(error) or isinstance(error, NotFoundError)
-        self.rejected_since = min(self.rejected_since, now) if is_rejected else math.inf
-        if not isinstance(error, NotSentError):
-            self.answered_since = min(self.answered_since, now) if is_answer(error) else math.inf
 
 
 class Wait:
@@ -332,12 +241,11 @@ class Wait:
         self.run_ids: Sequence[str] = list(dict.fromkeys(run_ids))
         self.settings = settings
         self.is_over = False
-        self.due = -math.inf  # when it is to proceed, although nothing is new
+        self.due = 0.0  # when it is to proceed, although nothing is new
         self._report, self._on_ended = report, on_ended
         self._log = WaitLog(log, settings, len(self.run_ids))
-        self._begun_at, self._stops_at = -math.inf, math.inf
-        limits = settings.timeout, settings.pending_version_timeout
-        self._max_age, self._version_limit = (math.inf if one is None else one for one in limits)
+        self._begun_at = 0.0
+        self._stops_at: float | None = None  # None for never
         self._left: dict[str, Watched] = {}
         self._shown: dict[str, tuple[str, int]] = {}
         self._ended: dict[str, Waited] = {}
@@ -360,14 +268,10 @@ class Wait:
         for one in list(self._left.values()):
             self.heard(one, now)
 
-    @property
-    def _deadline(self) -> float:
-        born_at = min((one.born_at for one in self._left.values()), default=math.inf)
-        return min(self._stops_at, born_at + self._max_age)
-
-    def is_too_long(self, since: float, now: float) -> bool:
+    def is_too_long(self, since: float | None, now: float) -> bool:
         """Return whether that is so for longer than the wait for a run lasts that no check shows."""
-        return now - max(since, self._begun_at) >= max(self.settings.patience, UNKNOWN_AFTER)
+        patience = max(self.settings.patience, UNKNOWN_AFTER)
+        return since is not None and now - max(since, self._begun_at) >= patience
 
     def heard(self, one: Watched, now: float) -> None:
         """Take in what is known of a run."""
@@ -414,9 +318,15 @@ class Wait:
         """Log the progress, and end what is over; return which runs are to be canceled."""
         runs = {run_id: one.run for run_id, one in self._left.items()}
         errors = {run_id: one.error for run_id, one in self._left.items() if one.error is not None}
-        unseen = now - min((max(one.seen_at, self._begun_at) for one in self._left.values()), default=now)
-        self._log.note(runs, errors, self._ended, now, unseen=unseen)
-        ends = {one: end for one, (end, at) in self._limits(now).items() if self._is_sure(one, end, at)}
+        seen_at = (max(one.seen_at or 0.0, self._begun_at) for one in self._left.values())
+        self._log.note(runs, errors, self._ended, now, unseen=now - min(seen_at, default=now))
+        ends: dict[str, WaitEnd] = {}
+        for run_id, (end, at) in self._over(now).items():
+            one = self._left[run_id]
+            if self._needs_check(end) and (one.checked_at is None or one.checked_at < at):
+                one.must_check = True  # also with one in flight: of that one the wait hears only what is new
+            else:
+                ends[run_id] = end
         is_canceled = self.settings.cancels or self._is_useless
         if ends and is_canceled:
             self._log.canceling(ends)
@@ -427,30 +337,43 @@ class Wait:
         is_canceling = not self._left.keys().isdisjoint(self._canceling)
         if not self._left or (self._is_useless and not is_canceling):
             self.end({run_id: self._ended[run_id] for run_id in self.run_ids if run_id in self._ended})
-        # After a limit, what is canceled or checked once more is heard of.
-        versions = (one.without_version_since + self._version_limit for one in self._left.values())
-        self.due = min([self._log.due, *(at for at in (self._deadline, *versions) if at > now)])
+        limits = [self._deadline, *self._version_limits.values()]
+        # After a limit, nothing is due: the answer to the cancel or check continues the wait.
+        self.due = min([self._log.due, *(at for at in limits if at is not None and at > now)])
         return list(ends) if is_canceled else []
 
-    def _limits(self, now: float) -> dict[str, tuple[WaitEnd, float]]:
+    def _over(self, now: float) -> dict[str, tuple[WaitEnd, float]]:
         """Return which runs are no longer waited for although they have not ended, why, and since when."""
         left = [run_id for run_id in self._left if run_id not in self._canceling]
         if self._is_useless:
             return dict.fromkeys(left, (WaitEnd.NOT_NEEDED, now)) if self.settings.cancels_others else {}
-        if now >= (deadline := self._deadline):
+        deadline, limits = self._deadline, self._version_limits
+        if deadline is not None and now >= deadline:
             return dict.fromkeys(left, (WaitEnd.TIMED_OUT, deadline))
-        ends = ((one, self._left[one].without_version_since + self._version_limit) for one in left)
-        return {one: (WaitEnd.NO_VERSION, at) for one, at in ends if now >= at and not self._left[one].error}
+        late = (run_id for run_id in left if run_id in limits and now >= limits[run_id])
+        return {
+            run_id: (WaitEnd.NO_VERSION, limits[run_id]) for run_id in late if not self._left[run_id].error
+        }
 
-    def _is_sure(self, run_id: str, end: WaitEnd, at: float) -> bool:
-        """Return whether a check has shown it since then, if it needs one; else let the run be checked."""
-        one = self._left[run_id]
+    @property
+    def _deadline(self) -> float | None:
+        """When the wait ends for all that have not ended; None for never."""
+        deadlines = [] if self._stops_at is None else [self._stops_at]
+        if self._left and self.settings.timeout is not None:
+            deadlines.append(min(one.born_at for one in self._left.values()) + self.settings.timeout)
+        return min(deadlines, default=None)
+
+    @property
+    def _version_limits(self) -> dict[str, float]:
+        """Up to when runs may wait for a version, of those that do."""
+        since = {run_id: one.without_version_since for run_id, one in self._left.items()}
+        limit = self.settings.pending_version_timeout
+        return {} if limit is None else {one: at + limit for one, at in since.items() if at is not None}
+
+    def _needs_check(self, end: WaitEnd) -> bool:
+        """Return whether a wait ends so only if a check after the limit has shown the run as before."""
         # The cancel of one that has ended changes nothing; of one that has a version by now, it does.
-        needs_check = end is WaitEnd.NO_VERSION or (end is WaitEnd.TIMED_OUT and not self.settings.cancels)
-        if not needs_check or one.checked_at >= at:
-            return True
-        one.must_check = True  # also with one in flight: of that one the wait hears only what is new
-        return False
+        return end is WaitEnd.NO_VERSION or (end is WaitEnd.TIMED_OUT and not self.settings.cancels)
 
     def take_cancel(self, run_id: str, result: CancelResult, now: float) -> None:
         """Take in what became of a canceled run; of one that had ended, its result counts."""

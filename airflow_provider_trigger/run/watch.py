@@ -41,9 +41,10 @@ from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, begin_threa
 from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run import checks
+from airflow_provider_trigger.run.polled import Checked, Watched, check_interval
 from airflow_provider_trigger.run.stop import pause
-from airflow_provider_trigger.run.wait import NOT_ENDED_YET, Checked, Result, Wait, Watched
-from airflow_provider_trigger.run.waited import Waited, WaitSettings, check_interval
+from airflow_provider_trigger.run.wait import NOT_ENDED_YET, Result, Wait, WaitSettings
+from airflow_provider_trigger.run.waited import Waited
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -95,6 +96,7 @@ class Watch:
         self._is_closed = False
         self._free, self._cancels = max_checks, 0  # works that cancel
         self._runs: dict[str, Watched] = {}
+        self._waits_for: dict[str, list[Wait]] = {}  # each of these runs
         self._waits: dict[Wait, None] = {}
         self._changed: set[Wait] = set()
         self._due: deque[Watched] = deque()
@@ -105,7 +107,7 @@ class Watch:
         now = time.monotonic()
         self._turn_at = self._background_at = now
         self._query_at = now + _GATHER
-        self._cancel_at = math.inf
+        self._cancel_at = 0.0
         self._all_queried_at = self._held_until = self._outage_until = self._recheck_from = -math.inf
 
     def add(self, wait: Wait) -> None:
@@ -183,10 +185,11 @@ class Watch:
         self._changed.add(wait)
         for run_id in wait.run_ids:
             if (one := self._runs.get(run_id)) is None:
-                one = self._runs[run_id] = Watched(run_id, added_at=now, born_at=now)
-                one.is_listed = can_be_queried(run_id)
-            one.waits.append(wait)
-            one.poll_interval = min(one.poll_interval, wait.settings.poll_interval or math.inf)
+                one = Watched(run_id, added_at=now, born_at=now, is_listed=can_be_queried(run_id))
+                self._runs[run_id] = one
+            self._waits_for.setdefault(run_id, []).append(wait)
+            intervals = filter(None, (one.poll_interval, wait.settings.poll_interval))
+            one.poll_interval = min(intervals, default=None)
         wait.begin(self._runs, now=now, wall=time.time())
         if len(self._waits) == 1:
             self._turn_at = now
@@ -194,11 +197,11 @@ class Watch:
     def _remove(self, wait: Wait) -> None:
         self._waits.pop(wait, None)
         for run_id in wait.run_ids:
-            one = self._runs.get(run_id)
-            if one is not None and wait in one.waits:
-                one.waits.remove(wait)
-                if not one.waits:
-                    del self._runs[run_id]
+            waits = self._waits_for.get(run_id, [])
+            if wait in waits:
+                waits.remove(wait)
+                if not waits:
+                    del self._runs[run_id], self._waits_for[run_id]
 
     def _begin(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
         """Do some work in a thread that does not hold up the end of the process; then call ``done`` here."""
@@ -244,14 +247,9 @@ class Watch:
         self._all_queried_at = self._all_queried_at if only_ended else sent_at
         listed = {run.id: run for run in reply}
         for run_id in listed if only_ended else run_ids:
-            one, run = self._runs.get(run_id), listed.get(run_id)
-            if one is None or one.added_at > sent_at:
-                continue
-            one.is_listed = run is not None
-            if run is not None:
-                one.listed_at = sent_at
-                if one.may_learn_from(run, sent_at, now) and one.saw(run, sent_at=sent_at, now=now):
-                    self._notify(one, now)
+            one = self._runs.get(run_id)
+            if one is not None and one.take_query(listed.get(run_id), sent_at=sent_at, now=now):
+                self._notify(one, now)
 
     def _query_failed(self, error: TriggerDevError, now: float) -> None:
         self._query_failures += 1
@@ -263,11 +261,11 @@ class Watch:
 
     def _due_checks(self, now: float) -> list[Watched]:
         is_queried = self._query is not None and self._works is not False
-        idle = [one for one in self._runs.values() if math.isinf(one.checking_since)]
+        idle = [one for one in self._runs.values() if not one.is_checking]
         due = [
             one
             for one in idle
-            if one.unchecked_since < self._recheck_from or one.due(is_queried=is_queried) <= now
+            if one.unchecked_since < self._recheck_from or one.is_due(now, is_queried=is_queried)
         ]
         if not due and self._works and idle and now >= self._background_at:
             self._background_at = now + _BACKGROUND_INTERVAL
@@ -279,11 +277,11 @@ class Watch:
     def _begin_checks(self, now: float) -> None:
         while self._due and self._free and now >= self._held_until:
             one = self._due.popleft()
-            if math.isinf(one.checking_since) and self._runs.get(one.run_id) is one:
+            if not one.is_checking and self._runs.get(one.run_id) is one:
                 self._free -= 1
-                is_wanted, one.must_check, one.checking_since = one.must_check, False, now
+                is_wanted, one.must_check, one.is_checking = one.must_check, False, True
                 is_doubtful = now >= self._outage_until and any(
-                    wait.is_too_long(one.answered_since, now) for wait in one.waits
+                    wait.is_too_long(one.answered_since, now) for wait in self._waits_for[one.run_id]
                 )
                 call = self._check(one.run_id)
                 work = partial(_check_once, self._make, call, is_wanted=is_wanted, is_doubtful=is_doubtful)
@@ -296,7 +294,7 @@ class Watch:
         if (one := self._runs.get(run_id)) is None:
             return
         checked = Checked(result) if isinstance(result, TriggerDevError) else result
-        reply, one.checking_since, now = checked.reply, math.inf, time.monotonic()
+        reply, one.is_checking, now = checked.reply, False, time.monotonic()
         if checked.server_works is False:
             self._outage_until = now + _OUTAGE_INTERVAL
         if isinstance(reply, NotSentError) and reply.retryable:
@@ -308,11 +306,11 @@ class Watch:
             self._notify(one, now)
 
     def _notify(self, one: Watched, now: float) -> None:
-        self._changed.update(one.waits)
-        for wait in one.waits:
+        self._changed.update(self._waits_for[one.run_id])
+        for wait in self._waits_for[one.run_id]:
             wait.heard(one, now)
         if one.run is not None and one.run.is_final:
-            self._runs.pop(one.run_id)
+            del self._runs[one.run_id], self._waits_for[one.run_id]
 
     def _want_cancel(self, run_ids: Iterable[str], report: Report) -> None:
         if not self._to_cancel:
@@ -424,7 +422,7 @@ class Looks(Watch):
     @property
     def is_rejected(self) -> bool:
         """Whether the last check of a run was answered with 401, 403 or 404."""
-        return any(run.rejected_since < math.inf for run in self._runs.values())
+        return any(run.rejected_since is not None for run in self._runs.values())
 
     def once(self, client: TriggerDevClient) -> dict[str, Waited] | None:
         """
@@ -455,10 +453,10 @@ class Looks(Watch):
 
     def _due_checks(self, now: float) -> list[Watched]:
         """Return those that are wanted: no other may be in flight when the client is closed."""
-        return [one for one in self._runs.values() if one.must_check and math.isinf(one.checking_since)]
+        return [one for one in self._runs.values() if one.must_check and not one.is_checking]
 
     def _proceed(self) -> None:
         super()._proceed()
-        is_checking = any(one.must_check or one.checking_since < math.inf for one in self._runs.values())
+        is_checking = any(one.must_check or one.is_checking for one in self._runs.values())
         if self._wait.is_over or not is_checking:
             self.close()

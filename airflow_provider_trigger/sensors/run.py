@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.run.waited import Waited, WaitSettings
+    from airflow_provider_trigger.run.wait import WaitSettings
+    from airflow_provider_trigger.run.waited import Waited
     from airflow_provider_trigger.run.watch import Looks
     from airflow_provider_trigger.tokens.complete import TokenWait
 
@@ -199,7 +200,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         return ended
 
     def _settings(self, run_ids: list[str], hook: TriggerDevHook) -> WaitSettings:
-        from airflow_provider_trigger.run.waited import WaitSettings
+        from airflow_provider_trigger.run.wait import WaitSettings
 
         return WaitSettings(
             run_url=hook.settings.run_url(run_ids[0]),

@@ -25,10 +25,9 @@ from airflow_provider_trigger.api.tokens import (
 )
 from airflow_provider_trigger.cancel.outcome import ActionFor
 from airflow_provider_trigger.defaults import MAX_CONCURRENCY
-from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.log import LOG_INTERVAL, Log
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, reply_of
 from airflow_provider_trigger.run.stop import CHECK_INTERVAL, StoppedError, pause
-from airflow_provider_trigger.run.wait import LOG_INTERVAL
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

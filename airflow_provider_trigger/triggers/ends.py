@@ -17,8 +17,7 @@ from weakref import WeakKeyDictionary
 from airflow_provider_trigger._compat import Store
 from airflow_provider_trigger.ends import EndFilter, Follower, Position, next_poll
 from airflow_provider_trigger.hooks.connection import Environment, fetch_again, fetch_shielded, safe_text
-from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.wait import Outage
+from airflow_provider_trigger.log import Log, Outage
 from airflow_provider_trigger.triggers.watch import CHECKS_RESERVE, in_thread, keep, new_client
 
 if TYPE_CHECKING:

@@ -101,7 +101,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
         from airflow_provider_trigger.ends import event_payload
         from airflow_provider_trigger.hooks.connection import fetch_shielded, safe_text
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.run.wait import Outage
+        from airflow_provider_trigger.log import Outage
         from airflow_provider_trigger.triggers.ends import RETRY_PAUSE, follow_ends
 
         then = "continues where it was, or begins then if it is new"

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.run.waited import Waited, WaitSettings
+    from airflow_provider_trigger.run.wait import WaitSettings
+    from airflow_provider_trigger.run.waited import Waited
 
 T = TypeVar("T")
 
@@ -106,7 +107,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
 
     :param run_ids: the runs; more than 1,000 are stored compressed, as a text
     :param trigger_dev_conn_id: the connection
-    :param wait: how to wait, from :meth:`airflow_provider_trigger.run.waited.WaitSettings.to_json`;
+    :param wait: how to wait, from :meth:`airflow_provider_trigger.run.wait.WaitSettings.to_json`;
         with ``cancels``, the runs are also canceled when their task is ended from outside
     :param try_number: the try of the task that waits, for the event; None if it is not known
     :param not_before: when it sends its event at the earliest, in seconds since 1970, but not later than 30 s
@@ -141,7 +142,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
 
     @property
     def _settings(self) -> WaitSettings:
-        from airflow_provider_trigger.run.waited import WaitSettings
+        from airflow_provider_trigger.run.wait import WaitSettings
 
         return WaitSettings.from_json(self.wait)
 

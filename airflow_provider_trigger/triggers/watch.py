@@ -25,15 +25,16 @@ from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.hooks.connection import fetch_again, fetch_patiently, fetch_shielded
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import reply_of
+from airflow_provider_trigger.run.polled import check_interval
 from airflow_provider_trigger.run.wait import Wait
-from airflow_provider_trigger.run.waited import check_interval
 from airflow_provider_trigger.run.watch import Watch
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.tokens import WaitpointToken
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.run.waited import Waited, WaitSettings
+    from airflow_provider_trigger.run.wait import WaitSettings
+    from airflow_provider_trigger.run.waited import Waited
     from airflow_provider_trigger.tokens.complete import TokenWait
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from scenario import Scenario
 from airflow_provider_trigger import _compat
 from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT
-from airflow_provider_trigger.run.waited import WaitSettings
+from airflow_provider_trigger.run.wait import WaitSettings
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 MOST_REJECTED = 40

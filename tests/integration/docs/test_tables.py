@@ -110,7 +110,7 @@ def test_versions():
 
 def checks_of(seconds: float) -> int:
     """Return how often a run that takes so long is checked in a worker, beginning at its start."""
-    check_interval: Callable[[float], float] = value_of("run.waited.check_interval")
+    check_interval: Callable[[float], float] = value_of("run.polled.check_interval")
     age, count = 0.0, 1
     while age < seconds:
         age += check_interval(age)
@@ -144,7 +144,7 @@ NUMBERS: list[tuple[str, str, str, float]] = [
     ("limits.md", "An answer may have {} MB", "api.http.MAX_BODY_BYTES", MB),
     ("outcomes.md", "{} s after the cancel", "api.models.TERMINATES_WITHIN", 1),
     ("outcomes.md", "up to {} runs have a line each", "log.MAX_LINES", 1),
-    ("outcomes.md", "a line every {} minutes without a change", "run.wait.LOG_INTERVAL", 60),
+    ("outcomes.md", "a line every {} minutes without a change", "log.LOG_INTERVAL", 60),
     ("security.md", "answer over {} MB", "api.http.MAX_BODY_BYTES", MB),
     ("security.md", "a key of less than {} characters", "api.transport.SHORTEST", 1),
     ("security.md", "cut to {}\ncharacters", "api.answers.MAX_DETAIL_LENGTH", 1),

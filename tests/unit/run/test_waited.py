@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.run.waited import WaitSettings, check_interval
+from airflow_provider_trigger.run.polled import check_interval
+from airflow_provider_trigger.run.wait import WaitSettings
 
 ALL: dict[str, Any] = {
     "run_url": "https://trigger.test/runs/run_1",

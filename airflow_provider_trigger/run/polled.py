@@ -1,0 +1,162 @@
+"""What is known of a run that is waited for, and when it is checked by itself. Without I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from airflow_provider_trigger.api.errors import (
+    NotFoundError,
+    NotSentError,
+    TriggerDevError,
+    is_rejection,
+    root_of,
+)
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.run.checks import QUERY_LAG, UNKNOWN_AFTER, is_answer
+
+# A query that shows an end this much later has lost it, in seconds: 4.6 was the longest (measured).
+_LOST_AFTER = 10.0
+# A run that the query does not list, or whose check failed, is checked by itself after this time, in seconds.
+_MISSING_AFTER = 10.0
+
+
+def check_interval(age: float) -> float:
+    """Return the seconds between two checks of a run: a tenth of its age, but at least 2 and up to 30."""
+    return min(30.0, max(2.0, age / 10))
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check of one run came to."""
+
+    reply: Run | TriggerDevError
+    server_works: bool | None = None
+    """Whether another call was answered where the check was not with the run; None: that was not asked."""
+
+
+@dataclass(slots=True, eq=False)
+class Watched:
+    """
+    What is known of one run, for all waits.
+
+    All times are in seconds by the watch's clock; None where it never was so, or is not so now.
+    """
+
+    run_id: str
+    added_at: float
+    born_at: float  # when it was created, as far as that is known: by the server's clock, once it was seen
+    poll_interval: float | None = None  # the shortest one that a wait has
+    run: Run | None = None
+    error: TriggerDevError | None = None  # of its last check, if nothing was seen since
+    failing_since: float | None = None  # since when its checks fail, also while queries show it
+    rejected_since: float | None = None
+    """Since when each check was answered with 401, 403 or 404: an outage may begin and end with one."""
+    answered_since: float | None = None
+    """Since when each check was answered, in whatever way, but not with the run."""
+    without_version_since: float | None = None
+    # When requests were sent: its last check that has ended, the last one and the last query that showed it.
+    checked_at: float | None = None
+    seen_at: float | None = None
+    listed_at: float | None = None
+    is_listed: bool = True  # by the last query; before the first one, whether that may
+    is_checking: bool = False
+    must_check: bool = False
+    is_lost: bool = False
+    """Whether its checks are answered without it although the server works otherwise."""
+
+    @property
+    def unchecked_since(self) -> float:
+        """Since when it was not checked by itself."""
+        return self.added_at if self.checked_at is None else self.checked_at
+
+    def is_broken(self, now: float) -> bool:
+        """Return whether its checks fail for so long that no check may ever show its end."""
+        return self.failing_since is not None and now - self.failing_since >= UNKNOWN_AFTER
+
+    def is_due(self, now: float, *, is_queried: bool) -> bool:
+        """Return whether it is to be checked by itself now."""
+        if self.must_check:
+            return True
+        if self.poll_interval is not None:  # the user's
+            return self.checked_at is None or now >= self.checked_at + self.poll_interval
+        if is_queried and self.is_listed and self.failing_since is None:
+            return False  # queries show it
+        last = self.unchecked_since if is_queried else max(self.unchecked_since, self.seen_at or 0.0)
+        # While checks fail, their time counts: a single fault does not cost a long interval.
+        begun_at = self.born_at if self.failing_since is None else self.failing_since
+        interval = check_interval(last - begun_at)
+        if is_queried:
+            return now >= last + max(_MISSING_AFTER, interval)
+        is_new = self.checked_at is None and self.seen_at is None
+        return is_new or now >= last + interval
+
+    def has_lost_end(self, run: Run, now: float) -> bool:
+        """Return whether a query showed it as alive long after the end that a check of it shows now."""
+        ended_at = run.finished_at or run.updated_at
+        if not run.is_final or ended_at is None or run.seen_at is None or self.listed_at is None:
+            return False
+        return (run.seen_at - ended_at).total_seconds() - (now - self.listed_at) >= _LOST_AFTER
+
+    def take_check(
+        self, checked: Checked, *, sent_at: float, now: float, is_wanted: bool, is_queried: bool
+    ) -> bool:
+        """
+        Take in a check that has ended; return whether the waits have to know.
+
+        | the check came to      | it counts           | the waits have to know                         |
+        | ---------------------- | ------------------- | ---------------------------------------------- |
+        | the run                | always              | if status or attempt is new, or they wanted it |
+        | an error               | always              | if they wanted it, if queries do not show the  |
+        |                        |                     | run, or if its checks have failed for 30 s     |
+        | it could not be sent   | if they wanted it   | as for an error                                |
+        """
+        reply = checked.reply
+        is_unsent = isinstance(reply, NotSentError) and reply.retryable
+        if is_wanted or not is_unsent:  # a check that does not count comes first again
+            self.checked_at = sent_at
+            self.failing_since = None if isinstance(reply, Run) else _since(self.failing_since, now)
+        if isinstance(reply, Run):
+            return self._saw(reply, sent_at, now) or is_wanted
+        if not is_wanted and is_queried and self.is_listed and not self.is_broken(now):
+            return False
+        self.error = reply
+        is_rejected = is_rejection(reply) or isinstance(reply, NotFoundError)
+        self.rejected_since = _since(self.rejected_since, now) if is_rejected else None
+        if not isinstance(reply, NotSentError):
+            self.answered_since = _since(self.answered_since, now) if is_answer(reply) else None
+        self.is_lost = checked.server_works is True and is_answer(root_of(reply))
+        return True
+
+    def take_query(self, run: Run | None, *, sent_at: float, now: float) -> bool:
+        """Take in what a query shows of it, None for nothing; return whether the waits have to know."""
+        if self.added_at > sent_at:
+            return False
+        self.is_listed = run is not None
+        if run is None:
+            return False
+        self.listed_at = sent_at
+        return self._may_learn_from(run, sent_at, now) and self._saw(run, sent_at, now)
+
+    def _may_learn_from(self, run: Run, queried_at: float, now: float) -> bool:
+        """Return whether a query can show something newer than the last check."""
+        if run.is_final:
+            return True
+        if self.is_broken(now):
+            return False
+        is_later = self.checked_at is None or queried_at - QUERY_LAG >= self.checked_at
+        return self.run is None or (is_later and run.attempt_count >= self.run.attempt_count)
+
+    def _saw(self, run: Run, sent_at: float, now: float) -> bool:
+        """Take in how it was seen; return whether that is new."""
+        before = None if self.error else self.run
+        self.run, self.error, self.seen_at, self.is_lost = run, None, sent_at, False
+        self.rejected_since = self.answered_since = None
+        self.born_at = min(self.born_at, now - run.age)
+        self.without_version_since = (
+            _since(self.without_version_since, now) if run.waits_for_version else None
+        )
+        return before is None or (before.status, before.attempt_count) != (run.status, run.attempt_count)
+
+
+def _since(before: float | None, now: float) -> float:
+    return now if before is None else before
