@@ -23,8 +23,9 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.runs import retrieve_run
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.run.polled import check_interval
+from airflow_provider_trigger.threads import in_thread
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
-from airflow_provider_trigger.triggers.watch import CHECK_CONCURRENCY, in_thread
+from airflow_provider_trigger.triggers.watch import CHECK_CONCURRENCY
 
 # The default rate limit of a server of one's own; the query lags behind as a real one was measured to do.
 SERVER: dict[str, Any] = {

@@ -31,6 +31,7 @@ from airflow_provider_trigger.cancel.record import (
 )
 from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.log import counted, enumeration
+from airflow_provider_trigger.threads import begin
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -54,14 +55,6 @@ _PROGRESS_INTERVAL = 10.0
 _FAR = 1e9
 
 
-def begin_thread(work: Callable[[], object]) -> None:
-    """Do some work in a daemon thread; a NotSentError says that the process can start no more threads."""
-    try:
-        threading.Thread(target=work, name="trigger-dev-call", daemon=True).start()
-    except RuntimeError as error:
-        raise errors.NotSentError(f"no thread could be started: {error}", retryable=True) from None
-
-
 Task = RunRecord | ForMany
 
 
@@ -80,7 +73,7 @@ class Crew:
         self._closed = threading.Event()
         try:
             while self._count < count:
-                begin_thread(self._work)
+                begin(self._work)
                 self._count += 1
         except errors.NotSentError as error:
             if not self._count:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger.api import errors
@@ -14,13 +11,12 @@ from airflow_provider_trigger.api.models import TERMINATES_WITHIN, Run
 from airflow_provider_trigger.api.runs import can_be_queried, check_run, parts_of, query_runs
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log, counted, enumeration
-from airflow_provider_trigger.run.stop import begin
+from airflow_provider_trigger.threads import in_threads
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
 T = TypeVar("T")
-Result = TypeVar("Result")
 
 CONCURRENCY = 16
 QUERY_ABOVE = 100
@@ -37,7 +33,7 @@ def call_each(
     client: TriggerDevClient, make_call: Callable[[str], Call[T]], run_ids: Sequence[str]
 ) -> dict[str, T | errors.TriggerDevError]:
     """Make a call for each run, several at a time; return by run id its result, or its error."""
-    return dict(in_threads(lambda run_id: reply_of(client.call, make_call(run_id)), run_ids))
+    return dict(in_threads(lambda run_id: reply_of(client.call, make_call(run_id)), run_ids, CONCURRENCY))
 
 
 def reply_of(make: Callable[..., T], call: Call[T], **how: Any) -> T | errors.TriggerDevError:
@@ -46,21 +42,6 @@ def reply_of(make: Callable[..., T], call: Call[T], **how: Any) -> T | errors.Tr
         return make(call, **how)
     except errors.TriggerDevError as error:
         return error.with_traceback(None)
-
-
-def in_threads(
-    work: Callable[[T], Result], items: Iterable[T], at_once: int = CONCURRENCY
-) -> Iterator[tuple[T, Result]]:
-    """Do the same for each item, several at a time; yield each with what came of it, once it is done."""
-    left, begun = iter(items), dict[Future[Result], T]()
-    while True:
-        for item in islice(left, at_once - len(begun)):
-            begun[begin(partial(work, item))] = item
-        if not begun:
-            return
-        wait(begun, return_when=FIRST_COMPLETED)
-        for reply in [one for one in begun if one.done()]:
-            yield begun.pop(reply), reply.result()
 
 
 def call_all(client: TriggerDevClient, make_call: Callable[[str], Call[Any]], run_ids: Sequence[str]) -> None:

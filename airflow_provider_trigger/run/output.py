@@ -15,8 +15,9 @@ from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_err
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Call, Request, Response, encode_json
 from airflow_provider_trigger.api.runs import ended_run, retrieve_run
 from airflow_provider_trigger.log import Log, enumeration
-from airflow_provider_trigger.run.checks import in_threads
+from airflow_provider_trigger.run.checks import CONCURRENCY
 from airflow_provider_trigger.run.facts import UnstorableError, for_xcom
+from airflow_provider_trigger.threads import in_threads
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -146,7 +147,7 @@ class Outputs:
 
     def fetch(self, runs: Mapping[str, Run | None], client: TriggerDevClient, *, log: Log) -> None:
         """Fetch the outputs of runs that have completed, as seen so far; raise an error that may pass."""
-        for _ in in_threads(partial(self._fetch, client, log, runs), list(runs)):
+        for _ in in_threads(partial(self._fetch, client, log, runs), list(runs), CONCURRENCY):
             pass
         missing = [one for one in runs if one not in self._sizes and one not in self.errors]
         if missing:

@@ -16,7 +16,7 @@ from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.models import ListedRun
 from airflow_provider_trigger.api.runs import MAX_PAGE_SIZE, Cursor, list_runs_page
 from airflow_provider_trigger.api.statuses import ALIVE_STATUSES, todays_word
-from airflow_provider_trigger.run.stop import begin
+from airflow_provider_trigger.threads import begin
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

@@ -20,6 +20,7 @@ from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.search import RunFilter, Search
 from airflow_provider_trigger.run.sending import Sending, divide, send
 from airflow_provider_trigger.run.stop import StopNote
+from airflow_provider_trigger.threads import in_threads
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -108,7 +109,7 @@ class Starts:
     def _send_all(self, requests: Mapping[int, TaskRequest]) -> bool:
         """Start items, by their indexes; return whether a run is known to be old, found by its key."""
         are_old = []
-        for sending, is_old in checks.in_threads(self._send, self._sendings(requests), REQUESTS_AT_ONCE):
+        for sending, is_old in in_threads(self._send, self._sendings(requests), REQUESTS_AT_ONCE):
             self._guard.take_ids(sending)
             are_old.append(is_old)
         return any(are_old)

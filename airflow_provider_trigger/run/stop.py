@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
-from contextvars import copy_context
+from concurrent.futures import wait
 from typing import TypeVar
+
+from airflow_provider_trigger.threads import begin
 
 T = TypeVar("T")
 
@@ -26,21 +26,6 @@ def pause(seconds: float, *, is_stopped: Callable[[], bool]) -> None:
             return
         time.sleep(min(left, CHECK_INTERVAL))
     raise StoppedError
-
-
-def begin(work: Callable[[], T]) -> Future[T]:
-    """Do some work in a thread that does not hold up the end of the process, in a copy of the context."""
-    reply: Future[T] = Future()
-    context = copy_context()
-
-    def run() -> None:
-        try:
-            reply.set_result(context.run(work))
-        except BaseException as error:
-            reply.set_exception(error)  # raised where it is waited for
-
-    threading.Thread(target=run, name="trigger-dev-work", daemon=True).start()
-    return reply
 
 
 class StopNote:
@@ -70,7 +55,7 @@ class StopNote:
             raise StoppedError("Airflow stopped the task")
 
     def wait_for(self, work: Callable[[], T], *, meanwhile: Callable[[], object] = lambda: None) -> T:
-        """Return what some work returns, which a thread does; ``meanwhile`` is called here now and then."""
+        """Run ``work`` in a thread and return its result; ``meanwhile`` is called here every 0.2 s."""
         self.check()
         reply = begin(work)
         while not wait([reply], timeout=CHECK_INTERVAL).done:

@@ -12,11 +12,12 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from queue import Empty, Queue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger.api.errors import (
     NotFoundError,
@@ -37,7 +38,7 @@ from airflow_provider_trigger.api.runs import (
     list_newest_runs,
     retrieve_run,
 )
-from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, begin_thread, cancel_all
+from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run import checks
@@ -45,6 +46,7 @@ from airflow_provider_trigger.run.polled import Checked, Watched, check_interval
 from airflow_provider_trigger.run.stop import pause
 from airflow_provider_trigger.run.wait import NOT_ENDED_YET, Result, Wait, WaitSettings
 from airflow_provider_trigger.run.waited import Waited
+from airflow_provider_trigger.threads import begin
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -69,6 +71,8 @@ _OUTAGE_INTERVAL = 30.0  # after an outage, before it is looked again whether on
 _CANCEL_PAUSE = 2.0  # before cancels that failed are repeated
 # In an outage each work takes long, and has threads of its own: what comes later is canceled together.
 _MAX_CANCELS = 8
+
+T = TypeVar("T")
 
 Report = Callable[[str, CancelResult], object]
 
@@ -203,21 +207,18 @@ class Watch:
                 if not waits:
                     del self._runs[run_id], self._waits_for[run_id]
 
-    def _begin(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
-        """Do some work in a thread that does not hold up the end of the process; then call ``done`` here."""
+    def _begin(self, work: Callable[[], T], done: Callable[[T | TriggerDevError], object]) -> None:
+        """Begin some work in a thread; then ``done`` is called in this one."""
 
-        def run() -> None:
+        def take(reply: Future[T]) -> None:
             try:
-                result = work()
-            except TriggerDevError as error:
+                result: T | TriggerDevError = reply.result()
+            except TriggerDevError as error:  # any other one is a bug of ours, which ends all waits
                 result = error.with_traceback(None)
-            except BaseException as error:  # a bug of ours: no wait may hang because of it
-                self._inbox.put(partial(_raise, error))
-                return
-            self._inbox.put(partial(done, result))
+            done(result)
 
         try:
-            begin_thread(run)
+            begin(work).add_done_callback(lambda reply: self._inbox.put(partial(take, reply)))
         except NotSentError as error:
             self._inbox.put(partial(done, error))
 
@@ -370,10 +371,6 @@ def _check_once(make: Callable[..., Any], call: Call[Run], *, is_wanted: bool, i
     # Once more, as an outage may have ended in between.
     reply = checks.reply_of(make, call, deadline=deadline, patience=0)
     return Checked(reply, server_works=True)
-
-
-def _raise(error: BaseException) -> None:
-    raise error
 
 
 def wait_for_runs(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from functools import partial, partialmethod
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger import defaults
@@ -20,7 +20,7 @@ from airflow_provider_trigger.api.errors import AuthenticationError, NotSentErro
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.api.transport import SecretKey
-from airflow_provider_trigger.cancel.cancellation import begin_thread, cancel_all
+from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.hooks.connection import fetch_again, fetch_patiently, fetch_shielded
 from airflow_provider_trigger.log import Log
@@ -28,6 +28,7 @@ from airflow_provider_trigger.run.checks import reply_of
 from airflow_provider_trigger.run.polled import check_interval
 from airflow_provider_trigger.run.wait import Wait
 from airflow_provider_trigger.run.watch import Watch
+from airflow_provider_trigger.threads import in_thread
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.tokens import WaitpointToken
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.tokens.complete import TokenWait
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 CHECK_CONCURRENCY = 32  # of runs, and of tokens
 CHECKS_RESERVE = 0.25
@@ -65,23 +64,6 @@ def keep(work: Coroutine[Any, Any, None], *, context: Context | None = None) -> 
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
     return task
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Do some work in a thread, in the context of the caller, who leaves at once if canceled."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def run() -> None:
-        result: Any
-        try:
-            result = work()
-        except BaseException as error:  # handed to the caller
-            result = error
-        complete(loop, done, result)
-
-    begin_thread(partial(copy_context().run, run))
-    return await done
 
 
 def complete(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], result: Any) -> None:

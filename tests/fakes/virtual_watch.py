@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -30,9 +32,18 @@ class _Queue:
         raise queue.Empty
 
 
+def _at_once(work: Callable[[], Any]) -> Future[Any]:
+    reply: Future[Any] = Future()
+    try:
+        reply.set_result(work())
+    except BaseException as error:
+        reply.set_exception(error)
+    return reply
+
+
 def watch_by(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the watches that are made from now on go by a clock."""
     for module in (stop, watch):
         monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(watch, "begin_thread", lambda work: work())
+    monkeypatch.setattr(watch, "begin", _at_once)
     monkeypatch.setattr(watch, "Queue", lambda: _Queue(clock))

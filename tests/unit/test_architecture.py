@@ -39,6 +39,7 @@ WITHOUT_AIRFLOW = (
     "run",
     "sources.run_ids",
     "testing",
+    "threads",
     "tokens",
 )
 
@@ -100,6 +101,7 @@ ORDER = (
     "links",
     "exceptions",
     "_compat",
+    "threads",
     "api",
     "get_provider_info",
     "rules",

@@ -12,8 +12,8 @@ import pytest
 from event_loop import run, until
 from requests.adapters import HTTPAdapter
 
+from airflow_provider_trigger.threads import in_thread
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
-from airflow_provider_trigger.triggers.watch import in_thread
 
 
 async def event_of(*run_ids: str, **wait: Any) -> Any:
