@@ -46,7 +46,7 @@ from airflow_provider_trigger.run.polled import Checked, Watched, check_interval
 from airflow_provider_trigger.run.stop import pause
 from airflow_provider_trigger.run.wait import NOT_ENDED_YET, Result, Wait, WaitSettings
 from airflow_provider_trigger.run.waited import Waited
-from airflow_provider_trigger.threads import begin
+from airflow_provider_trigger.threads import begin, in_threads
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -404,22 +404,22 @@ def wait_for_runs(
     return result
 
 
-class Looks(Watch):
-    """Look at runs now and then, as a sensor does; what is known of them is kept in between."""
+class Looks:
+    """The wait of a sensor that is not deferred: a poke is one round of checks; what they show is kept."""
 
     def __init__(
         self, run_ids: Sequence[str], settings: WaitSettings, *, log: Log, ends_early: bool = True
     ) -> None:
-        super().__init__(lambda *_, **__: None, query=None, cancel=lambda *_: {})
+        now, self._log = time.monotonic(), log
         self._results: list[Result] = []
-        self._log = log
         self._wait = Wait(run_ids, settings, log, report=self._results.append, ends_early=ends_early)
-        self.add(self._wait)
+        self._runs = {run_id: Watched(run_id, added_at=now, born_at=now) for run_id in self._wait.run_ids}
+        self._wait.begin(self._runs, now=now, wall=time.time())
 
     @property
     def is_rejected(self) -> bool:
         """Whether the last check of a run was answered with 401, 403 or 404."""
-        return any(run.rejected_since is not None for run in self._runs.values())
+        return any(self._runs[run_id].rejected_since is not None for run_id in self._wait.left)
 
     def once(self, client: TriggerDevClient) -> dict[str, Waited] | None:
         """
@@ -429,18 +429,23 @@ class Looks(Watch):
 
         :raises TriggerDevError: a run was never seen, and another check of it is useless
         """
-        self._make, wait = client.call, self._wait
-        self._take_in()
-        run_ids, now = wait.left, time.monotonic()
-        if (shown := checks.query_many(client, run_ids)) is not None:
-            self._queried(run_ids, now, False, list(shown.values()))
+        wait, sent_at = self._wait, time.monotonic()
+        run_ids, shown = wait.left, checks.query_many(client, wait.left)
+        if shown is not None:
+            for run_id in run_ids:
+                run = self._runs[run_id]
+                if run.take_query(shown.get(run_id), sent_at=sent_at, now=time.monotonic()):
+                    wait.heard(run, time.monotonic())
             # It lacks new runs, and can lose an end.
             at_random = random.sample(wait.left, len(wait.left))
             run_ids = sorted(at_random, key=shown.__contains__)[: checks.CONCURRENCY]
-        for run_id in run_ids:
-            self._runs[run_id].must_check = True
-        self._turn_at, self._is_closed = time.monotonic(), False
-        self.run()
+        for run_id, (sent_at, checked) in in_threads(
+            partial(self._check, client), run_ids, checks.CONCURRENCY
+        ):
+            run, now = self._runs[run_id], time.monotonic()
+            run.take_check(checked, sent_at=sent_at, now=now, is_wanted=True, is_queried=False)
+            wait.heard(run, now)
+        wait.proceed(time.monotonic())
         for result in self._results:
             if isinstance(result, Exception):
                 raise result
@@ -448,12 +453,7 @@ class Looks(Watch):
         self._log.info(NOT_ENDED_YET, len(wait.left), len(wait.run_ids))
         return None
 
-    def _due_checks(self, now: float) -> list[Watched]:
-        """Return those that are wanted: no other may be in flight when the client is closed."""
-        return [one for one in self._runs.values() if one.must_check and not one.is_checking]
-
-    def _proceed(self) -> None:
-        super()._proceed()
-        is_checking = any(one.must_check or one.is_checking for one in self._runs.values())
-        if self._wait.is_over or not is_checking:
-            self.close()
+    def _check(self, client: TriggerDevClient, run_id: str) -> tuple[float, Checked]:
+        sent_at, since = time.monotonic(), self._runs[run_id].answered_since
+        is_doubtful = self._wait.is_too_long(since, sent_at)
+        return sent_at, _check_once(client.call, check_run(run_id), is_wanted=True, is_doubtful=is_doubtful)
