@@ -212,7 +212,8 @@ class Execution:
         )
 
     def _defer(self, run_ids: Sequence[str], settings: WaitSettings) -> None:
-        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
+        from airflow_provider_trigger.triggers.base import event_hold
+        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
         trigger = TriggerDevRunTrigger(
             run_ids=run_ids,

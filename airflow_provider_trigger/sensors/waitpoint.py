@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import _compat, defaults
 from airflow_provider_trigger.rules import boolean, connection_id
-from airflow_provider_trigger.sensors.run import TriggerDevSensor
+from airflow_provider_trigger.sensors.base import TriggerDevSensor
 from airflow_provider_trigger.sources import arguments
 from airflow_provider_trigger.sources.context import can_resume
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one
@@ -92,7 +92,7 @@ class WaitpointTokenSensor(TriggerDevSensor):
         return checked.xcom_value
 
     def _defer(self, wait: TokenWait, context: Context) -> None:
-        from airflow_provider_trigger.triggers.run import event_hold
+        from airflow_provider_trigger.triggers.base import event_hold
         from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
 
         hold = event_hold(context, self.execution_timeout)

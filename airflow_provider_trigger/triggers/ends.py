@@ -19,7 +19,8 @@ from airflow_provider_trigger.ends import EndFilter, Follower, Position, next_po
 from airflow_provider_trigger.hooks.connection import Environment, fetch_again, fetch_shielded, safe_text
 from airflow_provider_trigger.log import Log, Outage
 from airflow_provider_trigger.threads import in_thread
-from airflow_provider_trigger.triggers.watch import CHECKS_RESERVE, keep, new_client
+from airflow_provider_trigger.triggers.base import keep
+from airflow_provider_trigger.triggers.watch import CHECKS_RESERVE, new_client
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings

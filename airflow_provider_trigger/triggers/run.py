@@ -4,96 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import math
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextvars import Context as Variables
-from datetime import timedelta
-from inspect import signature
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger import _compat, defaults
+from airflow_provider_trigger.triggers.base import ResumingTrigger, keep
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.wait import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
-
-T = TypeVar("T")
 
 # How often Airflow is asked whether a task was ended, and between two times, in seconds.
 _TRIES = 3
 _PAUSE = 1.0
 # Of each event loop: the supervisor answers one request at a time.
 _locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
-
-# Of 2,100 measured deferrals, the scheduler saw each within 10 s, or within 2.5 times this lag.
-_HOLD_PER_LAG = 3.0
-
-
-def event_hold(context: Context, execution_timeout: timedelta | None = None) -> float:
-    """
-    Return for how many seconds from now, when its task defers, a trigger sends no event.
-
-    Where the task needed long until now, the scheduler was slow, too (measured). At least half of what is
-    left of its ``execution_timeout`` is for the resumed task.
-    """
-    if _compat.scheduler_knows_resumed_tasks():
-        return 0.0
-    started_at = getattr(context.get("ti"), "start_date", None)
-    lag = time.time() - started_at.timestamp() if started_at else 0.0
-    longest = defaults.LONGEST_EVENT_HOLD
-    if execution_timeout is not None:
-        longest = max(0.0, min(longest, (execution_timeout.total_seconds() - max(0.0, lag)) / 2))
-    return min(max(defaults.EVENT_HOLD, _HOLD_PER_LAG * lag), longest)
-
-
-class ResumingTrigger(_compat.BaseTrigger):
-    """What the triggers share that resume a task: their connection, and when they may send their event."""
-
-    trigger_dev_conn_id: str
-    not_before: float | None
-    _hook: TriggerDevHook | None = None
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what Airflow stores: the path of the class, and its arguments as plain JSON."""
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        return path, {name: getattr(self, name) for name in signature(type(self)).parameters}
-
-    async def hook(self, *, until: float = 0.0) -> TriggerDevHook:
-        """Return a hook that has its connection, fetched once, and again until a time where that fails."""
-        from airflow_provider_trigger.hooks.connection import fetch_patiently
-        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-
-        if self._hook is None:
-            connection = await fetch_patiently(self.trigger_dev_conn_id, log=self.log, until=until)
-            self._hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
-        return self._hook
-
-    async def _held(self, work: Awaitable[T]) -> T:
-        """Return what some work came to, or raise it, once the scheduler has seen that the worker is done."""
-        earliest, error = -math.inf, None
-        if self.not_before is not None and self.trigger_id is not None:  # `dag.test()` has no scheduler
-            # The worker's clock may be ahead of this one.
-            longest = min(self.not_before - time.time(), defaults.LONGEST_EVENT_HOLD)
-            earliest = time.monotonic() + longest
-        try:
-            result = await work
-        except Exception as raised:
-            error = raised
-        if (seconds := earliest - time.monotonic()) > 0:
-            text = (
-                "Resuming the task in %.0f s: Airflow may fail a task that is resumed just after its deferral"
-            )
-            self.log.info(text, seconds)
-            await asyncio.sleep(seconds)
-        if error is not None:
-            raise error
-        return result
 
 
 class TriggerDevRunTrigger(ResumingTrigger):
@@ -155,8 +84,6 @@ class TriggerDevRunTrigger(ResumingTrigger):
             ended = await self._held(self._ended(settings))
         except asyncio.CancelledError:
             if settings.cancels and not _compat.triggers_have_on_kill():
-                from airflow_provider_trigger.triggers.watch import keep
-
                 keep(self.cancel_if_ended(), context=Variables())
             raise
         event = make_event(ended, try_number=self.try_number, names_completed=settings.names_completed)
@@ -179,8 +106,6 @@ class TriggerDevRunTrigger(ResumingTrigger):
     async def on_kill(self) -> None:
         """Cancel the runs: Airflow 3.3 and newer call this when the task is ended from outside."""
         if self._settings.cancels:
-            from airflow_provider_trigger.triggers.watch import keep
-
             # Airflow 3.3 cancels the trigger again every 1 to 2 s until this has returned (measured).
             await asyncio.shield(keep(self.cancel_runs()))
 

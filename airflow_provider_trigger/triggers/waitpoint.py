@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import TriggerEvent
-from airflow_provider_trigger.triggers.run import ResumingTrigger
+from airflow_provider_trigger.triggers.base import ResumingTrigger
 
 
 class WaitpointTokenTrigger(ResumingTrigger):

@@ -7,9 +7,9 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from functools import partial, partialmethod
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
@@ -55,15 +55,6 @@ _RESERVES: dict[Use, float] = {
 }
 # The connection is fetched once in so many seconds at most: three times before a wait ends as rejected.
 _RENEW_INTERVAL = 10.0
-_tasks: set[asyncio.Task[None]] = set()  # which an event loop itself does not keep alive
-
-
-def keep(work: Coroutine[Any, Any, None], *, context: Context | None = None) -> asyncio.Task[None]:
-    """Begin some work in a task of its own. Await it through :func:`asyncio.shield`, if at all."""
-    task = asyncio.get_running_loop().create_task(work, context=context)
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
-    return task
 
 
 def complete(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], result: Any) -> None:

@@ -16,7 +16,7 @@ from airflow_provider_trigger import _compat
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
-from airflow_provider_trigger.triggers import run as triggers
+from airflow_provider_trigger.triggers import base as triggers
 
 OUTAGES = ("refused", "lost", "hang", "503", "page")
 

@@ -58,7 +58,7 @@ def rescheduled(monkeypatch: pytest.MonkeyPatch, *, first: datetime | None) -> A
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock by which a sensor knows how long it has waited."""
     clock = Clock()
-    for module in ("sensors.run", "sensors.waitpoint", "tokens.complete"):
+    for module in ("sensors.base", "sensors.run", "sensors.waitpoint", "tokens.complete"):
         monkeypatch.setattr(f"airflow_provider_trigger.{module}.time", clock)
     return clock
 

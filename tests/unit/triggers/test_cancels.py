@@ -15,7 +15,7 @@ from fake_log import Log
 
 from airflow_provider_trigger.hooks import connection as fetching
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers import watch
+from airflow_provider_trigger.triggers import base
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 
@@ -129,7 +129,7 @@ def test_a_cancel_is_finished_although_airflow_cancels_the_trigger_again_and_aga
 ) -> None:
     one = server.add_run("EXECUTING")
     fault(server)
-    left = set(watch._tasks)  # by other tests
+    left = set(base._tasks)  # by other tests
 
     async def main() -> None:
         killing = asyncio.create_task(trigger(one).on_kill())
@@ -138,7 +138,7 @@ def test_a_cancel_is_finished_although_airflow_cancels_the_trigger_again_and_aga
         with pytest.raises(asyncio.CancelledError):
             await killing
         assert one.status == "EXECUTING"
-        await until(lambda: watch._tasks <= left)
+        await until(lambda: base._tasks <= left)
 
     run(main())
     assert one.status == "CANCELED"

@@ -15,8 +15,8 @@ from event_loop import run, until
 from fake_log import Log
 
 from airflow_provider_trigger import _compat
+from airflow_provider_trigger.triggers import base
 from airflow_provider_trigger.triggers import run as triggers
-from airflow_provider_trigger.triggers import watch
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 trigger_of: contextvars.ContextVar[str] = contextvars.ContextVar("trigger", default="none")
@@ -53,7 +53,7 @@ class Airflow:
 @pytest.fixture(autouse=True)
 def _nothing_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin without what tests before have left, as a triggerer that was killed leaves its tasks."""
-    monkeypatch.setattr(watch, "_tasks", set())
+    monkeypatch.setattr(base, "_tasks", set())
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def stop(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> Callable[.
             for task in acting:
                 with pytest.raises(asyncio.CancelledError):
                     await task
-            await until(lambda: not watch._tasks)
+            await until(lambda: not base._tasks)
             # Airflow 3.0 and 3.1 ask the supervisor so: on another loop, they would break all other triggers.
             assert airflow.loops <= {loop}
 
