@@ -35,7 +35,7 @@ class Checked:
 
 
 @dataclass(slots=True, eq=False)
-class Watched:
+class PolledRun:
     """
     What is known of one run, for all waits.
 

@@ -16,7 +16,7 @@ from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import LOG_INTERVAL, MAX_NAMED, MAY_RUN, OUTAGE_INTERVAL, Log, counted
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER
 from airflow_provider_trigger.run.facts import missing_version, state_of
-from airflow_provider_trigger.run.polled import Watched
+from airflow_provider_trigger.run.polled import PolledRun
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 _COUNT_INTERVAL = 30.0  # between two lines that count the runs that have ended, in seconds
@@ -246,7 +246,7 @@ class Wait:
         self._log = WaitLog(log, settings, len(self.run_ids))
         self._begun_at = 0.0
         self._stops_at: float | None = None  # None for never
-        self._left: dict[str, Watched] = {}
+        self._left: dict[str, PolledRun] = {}
         self._shown: dict[str, tuple[str, int]] = {}
         self._ended: dict[str, Waited] = {}
         self._canceling: dict[str, WaitEnd] = {}  # and why
@@ -258,7 +258,7 @@ class Wait:
         """The runs that are still waited for."""
         return list(self._left)
 
-    def begin(self, runs: Mapping[str, Watched], *, now: float, wall: float) -> None:
+    def begin(self, runs: Mapping[str, PolledRun], *, now: float, wall: float) -> None:
         """Begin with runs, of which something may be known; ``wall`` is in seconds since 1970."""
         self._begun_at = now
         if self.settings.deadline is not None:
@@ -273,7 +273,7 @@ class Wait:
         patience = max(self.settings.patience, UNKNOWN_AFTER)
         return since is not None and now - max(since, self._begun_at) >= patience
 
-    def heard(self, one: Watched, now: float) -> None:
+    def heard(self, one: PolledRun, now: float) -> None:
         """Take in what is known of a run."""
         run, error = one.run, one.error
         if one.run_id not in self._left:
@@ -288,7 +288,7 @@ class Wait:
         ):
             self._close(one, WaitEnd.REJECTED, error=str(error))
 
-    def _saw(self, one: Watched, run: Run, now: float) -> None:
+    def _saw(self, one: PolledRun, run: Run, now: float) -> None:
         shown = (run.status, run.attempt_count)
         if self._shown.get(run.id) != shown:
             self._shown[run.id] = shown
@@ -299,7 +299,7 @@ class Wait:
 
     def _close(
         self,
-        one: Watched,
+        one: PolledRun,
         end: WaitEnd,
         *,
         run: Run | None = None,

@@ -42,7 +42,7 @@ from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT, cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run import checks
-from airflow_provider_trigger.run.polled import Checked, Watched, check_interval
+from airflow_provider_trigger.run.polled import Checked, PolledRun, check_interval
 from airflow_provider_trigger.run.stop import pause
 from airflow_provider_trigger.run.wait import NOT_ENDED_YET, Result, Wait, WaitSettings
 from airflow_provider_trigger.run.waited import Waited
@@ -99,11 +99,11 @@ class Watch:
         self._inbox: Queue[Callable[[], object]] = Queue()
         self._is_closed = False
         self._free, self._cancels = max_checks, 0  # works that cancel
-        self._runs: dict[str, Watched] = {}
+        self._runs: dict[str, PolledRun] = {}
         self._waits_for: dict[str, list[Wait]] = {}  # each of these runs
         self._waits: dict[Wait, None] = {}
         self._changed: set[Wait] = set()
-        self._due: deque[Watched] = deque()
+        self._due: deque[PolledRun] = deque()
         self._to_cancel: list[str] = []
         self._reports: dict[str, list[Report]] = {}  # of runs that are being canceled
         self._works: bool | None = None  # whether queries do; None for not known yet
@@ -189,7 +189,7 @@ class Watch:
         self._changed.add(wait)
         for run_id in wait.run_ids:
             if (one := self._runs.get(run_id)) is None:
-                one = Watched(run_id, added_at=now, born_at=now, is_listed=can_be_queried(run_id))
+                one = PolledRun(run_id, added_at=now, born_at=now, is_listed=can_be_queried(run_id))
                 self._runs[run_id] = one
             self._waits_for.setdefault(run_id, []).append(wait)
             intervals = filter(None, (one.poll_interval, wait.settings.poll_interval))
@@ -260,7 +260,7 @@ class Watch:
         else:
             self._works, self._query_at = False, now + _PAUSE
 
-    def _due_checks(self, now: float) -> list[Watched]:
+    def _due_checks(self, now: float) -> list[PolledRun]:
         is_queried = self._query is not None and self._works is not False
         idle = [one for one in self._runs.values() if not one.is_checking]
         due = [
@@ -306,7 +306,7 @@ class Watch:
         if one.take_check(checked, sent_at=sent_at, now=now, is_wanted=is_wanted, is_queried=is_queried):
             self._notify(one, now)
 
-    def _notify(self, one: Watched, now: float) -> None:
+    def _notify(self, one: PolledRun, now: float) -> None:
         self._changed.update(self._waits_for[one.run_id])
         for wait in self._waits_for[one.run_id]:
             wait.heard(one, now)
@@ -413,7 +413,7 @@ class Looks:
         now, self._log = time.monotonic(), log
         self._results: list[Result] = []
         self._wait = Wait(run_ids, settings, log, report=self._results.append, ends_early=ends_early)
-        self._runs = {run_id: Watched(run_id, added_at=now, born_at=now) for run_id in self._wait.run_ids}
+        self._runs = {run_id: PolledRun(run_id, added_at=now, born_at=now) for run_id in self._wait.run_ids}
         self._wait.begin(self._runs, now=now, wall=time.time())
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.errors import NotSentError, TransportError
-from airflow_provider_trigger.run.polled import Checked, Watched
+from airflow_provider_trigger.run.polled import Checked, PolledRun
 
 DOWN = TransportError("no answer")
 HELD = NotSentError("the server is down", retryable=True)
@@ -36,7 +36,7 @@ HELD = NotSentError("the server is down", retryable=True)
 def test_which_checks_count_and_which_are_news(
     make_run, reply: Any, known: dict[str, Any], counts: bool, is_news: bool
 ) -> None:
-    run = Watched("run_1", added_at=0.0, born_at=0.0)
+    run = PolledRun("run_1", added_at=0.0, born_at=0.0)
     run.take_query(make_run("EXECUTING"), sent_at=1.0, now=1.0)
     for name in known.keys() & {"is_listed", "failing_since"}:
         setattr(run, name, known[name])
@@ -69,6 +69,6 @@ def test_which_checks_count_and_which_are_news(
 def test_when_a_run_is_checked_by_itself(
     known: dict[str, Any], is_queried: bool, due_at: float | None
 ) -> None:
-    run = Watched("run_1", added_at=0.0, born_at=0.0, **known)
+    run = PolledRun("run_1", added_at=0.0, born_at=0.0, **known)
     due = [at for at in range(1000) if run.is_due(float(at), is_queried=is_queried)]
     assert due[:1] == ([] if due_at is None else [due_at])
