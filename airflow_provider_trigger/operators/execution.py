@@ -22,7 +22,7 @@ from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.links.run import push_link
 from airflow_provider_trigger.log import MAX_NAMED, MAY_RUN, Level, Line, counted, enumeration, write
 from airflow_provider_trigger.operators.base import push, storing
-from airflow_provider_trigger.report.ends import RunEnd, end_of, log_stop, of_cancels, stack_trace
+from airflow_provider_trigger.report.ends import ItemEnd, end_of, log_stop, of_cancels, stack_trace
 from airflow_provider_trigger.run.facts import UnstorableError, failure_facts, for_xcom, run_facts, state_of
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.identity import KEY_PREFIX
@@ -82,14 +82,14 @@ class Execution:
         """Return the ids of runs that an event may only count."""
         return ()
 
-    def _fails(self, ends: Sequence[RunEnd]) -> bool:
+    def _fails(self, ends: Sequence[ItemEnd]) -> bool:
         return any(end.error for end in ends)
 
-    def _failure_of(self, ends: Sequence[RunEnd]) -> _compat.AirflowException | None:
+    def _failure_of(self, ends: Sequence[ItemEnd]) -> _compat.AirflowException | None:
         [end] = ends
         return failure_of(end, log=self.log) if end.reason else None
 
-    def _push_ends(self, ends: Sequence[RunEnd]) -> None:
+    def _push_ends(self, ends: Sequence[ItemEnd]) -> None:
         """Push what is known of the run, and add it to the events of the assets that the task updates."""
         [end] = ends
         run = end.waited.run
@@ -336,11 +336,11 @@ class ManyRuns(Execution):
     def _counted_ids(self) -> Sequence[str]:
         return [one for one in self._read_ids() if isinstance(one, str)]
 
-    def _fails(self, ends: Sequence[RunEnd]) -> bool:
+    def _fails(self, ends: Sequence[ItemEnd]) -> bool:
         failed = sum(bool(end.error) for end in ends)
         return bool(self.operator._fails(failed=failed, count=len(ends)))
 
-    def _failure_of(self, ends: Sequence[RunEnd]) -> _compat.AirflowException | None:
+    def _failure_of(self, ends: Sequence[ItemEnd]) -> _compat.AirflowException | None:
         """Return the error if so many have failed as ``fail_on`` says; else it is a warning."""
         failure = failure_of_batch(ends, log=self.log, tag=self.tag)
         if failure is None or self._fails(ends):
@@ -348,7 +348,7 @@ class ManyRuns(Execution):
         self.log.warning("The task does not fail for it (fail_on=%r): %s", self.operator.fail_on, failure)
         return None
 
-    def _push_ends(self, ends: Sequence[RunEnd]) -> None:
+    def _push_ends(self, ends: Sequence[ItemEnd]) -> None:
         push(self.operator, RESULTS_KEY, [end.to_dict() for end in ends], self.context)
 
 
@@ -363,7 +363,7 @@ def _stopped(guard: Guard) -> _compat.AirflowException:
     return _compat.AirflowException(f"{text}: {runs}")
 
 
-def failure_of(end: RunEnd, *, log: Log) -> _compat.AirflowException:
+def failure_of(end: ItemEnd, *, log: Log) -> _compat.AirflowException:
     """Return the error to raise for a run; its class says whether the task is retried."""
     write(log, stack_trace(end.waited.run))
     if end.ended_run is None:
@@ -373,7 +373,7 @@ def failure_of(end: RunEnd, *, log: Log) -> _compat.AirflowException:
 
 
 def failure_of_batch(
-    ends: Sequence[RunEnd], *, log: Log, tag: str | None = None
+    ends: Sequence[ItemEnd], *, log: Log, tag: str | None = None
 ) -> _compat.AirflowException | None:
     """Return the error to raise, None if all completed; its class says whether the task is retried."""
     failed = [end for end in ends if end.has_failed]
@@ -408,7 +408,7 @@ _CUT_KEY = re.compile(r"\btr_[a-z]+_\S*$")
 _LEVELS: dict[str, Level] = {"DEBUG": "debug", "WARN": "warning", "ERROR": "error"}
 
 
-def write_logs(ends: Sequence[RunEnd], hook: TriggerDevHook, *, only_failed: bool, log: Log) -> None:
+def write_logs(ends: Sequence[ItemEnd], hook: TriggerDevHook, *, only_failed: bool, log: Log) -> None:
     """Write the logs of the first runs that failed, and of others unless there is no need for them."""
     ordered = sorted(ends, key=lambda end: end.has_failed, reverse=True)
     wanted = {end.run_id: end for end in ordered if _has_log(end) and (end.has_failed or not only_failed)}
@@ -424,7 +424,7 @@ def write_logs(ends: Sequence[RunEnd], hook: TriggerDevHook, *, only_failed: boo
             write(log, _lines(events, what, end.run_url))
 
 
-def _has_log(end: RunEnd) -> bool:
+def _has_log(end: ItemEnd) -> bool:
     run = end.waited.run
     return run is not None and (run.started_at is not None or run.created_at is None)  # an event has no times
 

@@ -195,7 +195,7 @@ _MAX_ERROR_LENGTH = 500  # in XCom, which may have 1,000 of them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunEnd:
+class ItemEnd:
     """What became of the run of one item."""
 
     index: int
@@ -225,7 +225,7 @@ class RunEnd:
         """The run, if it has ended by itself or was canceled by others; not one whose output is missing."""
         return self.waited.run if self.waited.end is WaitEnd.FINAL and not self.lacks_output else None
 
-    def with_output(self, outputs: Outputs) -> RunEnd:
+    def with_output(self, outputs: Outputs) -> ItemEnd:
         """Return the same with the run as the fetch of its output has shown it, and the error of that."""
         run, why = outputs.runs.get(self.run_id, self.waited.run), outputs.errors.get(self.run_id)
         if why is None:
@@ -257,14 +257,14 @@ def end_of(
     retry_statuses: Collection[str],
     timeouts: Mapping[str, float | None] | None = None,
     taken_up_until: float | None = None,
-) -> RunEnd:
+) -> ItemEnd:
     """
     Return what became of the run of an item; ``timeouts`` are in seconds, None for no limit.
 
     What was created up to ``taken_up_until``, in seconds since 1970 by the server's clock, an earlier try has
     started.
     """
-    end = RunEnd(index=index, run_id=run_id, run_url=run_url, waited=waited)
+    end = ItemEnd(index=index, run_id=run_id, run_url=run_url, waited=waited)
     run = waited.run
     if run is not None and run.status in success_statuses:
         return end
