@@ -235,12 +235,12 @@ class TriggerDevHook(BaseHook):
             cancels=False,
         )
         with self.client(has_worked=True) as client:
-            waited = wait_for_runs([run_id], settings, client, log=self.log)[run_id]
-            if waited.end is WaitEnd.FINAL and waited.run:
-                return waited.run
+            outcome = wait_for_runs([run_id], settings, client, log=self.log)[run_id]
+            if outcome.end is WaitEnd.FINAL and outcome.run:
+                return outcome.run
             where = {"run_url": settings.run_url, "conn_id": self.trigger_dev_conn_id}
-            reason = why_not_completed(waited, run_id, **where, timeouts={"timeout": limit})
-            raise (TriggerDevError if waited.end is WaitEnd.REJECTED else TimeoutError)(reason)
+            reason = why_not_completed(outcome, run_id, **where, timeouts={"timeout": limit})
+            raise (TriggerDevError if outcome.end is WaitEnd.REJECTED else TimeoutError)(reason)
 
     def get_run(self, run_id: str) -> Run:
         """

@@ -31,8 +31,8 @@ from airflow_provider_trigger.run.starts import Starts
 from airflow_provider_trigger.run.stop import StopNote, StoppedError
 from airflow_provider_trigger.run.wait import WaitSettings
 from airflow_provider_trigger.run.waited import (
-    Waited,
     WaitEnd,
+    WaitOutcome,
     check_failed,
     is_of_another_try,
     read_event,
@@ -92,7 +92,7 @@ class Execution:
     def _push_ends(self, ends: Sequence[ItemEnd]) -> None:
         """Push what is known of the run, and add it to the events of the assets that the task updates."""
         [end] = ends
-        run = end.waited.run
+        run = end.outcome.run
         if run is not None and run.is_final:
             self.log.info("%s", state_of(run))
         facts = run_facts(run, run_id=end.run_id, run_url=end.run_url)
@@ -193,9 +193,9 @@ class Execution:
             **self._own_settings,
         )
 
-    def _wait(self, seen: Mapping[str, Run]) -> dict[str, Waited]:
+    def _wait(self, seen: Mapping[str, Run]) -> dict[str, WaitOutcome]:
         """Defer, or wait in the worker, unless all have completed; return what became of each, by run id."""
-        ended = {one: Waited(end=WaitEnd.FINAL, run=run) for one, run in seen.items() if run.is_success}
+        ended = {one: WaitOutcome(end=WaitEnd.FINAL, run=run) for one, run in seen.items() if run.is_success}
         left = [one for one in self.guard.known_ids if one not in ended]
         if not left:
             return ended
@@ -282,7 +282,7 @@ class Execution:
             text = "No run with the tag %s was found: a run of this task may still be running"
             self.log.error(text, tag)
 
-    def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited]) -> Any:
+    def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, WaitOutcome]) -> Any:
         """Return the outputs of the runs of all items, or fail."""
         operator = self.operator
         ended = self.note.wait_for(partial(check_failed, ended, self.client))
@@ -303,7 +303,7 @@ class Execution:
         outputs, fails = Outputs(max_size=operator.max_output_size), self._fails(ends)
         try:
             if not fails:
-                completed = {end.run_id: end.waited.run for end in ends if not end.reason}
+                completed = {end.run_id: end.outcome.run for end in ends if not end.reason}
                 self.note.wait_for(partial(outputs.fetch, completed, self.client, log=self.log))
         finally:
             # An event, and a query, show less of a run than the answer that has its output.
@@ -365,7 +365,7 @@ def _stopped(guard: Guard) -> _compat.AirflowException:
 
 def failure_of(end: ItemEnd, *, log: Log) -> _compat.AirflowException:
     """Return the error to raise for a run; its class says whether the task is retried."""
-    write(log, stack_trace(end.waited.run))
+    write(log, stack_trace(end.outcome.run))
     if end.ended_run is None:
         return _compat.task_failure(end.reason, is_retried=end.is_retried)
     kind = exceptions.TriggerRunFailedError if end.is_retried else exceptions.TriggerRunNotRetriedError
@@ -382,7 +382,7 @@ def failure_of_batch(
     if not failed and not canceled:
         return None
     for end in failed[:MAX_NAMED]:
-        write(log, stack_trace(end.waited.run))
+        write(log, stack_trace(end.outcome.run))
     parts = [f"{counted(missing, 'output')} missing"] if missing else []
     if missing < len(failed):
         parts.append(f"{len(failed) - missing} of {len(ends)} runs did not complete")
@@ -390,7 +390,7 @@ def failure_of_batch(
         parts.append(f"One of {len(ends)} runs had failed, but has completed after all")
     shown = enumeration((f"item {end.index}: {end.reason}" for end in failed), "; ")
     text = f"{' and '.join(parts)}: {shown}".removesuffix(": ")
-    may_run = any(end.waited.run is None or not end.waited.run.is_final for end in failed)
+    may_run = any(end.outcome.run is None or not end.outcome.run.is_final for end in failed)
     text += f". Look for runs that {MAY_RUN} by the tag {tag}" if tag and may_run else ""
     text += f". {canceled} others were canceled, as one had failed (cancel_others=True)" if canceled else ""
     is_retried = not failed or any(end.is_retried for end in failed)
@@ -425,7 +425,7 @@ def write_logs(ends: Sequence[ItemEnd], hook: TriggerDevHook, *, only_failed: bo
 
 
 def _has_log(end: ItemEnd) -> bool:
-    run = end.waited.run
+    run = end.outcome.run
     return run is not None and (run.started_at is not None or run.created_at is None)  # an event has no times
 
 

@@ -25,7 +25,7 @@ from airflow_provider_trigger.report.cancels import failures, summary
 from airflow_provider_trigger.run.facts import describe, missing_version, usage_facts
 from airflow_provider_trigger.run.guard import Stop
 from airflow_provider_trigger.run.output import Outputs
-from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import WaitEnd, WaitOutcome
 
 
 def log_stop(log: Log, conn_id: str, stop: Stop) -> None:
@@ -147,7 +147,7 @@ def stack_trace(run: Run | None) -> Iterator[Line]:
 
 
 def why_not_completed(
-    waited: Waited,
+    outcome: WaitOutcome,
     run_id: str,
     *,
     run_url: str,
@@ -155,17 +155,17 @@ def why_not_completed(
     timeouts: Mapping[str, float | None] | None = None,
 ) -> str:
     """Return why a run did not complete, and what to do; ``timeouts`` are in seconds, None for no limit."""
-    run = waited.run
+    run = outcome.run
     what = describe(run) if run else f"run {run_id}"
-    match waited.end:
+    match outcome.end:
         case WaitEnd.FINAL if run is not None:
             return f"{_why_failed(run)}. {run_url}"
         case WaitEnd.REJECTED:
-            text = f"The server rejects the status checks of {what}, which {MAY_RUN}: {waited.error}"
+            text = f"The server rejects the status checks of {what}, which {MAY_RUN}: {outcome.error}"
             action = f"Check that connection {conn_id!r} has a key of its environment"
             return f"{text}. {action}, and look at it in the dashboard: {run_url}"
         case WaitEnd.NO_CONNECTION:
-            text = f"{capitalized(what)} {MAY_RUN}, as the triggerer could not wait for it: {waited.error}"
+            text = f"{capitalized(what)} {MAY_RUN}, as the triggerer could not wait for it: {outcome.error}"
             return f"{text.rstrip('.')}. It was not canceled, and a retry waits for it. {run_url}"
         case WaitEnd.NO_VERSION:
             why = f"was still waiting for a version after pending_version_timeout: {missing_version(run)}"
@@ -174,14 +174,14 @@ def why_not_completed(
         case _:
             given = (f"{name}={value:g} s" for name, value in (timeouts or {}).items() if value is not None)
             why = f"did not end within its time limit ({', '.join(given)})"
-    return f"{capitalized(what)} {why}. {_became(waited)}. {run_url}"
+    return f"{capitalized(what)} {why}. {_became(outcome)}. {run_url}"
 
 
-def _became(waited: Waited) -> str:
-    run = waited.run
-    if waited.error:
-        return f"It {MAY_RUN}: {waited.error}"
-    if waited.is_canceled or (run and run.is_canceled):
+def _became(outcome: WaitOutcome) -> str:
+    run = outcome.run
+    if outcome.error:
+        return f"It {MAY_RUN}: {outcome.error}"
+    if outcome.is_canceled or (run and run.is_canceled):
         return "It was canceled"
     return f"It was not canceled, and is {run.status}" if run else "It was not canceled"
 
@@ -201,7 +201,7 @@ class ItemEnd:
     index: int
     run_id: str
     run_url: str
-    waited: Waited
+    outcome: WaitOutcome
     reason: str = ""
     """Why it did not complete, and what to do; empty if it did."""
     error: str = ""
@@ -212,8 +212,8 @@ class ItemEnd:
     @property
     def was_not_needed(self) -> bool:
         """Whether it was canceled because another one had failed."""
-        run = self.waited.run
-        return self.waited.end is WaitEnd.NOT_NEEDED and run is not None and run.is_canceled
+        run = self.outcome.run
+        return self.outcome.end is WaitEnd.NOT_NEEDED and run is not None and run.is_canceled
 
     @property
     def has_failed(self) -> bool:
@@ -223,24 +223,24 @@ class ItemEnd:
     @property
     def ended_run(self) -> Run | None:
         """The run, if it has ended by itself or was canceled by others; not one whose output is missing."""
-        return self.waited.run if self.waited.end is WaitEnd.FINAL and not self.lacks_output else None
+        return self.outcome.run if self.outcome.end is WaitEnd.FINAL and not self.lacks_output else None
 
     def with_output(self, outputs: Outputs) -> ItemEnd:
         """Return the same with the run as the fetch of its output has shown it, and the error of that."""
-        run, why = outputs.runs.get(self.run_id, self.waited.run), outputs.errors.get(self.run_id)
+        run, why = outputs.runs.get(self.run_id, self.outcome.run), outputs.errors.get(self.run_id)
         if why is None:
-            return replace(self, waited=replace(self.waited, run=run))
-        waited = replace(self.waited, run=run, error=str(why))
+            return replace(self, outcome=replace(self.outcome, run=run))
+        outcome = replace(self.outcome, run=run, error=str(why))
         error = f"its output cannot be fetched: {why}"
         reason = (
             f"Run {self.run_id} is COMPLETED, but {error}. A retry tries again, and starts another run only "
             f"if this one has no idempotency key. {self.run_url}"
         )
-        return replace(self, waited=waited, reason=reason, error=error, is_retried=True, lacks_output=True)
+        return replace(self, outcome=outcome, reason=reason, error=error, is_retried=True, lacks_output=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON."""
-        run = self.waited.run
+        run = self.outcome.run
         status, error = str(run.status) if run else None, self.error[:_MAX_ERROR_LENGTH] or None
         what = {"index": self.index, "run_id": self.run_id, "status": status, "error": error}
         return what | usage_facts(run)
@@ -248,7 +248,7 @@ class ItemEnd:
 
 def end_of(
     run_id: str,
-    waited: Waited,
+    outcome: WaitOutcome,
     *,
     index: int = 0,
     success_statuses: Collection[str] = SUCCESS_STATUSES,
@@ -264,14 +264,14 @@ def end_of(
     What was created up to ``taken_up_until``, in seconds since 1970 by the server's clock, an earlier try has
     started.
     """
-    end = ItemEnd(index=index, run_id=run_id, run_url=run_url, waited=waited)
-    run = waited.run
+    end = ItemEnd(index=index, run_id=run_id, run_url=run_url, outcome=outcome)
+    run = outcome.run
     if run is not None and run.status in success_statuses:
         return end
-    reason = why_not_completed(waited, run_id, run_url=run_url, conn_id=conn_id, timeouts=timeouts)
-    if run is None or waited.end is not WaitEnd.FINAL:
+    reason = why_not_completed(outcome, run_id, run_url=run_url, conn_id=conn_id, timeouts=timeouts)
+    if run is None or outcome.end is not WaitEnd.FINAL:
         # Without a version, another run would wait for the same.
-        return replace(end, reason=reason, error=reason, is_retried=waited.end is not WaitEnd.NO_VERSION)
+        return replace(end, reason=reason, error=reason, is_retried=outcome.end is not WaitEnd.NO_VERSION)
     error = error_of(run) or f"ended with status {run.status}"
     is_retried, until = run.status in retry_statuses, taken_up_until or -math.inf
     if run.is_canceled and run.created_at and run.created_at.timestamp() <= until:

@@ -17,7 +17,7 @@ from airflow_provider_trigger.log import LOG_INTERVAL, MAX_NAMED, MAY_RUN, OUTAG
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER
 from airflow_provider_trigger.run.facts import missing_version, state_of
 from airflow_provider_trigger.run.polled import PolledRun
-from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import WaitEnd, WaitOutcome
 
 _COUNT_INTERVAL = 30.0  # between two lines that count the runs that have ended, in seconds
 
@@ -84,13 +84,13 @@ class WaitSettings:
         limits = (self.deadline, None if self.timeout is None else now + self.timeout)
         return min((limit for limit in limits if limit is not None), default=math.inf)
 
-    def counts_as_success(self, waited: Waited) -> bool:
+    def counts_as_success(self, outcome: WaitOutcome) -> bool:
         """Return whether the wait for other runs continues."""
         if self.success_statuses is None:
             return True
-        if waited.end is not WaitEnd.FINAL or waited.run is None:
+        if outcome.end is not WaitEnd.FINAL or outcome.run is None:
             return False
-        return waited.run.status in self.success_statuses
+        return outcome.run.status in self.success_statuses
 
 
 class WaitLog:
@@ -153,7 +153,7 @@ class WaitLog:
         self,
         left: Mapping[str, Run | None],
         errors: Mapping[str, TriggerDevError],
-        ended: Mapping[str, Waited],
+        ended: Mapping[str, WaitOutcome],
         now: float,
         *,
         unseen: float,
@@ -168,7 +168,7 @@ class WaitLog:
         if self._logs_progress and not (left and now < self._counted_at + _COUNT_INTERVAL):
             self._counted_at = now
             if not errors:  # what was seen before is not said as if it was seen now
-                runs = [*(waited.run for waited in ended.values()), *left.values()]
+                runs = [*(outcome.run for outcome in ended.values()), *left.values()]
                 statuses = Counter(map(_status, runs)).items()
                 shown = ", ".join(f"{count} {status}" for status, count in statuses)
                 self._log.info("%d of %d runs have ended: %s", self._count - len(left), self._count, shown)
@@ -188,7 +188,7 @@ class WaitLog:
             self._log.info(text, run_id, _status(run), minutes, late)
 
     def _note_failures(
-        self, errors: Mapping[str, TriggerDevError], ended: Mapping[str, Waited], now: float
+        self, errors: Mapping[str, TriggerDevError], ended: Mapping[str, WaitOutcome], now: float
     ) -> None:
         seconds = 0.0 if self._failing_since is None else now - self._failing_since
         if not errors:
@@ -215,7 +215,7 @@ def _status(run: Run | None) -> str:
     return "not checked yet" if run is None else run.status
 
 
-Result = dict[str, Waited] | Exception
+Result = dict[str, WaitOutcome] | Exception
 """What became of each run, or the error that has ended the wait."""
 
 
@@ -248,7 +248,7 @@ class Wait:
         self._stops_at: float | None = None  # None for never
         self._left: dict[str, PolledRun] = {}
         self._shown: dict[str, tuple[str, int]] = {}
-        self._ended: dict[str, Waited] = {}
+        self._ended: dict[str, WaitOutcome] = {}
         self._canceling: dict[str, WaitEnd] = {}  # and why
         self._is_useless = False
         self._ends_early = ends_early
@@ -308,9 +308,9 @@ class Wait:
     ) -> None:
         run = run or one.run
         del self._left[one.run_id]
-        waited = Waited(end=end, run=run, error=error, is_canceled=is_canceled)
-        self._ended[one.run_id] = waited
-        self._is_useless = self._is_useless or not self.settings.counts_as_success(waited)
+        outcome = WaitOutcome(end=end, run=run, error=error, is_canceled=is_canceled)
+        self._ended[one.run_id] = outcome
+        self._is_useless = self._is_useless or not self.settings.counts_as_success(outcome)
         if run is not None and run.is_final:
             self._on_ended(one.run_id)
 

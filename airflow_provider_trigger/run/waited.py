@@ -45,7 +45,7 @@ _UNSEEN = (WaitEnd.REJECTED, WaitEnd.NO_CONNECTION)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Waited:
+class WaitOutcome:
     """What a wait came to."""
 
     end: WaitEnd
@@ -60,7 +60,7 @@ _MAX_ERROR_LENGTH = 80
 
 
 def make_event(
-    ended: Mapping[str, Waited], *, try_number: int | None = None, names_completed: bool = True
+    ended: Mapping[str, WaitOutcome], *, try_number: int | None = None, names_completed: bool = True
 ) -> dict[str, Any]:
     """
     Return ``{"runs": [{"run_id", "end", "status", "error", "is_canceled"}], "try_number"}``.
@@ -69,18 +69,18 @@ def make_event(
     ``names_completed``, ``completed`` counts the runs that completed.
     """
     named = {
-        run_id: waited for run_id, waited in ended.items() if names_completed or not _has_completed(waited)
+        run_id: outcome for run_id, outcome in ended.items() if names_completed or not _has_completed(outcome)
     }
-    whole = [run_id for run_id, waited in named.items() if waited.error][:MAX_NAMED]
+    whole = [run_id for run_id, outcome in named.items() if outcome.error][:MAX_NAMED]
     runs = [
         {
             "run_id": run_id,
-            "end": waited.end.value,
-            "status": waited.run.status if waited.run else None,
-            "error": waited.error if run_id in whole else waited.error[:_MAX_ERROR_LENGTH],
-            "is_canceled": waited.is_canceled,
+            "end": outcome.end.value,
+            "status": outcome.run.status if outcome.run else None,
+            "error": outcome.error if run_id in whole else outcome.error[:_MAX_ERROR_LENGTH],
+            "is_canceled": outcome.is_canceled,
         }
-        for run_id, waited in named.items()
+        for run_id, outcome in named.items()
     ]
     event = {"runs": runs, "try_number": try_number}
     return event if names_completed else {**event, "completed": len(ended) - len(named)}
@@ -96,12 +96,12 @@ def is_of_another_try(event: Any, try_number: int | None) -> bool:
     return None not in (waited_in, try_number) and waited_in != try_number
 
 
-def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, Waited]:
+def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, WaitOutcome]:
     """Read what each wait came to, by run id; ValueError if it is not such an event, or of other runs."""
     try:
         count = event.get("completed")
         ended = {
-            run["run_id"]: Waited(
+            run["run_id"]: WaitOutcome(
                 end=WaitEnd(run["end"]),
                 run=_run_of(run),
                 error=run.get("error") or "",
@@ -124,13 +124,14 @@ def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, Waited]:
         )
     status = RunStatus.COMPLETED.value
     return ended | {
-        one: Waited(end=WaitEnd.FINAL, run=_run_of({"run_id": one, "status": status})) for one in completed
+        run_id: WaitOutcome(end=WaitEnd.FINAL, run=_run_of({"run_id": run_id, "status": status}))
+        for run_id in completed
     }
 
 
-def _has_completed(waited: Waited) -> bool:
-    is_success = waited.run is not None and waited.run.is_success
-    return waited.end is WaitEnd.FINAL and is_success and not waited.error
+def _has_completed(outcome: WaitOutcome) -> bool:
+    is_success = outcome.run is not None and outcome.run.is_success
+    return outcome.end is WaitEnd.FINAL and is_success and not outcome.error
 
 
 def _run_of(shown: Mapping[str, Any]) -> Run | None:
@@ -138,27 +139,27 @@ def _run_of(shown: Mapping[str, Any]) -> Run | None:
     return Run.from_answer({"id": shown["run_id"], "status": status}) if isinstance(status, str) else None
 
 
-def _after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
+def _after_check(outcome: WaitOutcome, reply: Run | TriggerDevError) -> WaitOutcome:
     if isinstance(reply, TriggerDevError):
-        if waited.end is not WaitEnd.FINAL:
-            return waited
-        if waited.run is None or not waited.run.is_final:
+        if outcome.end is not WaitEnd.FINAL:
+            return outcome
+        if outcome.run is None or not outcome.run.is_final:
             raise reply
-        return replace(waited, error=str(reply))  # how it has ended is known, and decides about retries
-    if reply.is_final and (waited.end in _UNSEEN or not reply.is_canceled):
-        return Waited(end=WaitEnd.FINAL, run=reply)  # it ended after all: its result counts
+        return replace(outcome, error=str(reply))  # how it has ended is known, and decides about retries
+    if reply.is_final and (outcome.end in _UNSEEN or not reply.is_canceled):
+        return WaitOutcome(end=WaitEnd.FINAL, run=reply)  # it ended after all: its result counts
     # Whatever its cancel met with, it is canceled.
-    return replace(waited, run=reply, error="" if reply.is_canceled else waited.error)
+    return replace(outcome, run=reply, error="" if reply.is_canceled else outcome.error)
 
 
-def check_failed(ended: Mapping[str, Waited], client: TriggerDevClient) -> dict[str, Waited]:
+def check_failed(ended: Mapping[str, WaitOutcome], client: TriggerDevClient) -> dict[str, WaitOutcome]:
     """
     Check again the runs that did not complete, for their errors; one that has ended must be shown.
 
     But a 500 is no error, as a run whose output is broken is always answered with it (measured). Of a single
     run, all that its check shows is kept.
     """
-    runs = {run_id: waited.run for run_id, waited in ended.items()}
+    runs = {run_id: outcome.run for run_id, outcome in ended.items()}
     failed = [one for one, run in runs.items() if not (run and (run.is_success or run.has_contents))]
     check = retrieve_run if len(ended) == 1 else check_run
     # One that the wait has canceled has no error.
@@ -169,8 +170,8 @@ def check_failed(ended: Mapping[str, Waited], client: TriggerDevClient) -> dict[
     return {**ended, **{one: _after_check(ended[one], reply) for one, reply in replies.items()}}
 
 
-def _recheck(waited: Waited, call: Call[Run]) -> Call[Run]:
-    return ended_run(call) if waited.end is WaitEnd.FINAL else call
+def _recheck(outcome: WaitOutcome, call: Call[Run]) -> Call[Run]:
+    return ended_run(call) if outcome.end is WaitEnd.FINAL else call
 
 
 def invalid_event(event: object) -> str:

@@ -45,7 +45,7 @@ from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.polled import Checked, PolledRun, check_interval
 from airflow_provider_trigger.run.stop import pause
 from airflow_provider_trigger.run.wait import NOT_ENDED_YET, Result, Wait, WaitSettings
-from airflow_provider_trigger.run.waited import Waited
+from airflow_provider_trigger.run.waited import WaitOutcome
 from airflow_provider_trigger.threads import begin, in_threads
 
 if TYPE_CHECKING:
@@ -381,7 +381,7 @@ def wait_for_runs(
     log: Log,
     is_stopped: Callable[[], bool] = lambda: False,
     on_ended: Callable[[str], object] = lambda run_id: None,
-) -> dict[str, Waited]:
+) -> dict[str, WaitOutcome]:
     """Wait in this thread; return what became of each run, by run id, or raise StoppedError."""
 
     def end(result: Result) -> None:
@@ -421,7 +421,7 @@ class Looks:
         """Whether the last check of a run was answered with 401, 403 or 404."""
         return any(self._runs[run_id].rejected_since is not None for run_id in self._wait.left)
 
-    def once(self, client: TriggerDevClient) -> dict[str, Waited] | None:
+    def once(self, client: TriggerDevClient) -> dict[str, WaitOutcome] | None:
         """
         Check those that have not ended, in this thread; of many only some, where a query shows the others.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.wait import WaitSettings
-    from airflow_provider_trigger.run.waited import Waited
+    from airflow_provider_trigger.run.waited import WaitOutcome
 
 RULES = {
     "trigger_dev_conn_id": rules.connection_id,
@@ -91,7 +91,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
 
         run_ids = self._run_ids(context)
         may_defer = self.deferrable and can_resume(context, self)
-        ended: Mapping[str, Waited] | None = None if run_ids else {}
+        ended: Mapping[str, WaitOutcome] | None = None if run_ids else {}
         if run_ids and (not may_defer or len(run_ids) <= QUERY_ABOVE):  # of many it would take long
             ended = self._look(run_ids, ends_early=not self._was_rescheduled(context))
         if ended is not None:
@@ -100,7 +100,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
             self._defer(run_ids, context)
         return _compat.PokeReturnValue(is_done=False)
 
-    def _look(self, run_ids: list[str], *, ends_early: bool) -> dict[str, Waited] | None:
+    def _look(self, run_ids: list[str], *, ends_early: bool) -> dict[str, WaitOutcome] | None:
         """Return what became of each run once all have ended, or one without success; else None."""
         from airflow_provider_trigger.run.watch import Looks
 
@@ -160,23 +160,23 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
             self._defer(self._run_ids(context), context)
         return checked.xcom_value
 
-    def _conclude(self, ended: Mapping[str, Waited], context: Context) -> _compat.PokeReturnValue:
+    def _conclude(self, ended: Mapping[str, WaitOutcome], context: Context) -> _compat.PokeReturnValue:
         from airflow_provider_trigger.operators.execution import failure_of
         from airflow_provider_trigger.report.ends import end_of
         from airflow_provider_trigger.run.waited import WaitEnd, check_failed
 
-        statuses = {run_id: waited.run.status if waited.run else None for run_id, waited in ended.items()}
+        statuses = {run_id: outcome.run.status if outcome.run else None for run_id, outcome in ended.items()}
         failed = next((one for one, status in statuses.items() if status not in self.success_statuses), None)
         if failed is None:
             return _compat.PokeReturnValue(is_done=True, xcom_value=self._returned(statuses))
-        hook, waited = self._hook(), ended[failed]
-        if waited.end is not WaitEnd.REJECTED:
+        hook, outcome = self._hook(), ended[failed]
+        if outcome.end is not WaitEnd.REJECTED:
             with hook.client(has_worked=True) as client:
                 # An event, or a query, does not say why a run failed.
-                is_success = waited.run is not None and waited.run.is_success  # which is not what is wanted
-                seen = replace(waited, run=None) if is_success else waited
-                waited = check_failed({failed: seen}, client)[failed]
-        if waited.run is not None and waited.run.status in self.success_statuses:
+                is_success = outcome.run is not None and outcome.run.is_success  # which is not what is wanted
+                seen = replace(outcome, run=None) if is_success else outcome
+                outcome = check_failed({failed: seen}, client)[failed]
+        if outcome.run is not None and outcome.run.status in self.success_statuses:
             # Its worker completed it in spite of a cancel. The trigger no longer waited for the others.
             return self.poke(context)
         # What is skipped reaches no policy, and a sensor with silent_fail continues after any other error.
@@ -184,7 +184,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         has_policy = has_retry_policy(context, self) and not is_skipped
         end = end_of(
             failed,
-            waited,
+            outcome,
             success_statuses=self.success_statuses,
             run_url=hook.settings.run_url(failed),
             conn_id=self.trigger_dev_conn_id,

@@ -16,7 +16,7 @@ from airflow_provider_trigger.triggers.base import ResumingTrigger, keep
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.run.wait import WaitSettings
-    from airflow_provider_trigger.run.waited import Waited
+    from airflow_provider_trigger.run.waited import WaitOutcome
 
 # How often Airflow is asked whether a task was ended, and between two times, in seconds.
 _TRIES = 3
@@ -89,9 +89,9 @@ class TriggerDevRunTrigger(ResumingTrigger):
         event = make_event(ended, try_number=self.try_number, names_completed=settings.names_completed)
         yield _compat.TriggerEvent(event)  # type: ignore[no-untyped-call]
 
-    async def _ended(self, settings: WaitSettings) -> dict[str, Waited]:
+    async def _ended(self, settings: WaitSettings) -> dict[str, WaitOutcome]:
         from airflow_provider_trigger.hooks.connection import safe_text
-        from airflow_provider_trigger.run.waited import Waited, WaitEnd
+        from airflow_provider_trigger.run.waited import WaitEnd, WaitOutcome
         from airflow_provider_trigger.triggers.watch import wait_for_runs
 
         try:
@@ -99,8 +99,8 @@ class TriggerDevRunTrigger(ResumingTrigger):
             _ = hook.settings
         except Exception as error:
             # Any error, as a worker had the connection. The runs of a trigger that fails would be canceled.
-            waited = Waited(end=WaitEnd.NO_CONNECTION, run=None, error=safe_text(error))
-            return dict.fromkeys(self.run_ids, waited)
+            outcome = WaitOutcome(end=WaitEnd.NO_CONNECTION, run=None, error=safe_text(error))
+            return dict.fromkeys(self.run_ids, outcome)
         return await wait_for_runs(self.run_ids, settings, hook, log=self.log)
 
     async def on_kill(self) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.wait import WaitSettings
-    from airflow_provider_trigger.run.waited import Waited
+    from airflow_provider_trigger.run.waited import WaitOutcome
     from airflow_provider_trigger.tokens.complete import TokenWait
 
 log = logging.getLogger(__name__)
@@ -216,10 +216,10 @@ def environment_of(hook: TriggerDevHook) -> Iterator[Environment]:
 
 async def wait_for_runs(
     run_ids: Sequence[str], settings: WaitSettings, hook: TriggerDevHook, *, log: Log
-) -> dict[str, Waited]:
+) -> dict[str, WaitOutcome]:
     """Wait for runs; return what became of each, by run id."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[dict[str, Waited]] = loop.create_future()
+    done: asyncio.Future[dict[str, WaitOutcome]] = loop.create_future()
     with environment_of(hook) as shared:
         wait = Wait(run_ids, settings, LoopLog(log), report=partial(complete, loop, done))
         shared.watch.add(wait)

@@ -10,7 +10,7 @@ from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
 from airflow_provider_trigger.log import MAX_LINES, MAX_NAMED
 from airflow_provider_trigger.report.ends import of_cancels, why_not_completed
-from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import WaitEnd, WaitOutcome
 
 URL = "https://trigger.test/runs/run_1"
 
@@ -52,8 +52,8 @@ def test_a_failure_names_task_status_attempts_error_link_and_what_to_do(
     status: str, shown: dict[str, Any], text: str
 ) -> None:
     expected = f"Run run_1 of Trigger.dev task 'resize' ended with status {text}. {URL}"
-    waited = Waited(end=WaitEnd.FINAL, run=run(status, **shown))
-    assert why_not_completed(waited, "run_1", run_url=URL, conn_id="mine") == expected
+    outcome = WaitOutcome(end=WaitEnd.FINAL, run=run(status, **shown))
+    assert why_not_completed(outcome, "run_1", run_url=URL, conn_id="mine") == expected
 
 
 TASK = "un run_1 of Trigger.dev task 'resize'"
@@ -104,10 +104,10 @@ UNSEEN = (
 def test_a_wait_says_why_its_run_did_not_complete_and_what_became_of_it(
     end: str, seen: Run | None, facts: dict[str, Any], text: str
 ) -> None:
-    waited = Waited(end=WaitEnd(end), run=seen, **facts)
+    outcome = WaitOutcome(end=WaitEnd(end), run=seen, **facts)
     timeouts = {"timeout": 60, "execution_timeout": None}
     assert (
-        why_not_completed(waited, "run_1", run_url=URL, conn_id="mine", timeouts=timeouts) == f"{text} {URL}"
+        why_not_completed(outcome, "run_1", run_url=URL, conn_id="mine", timeouts=timeouts) == f"{text} {URL}"
     )
 
 

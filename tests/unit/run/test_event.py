@@ -10,8 +10,8 @@ import pytest
 
 from airflow_provider_trigger.api.errors import OutdatedAnswerError
 from airflow_provider_trigger.run.waited import (
-    Waited,
     WaitEnd,
+    WaitOutcome,
     check_failed,
     is_of_another_try,
     make_event,
@@ -23,8 +23,8 @@ from airflow_provider_trigger.run.waited import (
 def test_an_event_is_plain_json_without_the_output(make_run, end: WaitEnd) -> None:
     run = make_run("COMPLETED", output="x" * 1000)
     ended = {
-        "run_2": Waited(end=end, run=run, error="why", is_canceled=True),
-        "run_1": Waited(end=WaitEnd.REJECTED, run=None, error="no"),
+        "run_2": WaitOutcome(end=end, run=run, error="why", is_canceled=True),
+        "run_1": WaitOutcome(end=WaitEnd.REJECTED, run=None, error="no"),
     }
     event = make_event(ended, try_number=2)
     shown = {"run_id": "run_2", "end": end.value, "status": "COMPLETED", "error": "why", "is_canceled": True}
@@ -36,17 +36,19 @@ def test_an_event_is_plain_json_without_the_output(make_run, end: WaitEnd) -> No
 
 def test_completed_runs_can_be_counted_instead_of_named(make_run) -> None:
     done, failed = make_run("COMPLETED"), make_run("FAILED")
-    ended = {f"run_{number}": Waited(end=WaitEnd.FINAL, run=done) for number in range(1000)}
-    ended["run_5"] = Waited(end=WaitEnd.FINAL, run=failed)
-    ended["run_6"] = Waited(end=WaitEnd.FINAL, run=done, error="its checks answer 500")
-    ended["run_7"] = Waited(end=WaitEnd.TIMED_OUT, run=done)
+    ended = {f"run_{number}": WaitOutcome(end=WaitEnd.FINAL, run=done) for number in range(1000)}
+    ended["run_5"] = WaitOutcome(end=WaitEnd.FINAL, run=failed)
+    ended["run_6"] = WaitOutcome(end=WaitEnd.FINAL, run=done, error="its checks answer 500")
+    ended["run_7"] = WaitOutcome(end=WaitEnd.TIMED_OUT, run=done)
     event = make_event(ended, try_number=1, names_completed=False)
     assert [run["run_id"] for run in event["runs"]] == ["run_5", "run_6", "run_7"]
     assert (event["completed"], event["try_number"]) == (997, 1)
     assert len(json.dumps(event)) < 500
     read = read_event(json.loads(json.dumps(event)), [*ended, "run_0"])  # two items can share a run
-    assert {one: waited.end for one, waited in read.items()} == {one: of.end for one, of in ended.items()}
-    statuses = {run_id: waited.run and (waited.run.id, waited.run.status) for run_id, waited in read.items()}
+    assert {one: outcome.end for one, outcome in read.items()} == {one: of.end for one, of in ended.items()}
+    statuses = {
+        run_id: outcome.run and (outcome.run.id, outcome.run.status) for run_id, outcome in read.items()
+    }
     assert statuses == {run_id: (run_id, "COMPLETED") for run_id in ended} | {"run_5": ("run_5", "FAILED")}
     without = make_event({"run_5": ended["run_5"]}, names_completed=False)
     assert list(read_event(without)) == ["run_5"], "without a completed run it needs no ids"
@@ -54,7 +56,7 @@ def test_completed_runs_can_be_counted_instead_of_named(make_run) -> None:
 
 def test_of_many_errors_all_but_the_first_ones_are_shortened() -> None:
     ended = {
-        f"run_{number}": Waited(end=WaitEnd.REJECTED, run=None, error="x" * 300 if number % 2 else "")
+        f"run_{number}": WaitOutcome(end=WaitEnd.REJECTED, run=None, error="x" * 300 if number % 2 else "")
         for number in range(1000)
     }
     lengths = [len(run["error"]) for run in make_event(ended)["runs"]]
@@ -99,21 +101,21 @@ def test_what_is_not_an_event_is_an_error(given) -> None:
 
 def test_an_event_of_an_older_version_is_understood() -> None:
     older = {"runs": [{"run_id": "run_1", "end": "timed_out"}]}
-    assert read_event(older) == {"run_1": Waited(end=WaitEnd.TIMED_OUT, run=None)}
+    assert read_event(older) == {"run_1": WaitOutcome(end=WaitEnd.TIMED_OUT, run=None)}
 
 
 # The check of a run once more
 
 
 @pytest.fixture
-def check(client) -> Callable[..., Waited]:
+def check(client) -> Callable[..., WaitOutcome]:
     """Do what a task does that is resumed with an event."""
 
-    def act(run_id: str, end: str, **fields: Any) -> Waited:
+    def act(run_id: str, end: str, **fields: Any) -> WaitOutcome:
         shown = {"run_id": run_id, "end": end, "status": "EXECUTING", "error": "", "is_canceled": False}
-        [(found, waited)] = read_event({"runs": [shown | fields]}).items()
+        [(found, outcome)] = read_event({"runs": [shown | fields]}).items()
         assert found == run_id
-        return check_failed({run_id: waited}, client)[run_id]
+        return check_failed({run_id: outcome}, client)[run_id]
 
     return act
 
@@ -134,11 +136,11 @@ def test_a_run_that_has_ended_is_as_its_check_shows_it(
     server, check, network, end: str, status: str, becomes: str
 ) -> None:
     run = server.add_run(status)
-    waited = check(run.id, end, error="the cancel failed: no answer", is_canceled=True)
-    assert waited.run is not None
-    assert (waited.end, waited.run.status, waited.error) == (becomes, status, "")
-    assert (waited.run.output == {"done": True}) == (status == "COMPLETED")
-    assert waited.is_canceled == (becomes == "timed_out")
+    outcome = check(run.id, end, error="the cancel failed: no answer", is_canceled=True)
+    assert outcome.run is not None
+    assert (outcome.end, outcome.run.status, outcome.error) == (becomes, status, "")
+    assert (outcome.run.output == {"done": True}) == (status == "COMPLETED")
+    assert outcome.is_canceled == (becomes == "timed_out")
     assert len(network.requests) == 1
 
 
@@ -148,10 +150,10 @@ def test_one_that_is_no_longer_waited_for_is_as_it_was_seen_last(
     server, check, end: str, is_known: bool
 ) -> None:
     run_id = server.add_run("EXECUTING").id if is_known else "run_x"
-    waited = check(run_id, end, status="QUEUED", error="why", is_canceled=True)
-    assert waited.run is not None
-    assert (waited.end, waited.error, waited.is_canceled) == (end, "why", True)
-    assert (waited.run.id, waited.run.status) == (run_id, "EXECUTING" if is_known else "QUEUED")
+    outcome = check(run_id, end, status="QUEUED", error="why", is_canceled=True)
+    assert outcome.run is not None
+    assert (outcome.end, outcome.error, outcome.is_canceled) == (end, "why", True)
+    assert (outcome.run.id, outcome.run.status) == (run_id, "EXECUTING" if is_known else "QUEUED")
 
 
 def test_an_older_answer_is_not_what_became_of_a_run_that_has_ended(server, check, network, answer) -> None:
