@@ -44,7 +44,7 @@ sensors.waitpoint WaitpointTokenSensor
 ## Triggers
 triggers.events TriggerRunEventTrigger
 triggers.run TriggerDevRunTrigger
-run.waited WaitEnd
+run.wait_outcome WaitEnd
 ## Link
 links.run TriggerRunLink
 ## Notifiers

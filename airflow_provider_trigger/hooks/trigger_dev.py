@@ -43,7 +43,7 @@ from airflow_provider_trigger.run.request import (
 )
 from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
 from airflow_provider_trigger.run.wait import WaitSettings
-from airflow_provider_trigger.run.waited import WaitEnd
+from airflow_provider_trigger.run.wait_outcome import WaitEnd
 from airflow_provider_trigger.sources.arguments import SELECTING, Selection, terms
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, RunIds, all_valid, exactly_one
 

@@ -30,7 +30,7 @@ from airflow_provider_trigger.run.output import Outputs
 from airflow_provider_trigger.run.starts import Starts
 from airflow_provider_trigger.run.stop import StopNote, StoppedError
 from airflow_provider_trigger.run.wait import WaitSettings
-from airflow_provider_trigger.run.waited import (
+from airflow_provider_trigger.run.wait_outcome import (
     WaitEnd,
     WaitOutcome,
     check_failed,

@@ -25,7 +25,7 @@ from airflow_provider_trigger.report.cancels import failures, summary
 from airflow_provider_trigger.run.facts import describe, missing_version, usage_facts
 from airflow_provider_trigger.run.guard import Stop
 from airflow_provider_trigger.run.output import Outputs
-from airflow_provider_trigger.run.waited import WaitEnd, WaitOutcome
+from airflow_provider_trigger.run.wait_outcome import WaitEnd, WaitOutcome
 
 
 def log_stop(log: Log, conn_id: str, stop: Stop) -> None:

@@ -17,7 +17,7 @@ from airflow_provider_trigger.log import LOG_INTERVAL, MAX_NAMED, MAY_RUN, OUTAG
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER
 from airflow_provider_trigger.run.facts import missing_version, state_of
 from airflow_provider_trigger.run.polled import PolledRun
-from airflow_provider_trigger.run.waited import WaitEnd, WaitOutcome
+from airflow_provider_trigger.run.wait_outcome import WaitEnd, WaitOutcome
 
 _COUNT_INTERVAL = 30.0  # between two lines that count the runs that have ended, in seconds
 

@@ -45,7 +45,7 @@ from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.polled import Checked, PolledRun, check_interval
 from airflow_provider_trigger.run.stop import pause
 from airflow_provider_trigger.run.wait import NOT_ENDED_YET, Result, Wait, WaitSettings
-from airflow_provider_trigger.run.waited import WaitOutcome
+from airflow_provider_trigger.run.wait_outcome import WaitOutcome
 from airflow_provider_trigger.threads import begin, in_threads
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.wait import WaitSettings
-    from airflow_provider_trigger.run.waited import WaitOutcome
+    from airflow_provider_trigger.run.wait_outcome import WaitOutcome
 
 RULES = {
     "trigger_dev_conn_id": rules.connection_id,
@@ -149,7 +149,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
         """
-        from airflow_provider_trigger.run.waited import read_event
+        from airflow_provider_trigger.run.wait_outcome import read_event
 
         try:
             ended = read_event(event)
@@ -163,7 +163,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
     def _conclude(self, ended: Mapping[str, WaitOutcome], context: Context) -> _compat.PokeReturnValue:
         from airflow_provider_trigger.operators.execution import failure_of
         from airflow_provider_trigger.report.ends import end_of
-        from airflow_provider_trigger.run.waited import WaitEnd, check_failed
+        from airflow_provider_trigger.run.wait_outcome import WaitEnd, check_failed
 
         statuses = {run_id: outcome.run.status if outcome.run else None for run_id, outcome in ended.items()}
         failed = next((one for one, status in statuses.items() if status not in self.success_statuses), None)

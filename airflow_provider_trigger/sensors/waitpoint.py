@@ -78,7 +78,7 @@ class WaitpointTokenSensor(TriggerDevSensor):
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.waitpoint.WaitpointTokenTrigger`
         """
-        from airflow_provider_trigger.run.waited import invalid_event
+        from airflow_provider_trigger.run.wait_outcome import invalid_event
 
         if not isinstance(event, dict) or not {"error", "is_final", "begun_at"} <= event.keys():
             raise _compat.AirflowException(invalid_event(event))

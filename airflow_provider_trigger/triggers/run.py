@@ -16,7 +16,7 @@ from airflow_provider_trigger.triggers.base import ResumingTrigger, keep
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.run.wait import WaitSettings
-    from airflow_provider_trigger.run.waited import WaitOutcome
+    from airflow_provider_trigger.run.wait_outcome import WaitOutcome
 
 # How often Airflow is asked whether a task was ended, and between two times, in seconds.
 _TRIES = 3
@@ -30,9 +30,9 @@ class TriggerDevRunTrigger(ResumingTrigger):
     Wait until runs have ended.
 
     Its event is ``{"runs": [{"run_id", "end", "status", "error", "is_canceled"}], "try_number"}``; for
-    ``end`` see :class:`airflow_provider_trigger.run.waited.WaitEnd`. It lacks runs that were still waited for
-    when another one made the wait useless, and holds no output, which can be large. Where ``wait`` has
-    ``names_completed=False``, ``completed`` is the number of runs that completed, which ``runs`` lacks.
+    ``end`` see :class:`airflow_provider_trigger.run.wait_outcome.WaitEnd`. It lacks runs that were still
+    waited for when another one made the wait useless, and holds no output, which can be large. Where ``wait``
+    has ``names_completed=False``, ``completed`` is the number of runs that completed, which ``runs`` lacks.
 
     :param run_ids: the runs; more than 1,000 are stored compressed, as a text
     :param trigger_dev_conn_id: the connection
@@ -77,7 +77,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
 
     async def run(self) -> AsyncIterator[_compat.TriggerEvent]:
         """Wait, and send the event."""
-        from airflow_provider_trigger.run.waited import make_event
+        from airflow_provider_trigger.run.wait_outcome import make_event
 
         settings = self._settings
         try:
@@ -91,7 +91,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
 
     async def _ended(self, settings: WaitSettings) -> dict[str, WaitOutcome]:
         from airflow_provider_trigger.hooks.connection import safe_text
-        from airflow_provider_trigger.run.waited import WaitEnd, WaitOutcome
+        from airflow_provider_trigger.run.wait_outcome import WaitEnd, WaitOutcome
         from airflow_provider_trigger.triggers.watch import wait_for_runs
 
         try:

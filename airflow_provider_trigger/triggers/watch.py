@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.wait import WaitSettings
-    from airflow_provider_trigger.run.waited import WaitOutcome
+    from airflow_provider_trigger.run.wait_outcome import WaitOutcome
     from airflow_provider_trigger.tokens.complete import TokenWait
 
 log = logging.getLogger(__name__)

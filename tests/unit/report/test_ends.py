@@ -10,7 +10,7 @@ from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
 from airflow_provider_trigger.log import MAX_LINES, MAX_NAMED
 from airflow_provider_trigger.report.ends import of_cancels, why_not_completed
-from airflow_provider_trigger.run.waited import WaitEnd, WaitOutcome
+from airflow_provider_trigger.run.wait_outcome import WaitEnd, WaitOutcome
 
 URL = "https://trigger.test/runs/run_1"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.errors import OutdatedAnswerError
-from airflow_provider_trigger.run.waited import (
+from airflow_provider_trigger.run.wait_outcome import (
     WaitEnd,
     WaitOutcome,
     check_failed,
