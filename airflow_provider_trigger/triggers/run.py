@@ -92,7 +92,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
     async def _ended(self, settings: WaitSettings) -> dict[str, WaitOutcome]:
         from airflow_provider_trigger.hooks.connection import safe_text
         from airflow_provider_trigger.run.wait_outcome import WaitEnd, WaitOutcome
-        from airflow_provider_trigger.triggers.watch import wait_for_runs
+        from airflow_provider_trigger.triggers.watch import wait_on_loop
 
         try:
             hook = await self.hook(until=settings.ends_by(time.time()))
@@ -101,7 +101,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
             # Any error, as a worker had the connection. The runs of a trigger that fails would be canceled.
             outcome = WaitOutcome(end=WaitEnd.NO_CONNECTION, run=None, error=safe_text(error))
             return dict.fromkeys(self.run_ids, outcome)
-        return await wait_for_runs(self.run_ids, settings, hook, log=self.log)
+        return await wait_on_loop(self.run_ids, settings, hook, log=self.log)
 
     async def on_kill(self) -> None:
         """Cancel the runs: Airflow 3.3 and newer call this when the task is ended from outside."""

@@ -214,7 +214,7 @@ def environment_of(hook: TriggerDevHook) -> Iterator[Environment]:
                 del environments[settings]
 
 
-async def wait_for_runs(
+async def wait_on_loop(
     run_ids: Sequence[str], settings: WaitSettings, hook: TriggerDevHook, *, log: Log
 ) -> dict[str, WaitOutcome]:
     """Wait for runs; return what became of each, by run id."""
