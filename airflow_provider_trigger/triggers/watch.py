@@ -84,8 +84,8 @@ class LoopLog:
     error = partialmethod(_write, "error")
 
 
-class Environment:
-    """What all share who use a connection on an event loop, on which stays what belongs to Airflow."""
+class SharedConnection:
+    """Shared by all triggers with the same connection on one event loop; only that loop calls Airflow."""
 
     def __init__(self, settings: Settings) -> None:
         self.users = 0
@@ -189,20 +189,20 @@ def new_client(settings: Settings, *, reserve: float) -> TriggerDevClient:
     return client
 
 
-_environments: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Environment]] = WeakKeyDictionary()
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, SharedConnection]] = WeakKeyDictionary()
 
 
 @contextmanager
-def environment_of(hook: TriggerDevHook) -> Iterator[Environment]:
+def shared_connection(hook: TriggerDevHook) -> Iterator[SharedConnection]:
     """
     Give what all share who use a connection; it closes with the last one.
 
     What began with other values keeps these: another key may be one of another environment.
     """
-    environments, settings = _environments.setdefault(asyncio.get_running_loop(), {}), hook.settings
-    found = environments.get(settings)
+    connections, settings = _shared.setdefault(asyncio.get_running_loop(), {}), hook.settings
+    found = connections.get(settings)
     if found is None or found.watch.error is not None:
-        found = environments[settings] = Environment(settings)
+        found = connections[settings] = SharedConnection(settings)
     found.users += 1
     try:
         yield found
@@ -210,8 +210,8 @@ def environment_of(hook: TriggerDevHook) -> Iterator[Environment]:
         found.users -= 1
         if not found.users:
             found.close()
-            if environments.get(settings) is found:
-                del environments[settings]
+            if connections.get(settings) is found:
+                del connections[settings]
 
 
 async def wait_on_loop(
@@ -220,7 +220,7 @@ async def wait_on_loop(
     """Wait for runs; return what became of each, by run id."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[dict[str, WaitOutcome]] = loop.create_future()
-    with environment_of(hook) as shared:
+    with shared_connection(hook) as shared:
         wait = Wait(run_ids, settings, LoopLog(log), report=partial(complete, loop, done))
         shared.watch.add(wait)
         try:
@@ -240,7 +240,7 @@ async def cancel_runs(run_ids: Iterable[str], hook: TriggerDevHook) -> dict[str,
         if len(results) == len(wanted):
             complete(loop, done, None)
 
-    with environment_of(hook) as shared:
+    with shared_connection(hook) as shared:
         shared.watch.cancel(wanted, report)
         await done
     return {run_id: results[run_id] for run_id in wanted}
@@ -248,6 +248,6 @@ async def cancel_runs(run_ids: Iterable[str], hook: TriggerDevHook) -> dict[str,
 
 async def wait_for_token(wait: TokenWait, hook: TriggerDevHook) -> None:
     """Check a token until it is completed."""
-    with environment_of(hook) as shared:
+    with shared_connection(hook) as shared:
         while await shared.check_token(wait) is None:
             await asyncio.sleep(check_interval(time.time() - wait.begun_at))
