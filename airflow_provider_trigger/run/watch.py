@@ -74,7 +74,7 @@ _MAX_CANCELS = 8
 
 T = TypeVar("T")
 
-Report = Callable[[str, CancelResult], object]
+OnCanceled = Callable[[str, CancelResult], object]
 
 
 class Watch:
@@ -105,7 +105,7 @@ class Watch:
         self._changed: set[Wait] = set()
         self._due: deque[PolledRun] = deque()
         self._to_cancel: list[str] = []
-        self._reports: dict[str, list[Report]] = {}  # of runs that are being canceled
+        self._reports: dict[str, list[OnCanceled]] = {}  # of runs that are being canceled
         self._works: bool | None = None  # whether queries do; None for not known yet
         self._query_failures = 0
         now = time.monotonic()
@@ -124,7 +124,7 @@ class Watch:
         """Poll no more for a wait."""
         self._inbox.put(partial(self._remove, wait))
 
-    def cancel(self, run_ids: Iterable[str], report: Report) -> None:
+    def cancel(self, run_ids: Iterable[str], report: OnCanceled) -> None:
         """Cancel runs, together with those of others; ``report`` is called with what became of each."""
         self._inbox.put(partial(self._want_cancel, list(run_ids), report))
 
@@ -313,7 +313,7 @@ class Watch:
         if one.run is not None and one.run.is_final:
             del self._runs[one.run_id], self._waits_for[one.run_id]
 
-    def _want_cancel(self, run_ids: Iterable[str], report: Report) -> None:
+    def _want_cancel(self, run_ids: Iterable[str], report: OnCanceled) -> None:
         if not self._to_cancel:
             self._cancel_at = time.monotonic() + _GATHER
         for run_id in run_ids:
