@@ -215,7 +215,7 @@ def _status(run: Run | None) -> str:
     return "not checked yet" if run is None else run.status
 
 
-Result = dict[str, WaitOutcome] | Exception
+WaitResult = dict[str, WaitOutcome] | Exception
 """What became of each run, or the error that has ended the wait."""
 
 
@@ -234,7 +234,7 @@ class Wait:
         settings: WaitSettings,
         log: Log,
         *,
-        report: Callable[[Result], object],
+        report: Callable[[WaitResult], object],
         on_ended: Callable[[str], object] = lambda run_id: None,
         ends_early: bool = False,
     ) -> None:
@@ -392,7 +392,7 @@ class Wait:
         run = run.without_contents()
         self._close(one, end if is_canceled else WaitEnd.FINAL, run=run, is_canceled=is_canceled)
 
-    def end(self, result: Result) -> None:
+    def end(self, result: WaitResult) -> None:
         """End the wait, once."""
         if not self.is_over:
             self.is_over = True

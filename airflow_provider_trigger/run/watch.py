@@ -44,7 +44,7 @@ from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.polled import Checked, PolledRun, check_interval
 from airflow_provider_trigger.run.stop import pause
-from airflow_provider_trigger.run.wait import NOT_ENDED_YET, Result, Wait, WaitSettings
+from airflow_provider_trigger.run.wait import NOT_ENDED_YET, Wait, WaitResult, WaitSettings
 from airflow_provider_trigger.run.wait_outcome import WaitOutcome
 from airflow_provider_trigger.threads import begin, in_threads
 
@@ -384,11 +384,11 @@ def wait_for_runs(
 ) -> dict[str, WaitOutcome]:
     """Wait in this thread; return what became of each run, by run id, or raise StoppedError."""
 
-    def end(result: Result) -> None:
+    def end(result: WaitResult) -> None:
         results.append(result)
         watch.close()
 
-    results: list[Result] = []
+    results: list[WaitResult] = []
     watch = Watch(
         client.call,
         query=client.call if len(run_ids) > _WATCHED_ALONE else None,
@@ -411,7 +411,7 @@ class Looks:
         self, run_ids: Sequence[str], settings: WaitSettings, *, log: Log, ends_early: bool = True
     ) -> None:
         now, self._log = time.monotonic(), log
-        self._results: list[Result] = []
+        self._results: list[WaitResult] = []
         self._wait = Wait(run_ids, settings, log, report=self._results.append, ends_early=ends_early)
         self._runs = {run_id: PolledRun(run_id, added_at=now, born_at=now) for run_id in self._wait.run_ids}
         self._wait.begin(self._runs, now=now, wall=time.time())

@@ -38,7 +38,7 @@ _TIME_FOR_CHECK = 10.0
 # How long requests in flight have after a stop, in seconds: Airflow 3 kills the task 5 s after it.
 _STOP_TIME = 1.0
 
-Reply = WaitpointToken | errors.TriggerDevError | None
+TokenReply = WaitpointToken | errors.TriggerDevError | None
 """What a check or a completion returned, or its error; a completion returns None."""
 
 _NO_ANSWER = errors.TriggerDevError("the work ended before an answer", retryable=True)
@@ -99,7 +99,7 @@ class Completion:
     action_for: ActionFor
     is_stopped: Callable[[], bool]
     rejection: errors.AuthenticationError | None = None  # of the key: nothing more is sent then
-    _replies: dict[str, list[Reply]] = field(default_factory=dict)  # of the completion, of a check after it
+    _replies: dict[str, list[TokenReply]] = field(default_factory=dict)  # to the completion, to the check
     _progressed_at: float = 0.0  # when a completion ended, or a token was shown, by the monotonic clock
 
     @property
@@ -143,12 +143,14 @@ class Completion:
             self._progressed_at = time.monotonic()
         self._replies[token_id].append(reply)
 
-    def _reply(self, call: Call[Any], deadline: Deadline, *, patience: float | None = None) -> Reply:
+    def _reply(self, call: Call[Any], deadline: Deadline, *, patience: float | None = None) -> TokenReply:
         if self.rejection is not None:
             return self.rejection
         sleep = partial(pause, is_stopped=self.is_stopped)
         try:
-            reply: Reply = reply_of(self.client.call, call, deadline=deadline, patience=patience, sleep=sleep)
+            reply: TokenReply = reply_of(
+                self.client.call, call, deadline=deadline, patience=patience, sleep=sleep
+            )
         except StoppedError:
             return errors.TriggerDevError("Airflow stopped the task", retryable=True)
         if isinstance(reply, errors.AuthenticationError):
@@ -157,7 +159,7 @@ class Completion:
 
 
 def _outcome_of(
-    token_id: str, replies: Sequence[Reply], data: Any, action_for: ActionFor
+    token_id: str, replies: Sequence[TokenReply], data: Any, action_for: ActionFor
 ) -> CompletionResult:
     """Return what became of a token, given what its completion and the check after it came to as yet."""
     sent, shown = [*replies, *[_NO_ANSWER] * 2][:2]
