@@ -404,7 +404,7 @@ def wait_for_runs(
     return result
 
 
-class Looks:
+class Pokes:
     """The wait of a sensor that is not deferred: a poke is one round of checks; what they show is kept."""
 
     def __init__(

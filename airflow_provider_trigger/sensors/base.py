@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.run.watch import Looks
+    from airflow_provider_trigger.run.watch import Pokes
     from airflow_provider_trigger.tokens.complete import TokenWait
 
 _PAUSE_IN_DOUBT = 5.0  # between two checks, in seconds
@@ -33,7 +33,7 @@ class TriggerDevSensor(TakesArguments, _compat.BaseSensorOperator):
     ui_color = "#e6eefc"
     # What is kept between two pokes of one execution; a sensor has the first two, or the last.
     _found: list[str] | None = None
-    _looks: Looks | None = None
+    _pokes: Pokes | None = None
     _wait: TokenWait | None = None
 
     @property
@@ -63,7 +63,7 @@ class TriggerDevSensor(TakesArguments, _compat.BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait: poke, or defer; see the class."""
-        self._found = self._looks = self._wait = None  # `dag.test()` may execute one operator several times
+        self._found = self._pokes = self._wait = None  # `dag.test()` may execute one operator several times
         with self._logging_why_skipped():
             # Airflow 2.11 takes super().execute() for a call by hand, and warns, or fails.
             return unwrap(_compat.BaseSensorOperator.execute)(self, context)

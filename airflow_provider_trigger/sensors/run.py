@@ -84,7 +84,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
 
     @property
     def _is_in_doubt(self) -> bool:
-        return self._looks is not None and self._looks.is_rejected
+        return self._pokes is not None and self._pokes.is_rejected
 
     def _check_once(self, context: Context) -> _compat.PokeReturnValue:
         from airflow_provider_trigger.run.checks import QUERY_ABOVE
@@ -102,16 +102,16 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
 
     def _look(self, run_ids: list[str], *, ends_early: bool) -> dict[str, WaitOutcome] | None:
         """Return what became of each run once all have ended, or one without success; else None."""
-        from airflow_provider_trigger.run.watch import Looks
+        from airflow_provider_trigger.run.watch import Pokes
 
         hook = self._hook()
-        with hook.client(has_worked=self._looks is not None) as client:
+        with hook.client(has_worked=self._pokes is not None) as client:
             settings = self._settings(run_ids, hook)
-            looks = self._looks or Looks(run_ids, settings, log=self.log, ends_early=ends_early)
-            self._looks = None  # after its end, or an error, another poke begins again
-            ended = looks.once(client)
+            pokes = self._pokes or Pokes(run_ids, settings, log=self.log, ends_early=ends_early)
+            self._pokes = None  # after its end, or an error, another poke begins again
+            ended = pokes.once(client)
         if ended is None:
-            self._looks = looks
+            self._pokes = pokes
         return ended
 
     def _settings(self, run_ids: list[str], hook: TriggerDevHook) -> WaitSettings:
