@@ -148,26 +148,32 @@ def _after_check(outcome: WaitOutcome, reply: Run | TriggerDevError) -> WaitOutc
         return replace(outcome, error=str(reply))  # how it has ended is known, and decides about retries
     if reply.is_final and (outcome.end in _UNSEEN or not reply.is_canceled):
         return WaitOutcome(end=WaitEnd.FINAL, run=reply)  # it ended after all: its result counts
-    # Whatever its cancel met with, it is canceled.
+    # It is canceled, even if its cancel request failed.
     return replace(outcome, run=reply, error="" if reply.is_canceled else outcome.error)
 
 
-def check_failed(ended: Mapping[str, WaitOutcome], client: TriggerDevClient) -> dict[str, WaitOutcome]:
-    """
-    Check again the runs that did not complete, for their errors; one that has ended must be shown.
-
-    But a 500 is no error, as a run whose output is broken is always answered with it (measured). Of a single
-    run, all that its check shows is kept.
-    """
-    runs = {run_id: outcome.run for run_id, outcome in ended.items()}
-    failed = [one for one, run in runs.items() if not (run and (run.is_success or run.has_contents))]
-    check = retrieve_run if len(ended) == 1 else check_run
+def check_failed(outcomes: Mapping[str, WaitOutcome], client: TriggerDevClient) -> dict[str, WaitOutcome]:
+    """Check again the runs that did not complete, for their errors; one that has ended must be shown."""
+    runs = {run_id: outcome.run for run_id, outcome in outcomes.items()}
+    failed = [run_id for run_id, run in runs.items() if not (run and (run.is_success or run.has_contents))]
     # One that the wait has canceled has no error.
-    shown = query_many(client, [one for one in failed if ended[one].is_canceled]) or {}
-    canceled = {one: run for one, run in shown.items() if run.is_canceled}
-    left = [one for one in failed if one not in canceled]
-    replies = canceled | call_each(client, lambda one: _recheck(ended[one], check(one)), left)
-    return {**ended, **{one: _after_check(ended[one], reply) for one, reply in replies.items()}}
+    shown = query_many(client, [run_id for run_id in failed if outcomes[run_id].is_canceled]) or {}
+    known = {run_id: _after_check(outcomes[run_id], run) for run_id, run in shown.items() if run.is_canceled}
+    left = {run_id: outcomes[run_id] for run_id in failed if run_id not in known}
+    return {**outcomes, **known, **check_again(left, client, with_output=len(outcomes) == 1)}
+
+
+def check_again(
+    outcomes: Mapping[str, WaitOutcome], client: TriggerDevClient, *, with_output: bool = True
+) -> dict[str, WaitOutcome]:
+    """
+    Check runs again after their wait.
+
+    A 500 is no error, as a run whose output is broken is always answered with it (measured).
+    """
+    check = retrieve_run if with_output else check_run
+    replies = call_each(client, lambda run_id: _recheck(outcomes[run_id], check(run_id)), list(outcomes))
+    return {run_id: _after_check(outcomes[run_id], reply) for run_id, reply in replies.items()}
 
 
 def _recheck(outcome: WaitOutcome, call: Call[Run]) -> Call[Run]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -91,16 +90,18 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
 
         run_ids = self._run_ids(context)
         may_defer = self.deferrable and can_resume(context, self)
-        ended: Mapping[str, WaitOutcome] | None = None if run_ids else {}
+        outcomes: Mapping[str, WaitOutcome] | None = None if run_ids else {}
         if run_ids and (not may_defer or len(run_ids) <= QUERY_ABOVE):  # of many it would take long
-            ended = self._look(run_ids, ends_early=not self._was_rescheduled(context))
-        if ended is not None:
-            return self._conclude(ended, context)
+            outcomes = self._poke_once(run_ids, ends_early=not self._was_rescheduled(context))
+        if outcomes is not None:
+            checked = self._conclude(outcomes, context)
+            if checked.is_done:
+                return checked
         if may_defer:
             self._defer(run_ids, context)
         return _compat.PokeReturnValue(is_done=False)
 
-    def _look(self, run_ids: list[str], *, ends_early: bool) -> dict[str, WaitOutcome] | None:
+    def _poke_once(self, run_ids: list[str], *, ends_early: bool) -> dict[str, WaitOutcome] | None:
         """Return what became of each run once all have ended, or one without success; else None."""
         from airflow_provider_trigger.run.watch import Pokes
 
@@ -109,10 +110,10 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
             settings = self._settings(run_ids, hook)
             pokes = self._pokes or Pokes(run_ids, settings, log=self.log, ends_early=ends_early)
             self._pokes = None  # after its end, or an error, another poke begins again
-            ended = pokes.once(client)
-        if ended is None:
+            outcomes = pokes.once(client)
+        if outcomes is None:
             self._pokes = pokes
-        return ended
+        return outcomes
 
     def _settings(self, run_ids: list[str], hook: TriggerDevHook) -> WaitSettings:
         from airflow_provider_trigger.run.wait import WaitSettings
@@ -152,33 +153,36 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         from airflow_provider_trigger.run.wait_outcome import read_event
 
         try:
-            ended = read_event(event)
+            outcomes = read_event(event)
         except ValueError as error:
             raise _compat.AirflowException(str(error)) from None
-        checked = self._conclude(ended, context)
+        checked = self._conclude(outcomes, context)
+        if not checked.is_done:  # the wait begins again
+            checked = self.poke(context)
         if not checked.is_done:
             self._defer(self._run_ids(context), context)
         return checked.xcom_value
 
-    def _conclude(self, ended: Mapping[str, WaitOutcome], context: Context) -> _compat.PokeReturnValue:
+    def _conclude(self, outcomes: Mapping[str, WaitOutcome], context: Context) -> _compat.PokeReturnValue:
+        """Return the runs, or fail with the first one that has failed, unless a last check says otherwise."""
         from airflow_provider_trigger.operators.execution import failure_of
         from airflow_provider_trigger.report.ends import end_of
-        from airflow_provider_trigger.run.wait_outcome import WaitEnd, check_failed
+        from airflow_provider_trigger.run.wait_outcome import WaitEnd, check_again
 
-        statuses = {run_id: outcome.run.status if outcome.run else None for run_id, outcome in ended.items()}
-        failed = next((one for one, status in statuses.items() if status not in self.success_statuses), None)
+        statuses = {
+            run_id: outcome.run.status if outcome.run else None for run_id, outcome in outcomes.items()
+        }
+        failed = next((run_id for run_id in statuses if statuses[run_id] not in self.success_statuses), None)
         if failed is None:
             return _compat.PokeReturnValue(is_done=True, xcom_value=self._returned(statuses))
-        hook, outcome = self._hook(), ended[failed]
+        hook, outcome = self._hook(), outcomes[failed]
         if outcome.end is not WaitEnd.REJECTED:
             with hook.client(has_worked=True) as client:
                 # An event, or a query, does not say why a run failed.
-                is_success = outcome.run is not None and outcome.run.is_success  # which is not what is wanted
-                seen = replace(outcome, run=None) if is_success else outcome
-                outcome = check_failed({failed: seen}, client)[failed]
+                outcome = check_again({failed: outcome}, client)[failed]
         if outcome.run is not None and outcome.run.status in self.success_statuses:
-            # Its worker completed it in spite of a cancel. The trigger no longer waited for the others.
-            return self.poke(context)
+            # Its worker completed it in spite of a cancel. The wait for all begins again.
+            return _compat.PokeReturnValue(is_done=False)
         # What is skipped reaches no policy, and a sensor with silent_fail continues after any other error.
         is_skipped = self.soft_fail or self.never_fail or self.silent_fail
         has_policy = has_retry_policy(context, self) and not is_skipped
