@@ -66,7 +66,7 @@ class Position:
         until, start, seen = read_time(found.get("until")), read_time(found.get("start")), found.get("seen")
         if not (until and start):
             return None
-        run_ids = (one for one in seen if isinstance(one, str)) if isinstance(seen, list) else ()
+        run_ids = (run_id for run_id in seen if isinstance(run_id, str)) if isinstance(seen, list) else ()
         return cls(until=time_text(until), start=time_text(start), seen=tuple(run_ids))
 
 
@@ -92,7 +92,7 @@ def time_text(time: datetime) -> str:
 
 
 def shifted(text: str, seconds: float) -> str:
-    """Return the text of a time that is so many seconds later."""
+    """Return the text of a time that is some seconds later."""
     return time_text(datetime.fromisoformat(text) + timedelta(seconds=seconds))
 
 
@@ -100,14 +100,14 @@ def _quoted(texts: Iterable[str]) -> str:
     return ", ".join(f"'{text}'" for text in texts)
 
 
-# So many seconds of ends are read again with each poll: 60 for the lag of the query's database, 0.5 as
+# The seconds of ends that are read again with each poll: 60 for the lag of the query's database, 0.5 as
 # `completed_at` is set before it is committed (measured).
 _OVERLAP = 61.0
 _DATE_IS_TO = timedelta(seconds=1)  # how precise the time of an answer is
 _NEVER = "9999"  # after all other times
-# As many rows as are queried at once; a row has 10 tags of 128 characters at most.
+# The number of rows of one query; a row has 10 tags of 128 characters at most.
 _PAGE_SIZE = 1000
-# The ends of more than so many runs are not read before those that wait were handed over.
+# While this number of ends waits to be handed over, no more are read.
 _MOST_WAITING = 1000
 _AT_ONCE = 50
 
@@ -197,11 +197,11 @@ class Follower:
 
 def next_poll(followers: Sequence[Follower]) -> tuple[Call[list[Run]], Callable[[list[Run]], None]] | None:
     """Return the call that reads a page for all followers, and what takes in its answer; None for nothing."""
-    if new := [one for one in followers if one.position is None]:
+    if new := [follower for follower in followers if follower.position is None]:
         newest = query_where("completed_at IS NOT NULL", order="completed_at DESC, run_id DESC", limit=1)
         return newest, partial(_begin, new)
-    if reading := [one for one in followers if one.is_read]:
-        condition = " OR ".join(sorted({one.condition for one in reading}))
+    if reading := [follower for follower in followers if follower.is_read]:
+        condition = " OR ".join(sorted({follower.condition for follower in reading}))
         page = query_where(condition, order="completed_at, run_id", limit=_PAGE_SIZE)
         return page, partial(_take, reading)
     return None
@@ -213,13 +213,13 @@ def _begin(followers: Sequence[Follower], runs: Sequence[Run]) -> None:
         assert run.finished_at is not None
         # Not beyond now: where a clock is wrong, it is not to hide the next one.
         at = min(time_text(run.finished_at), _now(runs))
-    for one in followers:
-        one.begin(Position(until=at, start=at, seen=tuple(run.id for run in runs)))
+    for follower in followers:
+        follower.begin(Position(until=at, start=at, seen=tuple(run.id for run in runs)))
 
 
 def _take(followers: Sequence[Follower], runs: Sequence[Run]) -> None:
-    for one in followers:
-        one.take(runs, is_last=len(runs) < _PAGE_SIZE, now=_now(runs))
+    for follower in followers:
+        follower.take(runs, is_last=len(runs) < _PAGE_SIZE, now=_now(runs))
 
 
 def _now(runs: Sequence[Run]) -> str:

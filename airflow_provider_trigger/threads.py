@@ -1,4 +1,4 @@
-"""Work in daemon threads, which hold up no end of the process: of one, of several at a time, awaited."""
+"""Do work in daemon threads, which do not hold up the end of the process."""
 
 from __future__ import annotations
 

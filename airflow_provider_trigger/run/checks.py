@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 CONCURRENCY = 16
 QUERY_ABOVE = 100
-"""Above so many runs, queries show them together, in place of a check of each."""
+"""Above this number of runs, queries show them together, in place of a check of each."""
 
 QUERY_LAG = 3.0
-"""A query shows what was true so many seconds ago, with a margin."""
+"""The state that a query shows is this old at most, in seconds, with a margin."""
 
 UNKNOWN_AFTER = 30.0
 """How long checks may be answered without the run at least, in seconds: a replica lags behind (measured)."""
@@ -52,7 +52,7 @@ def call_all(client: TriggerDevClient, make_call: Callable[[str], Call[Any]], ru
 
 
 def check_visible(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Run]:
-    """Check runs once, without what can be large; a lagging replica or a broken output omits one."""
+    """Check runs once, without output; a run is missing if a replica lags, or its output is broken."""
     found: dict[str, Run] = {}
     for run_id, reply in call_each(client, check_run, run_ids).items():
         if isinstance(reply, Run):
@@ -70,7 +70,9 @@ def wait_until_terminated(
     """Wait until the workers of canceled runs, as just checked, have stopped; return them as last seen."""
     seen, waited = dict(runs), 0.0
     # The limit is for a server whose answers, perhaps through a proxy, have no date.
-    while (left := [one for one in seen if not seen[one].is_terminated]) and waited < TERMINATES_WITHIN:
+    while (
+        left := [run_id for run_id in seen if not seen[run_id].is_terminated]
+    ) and waited < TERMINATES_WITHIN:
         if not waited:
             what = counted(len(left), "canceled run")
             log.info("Waiting until the workers of %s have stopped: %s", what, enumeration(left))

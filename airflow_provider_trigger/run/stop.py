@@ -1,4 +1,4 @@
-"""A stop of a task by Airflow is only noted, and all that the task waits for looks whether it is."""
+"""Note that Airflow has stopped a task; each wait of the task checks this note."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StoppedError(Exception):
 
 
 def pause(seconds: float, *, is_stopped: Callable[[], bool]) -> None:
-    """Wait so many seconds, or raise StoppedError; ``is_stopped`` is called several times a second."""
+    """Wait for some seconds, or raise StoppedError; ``is_stopped`` is called several times a second."""
     until = time.monotonic() + seconds
     while not is_stopped():
         if (left := until - time.monotonic()) <= 0:

@@ -192,7 +192,7 @@ class WaitLog:
     ) -> None:
         seconds = 0.0 if self._failing_since is None else now - self._failing_since
         if not errors:
-            if seen := [one for one in self._failed if one not in ended or not ended[one].error]:
+            if seen := [run_id for run_id in self._failed if run_id not in ended or not ended[run_id].error]:
                 who = f"Run {seen[0]}" if self._count == 1 else counted(len(seen), "run")
                 self._log.info("%s can be checked again after %.0f s", who, seconds)
             self._failing_since = self._warned_at = None
@@ -265,66 +265,68 @@ class Wait:
             self._stops_at = now + self.settings.deadline - wall
         self._log.begin(self.run_ids, now)
         self._left = {run_id: runs[run_id] for run_id in self.run_ids}
-        for one in list(self._left.values()):
-            self.heard(one, now)
+        for polled in list(self._left.values()):
+            self.heard(polled, now)
 
     def is_too_long(self, since: float | None, now: float) -> bool:
         """Return whether that is so for longer than the wait for a run lasts that no check shows."""
         patience = max(self.settings.patience, UNKNOWN_AFTER)
         return since is not None and now - max(since, self._begun_at) >= patience
 
-    def heard(self, one: PolledRun, now: float) -> None:
+    def heard(self, polled: PolledRun, now: float) -> None:
         """Take in what is known of a run."""
-        run, error = one.run, one.error
-        if one.run_id not in self._left:
+        run, error = polled.run, polled.error
+        if polled.run_id not in self._left:
             return
         is_new = self._ends_early and run is None
         if error is None and run is not None:
-            self._saw(one, run, now)
+            self._saw(polled, run, now)
         elif error and not error.retryable and (is_new or isinstance(error, NotSentError)):
             self.end(error)
-        elif self.is_too_long(one.rejected_since, now) or (
-            one.is_lost and self.is_too_long(one.answered_since, now)
+        elif self.is_too_long(polled.rejected_since, now) or (
+            polled.is_lost and self.is_too_long(polled.answered_since, now)
         ):
-            self._close(one, WaitEnd.REJECTED, error=str(error))
+            self._close(polled, WaitEnd.REJECTED, error=str(error))
 
-    def _saw(self, one: PolledRun, run: Run, now: float) -> None:
+    def _saw(self, polled: PolledRun, run: Run, now: float) -> None:
         shown = (run.status, run.attempt_count)
         if self._shown.get(run.id) != shown:
             self._shown[run.id] = shown
             self._log.changed(run, now)
         if run.is_final:
-            end = self._canceling.get(one.run_id) if run.is_canceled else None
-            self._close(one, end or WaitEnd.FINAL, is_canceled=end is not None)
+            end = self._canceling.get(polled.run_id) if run.is_canceled else None
+            self._close(polled, end or WaitEnd.FINAL, is_canceled=end is not None)
 
     def _close(
         self,
-        one: PolledRun,
+        polled: PolledRun,
         end: WaitEnd,
         *,
         run: Run | None = None,
         error: str = "",
         is_canceled: bool = False,
     ) -> None:
-        run = run or one.run
-        del self._left[one.run_id]
+        run = run or polled.run
+        del self._left[polled.run_id]
         outcome = WaitOutcome(end=end, run=run, error=error, is_canceled=is_canceled)
-        self._ended[one.run_id] = outcome
+        self._ended[polled.run_id] = outcome
         self._is_useless = self._is_useless or not self.settings.counts_as_success(outcome)
         if run is not None and run.is_final:
-            self._on_ended(one.run_id)
+            self._on_ended(polled.run_id)
 
     def proceed(self, now: float) -> list[str]:
         """Log the progress, and end what is over; return which runs are to be canceled."""
-        runs = {run_id: one.run for run_id, one in self._left.items()}
-        errors = {run_id: one.error for run_id, one in self._left.items() if one.error is not None}
-        seen_at = (max(one.seen_at or 0.0, self._begun_at) for one in self._left.values())
+        runs = {run_id: polled.run for run_id, polled in self._left.items()}
+        errors = {run_id: polled.error for run_id, polled in self._left.items() if polled.error is not None}
+        seen_at = (max(polled.seen_at or 0.0, self._begun_at) for polled in self._left.values())
         self._log.note(runs, errors, self._ended, now, unseen=now - min(seen_at, default=now))
         ends: dict[str, WaitEnd] = {}
         for run_id, (end, at) in self._over(now).items():
-            one = self._left[run_id]
-            if self._needs_check(end) and (one.checked_at is None or one.checked_at < at):
-                one.must_check = True  # also with one in flight: of that one the wait hears only what is new
+            polled = self._left[run_id]
+            if self._needs_check(end) and (polled.checked_at is None or polled.checked_at < at):
+                polled.must_check = (
+                    True  # also with one in flight: of that one the wait hears only what is new
+                )
             else:
                 ends[run_id] = end
         is_canceled = self.settings.cancels or self._is_useless
@@ -332,8 +334,8 @@ class Wait:
             self._log.canceling(ends)
             self._canceling |= ends
         for run_id, end in ends.items() if not is_canceled else ():
-            one = self._left[run_id]
-            self._close(one, end, error=f"its last check failed: {one.error}" if one.error else "")
+            polled = self._left[run_id]
+            self._close(polled, end, error=f"its last check failed: {polled.error}" if polled.error else "")
         is_canceling = not self._left.keys().isdisjoint(self._canceling)
         if not self._left or (self._is_useless and not is_canceling):
             self.end({run_id: self._ended[run_id] for run_id in self.run_ids if run_id in self._ended})
@@ -360,15 +362,15 @@ class Wait:
         """When the wait ends for all that have not ended; None for never."""
         deadlines = [] if self._stops_at is None else [self._stops_at]
         if self._left and self.settings.timeout is not None:
-            deadlines.append(min(one.born_at for one in self._left.values()) + self.settings.timeout)
+            deadlines.append(min(polled.born_at for polled in self._left.values()) + self.settings.timeout)
         return min(deadlines, default=None)
 
     @property
     def _version_limits(self) -> dict[str, float]:
         """Up to when runs may wait for a version, of those that do."""
-        since = {run_id: one.without_version_since for run_id, one in self._left.items()}
+        since = {run_id: polled.without_version_since for run_id, polled in self._left.items()}
         limit = self.settings.pending_version_timeout
-        return {} if limit is None else {one: at + limit for one, at in since.items() if at is not None}
+        return {} if limit is None else {run_id: at + limit for run_id, at in since.items() if at is not None}
 
     def _needs_check(self, end: WaitEnd) -> bool:
         """Return whether a wait ends so only if a check after the limit has shown the run as before."""
@@ -377,20 +379,20 @@ class Wait:
 
     def take_cancel(self, run_id: str, result: CancelResult, now: float) -> None:
         """Take in what became of a canceled run; of one that had ended, its result counts."""
-        if (one := self._left.get(run_id)) is None:
+        if (polled := self._left.get(run_id)) is None:
             return
         is_canceled, end = result.outcome is CancelOutcome.CANCELED, self._canceling[run_id]
         if not is_canceled and result.outcome is not CancelOutcome.ALREADY_COMPLETED:
             error = result.error or "this key's environment has no such run"
             self._log.not_canceled(run_id, error)
-            self._close(one, end, error=error)
+            self._close(polled, end, error=error)
             return
         shown = {"id": run_id, "status": result.status, "taskIdentifier": result.task_identifier}
-        run = replace(one.run, status=str(result.status)) if one.run else Run.from_answer(shown)
+        run = replace(polled.run, status=str(result.status)) if polled.run else Run.from_answer(shown)
         self._log.changed(run, now)
         # Who needs more of it than its status checks it again.
         run = run.without_contents()
-        self._close(one, end if is_canceled else WaitEnd.FINAL, run=run, is_canceled=is_canceled)
+        self._close(polled, end if is_canceled else WaitEnd.FINAL, run=run, is_canceled=is_canceled)
 
     def end(self, result: WaitResult) -> None:
         """End the wait, once."""

@@ -51,10 +51,10 @@ from airflow_provider_trigger.threads import begin, in_threads
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-# Up to so many runs, a check of each costs a worker less than a query for all.
+# Up to this number of runs, a check of each costs a worker less than a query for all.
 _WATCHED_ALONE = 20
 _SHARE_OF_TIME = 0.25  # of the server's time that a query may take
-# So many failures in a row change nothing yet where queries have worked, or the server answers too many.
+# This number of failures in a row changes nothing where queries have worked, or the server answers 429.
 _FAILED_ROUNDS = 3
 
 # All in seconds. Requests of what begins together go out together.
@@ -188,12 +188,12 @@ class Watch:
         self._waits[wait] = None
         self._changed.add(wait)
         for run_id in wait.run_ids:
-            if (one := self._runs.get(run_id)) is None:
-                one = PolledRun(run_id, added_at=now, born_at=now, is_listed=can_be_queried(run_id))
-                self._runs[run_id] = one
+            if (polled := self._runs.get(run_id)) is None:
+                polled = PolledRun(run_id, added_at=now, born_at=now, is_listed=can_be_queried(run_id))
+                self._runs[run_id] = polled
             self._waits_for.setdefault(run_id, []).append(wait)
-            intervals = filter(None, (one.poll_interval, wait.settings.poll_interval))
-            one.poll_interval = min(intervals, default=None)
+            intervals = filter(None, (polled.poll_interval, wait.settings.poll_interval))
+            polled.poll_interval = min(intervals, default=None)
         wait.begin(self._runs, now=now, wall=time.time())
         if len(self._waits) == 1:
             self._turn_at = now
@@ -248,9 +248,9 @@ class Watch:
         self._all_queried_at = self._all_queried_at if only_ended else sent_at
         listed = {run.id: run for run in reply}
         for run_id in listed if only_ended else run_ids:
-            one = self._runs.get(run_id)
-            if one is not None and one.take_query(listed.get(run_id), sent_at=sent_at, now=now):
-                self._notify(one, now)
+            polled = self._runs.get(run_id)
+            if polled is not None and polled.take_query(listed.get(run_id), sent_at=sent_at, now=now):
+                self._notify(polled, now)
 
     def _query_failed(self, error: TriggerDevError, now: float) -> None:
         self._query_failures += 1
@@ -262,56 +262,56 @@ class Watch:
 
     def _due_checks(self, now: float) -> list[PolledRun]:
         is_queried = self._query is not None and self._works is not False
-        idle = [one for one in self._runs.values() if not one.is_checking]
+        idle = [polled for polled in self._runs.values() if not polled.is_checking]
         due = [
-            one
-            for one in idle
-            if one.unchecked_since < self._recheck_from or one.is_due(now, is_queried=is_queried)
+            polled
+            for polled in idle
+            if polled.unchecked_since < self._recheck_from or polled.is_due(now, is_queried=is_queried)
         ]
         if not due and self._works and idle and now >= self._background_at:
             self._background_at = now + _BACKGROUND_INTERVAL
-            one = min(idle, key=attrgetter("unchecked_since"))
-            age = one.unchecked_since - one.born_at
-            due = [one] if now >= one.unchecked_since + check_interval(age) else []
-        return sorted(due, key=lambda one: (not one.must_check, one.unchecked_since))
+            polled = min(idle, key=attrgetter("unchecked_since"))
+            age = polled.unchecked_since - polled.born_at
+            due = [polled] if now >= polled.unchecked_since + check_interval(age) else []
+        return sorted(due, key=lambda polled: (not polled.must_check, polled.unchecked_since))
 
     def _begin_checks(self, now: float) -> None:
         while self._due and self._free and now >= self._held_until:
-            one = self._due.popleft()
-            if not one.is_checking and self._runs.get(one.run_id) is one:
+            polled = self._due.popleft()
+            if not polled.is_checking and self._runs.get(polled.run_id) is polled:
                 self._free -= 1
-                is_wanted, one.must_check, one.is_checking = one.must_check, False, True
+                is_wanted, polled.must_check, polled.is_checking = polled.must_check, False, True
                 is_doubtful = now >= self._outage_until and any(
-                    wait.is_too_long(one.answered_since, now) for wait in self._waits_for[one.run_id]
+                    wait.is_too_long(polled.answered_since, now) for wait in self._waits_for[polled.run_id]
                 )
-                call = self._check(one.run_id)
+                call = self._check(polled.run_id)
                 work = partial(_check_once, self._make, call, is_wanted=is_wanted, is_doubtful=is_doubtful)
-                self._begin(work, partial(self._checked, one.run_id, now, is_wanted))
+                self._begin(work, partial(self._checked, polled.run_id, now, is_wanted))
 
     def _checked(
         self, run_id: str, sent_at: float, is_wanted: bool, result: Checked | TriggerDevError
     ) -> None:
         self._free += 1
-        if (one := self._runs.get(run_id)) is None:
+        if (polled := self._runs.get(run_id)) is None:
             return
         checked = Checked(result) if isinstance(result, TriggerDevError) else result
-        reply, one.is_checking, now = checked.reply, False, time.monotonic()
+        reply, polled.is_checking, now = checked.reply, False, time.monotonic()
         if checked.server_works is False:
             self._outage_until = now + _OUTAGE_INTERVAL
         if isinstance(reply, NotSentError) and reply.retryable:
             self._held_until = now + _NOT_SENT_PAUSE
-        if isinstance(reply, Run) and one.has_lost_end(reply, now) and now >= self._recheck_from + _ROUND:
+        if isinstance(reply, Run) and polled.has_lost_end(reply, now) and now >= self._recheck_from + _ROUND:
             self._recheck_from = now  # others may be lost, too
         is_queried = self._works is True
-        if one.take_check(checked, sent_at=sent_at, now=now, is_wanted=is_wanted, is_queried=is_queried):
-            self._notify(one, now)
+        if polled.take_check(checked, sent_at=sent_at, now=now, is_wanted=is_wanted, is_queried=is_queried):
+            self._notify(polled, now)
 
-    def _notify(self, one: PolledRun, now: float) -> None:
-        self._changed.update(self._waits_for[one.run_id])
-        for wait in self._waits_for[one.run_id]:
-            wait.heard(one, now)
-        if one.run is not None and one.run.is_final:
-            del self._runs[one.run_id], self._waits_for[one.run_id]
+    def _notify(self, polled: PolledRun, now: float) -> None:
+        self._changed.update(self._waits_for[polled.run_id])
+        for wait in self._waits_for[polled.run_id]:
+            wait.heard(polled, now)
+        if polled.run is not None and polled.run.is_final:
+            del self._runs[polled.run_id], self._waits_for[polled.run_id]
 
     def _want_cancel(self, run_ids: Iterable[str], report: OnCanceled) -> None:
         if not self._to_cancel:

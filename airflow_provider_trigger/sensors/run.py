@@ -214,7 +214,9 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         with self._hook().client() as client:
             outputs.fetch(dict.fromkeys(statuses), client, log=self.log)
             if errors := outputs.errors:
-                named = enumeration((f"{one}: {errors[one]}" for one in statuses if one in errors), "; ")
+                named = enumeration(
+                    (f"{run_id}: {errors[run_id]}" for run_id in statuses if run_id in errors), "; "
+                )
                 text = f"{len(errors)} of {len(statuses)} outputs cannot be fetched: {named}"
                 raise TriggerDevError(text)  # to which the client's ``with`` adds the connection
         return outputs.for_xcom(list(statuses), log=self.log)

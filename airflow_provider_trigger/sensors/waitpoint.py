@@ -118,7 +118,7 @@ class WaitpointTokenSensor(TriggerDevSensor):
         return TokenWait(token_id, conn_id, retry_for, begun_at, self.log)
 
     def _check(self, wait: TokenWait, *, patience: float | None) -> _compat.PokeReturnValue:
-        """Check the token, repeatedly for so many seconds while that fails; None for ``retry_for``."""
+        """Check the token; a check that fails is repeated for ``patience`` s, None for ``retry_for``."""
         from airflow_provider_trigger.run.facts import UnstorableError, for_xcom
         from airflow_provider_trigger.tokens.complete import TokenLostError
 

@@ -105,7 +105,10 @@ class Completion:
     @property
     def results(self) -> list[CompletionResult]:
         """In the ids' order; a token that was not reached is ``failed``."""
-        return [_outcome_of(*one, self.data, self.action_for) for one in self._replies.items()]
+        return [
+            _outcome_of(token_id, replies, self.data, self.action_for)
+            for token_id, replies in self._replies.items()
+        ]
 
     def run(self, token_ids: Sequence[str]) -> list[CompletionResult]:
         """
@@ -120,9 +123,9 @@ class Completion:
             pending: set[Future[None]] = set(completing)
             while pending and not self.is_stopped():
                 done, pending = wait(pending, timeout=CHECK_INTERVAL)
-                for one in done:
-                    one.result()  # an error that is not Trigger.dev's
-                    if token_id := completing.pop(one, None):  # its check comes after all completions
+                for request in done:
+                    request.result()  # an error that is not Trigger.dev's
+                    if token_id := completing.pop(request, None):  # its check comes after all completions
                         pending.add(executor.submit(self._check, token_id))
             wait(pending, timeout=_STOP_TIME)
         finally:
@@ -161,7 +164,7 @@ class Completion:
 def _outcome_of(
     token_id: str, replies: Sequence[TokenReply], data: Any, action_for: ActionFor
 ) -> CompletionResult:
-    """Return what became of a token, given what its completion and the check after it came to as yet."""
+    """Decide the outcome of a token from the replies so far: to its completion, to the check after it."""
     sent, shown = [*replies, *[_NO_ANSWER] * 2][:2]
     if isinstance(shown, WaitpointToken) and shown.status != WAITING:
         return _of_ended(shown, data)

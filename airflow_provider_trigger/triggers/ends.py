@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 RETRY_PAUSE = 5.0  # seconds
 
-# An event that was sent so many seconds ago is in Airflow's database: that takes some 10 on a busy machine.
+# An event that was sent this many seconds ago is in Airflow's database: that takes some 10 on a busy machine.
 _ARRIVED_AFTER = 60.0
 
 
@@ -70,8 +70,8 @@ class Positions:
     async def load(self) -> Position | None:
         """Return where it is, None if it begins."""
         if self._next is None and (stored := await self._store.load()):
-            objects = [one for one in stored if isinstance(one, dict)]  # users can change a variable
-            newest = max(objects, key=lambda one: str(one.get("saved_at")), default={})
+            objects = [value for value in stored if isinstance(value, dict)]  # users can change a variable
+            newest = max(objects, key=lambda value: str(value.get("saved_at")), default={})
             if newest.get("environment") == self._leads_to:
                 self._next = self._stored = Position.from_json(newest)
             if self._next is None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Airflow's triggerer sends no heartbeat while it stores events, some 50 a second (measured).
 _EVENTS_A_SECOND = 25
 
-# So many seconds after an event it is sent again, before Airflow 3.4. A scheduler makes a Dag run within 6 s,
+# An event is sent again after these seconds, before Airflow 3.4. A scheduler makes a Dag run within 6 s,
 # also when it is busy (measured); later where the Dag has reached its max_active_runs.
 _REPEATED_AFTER = (6.0, 30.0, 300.0)
 
@@ -194,7 +194,7 @@ class _Repeats:
 
 
 async def _turn(count: int) -> None:
-    """Wait until so many events may be sent by a watcher of this event loop."""
+    """Wait until a watcher of this event loop may send this number of events."""
     loop = asyncio.get_running_loop()
     at = max(loop.time(), _free_at.get(loop, 0.0))
     _free_at[loop] = at + count / _EVENTS_A_SECOND

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # How often Airflow is asked whether a task was ended, and between two times, in seconds.
 _TRIES = 3
 _PAUSE = 1.0
-# Of each event loop: the supervisor answers one request at a time.
+# One lock per event loop, because the supervisor answers one request at a time.
 _locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 

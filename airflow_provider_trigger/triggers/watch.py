@@ -1,4 +1,4 @@
-"""Wait and cancel on an event loop; what uses a connection on it shares one watch, in a thread of its own."""
+"""Wait and cancel on an event loop; all triggers of one connection share a watch, in its own thread."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _RESERVES: dict[Use, float] = {
     "checks": CHECKS_RESERVE,
     "tokens": 0.5,
 }
-# The connection is fetched once in so many seconds at most: three times before a wait ends as rejected.
+# In seconds between two fetches of the connection: there are three before a wait ends as rejected.
 _RENEW_INTERVAL = 10.0
 
 
@@ -117,7 +117,7 @@ class SharedConnection:
             client.close()
 
     async def check_token(self, wait: TokenWait) -> WaitpointToken | None:
-        """Check a token; of all that wait, the one that has waited longest comes next, so none starves."""
+        """Check a token. Of all tokens, the one that has waited longest comes next, so none starves."""
         async with self._free:
             try:
                 return await in_thread(partial(wait.check, partial(self._call, "tokens")))
@@ -195,9 +195,9 @@ _shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, SharedConne
 @contextmanager
 def shared_connection(hook: TriggerDevHook) -> Iterator[SharedConnection]:
     """
-    Give what all share who use a connection; it closes with the last one.
+    Return what all users of a connection share; it closes with the last one.
 
-    What began with other values keeps these: another key may be one of another environment.
+    A wait keeps the values of its begin: another key may be of another environment.
     """
     connections, settings = _shared.setdefault(asyncio.get_running_loop(), {}), hook.settings
     found = connections.get(settings)
