@@ -130,22 +130,22 @@ class SharedConnection:
         clients, how = self._clients, {"patience": 0, **how}
         try:
             return clients[use].call(call, **how)
-        except AuthenticationError as error:
-            rejected = error
-        if self._renew(clients, call):
-            return self._clients[use].call(call, **how)
-        raise rejected
+        except AuthenticationError:
+            self._renew(clients, call)
+            if self._clients is clients:
+                raise
+        return self._clients[use].call(call, **how)
 
-    def _renew(self, rejected: Mapping[Use, TriggerDevClient], call: Call[Any]) -> bool:
-        """Use what the connection has now, if the call shows anything with it; return whether that is so."""
-        with self._lock:
-            if self._clients is rejected and time.monotonic() >= self._renew_at:
-                settings = self._fetch(fetch_shielded)
-                self._renew_at = time.monotonic() + _RENEW_INTERVAL
-                if settings not in (None, self.settings) and _shows(settings, call):
-                    # The last call of the old ones that ends closes their connections.
-                    self.settings, self._clients = settings, _new_clients(settings)
-            return self._clients is not rejected
+    def _renew(self, rejected: Mapping[Use, TriggerDevClient], call: Call[Any]) -> None:
+        """Replace the clients if the connection has other values now, and the call shows anything by them."""
+        with self._lock:  # of many threads, one fetches the connection
+            if self._clients is not rejected or time.monotonic() < self._renew_at:
+                return
+            settings = self._fetch(fetch_shielded)
+            self._renew_at = time.monotonic() + _RENEW_INTERVAL
+            if settings not in (None, self.settings) and _shows(settings, call):
+                # The last call of the old clients that ends closes their connections.
+                self.settings, self._clients = settings, _new_clients(settings)
 
     def _fetch(self, fetch: Callable[[str], Any]) -> Settings | None:
         """Return what the connection has now, None if that is not known or leads to another environment."""
