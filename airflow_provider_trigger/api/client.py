@@ -8,14 +8,15 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tenacity import Retrying, retry_if_exception
+from tenacity import Retrying
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api import errors, limits
 from airflow_provider_trigger.api.answers import server_wait, should_retry, with_trusted_date
 from airflow_provider_trigger.api.http import Call, Request, Response, ServerSettings
 from airflow_provider_trigger.api.limits import Deadline, RateLimit
-from airflow_provider_trigger.api.transport import Reply, SecretKey, Transport
+from airflow_provider_trigger.api.secret_key import SecretKey
+from airflow_provider_trigger.api.transport import Reply, Transport
 
 log = logging.getLogger(__name__)
 
@@ -112,13 +113,16 @@ class TriggerDevClient:
         sleep: Sleep | None,
         last_error: errors.TriggerDevError | None = None,
     ) -> T:
+        # Tenacity is the loop; Tries decides.
         tries = limits.Tries(time.monotonic(), deadline, patience, last_error)
         retrying = Retrying(
             sleep=sleep or time.sleep,
-            retry=retry_if_exception(lambda error: error is tries.last_error),  # else nothing was sent
-            wait=lambda it: tries.pause(it.attempt_number),
-            stop=lambda it: tries.are_over(it.upcoming_sleep),
-            before_sleep=lambda it: self.log_retry(it.attempt_number, it.upcoming_sleep, tries.last_error),
+            retry=tries.may_help,
+            wait=tries.pause,
+            stop=tries.are_over,
+            before_sleep=lambda state: self.log_retry(
+                state.attempt_number, state.upcoming_sleep, tries.last_error
+            ),
             reraise=True,
         )
         try:

@@ -1,6 +1,29 @@
 """
 The errors of the API.
 
+::
+
+    TriggerDevError
+    ├── NotSentError                  nothing was sent
+    │   └── InvalidIdError            (also a ValueError)
+    ├── TransportError                no answer came
+    │   ├── AnswerTimeoutError
+    │   └── TLSError
+    │       └── PlainHttpError
+    ├── OutdatedAnswerError           an answer came, of a replica that lags
+    ├── UnexpectedAnswerError         an answer came that is not Trigger.dev's
+    │   └── UnreadableAnswerError     it is Trigger.dev's, but cannot be read
+    │       └── OversizeError
+    └── ResponseError                 an answer came, with an error status
+        ├── AuthenticationError       401
+        ├── PermissionDeniedError     403
+        ├── NotFoundError             404
+        ├── RateLimitError            429
+        ├── ServerError               5xx
+        │   └── UnknownTokenError     500 for a waitpoint token
+        └── NotTriggerDevError        any status, in an answer that is not Trigger.dev's
+            └── RedirectError         3xx
+
 No error carries the secret key or a response's body, in its text, in an attribute, or in a chained exception.
 """
 
@@ -20,16 +43,24 @@ class TriggerDevError(Exception):
     """
 
     may_have_effect = False
-    """Whether the request may have been carried out, so that another one would do it a second time."""
+    """
+    Whether the request may have been carried out, so that another one would do it a second time.
+
+    Only of a request without an idempotency key, which does something each time: such a start or replay.
+    """
 
     may_have_arrived = False
-    """Whether the request, or one that it repeats, may have reached the server, and was not rejected."""
+    """
+    Whether the request, or one that it repeats, may have reached the server, and was not rejected.
+
+    For example after a lost connection, or a 502; not after a 401.
+    """
 
     tries = 1
-    """How often the request was sent."""
+    """How many times the request was sent."""
 
     tries_allowed: float = 1
-    """How often a request is sent in all that fails like this each time."""
+    """How many times a request is sent in total if each try fails like this."""
 
     server_wait: float | None = None
     """How long the server wants us to wait before the next try, in seconds; None if it does not say."""

@@ -7,11 +7,15 @@ import random
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api import answers, errors
 from airflow_provider_trigger.api.http import Request, Response
 from airflow_provider_trigger.rules import read_number
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ NEVER = Deadline()
 
 # The bucket is refilled in one step (measured); a little later no request is rejected because clocks differ.
 _MARGIN = 0.05
-# By how much it was refilled, the answers to so many requests show.
+# After this many requests, their answers show how much was refilled.
 _SENT_TO_LEARN = 10
 _LONGEST_FILLING = 3600.0  # in seconds; Trigger.dev fills the bucket each 10 s by default
 
@@ -95,7 +99,7 @@ class RateLimit:
         self._refilled_at = monotonic + min(wait, answers.MAX_WAIT) + _MARGIN
 
 
-FAILURES_TO_OPEN = 10  # so many in a row are the server's; fewer may be those of some runs
+FAILURES_TO_OPEN = 10  # failures in a row; fewer may be those of some runs
 PROBE_INTERVAL = 1.0  # between two requests while the breaker is open, in seconds
 
 
@@ -171,7 +175,7 @@ def tries_allowed(
     has_worked: bool = False,
     is_confirmed: bool = False,  # whether a 401 came twice to another call, and no good answer since
 ) -> float:
-    """Return how often a call is sent in all if each try fails like this."""
+    """Return how many times a call is sent in total if each try fails like this."""
     status = error.status if isinstance(error, errors.ResponseError) else 0
     # A 401 and a 429 reject a request before it has an effect; a 401 is always confirmed by another try.
     is_harmless = request.repeatable or status == 429
@@ -218,7 +222,7 @@ _FIRST_HALF, _LONGEST_HALF, _DOUBLED = 0.25, 15.0, 6
 
 
 def pause_after(failures: int, server_wait: float | None, *, remaining: float) -> float:
-    """Return how long to wait after so many failures in a row, of what is left."""
+    """Return how long to wait after some failures in a row, at most a third of the ``remaining`` time."""
     if server_wait is not None:
         return server_wait
     half = min(_FIRST_HALF * 2.0 ** min(failures - 1, _DOUBLED), _LONGEST_HALF)
@@ -227,7 +231,11 @@ def pause_after(failures: int, server_wait: float | None, *, remaining: float) -
 
 @dataclass(eq=False)
 class Tries:
-    """The tries of one call."""
+    """
+    The tries of one call, and whether another one follows.
+
+    :meth:`may_help`, :meth:`pause` and :meth:`are_over` are asked by tenacity after each try, in this order.
+    """
 
     started_at: float  # later by the time spent waiting for a turn
     deadline: Deadline
@@ -254,15 +262,19 @@ class Tries:
         self.last_error, self._failed_at = error, now
         return self._failures[error.tries_allowed]
 
-    def pause(self, failures: int) -> float:
-        """Return how long to wait before the next try: as the server says, else longer each time."""
+    def may_help(self, state: RetryCallState) -> bool:
+        """Return whether a try has failed, and by an error of its request: otherwise nothing was sent."""
+        return bool(state.outcome and state.outcome.failed) and state.outcome.exception() is self.last_error
+
+    def pause(self, state: RetryCallState) -> float:
+        """Return how long to wait before the next try: as the server says, or longer each time."""
         remaining = self.deadline.remaining(self._failed_at)
-        pause = pause_after(failures, self._last.server_wait, remaining=remaining)
+        pause = pause_after(state.attempt_number, self._last.server_wait, remaining=remaining)
         return min(pause, _LONGEST_DOUBT) if self._has_doubtful_key else pause
 
-    def are_over(self, pause: float) -> bool:
-        """Return whether the call ends with its last failure, instead of another try after a pause."""
-        allowed = self._last.tries_allowed
+    def are_over(self, state: RetryCallState) -> bool:
+        """Return whether the call ends with its last failure, in place of another try after a pause."""
+        allowed, pause = self._last.tries_allowed, state.upcoming_sleep
         if self._failures[allowed] >= allowed or pause >= self.deadline.remaining(self._failed_at):
             return True
         # A rejected key ends the whole work, so another try has to confirm it, whatever the patience.

@@ -1,16 +1,14 @@
-"""Send requests by the library ``requests``, and keep the secret key out of every text that comes of it."""
+"""Send requests by the library ``requests``; what comes of one is a response or an error without the key."""
 
 from __future__ import annotations
 
 import logging
 import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -19,68 +17,9 @@ from urllib3.exceptions import HTTPError
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import API_VERSION, MAX_BODY_BYTES, Request, Response, ServerSettings
+from airflow_provider_trigger.api.secret_key import SecretKey
 
 log = logging.getLogger(__name__)
-
-SHORTEST = 8
-"""A shorter key occurs in texts by chance, and is not hidden; real ones have 20 characters and more."""
-
-
-class SecretKey:
-    """A secret key, which answers and errors do not show; clients that share it continue with the newest."""
-
-    # ``fetch`` returns the key as it is now, None if that is not known, and raises nothing.
-    def __init__(self, value: str, *, fetch: Callable[[], str | None] | None = None) -> None:
-        self._values: list[str] = []
-        self._spellings: set[str] = set()
-        self.replace(value)
-        self._fetch = fetch
-        self._lock = threading.Lock()
-
-    @property
-    def authorization(self) -> str:
-        """The value of the ``Authorization`` header."""
-        return f"Bearer {self._values[-1]}"
-
-    @property
-    def version(self) -> int:
-        """How often it was changed."""
-        return len(self._values) - 1
-
-    def replace(self, value: str) -> None:
-        """Use another key from now on; the old one stays masked."""
-        if self._values[-1:] == [value]:
-            return
-        self._values.append(value)
-        if len(value) >= SHORTEST:  # a new set, as other threads may be reading this one
-            self._spellings = {*self._spellings, value, quote(value), quote(value, safe="")}
-
-    def hidden_in(self, response: Response) -> Response:
-        """Return a response with the key hidden."""
-        headers, body = response.headers, response.body
-        for spelling in self._spellings:
-            body = body.replace(spelling.encode(), b"***")
-        return replace(response, headers={name: self._hide(headers[name]) for name in headers}, body=body)
-
-    def hide_in(self, error: errors.TriggerDevError) -> None:
-        """Hide the key in the texts of an error, in place."""
-        for name, value in vars(error).items():
-            if isinstance(value, str):
-                setattr(error, name, self._hide(value))
-        error.args = (error.message,)
-
-    def _hide(self, text: str) -> str:
-        for spelling in self._spellings:
-            text = text.replace(spelling, "***")
-        return text
-
-    def renew(self, rejected: int) -> bool:
-        """Return whether there is another key than a rejected one; fetch it where it is not known yet."""
-        with self._lock:  # of many threads, one fetches it
-            if self._fetch and self.version == rejected:
-                self.replace(self._fetch() or self._values[-1])
-        return self.version != rejected
-
 
 CONNECT_TIMEOUT = 10.0
 """How long to wait for a connection at most, in seconds."""

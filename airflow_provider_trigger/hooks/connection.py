@@ -1,15 +1,12 @@
-"""An Airflow connection: its fields, how it is fetched and tested, and what an API error means for it."""
+"""An Airflow connection: its fields, and what an API error means for it."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
 import re
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -19,18 +16,12 @@ from airflow_provider_trigger import __version__, _compat
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import ServerSettings
-from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, list_newest_runs, retrieve_run
 from airflow_provider_trigger.defaults import API_URL, DASHBOARD_URL, REQUEST_TIMEOUT, RETRY_FOR
 from airflow_provider_trigger.get_provider_info import CONNECTION_TYPE
-from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.rules import read_number
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     from airflow.sdk import Connection
-
-    from airflow_provider_trigger.api.client import TriggerDevClient
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +29,7 @@ _YEAR = 366 * 86400.0  # far longer than anyone waits, and short enough for sock
 _MAX_PORT = 65535
 _SECRET_KEY = re.compile(r"\btr_[a-z]+_\w{5,}", re.IGNORECASE)
 _API_KEYS_PAGE = "the API keys page of your Trigger.dev project"
-# Of each field, what is said of an invalid value, which is not repeated: it may be a secret.
+# The error text for each field. It never repeats the value, which may be a secret.
 _MUST_BE = {
     "password": f"must be the secret key as {_API_KEYS_PAGE} shows it, without quotation marks and spaces",
     "host": "must be the base URL of the API, such as https://trigger.example.com",
@@ -82,7 +73,7 @@ def connection_not_found(conn_id: str) -> ConnectionNotFoundError:
 
 _OTHER_SERVER = ("{url} is not a Trigger.dev server", "check the host of {connection}")
 _FAILED = ("{url} failed", "")
-# What an error means, and what to do: of the first class that fits.
+# What an error means, and what to do. The first class that fits decides.
 _MEANINGS: dict[type[TriggerDevError], tuple[str, str]] = {
     errors.AuthenticationError: ("{url} rejected the secret key", "check the password of {connection}"),
     errors.PermissionDeniedError: (
@@ -205,7 +196,7 @@ def _error(conn_id: str, name: str, reason: str) -> InvalidConnectionError:
 
 
 def _read(conn_id: str, name: str, value: Any, read: Callable[[Any], Any]) -> Any:
-    """Return what is read of the value of a field, or raise an error that says what it must be."""
+    """Return what ``read`` makes of the value of a field, or raise an error that says what it must be."""
     try:
         return read(value)
     except (AttributeError, TypeError, ValueError, RecursionError):
@@ -310,97 +301,6 @@ def _warn_if_unencrypted(conn_id: str, base_url: str) -> None:
     if url.scheme == "http" and not re.match(r"(localhost|127\..*|::1)$", url.hostname or ""):
         text = "Connection %r: the secret key is sent unencrypted, because host is %s; use https"
         log.warning(text, conn_id, base_url)
-
-
-# Between two tries, and between two warnings that it still fails, in seconds.
-_PAUSES, _WARN_INTERVAL = (1.0, 5.0, 15.0, 30.0), 300.0
-_FETCH_LIMIT = 30.0  # a secrets backend may never answer
-# After each try that finds none: so Airflow reports each failure of a secrets backend.
-_NOT_FOUND_PAUSES = (1.0, 0.0)
-
-
-def fetch_connection(conn_id: str, *, get: Callable[[str], Connection]) -> Connection:
-    """Return a connection by Airflow's way to get one."""
-    for pause in _NOT_FOUND_PAUSES:
-        with suppress(_compat.AirflowNotFoundException):
-            return get(conn_id)
-        time.sleep(pause)
-    raise connection_not_found(conn_id)
-
-
-async def fetch_on_loop(conn_id: str, *, executor: ThreadPoolExecutor | None = None) -> Connection:
-    """Return a connection; older Airflows wait in the executor, None for the event loop's own."""
-    for pause in _NOT_FOUND_PAUSES:
-        with suppress(_compat.AirflowNotFoundException):
-            return await _compat.get_async_connection(conn_id, executor=executor)
-        await asyncio.sleep(pause)
-    raise connection_not_found(conn_id)
-
-
-async def fetch_shielded(conn_id: str) -> Connection:
-    """Return a connection, or raise TimeoutError; the fetch goes on although its caller is canceled."""
-    # On Airflow 3.0 and 3.1 a trigger canceled while it talks to the supervisor breaks all others (measured).
-    return await asyncio.wait_for(asyncio.shield(fetch_on_loop(conn_id)), _FETCH_LIMIT)
-
-
-async def fetch_patiently(conn_id: str, *, log: Log, until: float = 0.0) -> Connection:
-    """Return a connection, which is fetched again for 51 s, and until a time in s since 1970."""
-    failures, warn_at = 0, 0.0
-    while True:
-        try:
-            return await fetch_shielded(conn_id)
-        except Exception as error:
-            failures += 1  # any error: secrets backends raise what they like
-            if failures > len(_PAUSES) and time.time() >= until:
-                raise
-            if time.time() >= warn_at:
-                warn_at = time.time() + _WARN_INTERVAL
-                log.warning("Could not fetch connection %r, trying again: %s", conn_id, safe_text(error))
-        await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES)) - 1])
-
-
-async def fetch_again(conn_id: str, *, fetch: Callable[[str], Awaitable[Connection]]) -> Settings | None:
-    """Return the values that a connection has now, as its key was rejected; None if it cannot be fetched."""
-    with suppress(Exception):  # any: that the key was rejected says more
-        return read_settings(await fetch(conn_id))
-    return None
-
-
-def fetch_key(before: Settings, *, get: Callable[[str], Connection]) -> str | None:
-    """Return the key that the connection has now; None if it has none for the same environment."""
-    # Only Airflow's Dag processor caches connections (2.11 to 3.3).
-    with suppress(Exception):  # any, as above
-        now = read_settings(fetch_connection(before.conn_id, get=get))
-        if now.environment == before.environment:
-            return now.secret_key
-        text = "The host or branch of connection %r has changed; this task does not use the new one"
-        log.warning(text, before.conn_id)
-    return None
-
-
-MAX_TIMEOUT = 10.0  # for each of the Test button's requests, at most two, in seconds
-
-
-def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, str]:
-    """Test a connection with a client that does not retry; return whether it works, and why in one line."""
-    accepted = f"Connected to {settings.base_url}; the secret key is accepted"
-    try:
-        client.call(list_newest_runs())
-    except TriggerDevError as error:
-        failed = error
-    else:
-        return True, accepted
-    if isinstance(failed, (errors.ServerError, errors.PermissionDeniedError, errors.AnswerTimeoutError)):
-        try:
-            client.call(retrieve_run(UNKNOWN_RUN_ID))
-        except errors.NotFoundError:  # the server searched for the run, so it accepts the key
-            note = f"The list of runs, which canceling does not need, failed: {failed.reason}"
-            return True, f"{accepted}. {note}"
-        except TriggerDevError as error:
-            failed = error
-    # Airflow tests a copy of the connection, under a random id.
-    problem, action = settings.explained(failed, "this connection")
-    return False, f"{problem}: {failed.reason}" + (f"; {action}" if action else "")
 
 
 def safe_text(error: Exception) -> str:

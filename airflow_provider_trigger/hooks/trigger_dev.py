@@ -22,15 +22,12 @@ from airflow_provider_trigger.api.tokens import CreatedToken, WaitpointToken, cr
 from airflow_provider_trigger.cancel.record import CancelSettings
 from airflow_provider_trigger.get_provider_info import CONNECTION_NAME, CONNECTION_TYPE, FORM
 from airflow_provider_trigger.hooks.connection import (
-    MAX_TIMEOUT,
     ConnectionNotFoundError,
     InvalidConnectionError,
     Settings,
-    fetch_connection,
-    fetch_key,
     read_settings,
-    try_connection,
 )
+from airflow_provider_trigger.hooks.fetching import MAX_TIMEOUT, fetch_connection, fetch_key, try_connection
 from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.rules import Duration
 from airflow_provider_trigger.run.request import (
@@ -52,7 +49,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models import ListedRun, Run
-    from airflow_provider_trigger.api.transport import SecretKey
+    from airflow_provider_trigger.api.secret_key import SecretKey
     from airflow_provider_trigger.cancel.cancellation import Cancellation
     from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.tokens.complete import Completion, CompletionResult
@@ -120,7 +117,7 @@ class TriggerDevHook(BaseHook):
     @cached_property
     def _key(self) -> SecretKey:
         """Shared by all clients; fetched again after it was rejected."""
-        from airflow_provider_trigger.api.transport import SecretKey
+        from airflow_provider_trigger.api.secret_key import SecretKey
 
         fetch = None if self._connection else partial(fetch_key, self.settings, get=self.get_connection)
         return SecretKey(self.settings.secret_key, fetch=fetch)

@@ -97,7 +97,7 @@ class IdsNotifier(TakesIds, BaseNotifier):
 
         :param context: of the deadline
         """
-        from airflow_provider_trigger.hooks.connection import fetch_on_loop
+        from airflow_provider_trigger.hooks.fetching import fetch_on_loop
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.report.cancels import adding
 

@@ -22,7 +22,8 @@ from airflow_provider_trigger.cancel.record import BULK_LAG, CancelSettings
 from airflow_provider_trigger.defaults import BULK_ACTION_NAME, BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search, without_blocking
 from airflow_provider_trigger.run.sending import Sending, find_by_key
-from airflow_provider_trigger.run.stop import CHECK_INTERVAL, StopNote, begin, pause
+from airflow_provider_trigger.run.stop import CHECK_INTERVAL, StopNote, pause
+from airflow_provider_trigger.threads import begin
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

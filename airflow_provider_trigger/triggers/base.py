@@ -66,7 +66,7 @@ class ResumingTrigger(_compat.BaseTrigger):
 
     async def hook(self, *, until: float = 0.0) -> TriggerDevHook:
         """Return a hook that has its connection, fetched once, and again until a time where that fails."""
-        from airflow_provider_trigger.hooks.connection import fetch_patiently
+        from airflow_provider_trigger.hooks.fetching import fetch_patiently
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
         if self._hook is None:

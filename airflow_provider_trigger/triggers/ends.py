@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger._compat import Store
 from airflow_provider_trigger.ends import EndFilter, Follower, Position, next_poll
-from airflow_provider_trigger.hooks.connection import Environment, fetch_again, fetch_shielded, safe_text
+from airflow_provider_trigger.hooks.connection import Environment, safe_text
+from airflow_provider_trigger.hooks.fetching import fetch_again, fetch_shielded
 from airflow_provider_trigger.log import Log, Outage
 from airflow_provider_trigger.threads import in_thread
 from airflow_provider_trigger.triggers.base import keep

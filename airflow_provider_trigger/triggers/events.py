@@ -99,7 +99,8 @@ class TriggerRunEventTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Send the events. It ends when Airflow cancels it: one that fails is started again each second."""
         from airflow_provider_trigger.ends import event_payload
-        from airflow_provider_trigger.hooks.connection import fetch_shielded, safe_text
+        from airflow_provider_trigger.hooks.connection import safe_text
+        from airflow_provider_trigger.hooks.fetching import fetch_shielded
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.log import Outage
         from airflow_provider_trigger.triggers.ends import RETRY_PAUSE, follow_ends

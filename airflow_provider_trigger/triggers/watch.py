@@ -19,10 +19,10 @@ from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import RateLimit
-from airflow_provider_trigger.api.transport import SecretKey
+from airflow_provider_trigger.api.secret_key import SecretKey
 from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult
-from airflow_provider_trigger.hooks.connection import fetch_again, fetch_patiently, fetch_shielded
+from airflow_provider_trigger.hooks.fetching import fetch_again, fetch_patiently, fetch_shielded
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import reply_of
 from airflow_provider_trigger.run.polled import check_interval

@@ -146,7 +146,7 @@ NUMBERS: list[tuple[str, str, str, float]] = [
     ("outcomes.md", "up to {} runs have a line each", "log.MAX_LINES", 1),
     ("outcomes.md", "a line every {} minutes without a change", "log.LOG_INTERVAL", 60),
     ("security.md", "answer over {} MB", "api.http.MAX_BODY_BYTES", MB),
-    ("security.md", "a key of less than {} characters", "api.transport.SHORTEST", 1),
+    ("security.md", "a key of less than {} characters", "api.secret_key.SHORTEST", 1),
     ("security.md", "cut to {}\ncharacters", "api.answers.MAX_DETAIL_LENGTH", 1),
     ("security.md", "up to {} characters", "sources.run_ids.MAX_SHOWN", 1),
     ("run.md", "above `max_output_size`\n({} MB)", "defaults.MAX_OUTPUT_SIZE", MB),

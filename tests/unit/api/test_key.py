@@ -5,7 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from airflow_provider_trigger.api.errors import ServerError
-from airflow_provider_trigger.api.transport import SecretKey
+from airflow_provider_trigger.api.secret_key import SecretKey
 
 KEY = "tr_prod_marker/of+the=test"
 TEXTS = {

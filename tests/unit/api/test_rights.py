@@ -12,8 +12,8 @@ from airflow_provider_trigger.api import runs
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.secret_key import SecretKey
 from airflow_provider_trigger.api.tokens import create_token, retrieve_token
-from airflow_provider_trigger.api.transport import SecretKey
 from airflow_provider_trigger.testing import TriggerDevServer
 
 Calls = dict[str, tuple[Call[Any], str]]

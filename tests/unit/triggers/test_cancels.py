@@ -13,7 +13,7 @@ import pytest
 from event_loop import run, until
 from fake_log import Log
 
-from airflow_provider_trigger.hooks import connection as fetching
+from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers import base
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger

@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet
 from event_loop import run, until
 
 from airflow_provider_trigger import _compat
-from airflow_provider_trigger.hooks import connection as fetching
+from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.triggers.base import event_hold
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
