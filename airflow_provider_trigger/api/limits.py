@@ -264,7 +264,8 @@ class Tries:
 
     def may_help(self, state: RetryCallState) -> bool:
         """Return whether a try has failed, and by an error of its request: otherwise nothing was sent."""
-        return bool(state.outcome and state.outcome.failed) and state.outcome.exception() is self.last_error
+        outcome = state.outcome
+        return outcome is not None and outcome.failed and outcome.exception() is self.last_error
 
     def pause(self, state: RetryCallState) -> float:
         """Return how long to wait before the next try: as the server says, or longer each time."""

@@ -27,6 +27,7 @@ from airflow_provider_trigger.cancel.record import (
     CancelSettings,
     ForMany,
     RunRecord,
+    State,
     next_step,
 )
 from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
@@ -357,7 +358,7 @@ class Cancellation:
 
     def _is_put_off(self, task: ForMany, error: errors.RateLimitError, now: float) -> bool:
         """Put a request for many runs off that was rejected; return whether that is so."""
-        task.rejections, task.is_sent = task.rejections + 1, False
+        task.rejections, task.state = task.rejections + 1, State.DUE
         pause = pause_after(task.rejections, error.server_wait, remaining=self._deadline.remaining(now))
         if task.rejections > _MAX_REJECTIONS or now + pause >= task.ends_at:
             return False

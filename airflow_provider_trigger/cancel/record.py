@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -22,7 +22,7 @@ MAX_CANCELS = 2
 """A run that is still alive after all checks gets one more cancel."""
 
 BULK_LAG = 5.0
-"""A bulk action may miss runs that were created in so many seconds before it (up to 3 s, measured)."""
+"""A bulk action may miss runs that were created so shortly before it, in seconds (up to 3 s, measured)."""
 
 LOOK_INTERVAL, LOOKS_FOR = 1.2, 2.4
 """How often and how long a canceled run is checked for what it still starts, in seconds."""
@@ -38,12 +38,16 @@ class CancelSettings:
     """How long to wait until a canceled run is terminated, after its cancel; None to not wait."""
     poll_interval: float = defaults.POLL_INTERVAL  # between two status checks while waiting
     bulk_from: int = defaults.BULK_FROM
-    """Of more runs than so many, bulk actions cancel most; not with descendants, which only checks show."""
+    """Above this number of runs, bulk actions are used; not with descendants, which only checks show."""
     follows: bool = True
-    """Whether canceled runs are checked until it is certain what became of them; else each of a few once.
-    Many are left to a bulk action that was accepted, and one query shows near the end what it has done."""
+    """
+    True: each run is checked until its outcome is certain.
+
+    False: each of a few runs is checked once. Many runs are left to a bulk action that was accepted, and one
+    query near the end shows what it has done.
+    """
     is_new: Callable[[str], bool] = lambda run_id: False
-    """Whether a bulk action may miss a run: where none is followed, it gets a cancel of its own as well."""
+    """Whether a bulk action may miss a run. Without ``follows``, such a run gets its own cancel, too."""
     include_descendants: bool = False
 
 
@@ -56,6 +60,25 @@ class Action(IntEnum):
     CHECK_AGAIN = 3  # of a run that has ended, for its termination, and for what it still starts
 
 
+class State(Enum):
+    """
+    How far a request for many runs is.
+
+    ::
+
+        PLANNED ─> DUE ─> SENT ─> ACCEPTED     the server has it
+                    ^       ├───> UNANSWERED   the server may have it
+                    └──429──┴───> REJECTED     the server does not have it
+    """
+
+    PLANNED = 0
+    DUE = 1
+    SENT = 2
+    ACCEPTED = 3
+    UNANSWERED = 4
+    REJECTED = 5
+
+
 @dataclass(slots=True, eq=False)
 class ForMany:
     """A request for many runs: a bulk action, or a query of what these have done."""
@@ -63,14 +86,19 @@ class ForMany:
     call: Callable[[], Call[Any]]
     run_ids: Sequence[str]
     ends_at: float = math.inf  # until when it may take
-    is_sent: bool = False  # whether it may have reached the server, and was not rejected
-    id: str | None = None  # of a bulk action; None until the server has accepted it
+    state: State = State.PLANNED
+    id: str | None = None  # of an accepted bulk action
     rejections: int = 0  # by a rate limit
     action: ClassVar[Action] = Action.FOR_MANY
 
     def note_sent(self, _: float) -> None:
         """Take in that it goes out."""
-        self.is_sent = True
+        self.state = State.SENT
+
+    @property
+    def may_have_effect(self) -> bool:
+        """Whether the server may have it."""
+        return self.state in (State.SENT, State.ACCEPTED, State.UNANSWERED)
 
 
 @dataclass(slots=True, eq=False)
@@ -102,7 +130,7 @@ class RunRecord:
     @property
     def is_in_bulk(self) -> bool:
         """Whether a bulk action may have canceled it."""
-        return self.bulk is not None and self.bulk.is_sent
+        return self.bulk is not None and self.bulk.may_have_effect
 
     @property
     def is_accepted(self) -> bool:
@@ -172,7 +200,22 @@ class Step(NamedTuple):
 
 
 def next_step(record: RunRecord, settings: CancelSettings, *, now: float) -> Step | None:
-    """Return what a run needs next; None when nothing is left to do."""
+    """
+    Return what a run needs next; None when nothing is left to do. The first row that fits decides.
+
+    =========================================  =========================================================
+    what is known                              what comes next
+    =========================================  =========================================================
+    it had ended when it was found             one check, of what it has started
+    it is unknown, or cannot be sent           nothing
+    it is seen to have ended                   :func:`_follow`
+    it has no cancel of its own                a cancel; nothing if it is left to a bulk action
+    its checks failed, or none is to follow    nothing
+    fewer than 5 checks; 1 if its cancel       a check
+    failed
+    it is still alive after these              one more cancel, up to ``MAX_CANCELS``, where it may help
+    =========================================  =========================================================
+    """
     if record.had_ended:
         return None if record.checks else Step(Action.CHECK, now)
     if record.is_unknown or isinstance(record.cancel_error, errors.NotSentError):
@@ -180,9 +223,7 @@ def next_step(record: RunRecord, settings: CancelSettings, *, now: float) -> Ste
     if record.seen and record.seen.is_final:
         return _follow(record, record.seen, settings, now=now)
     if not record.cancels:
-        is_accepted = record.bulk is not None and record.bulk.id is not None
-        is_left_to_it = is_accepted and not (settings.follows or settings.is_new(record.run_id))
-        return None if is_left_to_it else Step(Action.CANCEL, now)
+        return None if _is_left_to_bulk(record, settings) else Step(Action.CANCEL, now)
     if record.check_error or (not settings.follows and (record.checks or record.bulk)):
         return None
     most = 1 if record.cancel_error else len(CHECKS_AFTER)
@@ -190,6 +231,11 @@ def next_step(record: RunRecord, settings: CancelSettings, *, now: float) -> Ste
         return Step(Action.CHECK, now + CHECKS_AFTER[record.checks])
     is_useless = record.cancel_error is not None and not record.cancel_error.retryable
     return Step(Action.CANCEL, now) if record.cancels < MAX_CANCELS and not is_useless else None
+
+
+def _is_left_to_bulk(record: RunRecord, settings: CancelSettings) -> bool:
+    is_accepted = record.bulk is not None and record.bulk.state is State.ACCEPTED
+    return is_accepted and not (settings.follows or settings.is_new(record.run_id))
 
 
 def _follow(record: RunRecord, seen: Run, settings: CancelSettings, *, now: float) -> Step | None:
@@ -219,33 +265,41 @@ _SHARE, _SHARE_WITH_PROGRESS = 1 / 3, 2 / 3
 
 
 class BulkActions:
-    """The bulk actions of one cancellation; the first goes alone, as an older server does not know them."""
+    """
+    The bulk actions of one cancellation, and the runs that wait for them; a released run gets its own cancel.
 
-    # They leave out some runs silently, and their counts stand still for 30 s at times (measured): queries
-    # show what they have done; once these show nothing new for a while, the rest is canceled one by one.
+    ::
+
+        its bulk action is ─ ACCEPTED ──> waits ─ a query shows its end ──────────────────> released
+                           │                    └ no query shows progress, or time is over ─> released
+                           └ UNANSWERED or REJECTED ────────────────────────────────────────> released
+
+    The first bulk action goes alone, as an older server does not know them: where it fails, no other is sent.
+    """
+
+    # They leave out some runs silently, and their counts stand still for 30 s at times (measured): so queries
+    # show what they have done.
 
     def __init__(self, settings: CancelSettings, deadline: Deadline) -> None:
-        self.next_at = math.inf  # when the next look is due
+        self.next_at = math.inf  # when the next query is due
         self._settings = settings
         self._deadline = deadline
-        self._until = math.inf
+        self._until = math.inf  # when the time for queries is over
         self._parts: list[ForMany] = []
-        self._sent = 0
-        self._has_failed = False
-        # Runs that get no request of their own while bulk actions may be canceling them.
         self._waiting: dict[str, RunRecord] = {}
         self._queries = 0  # that are under way
         self._progressed_at = -math.inf
 
     @property
     def accepted_ids(self) -> list[str]:
-        """Of those that the server has accepted."""
+        """The ids of the bulk actions that the server has accepted."""
         return [part.id for part in self._parts if part.id]
 
     def add(self, records: Iterable[RunRecord], now: float) -> None:
         """Cancel those runs that can be queried in bulk, where that may work and they are not few."""
         records = [record for record in records if runs.can_be_queried(record.run_id)]
-        if len(records) < LEAST or (self._has_failed and not self.accepted_ids):
+        has_failed = any(part.state in (State.UNANSWERED, State.REJECTED) for part in self._parts)
+        if len(records) < LEAST or (has_failed and not self.accepted_ids):
             return
         self._until = self._deadline.before(_SHARE_WITH_PROGRESS, now=now).at
         accepted_by = self._deadline.before(_SHARE, now=now).at
@@ -259,9 +313,10 @@ class BulkActions:
 
     def due(self, now: float) -> list[ForMany]:
         """Return the requests that are to be sent now."""
-        end = len(self._parts) if self.accepted_ids else 1
-        requests = self._parts[self._sent : end]
-        self._sent += len(requests)
+        may_go = self._parts if self.accepted_ids else self._parts[:1]
+        requests = [part for part in may_go if part.state is State.PLANNED]
+        for part in requests:
+            part.state = State.DUE
         if self.next_at <= now:
             ends_at = self._until if self._settings.follows else self._deadline.at
             queries = [
@@ -289,11 +344,11 @@ class BulkActions:
         self, part: ForMany, bulk_id: str, error: errors.TriggerDevError | None, now: float
     ) -> list[RunRecord]:
         if error is None:
-            part.id, self._progressed_at = bulk_id, now
+            part.state, part.id, self._progressed_at = State.ACCEPTED, bulk_id, now
             missed = () if self._settings.follows else filter(self._settings.is_new, part.run_ids)
             return self._release(missed)
-        self._has_failed = True
-        part.is_sent &= not (isinstance(error, errors.ResponseError) and error.status < 500)
+        is_rejected = isinstance(error, errors.ResponseError) and error.status < 500
+        part.state = State.UNANSWERED if part.may_have_effect and not is_rejected else State.REJECTED
         return self._release(part.run_ids if self.accepted_ids else [*self._waiting])
 
     def _take_query(self, runs: Iterable[Any], now: float) -> list[RunRecord]:

@@ -14,7 +14,7 @@ from airflow_provider_trigger.cancel.outcome import (
     End,
     result_of,
 )
-from airflow_provider_trigger.cancel.record import ForMany, RunRecord
+from airflow_provider_trigger.cancel.record import ForMany, RunRecord, State
 
 
 def seen(status: str, **attributes: Any) -> Run:
@@ -51,8 +51,9 @@ def failed(cancel: errors.TriggerDevError, check: errors.TriggerDevError | None 
     return record(cancels=1, cancel_error=cancel, check_error=check)
 
 
-def bulk(id_: str | None = "bulk_1", *, is_sent: bool = True) -> ForMany:
-    return ForMany(lambda: cancel_run("run_1"), ["run_1"], is_sent=is_sent, id=id_)
+def bulk(state: State = State.ACCEPTED) -> ForMany:
+    id_ = "bulk_1" if state is State.ACCEPTED else None
+    return ForMany(lambda: cancel_run("run_1"), ["run_1"], state=state, id=id_)
 
 
 # Why it failed
@@ -72,12 +73,12 @@ UNCHECKED = "but the status was not checked"
     ("state", "request_"),
     [
         (record(), "not sent"),
-        (record(bulk=bulk(is_sent=False)), "not sent"),
+        (record(bulk=bulk(State.REJECTED)), "not sent"),
         (record(cancels=1), "cancel requested, but not acknowledged"),
         (acknowledged(), f"cancel requested, {UNCHECKED}"),
         (acknowledged(bulk=bulk()), f"cancel requested, {UNCHECKED}"),
         (record(bulk=bulk()), f"cancel requested, {UNCHECKED}"),
-        (record(bulk=bulk(None)), "cancel requested, but not acknowledged"),
+        (record(bulk=bulk(State.UNANSWERED)), "cancel requested, but not acknowledged"),
     ],
 )
 def test_what_was_left_undone_is_reported_with_its_end(state: RunRecord, request_: str, end: End) -> None:
@@ -102,8 +103,11 @@ def test_what_was_left_undone_is_reported_with_its_end(state: RunRecord, request
         (record(cancels=1, seen=ALIVE), "still EXECUTING after 1 cancel request"),
         (record(bulk=bulk(), seen=ALIVE), "still EXECUTING after 1 cancel request"),
         (record(cancels=1, bulk=bulk(), seen=ALIVE), "still EXECUTING after 2 cancel requests"),
-        (record(cancels=2, bulk=bulk(None), seen=ALIVE), "still EXECUTING after 3 cancel requests"),
-        (record(cancels=2, bulk=bulk(is_sent=False), seen=ALIVE), "still EXECUTING after 2 cancel requests"),
+        (
+            record(cancels=2, bulk=bulk(State.UNANSWERED), seen=ALIVE),
+            "still EXECUTING after 3 cancel requests",
+        ),
+        (record(cancels=2, bulk=bulk(State.REJECTED), seen=ALIVE), "still EXECUTING after 2 cancel requests"),
         (
             record(cancels=1, seen=ALIVE, cancel_error=LOST),
             "still EXECUTING after 1 cancel request; last error: connection lost",
@@ -156,7 +160,7 @@ def test_another_try_may_help_unless_all_errors_are_permanent_or_the_key_was_rej
         (acknowledged(), True),
         (acknowledged(check_error=LOST), True),
         (record(bulk=bulk()), True),
-        (record(bulk=bulk(is_sent=False)), False),
+        (record(bulk=bulk(State.REJECTED)), False),
         (record(cancels=1), False),
         (acknowledged(cancel_error=LOST), False),
         (acknowledged(seen=ALIVE), False),

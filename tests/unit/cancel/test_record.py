@@ -17,6 +17,7 @@ from airflow_provider_trigger.cancel.record import (
     CancelSettings,
     ForMany,
     RunRecord,
+    State,
     next_step,
 )
 
@@ -36,7 +37,7 @@ def shown(status: str = "EXECUTING", **attributes: Any) -> Run:
 
 ALIVE, COMPLETED, TERMINATED = shown(), shown("COMPLETED"), shown("CANCELED")
 CANCELED = shown("CANCELED", startedAt=STARTED)
-BULK = ForMany(lambda: cancel_run("run_1"), ["run_1"], is_sent=True, id="bulk_1")
+BULK = ForMany(lambda: cancel_run("run_1"), ["run_1"], state=State.ACCEPTED, id="bulk_1")
 
 
 def record(**state: Any) -> RunRecord:
