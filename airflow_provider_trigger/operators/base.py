@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.report.cancels import Report
+    from airflow_provider_trigger.run.earlier import Earlier
     from airflow_provider_trigger.run.identity import RunKey
-    from airflow_provider_trigger.run.starts import Earlier
 
 RULES = {
     "trigger_dev_conn_id": rules.connection_id,
@@ -163,8 +163,8 @@ class TaskRunsOperator(arguments.ChecksRendered, RunsOperator):
 
     def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
         """Return what to start, and what finds the runs of an earlier try; None where there was none."""
+        from airflow_provider_trigger.run.earlier import Earlier, Policy
         from airflow_provider_trigger.run.identity import RunKey
-        from airflow_provider_trigger.run.starts import Earlier
 
         identity = task_instance_of(context)
         is_retry = identity is not None and is_repeated(context)
@@ -172,12 +172,10 @@ class TaskRunsOperator(arguments.ChecksRendered, RunsOperator):
         requests, key = self._requests(context, identity.tags if identity else [])
         if not (is_retry and isinstance(key, RunKey)):
             return requests, None
-        return requests, Earlier(
-            key=key,
-            cancels=self.cancel_on_kill,
-            replaces=self.wait_for_completion,
-            reuses=self.reuse_completed,
-        )
+        policy = Policy.REPLACE if self.cancel_on_kill else Policy.TAKE_UP
+        if not self.wait_for_completion:
+            policy = Policy.LEAVE_ALONE
+        return requests, Earlier(key=key, policy=policy, reuses=self.reuse_completed)
 
     def _requests(
         self, context: Context, tags: Sequence[str]

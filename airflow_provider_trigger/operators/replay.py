@@ -16,7 +16,7 @@ from airflow_provider_trigger.sources.run_ids import exactly_one
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.run.starts import Earlier
+    from airflow_provider_trigger.run.earlier import Earlier
 
 
 class ReplayTriggerRunOperator(OneRunOperator):

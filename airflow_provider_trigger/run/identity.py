@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,36 @@ MAX_TAG_LENGTH = 128  # in UTF-16 units (measured)
 KEY_PREFIX = "airflow"
 # Repeated tests of a Dag with one date have the same ids and dates: they differ in their process.
 _PROCESS = uuid.uuid4().hex
+
+_KEY = re.compile(
+    rf"{KEY_PREFIX}-(?P<dag_run>\w+)-(?P<task_instance>\w+)-(?P<execution>\w+)"
+    r"-(?P<max_tries>\d+)(\.(?P<test_number>\d+))?-(?P<cleared_after>\d+)(-(?P<item>.+))?"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyParts:
+    """The parts of an idempotency key; ``str()`` writes the key, and :func:`parse` reads it."""
+
+    dag_run: str
+    task_instance: str
+    execution: str
+    """As the two above, a hash of the fields of :class:`RunKey`."""
+    max_tries: str
+    test_number: str = ""  # empty outside of tests
+    cleared_after: str
+    item: str = ""  # of a batch: the index of the item, and the hash of its content
+
+    def __str__(self) -> str:
+        hashes = f"{self.dag_run}-{self.task_instance}-{self.execution}"
+        test, item = self.test_number and f".{self.test_number}", self.item and f"-{self.item}"
+        return f"{KEY_PREFIX}-{hashes}-{self.max_tries}{test}-{self.cleared_after}{item}"
+
+
+def parse(idempotency_key: str | None) -> KeyParts | None:
+    """Return the parts of a key that a :class:`RunKey` has made; None for any other key, and for no key."""
+    found = _KEY.fullmatch(idempotency_key or "")
+    return KeyParts(**found.groupdict("")) if found else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +77,8 @@ class DagRunIdentity:
 
     def has_started(self, idempotency_key: str | None) -> bool:
         """Return whether a run with this key is ours; tags are no proof: a replay has them (measured)."""
-        return (idempotency_key or "").startswith(f"{KEY_PREFIX}-{self.hash}-")
+        parts = parse(idempotency_key)
+        return parts is not None and parts.dag_run == self.hash
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,13 +111,12 @@ class TaskInstanceIdentity:
 
     def has_started(self, idempotency_key: str | None) -> bool:
         """Return whether a run with this key was started by this task instance, in any of its tries."""
-        return (idempotency_key or "").startswith(self.start_of_keys())
+        parts = parse(idempotency_key)
+        return parts is not None and parts.task_instance == self.hash_in(self.dag_run.hash)
 
-    def start_of_keys(self, dag_run_hash: str | None = None) -> str:
-        """Return what the keys of its runs begin with; before a clear, its Dag run had another hash."""
-        dag_run_hash = dag_run_hash or self.dag_run.hash
-        own = _hash([dag_run_hash, self.task_id, self.map_index, *self.iteration])
-        return f"{KEY_PREFIX}-{dag_run_hash}-{own}-"
+    def hash_in(self, dag_run_hash: str) -> str:
+        """Return what identifies it in keys; before a clear, its Dag run had another hash."""
+        return _hash([dag_run_hash, self.task_id, self.map_index, *self.iteration])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,46 +150,50 @@ class RunKey:
         """Whether the task was cleared, or a task of its Dag run."""
         return self.cleared_after > 0 or self.task_instance.dag_run.is_cleared
 
-    def is_of_same_execution(self, idempotency_key: str | None) -> bool:
-        """Return whether a run with this key is of this execution, in any of its tries."""
-        return (idempotency_key or "").startswith(self._start())
-
-    def shows_clear_since(self, idempotency_key: str | None) -> bool:
-        """Return whether the task was cleared since this execution has started a run with this key."""
-        return self.is_of_same_execution(idempotency_key) and not str(idempotency_key).startswith(self._tries)
-
-    def _start(self, dag_run_hash: str | None = None) -> str:
-        own = [self.operator_id, self.execution, *([self.content] if self.content else [])]
-        return f"{self.task_instance.start_of_keys(dag_run_hash)}{_hash(own)}-"
-
     @property
-    def _tries(self) -> str:
-        test = f".{self.test_number}" if self.test_number else ""
-        return f"{self._start()}{self.max_tries}{test}-"
+    def parts(self) -> KeyParts:
+        """The parts of the key."""
+        dag_run, execution = self.task_instance.dag_run.hash, [self.operator_id, self.execution]
+        return KeyParts(
+            dag_run=dag_run,
+            task_instance=self.task_instance.hash_in(dag_run),
+            execution=_hash([*execution, self.content] if self.content else execution),
+            max_tries=str(self.max_tries),
+            test_number=str(self.test_number or ""),
+            # After a clear to fewer ``retries``, ``max_tries`` can be the same as before.
+            cleared_after=str(self.cleared_after),
+        )
 
     def __str__(self) -> str:
-        # After a clear to fewer ``retries``, ``max_tries`` can be the same as before.
-        return f"{self._tries}{self.cleared_after}"
+        return str(self.parts)
 
     def of_item(self, index: int, *, task_identifier: str, payload: Any) -> str:
         """Return the key for an item's run; by index alone, a changed order would give another's output."""
-        return f"{self}-{index}-{content_of(task_identifier, payload)}"
+        return str(replace(self.parts, item=f"{index}-{content_of(task_identifier, payload)}"))
 
-    def item_of(self, idempotency_key: str | None, created_at: datetime | None = None) -> str | None:
-        """
-        Return what :meth:`of_item` adds, whichever try has started the run; None for another key.
+    def is_of_same_execution(self, idempotency_key: str | None) -> bool:
+        """Return whether a run with this key is of this execution, in any of its tries."""
+        own, other = self.parts, parse(idempotency_key)
+        return other is not None and (other.task_instance, other.execution) == (
+            own.task_instance,
+            own.execution,
+        )
 
-        With the time of its creation, also of one from before a clear of the Dag run: that has another
-        ``start_date`` since then. So may one of another Airflow: :attr:`was_cleared` decides.
+    def item_of(self, idempotency_key: str | None, created_at: datetime | None) -> str | None:
         """
-        parts = str(idempotency_key).split("-", 6)
-        if len(parts) < 7 or not str(idempotency_key).startswith(self._start(parts[1])):
+        Return which item a run with this key is of, also from before a clear; None if it may not be ours.
+
+        A clear of the Dag run has given it another ``start_date``. So has another Airflow's Dag run, so that
+        the run must be older than this one, and the task cleared.
+        """
+        own, other = self.parts, parse(idempotency_key)
+        if other is None or (other.execution, other.test_number) != (own.execution, own.test_number):
             return None
-        dag_run, test_number = self.task_instance.dag_run, parts[4].partition(".")[2]
-        is_known = test_number == str(self.test_number or "")
-        if parts[1] != dag_run.hash:
-            is_known = bool(created_at and dag_run.start_date and created_at < dag_run.start_date)
-        return parts[6] if is_known else None
+        if other.task_instance != self.task_instance.hash_in(other.dag_run):
+            return None
+        start_date = self.task_instance.dag_run.start_date
+        is_before_clear = self.was_cleared and created_at and start_date and created_at < start_date
+        return other.item if other.dag_run == own.dag_run or is_before_clear else None
 
 
 def content_of(task_identifier: str, payload: Any) -> str:

@@ -721,7 +721,7 @@ def test_the_retry_of_a_large_batch_starts_again_what_was_canceled_just_before(w
     assert world.network.statuses() == ["CANCELED"] * 120 + ["COMPLETED"] * 120
 
 
-def test_what_may_be_another_airflows_is_not_reused_with_a_warning(world: World) -> None:
+def test_what_may_be_another_airflows_is_not_reused(world: World) -> None:
     world.server.on_task("resize", after=5)
     task = world.task(many(3, reuse_completed=True, deferrable=False))
     task.run()
@@ -729,4 +729,3 @@ def test_what_may_be_another_airflows_is_not_reused_with_a_warning(world: World)
     task.retries = 3
     task.clear(with_dag_run=True, shows_clear=False).join()
     assert len(world.server.runs) == 6
-    assert any("Not reused: 3 completed runs from before the start" in line for line in world.log.lines)

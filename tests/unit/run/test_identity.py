@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.run import identity
-from airflow_provider_trigger.run.identity import DagRunIdentity, RunKey, TaskInstanceIdentity
+from airflow_provider_trigger.run.identity import DagRunIdentity, RunKey, TaskInstanceIdentity, parse
 
 START = datetime(2026, 11, 1, 12, 0, 0, 123456, UTC)
 
@@ -43,13 +43,16 @@ def test_each_item_of_a_batch_has_a_key_of_its_own() -> None:
     assert of_item() == of_item(of=key_of(instance(), try_number=2))
     assert of_item(payload={"a": 1, "b": 2}) == of_item(payload={"b": 2, "a": 1})
     assert re.fullmatch(r"airflow-([0-9a-f]{24}-){3}2-0-7-[0-9a-f]{24}", of_item(7))
-    assert made.is_of_same_execution(of_item())
-    assert not made.shows_clear_since(of_item())
     cleared = key_of(instance(), max_tries=3, try_number=3)
-    assert cleared.shows_clear_since(of_item())
-    assert made.item_of(of_item(7)) == cleared.item_of(of_item(7)) == "-".join(of_item(7).split("-")[-2:])
-    for no_item in (None, str(made), str(key_of(instance("crop"))), "mine"):
-        assert made.item_of(no_item) is None
+    assert made.is_of_same_execution(of_item())
+    assert cleared.is_of_same_execution(of_item())
+
+
+@pytest.mark.parametrize(
+    "made", [key(), key(max_tries=13, try_number=12, test_number=7), f"{key()}-7-{'0a' * 12}"]
+)
+def test_a_key_is_what_its_parts_are_written_as(made: str) -> None:
+    assert str(parse(made)) == made
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,6 @@ def test_a_key_knows_after_which_try_the_task_was_cleared(
     made = key_of(instance(), max_tries=max_tries, retries=retries, try_number=try_number)
     assert made.cleared_after == number
     assert str(made).endswith(f"-{max_tries}-{number}")
-    assert made.shows_clear_since(key()) == (max_tries != 2), "other retries are no clear"
 
 
 def test_a_dag_test_in_another_process_differs_also_with_the_same_dates(
@@ -114,7 +116,7 @@ def test_without_our_key_a_run_is_not_ours(foreign: str | None) -> None:
     assert not dag_run().has_started(foreign)
     assert not instance().has_started(foreign)
     assert not key_of(instance()).is_of_same_execution(foreign)
-    assert not key_of(instance()).shows_clear_since(foreign)
+    assert parse(foreign) is None
 
 
 # What of a run from before a clear may be used again
@@ -135,6 +137,7 @@ AFTER_A_CLEAR_OF_THE_DAG_RUN = key_of(instance(start_date=CLEARED, is_cleared=Tr
         # It may be another Airflow's.
         (AFTER_A_CLEAR_OF_THE_DAG_RUN, {"created_at": CLEARED}, False),
         (AFTER_A_CLEAR_OF_THE_DAG_RUN, {"created_at": None}, False),
+        (key_of(instance(start_date=CLEARED)), {}, False),
         *(
             (AFTER_A_CLEAR, {"key": key_of(instance(), **other)}, False)
             for other in ({"operator_id": "u"}, {"execution": 2}, {"content": "other"}, {"test_number": 1})
@@ -150,9 +153,8 @@ def test_what_the_same_item_has_returned_is_found_also_from_before_a_clear(
 ) -> None:
     given: dict[str, Any] = {"key": EARLIER, "created_at": CREATED} | fields
     of_item = given["key"].of_item(0, task_identifier="resize", payload=1)
-    expected = now.item_of(now.of_item(0, task_identifier="resize", payload=1))
-    assert now.item_of(of_item, given["created_at"]) == (expected if is_found else None)
-    assert now.item_of(None, CREATED) is now.item_of(str(EARLIER), CREATED) is None
+    expected = f"0-{identity.content_of('resize', 1)}" if is_found else None
+    assert now.item_of(of_item, given["created_at"]) == expected
 
 
 # Tags
