@@ -78,10 +78,6 @@ class Execution:
         """Return what XCom gets of values of all runs, such as their ids."""
         return values[0]
 
-    def _counted_ids(self) -> Sequence[str]:
-        """Return the ids of runs that an event may only count."""
-        return ()
-
     def _fails(self, ends: Sequence[ItemEnd]) -> bool:
         return any(end.error for end in ends)
 
@@ -233,20 +229,21 @@ class Execution:
         self._taken_up_until = taken_up_until
         if is_of_another_try(event, self._try_number):
             return self.operator.execute(self.context)
-        pushed = self._counted_ids()
-        ended = read_event(event, pushed)
+        ended = read_event(event)
         # In the order of the items: two items with one key share a run.
+        pushed = [run_id for run_id in self._read_ids() if run_id] if len(ended) > 1 else []
         run_ids = pushed if set(pushed) == set(ended) else list(ended)
         with self.hook.client(has_worked=True) as self.client:
             self.operator.run_url = self.hook.settings.run_url(run_ids[0])
             return self._conclude(run_ids, ended)
 
-    def _read_ids(self) -> list[Any]:
+    def _read_ids(self) -> list[str | None]:
         """Return the ids of the runs in XCom, whose backend may make a text or a tuple of a list."""
         ti: Any = self.context["ti"]
         task_id, index = self.operator.task_id, ti.map_index
         found = read_list(ti.xcom_pull(task_ids=task_id, key=RUN_ID_KEY, map_indexes=index))
-        return list(found) if isinstance(found, (list, tuple)) else []
+        ids = found if isinstance(found, (list, tuple)) else []
+        return [run_id if isinstance(run_id, str) else None for run_id in ids]
 
     def cancel_pushed(self) -> None:
         """Cancel the runs of a deferred task whose trigger failed or timed out."""
@@ -327,14 +324,10 @@ class ManyRuns(Execution):
             "success_statuses": SUCCESS_STATUSES if cancels_others else None,
             "cancels_others": cancels_others,
             "logs_progress": True,
-            "names_completed": False,
         }
 
     def _xcom_of(self, values: Sequence[Any]) -> Any:
         return list(values)
-
-    def _counted_ids(self) -> Sequence[str]:
-        return [one for one in self._read_ids() if isinstance(one, str)]
 
     def _fails(self, ends: Sequence[ItemEnd]) -> bool:
         failed = sum(bool(end.error) for end in ends)

@@ -95,7 +95,8 @@ def divide(requests: Mapping[int, TaskRequest]) -> Iterator[dict[int, TaskReques
     part: dict[int, TaskRequest] = {}
     total = 0
     for index, request in requests.items():
-        size = len(encode_json(_item(request))) + 1  # and a comma
+        # A single item, whose size does not matter, is not encoded for it. Between two is a comma.
+        size = len(encode_json(_item(request))) + 1 if len(requests) > 1 else 0
         if part and (len(part) == runs.MAX_ITEMS_AT_ONCE or total + size > runs.MAX_BATCH_SIZE):
             yield part
             part, total = {}, 0
@@ -124,16 +125,8 @@ def send(client: TriggerDevClient, sending: Sending, *, sleep: Callable[[float],
                 raise
         sending.run_ids = (run_id,)
         return is_old
-    call = runs.trigger_batch(
-        list(map(_item, requests)), trace=requests[0].trace
-    )  # all items are of one task
-    try:
-        batch_id = sending.call(client, sleep, call)
-    except errors.ResponseError as error:
-        if error.status in (404, 405):
-            how = "update it, or start each run by a RunTriggerTaskOperator, which can be mapped"
-            error.reword(f"{str(error).rstrip('.')}. The server may be too old to have batches: {how}")
-        raise
+    call = runs.trigger_batch(list(map(_item, requests)), trace=requests[0].trace)
+    batch_id = sending.call(client, sleep, call)
     patience = max(client.settings.retry_for, _TIME_FOR_IDS)
     sending.run_ids = client.call(_ids_of(batch_id, len(requests)), patience=patience, sleep=time.sleep)
     return False

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+import json
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -11,7 +14,6 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.runs import check_run, ended_run, retrieve_run
-from airflow_provider_trigger.api.statuses import RunStatus
 from airflow_provider_trigger.log import MAX_NAMED
 from airflow_provider_trigger.run.checks import call_each, query_many
 
@@ -56,22 +58,14 @@ class WaitOutcome:
     is_canceled: bool = False  # by the wait
 
 
-_MAX_ERROR_LENGTH = 80
+# Airflow stores an event, MySQL in 64 KB: above this number of runs it is compressed, and all errors but the
+# first few are cut to this length.
+_PACKED_ABOVE, _MAX_ERROR_LENGTH = 100, 80
 
 
-def make_event(
-    ended: Mapping[str, WaitOutcome], *, try_number: int | None = None, names_completed: bool = True
-) -> dict[str, Any]:
-    """
-    Return ``{"runs": [{"run_id", "end", "status", "error", "is_canceled"}], "try_number"}``.
-
-    Of many errors all but the first few are shortened, as Airflow stores the event. Without
-    ``names_completed``, ``completed`` counts the runs that completed.
-    """
-    named = {
-        run_id: outcome for run_id, outcome in ended.items() if names_completed or not _has_completed(outcome)
-    }
-    whole = [run_id for run_id, outcome in named.items() if outcome.error][:MAX_NAMED]
+def make_event(ended: Mapping[str, WaitOutcome], *, try_number: int | None = None) -> dict[str, Any]:
+    """Return ``{"runs": [{"run_id", "end", "status", "error", "is_canceled"}], "try_number"}``."""
+    whole = [run_id for run_id, outcome in ended.items() if outcome.error][:MAX_NAMED]
     runs = [
         {
             "run_id": run_id,
@@ -80,10 +74,10 @@ def make_event(
             "error": outcome.error if run_id in whole else outcome.error[:_MAX_ERROR_LENGTH],
             "is_canceled": outcome.is_canceled,
         }
-        for run_id, outcome in named.items()
+        for run_id, outcome in ended.items()
     ]
-    event = {"runs": runs, "try_number": try_number}
-    return event if names_completed else {**event, "completed": len(ended) - len(named)}
+    packed = base64.b64encode(zlib.compress(json.dumps(runs).encode(), 9)).decode()
+    return {"runs": runs if len(runs) <= _PACKED_ABOVE else packed, "try_number": try_number}
 
 
 def is_of_another_try(event: Any, try_number: int | None) -> bool:
@@ -96,10 +90,12 @@ def is_of_another_try(event: Any, try_number: int | None) -> bool:
     return None not in (waited_in, try_number) and waited_in != try_number
 
 
-def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, WaitOutcome]:
-    """Read what each wait came to, by run id; ValueError if it is not such an event, or of other runs."""
+def read_event(event: Any) -> dict[str, WaitOutcome]:
+    """Read what each wait came to, by run id; ValueError if it is not such an event."""
     try:
-        count = event.get("completed")
+        runs = event["runs"]
+        if isinstance(runs, str):
+            runs = json.loads(zlib.decompress(base64.b64decode(runs)))
         ended = {
             run["run_id"]: WaitOutcome(
                 end=WaitEnd(run["end"]),
@@ -107,31 +103,13 @@ def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, WaitOutcome
                 error=run.get("error") or "",
                 is_canceled=bool(run.get("is_canceled")),
             )
-            for run in event["runs"]
+            for run in runs
         }
-    except (AttributeError, KeyError, TypeError, ValueError):
-        ended, count = {}, None
-    if not (ended or count):
+    except (AttributeError, KeyError, TypeError, ValueError, zlib.error):
+        ended = {}
+    if not ended:
         raise ValueError(invalid_event(event))
-    if not count:
-        return ended
-    completed = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in ended]
-    if len(completed) != count:
-        raise ValueError(
-            f"the trigger's event says that {count} runs completed, but of the runs in XCom {len(completed)} "
-            "are left for that. Was XCom 'run_id' of this task changed while it was deferred, or does its "
-            "backend not return what was pushed? A retry gets the outputs of the runs that completed"
-        )
-    status = RunStatus.COMPLETED.value
-    return ended | {
-        run_id: WaitOutcome(end=WaitEnd.FINAL, run=_run_of({"run_id": run_id, "status": status}))
-        for run_id in completed
-    }
-
-
-def _has_completed(outcome: WaitOutcome) -> bool:
-    is_success = outcome.run is not None and outcome.run.is_success
-    return outcome.end is WaitEnd.FINAL and is_success and not outcome.error
+    return ended
 
 
 def _run_of(shown: Mapping[str, Any]) -> Run | None:

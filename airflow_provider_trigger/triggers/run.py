@@ -30,9 +30,9 @@ class TriggerDevRunTrigger(ResumingTrigger):
     Wait until runs have ended.
 
     Its event is ``{"runs": [{"run_id", "end", "status", "error", "is_canceled"}], "try_number"}``; for
-    ``end`` see :class:`airflow_provider_trigger.run.wait_outcome.WaitEnd`. It lacks runs that were still
-    waited for when another one made the wait useless, and holds no output, which can be large. Where ``wait``
-    has ``names_completed=False``, ``completed`` is the number of runs that completed, which ``runs`` lacks.
+    ``end`` see :class:`airflow_provider_trigger.run.wait_outcome.WaitEnd`. It lacks runs that were still outcome for
+    when another one made the wait useless, and holds no output, which can be large. More than 100 runs are
+    stored compressed, as a text.
 
     :param run_ids: the runs; more than 1,000 are stored compressed, as a text
     :param trigger_dev_conn_id: the connection
@@ -86,7 +86,7 @@ class TriggerDevRunTrigger(ResumingTrigger):
             if settings.cancels and not _compat.triggers_have_on_kill():
                 keep(self.cancel_if_ended(), context=Variables())
             raise
-        event = make_event(ended, try_number=self.try_number, names_completed=settings.names_completed)
+        event = make_event(ended, try_number=self.try_number)
         yield _compat.TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _ended(self, settings: WaitSettings) -> dict[str, WaitOutcome]:

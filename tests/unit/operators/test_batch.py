@@ -129,7 +129,6 @@ def test_it_hands_all_runs_to_its_trigger_and_leaves_the_cancel_to_it(
         "success_statuses": success_statuses,
         "cancels_others": cancel_others,
         "logs_progress": True,
-        "names_completed": False,
         "cancels": True,
     }
     assert {name: trigger.wait[name] for name in shown} == shown
@@ -151,17 +150,6 @@ def test_the_outputs_are_in_the_order_of_the_items_whatever_the_events(server, t
     for pushed, outputs in (([*run_ids, run_ids[0]], [1, 2, 3, 1]), (None, [3, 2, 1])):
         ti.xcom_push(key="run_id", value=pushed)
         assert operator(payloads=[]).execute_complete(context_of(ti), event) == outputs
-
-
-def test_completed_runs_that_an_event_only_counts_are_those_in_xcom(ti, completed) -> None:
-    run_ids = completed(2)
-    event = {"runs": [], "completed": 2, "try_number": 1}
-    ti.xcom_push(key="run_id", value=run_ids)
-    assert operator(payloads=[]).execute_complete(context_of(ti), event) == [1, 2]
-    for pushed in (None, run_ids[:1], [{"id": 1}]):  # backends return what they like
-        ti.xcom_push(key="run_id", value=pushed)
-        with pytest.raises(ValueError, match="2 runs completed, but of the runs in XCom"):
-            operator(payloads=[]).execute_complete(context_of(ti), event)
 
 
 # What is sent

@@ -27,9 +27,9 @@ RETRIED = ["FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE"]
 OTHERS = ["CANCELED", "EXPIRED"]
 
 
-def event_of(*runs: Any, **fields: Any) -> dict[str, Any]:
+def event_of(*runs: Any) -> dict[str, Any]:
     shown = [{"run_id": run.id, "end": "final", "status": run.status, "error": ""} for run in runs]
-    return {"runs": shown, "try_number": 1} | fields
+    return {"runs": shown, "try_number": 1}
 
 
 # XCom
@@ -122,13 +122,11 @@ def test_what_the_answers_show_of_the_runs_of_a_batch_is_in_its_results(execute,
 
 def test_what_no_answer_has_shown_of_a_run_of_a_batch_is_none(connection: str, server, ti, sent) -> None:
     done, failed = server.add_run("COMPLETED"), server.add_run("FAILED")
-    ti.xcom_push(key="run_id", value=[done.id])
-    batch().execute_complete(context_of(ti), {"runs": [], "completed": 1, "try_number": 1})
+    batch().execute_complete(context_of(ti), event_of(done))
     assert ti.pushed["results"][0]["finished_at"], "by the request for its output"
     server.requests.clear()
-    ti.xcom_push(key="run_id", value=[done.id, failed.id])
     with pytest.raises(TriggerBatchFailedError):
-        batch(run_logs="never").execute_complete(context_of(ti), event_of(failed, completed=1))
+        batch(run_logs="never").execute_complete(context_of(ti), event_of(done, failed))
     assert sent() == ["retrieve"]
     known = [{name for name, value in one.items() if value is not None} for one in ti.pushed["results"]]
     assert known[0] == {"index", "run_id", "status"}

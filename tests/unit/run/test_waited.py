@@ -23,7 +23,6 @@ ALL: dict[str, Any] = {
     "logs_progress": True,
     "logs_end": False,
     "tag": "airflow_task:x",
-    "names_completed": False,
 }
 
 
