@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -45,6 +45,13 @@ def enumeration(items: Iterable[object], separator: str = ", ", *, named: int = 
     texts = [str(item) for item in items]
     more = f" … and {len(texts) - named} more" if len(texts) > named else ""
     return separator.join(texts[:named]) + more
+
+
+def named(run_ids: Sequence[str], *, most: int = MAX_NAMED) -> str:
+    """Return, for example, ``run a``, ``3 runs (a, b, c)`` or ``60 runs (a, b … and 58 more)``."""
+    if len(run_ids) == 1:
+        return f"run {run_ids[0]}"
+    return f"{len(run_ids)} runs ({enumeration(run_ids, named=most)})"
 
 
 LOG_INTERVAL = 300.0  # between two lines that say that nothing has changed, in seconds

@@ -75,10 +75,22 @@ class RunsOperator(arguments.TakesArguments, _compat.BaseOperator):
     operator_extra_links = (TriggerRunLink(),)
     ui_color = "#e4f5e8"
     _stopped_at: float | None = None
+    _has_key = True  # whether its runs have an idempotency key
 
+    trigger_dev_conn_id: str
     wait_for_completion: bool
     deferrable: bool | None
+    poll_interval: float | None
+    timeout: float | None
+    pending_version_timeout: float
     cancel_on_kill: bool
+    retry_statuses: Sequence[str]
+    max_output_size: int
+    run_logs: str
+    run_url: str | None
+    # Arguments of operators with several runs.
+    fail_on: int | str = "any"
+    cancel_others = False
 
     def __init__(self, **kwargs: Any) -> None:
         # Airflow 3.4 reads the defaults of a mapped task from the `__init__` of each class, and without one
@@ -91,10 +103,18 @@ class RunsOperator(arguments.TakesArguments, _compat.BaseOperator):
             setattr(self, OPTION_ATTRIBUTES.get(name, name), given[name])
         if self.deferrable is None:
             self.deferrable = _compat.default_deferrable()
-        self.run_url: str | None = None
+        self.run_url = None
         arguments.check_arguments(self, RULES)
 
     def _execution(self, context: Context) -> Any:
+        raise NotImplementedError
+
+    def _fails(self, *, failed: int, count: int) -> bool:
+        """Return whether the task fails where so many of all runs have failed."""
+        return failed > 0
+
+    def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
+        """Return what to start, and what finds the runs of an earlier try; None where there was none."""
         raise NotImplementedError
 
     def execute(self, context: Context) -> Any:
@@ -162,7 +182,6 @@ class TaskRunsOperator(arguments.ChecksRendered, RunsOperator):
     reuse_completed = False
 
     def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
-        """Return what to start, and what finds the runs of an earlier try; None where there was none."""
         from airflow_provider_trigger.run.earlier import Earlier, Policy
         from airflow_provider_trigger.run.identity import RunKey
 

@@ -1,29 +1,27 @@
-"""What an operator with runs does while it executes: start, wait, return or fail; and the logs of runs."""
+"""What an operator with runs does while it executes: start the runs, wait for them, return or fail."""
 
 from __future__ import annotations
 
 import math
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import _compat, exceptions
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
-from airflow_provider_trigger.api.limits import Deadline
-from airflow_provider_trigger.api.runs import RunEvent, list_events
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.cancel.outcome import not_canceled
 from airflow_provider_trigger.defaults import RESULTS_KEY, RUN_ID_KEY, RUN_KEY
+from airflow_provider_trigger.failures import failure_of, failure_of_batch
 from airflow_provider_trigger.hooks.connection import safe_text
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.links.run import push_link
-from airflow_provider_trigger.log import MAX_NAMED, MAY_RUN, Level, Line, counted, enumeration, write
+from airflow_provider_trigger.log import enumeration, named, write
 from airflow_provider_trigger.operators.base import push, storing
-from airflow_provider_trigger.report.ends import ItemEnd, end_of, log_stop, of_cancels, stack_trace
-from airflow_provider_trigger.run.facts import UnstorableError, failure_facts, for_xcom, run_facts, state_of
+from airflow_provider_trigger.report.ends import ItemEnd, end_of, log_stop, of_cancels
+from airflow_provider_trigger.report.run_logs import write_logs
+from airflow_provider_trigger.run.facts import UnstorableError, for_xcom, run_facts, state_of
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.identity import KEY_PREFIX
 from airflow_provider_trigger.run.output import Outputs
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.models import Run
     from airflow_provider_trigger.log import Log
+    from airflow_provider_trigger.operators.base import RunsOperator
 
 # While runs are being started: all that are known are pushed each time.
 _PUSHED_IDS_PER_SECOND = 1000
@@ -54,13 +53,14 @@ _PUSHED_IDS_PER_SECOND = 1000
 class Execution:
     """One execution of an operator with one run."""
 
-    def __init__(self, operator: Any, context: Context) -> None:
+    def __init__(self, operator: RunsOperator, context: Context) -> None:
         self.operator = operator
         self.context = context
         self.log: Log = operator.log
         self.hook = TriggerDevHook(operator.trigger_dev_conn_id)
         self.note = StopNote(lambda: operator._stopped_at)
-        self.tag = getattr(task_instance_of(context), "tag", None)
+        self._identity = task_instance_of(context)
+        self.tag = None if self._identity is None else self._identity.tag
         self._try_number: int | None = getattr(context.get("ti"), "try_number", None)  # None by hand
         self._begun_at = time.time()
         self._taken_up_until: float | None = None
@@ -79,7 +79,8 @@ class Execution:
         return values[0]
 
     def _fails(self, ends: Sequence[ItemEnd]) -> bool:
-        return any(end.error for end in ends)
+        failed = sum(bool(end.error) for end in ends)
+        return self.operator._fails(failed=failed, count=len(ends))
 
     def _failure_of(self, ends: Sequence[ItemEnd]) -> _compat.AirflowException | None:
         [end] = ends
@@ -191,8 +192,9 @@ class Execution:
 
     def _wait(self, seen: Mapping[str, Run]) -> dict[str, WaitOutcome]:
         """Defer, or wait in the worker, unless all have completed; return what became of each, by run id."""
-        ended = {one: WaitOutcome(end=WaitEnd.FINAL, run=run) for one, run in seen.items() if run.is_success}
-        left = [one for one in self.guard.known_ids if one not in ended]
+        completed = {run_id: run for run_id, run in seen.items() if run.is_success}
+        ended = {run_id: WaitOutcome(end=WaitEnd.FINAL, run=run) for run_id, run in completed.items()}
+        left = [run_id for run_id in self.guard.known_ids if run_id not in ended]
         if not left:
             return ended
         settings = self._settings()
@@ -218,8 +220,8 @@ class Execution:
             try_number=self._try_number,
             not_before=time.time() + event_hold(self.context, self.operator.execution_timeout),
         )
-        runs = f"run {run_ids[0]}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
-        self.log.info("Deferring: the triggerer waits for %s from here on. %s", runs, settings.run_url)
+        text = "Deferring: the triggerer waits for %s from here on. %s"
+        self.log.info(text, named(run_ids), settings.run_url)
         self.guard.release()  # from here on the trigger cancels them
         kept = {"taken_up_until": self._taken_up_until} if self._taken_up_until else None
         self.operator.defer(trigger=trigger, method_name="execute_complete", kwargs=kept)
@@ -246,38 +248,40 @@ class Execution:
         return [run_id if isinstance(run_id, str) else None for run_id in ids]
 
     def cancel_pushed(self) -> None:
-        """Cancel the runs of a deferred task whose trigger failed or timed out."""
-        identity, pushed, tag = task_instance_of(self.context), list[Any](), self.tag
-        why = "it has none"  # a backend may hide its errors, and a database is cleaned at times
+        """Cancel the runs of a deferred task whose trigger failed: those in XCom, else those with its tag."""
         try:
-            pushed = self._read_ids()
+            pushed, why = self._read_ids(), "it has none"  # a database is cleaned at times
         except Exception as error:
             # Any error: XCom backends raise what they like.
-            why = safe_text(error)
+            pushed, why = [], safe_text(error)
         if not pushed:
             text = "The ids of the task's runs cannot be read from XCom (%s): canceling those with the tag %s"
-            self.log.error(text, why, tag)
-        tag = None if len(pushed) == 1 else tag
+            self.log.error(text, why, self.tag)
+        tag = None if len(pushed) == 1 else self.tag
         try:
             guard = self._new_guard()
         except Exception as error:
             # Any error: secrets backends raise what they like, and Airflow's own says why the trigger failed.
-            results = [not_canceled(str(run_id), safe_text(error)) for run_id in pushed or ["of this task"]]
+            run_ids = list(filter(None, pushed)) or ["of this task"]
+            results = [not_canceled(run_id, safe_text(error)) for run_id in run_ids]
             write(self.log, of_cancels(results, self.operator.trigger_dev_conn_id, tag=tag))
             return
         with guard:
             guard.tag = tag
-            if pushed:
-                guard.take_up(pushed)
-            elif identity is not None:  # another key of this kind is of another Airflow, or of before a clear
-                start, has_key = f"{KEY_PREFIX}-", getattr(self.operator, "_has_key", True)
-                guard.is_earlier = lambda key: (
-                    not has_key if key is None else identity.has_started(key) or not key.startswith(start)
-                )
+            guard.take_up(pushed)
+            guard.is_earlier = None if pushed else self._may_have_started
             guard.cancel()
         if not pushed and not guard.found:
-            text = "No run with the tag %s was found: a run of this task may still be running"
-            self.log.error(text, tag)
+            self.log.error("No run with the tag %s was found: a run of this task may still be running", tag)
+
+    def _may_have_started(self, idempotency_key: str | None) -> bool:
+        """Return whether a run that has the tag and this key is the task's, where XCom does not say so."""
+        if idempotency_key is None:
+            return not self.operator._has_key
+        # A key of this kind that is not the task's is of another Airflow, or of before a clear.
+        if idempotency_key.startswith(f"{KEY_PREFIX}-"):
+            return self._identity is not None and self._identity.has_started(idempotency_key)
+        return True
 
     def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, WaitOutcome]) -> Any:
         """Return the outputs of the runs of all items, or fail."""
@@ -307,11 +311,15 @@ class Execution:
             ends = [end.with_output(outputs) for end in ends]
             self._push_ends(ends)
         if operator.run_logs == "always" or (operator.run_logs == "on_failure" and fails):
-            only_failed = operator.run_logs == "on_failure"
-            self.note.wait_for(partial(write_logs, ends, self.hook, only_failed=only_failed, log=self.log))
+            self.note.wait_for(partial(self._write_logs, ends))
         if failure := self._failure_of(ends):
             raise failure
         return self._xcom_of(outputs.for_xcom(run_ids, log=self.log))
+
+    def _write_logs(self, ends: Sequence[ItemEnd]) -> None:
+        only_failed = self.operator.run_logs == "on_failure"
+        with self.hook.get_client(max_connections=1) as client:
+            write_logs(ends, client, only_failed=only_failed, log=self.log)
 
 
 class ManyRuns(Execution):
@@ -328,10 +336,6 @@ class ManyRuns(Execution):
 
     def _xcom_of(self, values: Sequence[Any]) -> Any:
         return list(values)
-
-    def _fails(self, ends: Sequence[ItemEnd]) -> bool:
-        failed = sum(bool(end.error) for end in ends)
-        return bool(self.operator._fails(failed=failed, count=len(ends)))
 
     def _failure_of(self, ends: Sequence[ItemEnd]) -> _compat.AirflowException | None:
         """Return the error if so many have failed as ``fail_on`` says; else it is a warning."""
@@ -354,84 +358,3 @@ def _stopped(guard: Guard) -> _compat.AirflowException:
     runs = enumeration(guard.known_ids) or "none"
     text = "Airflow stopped the task (marked, cleared or timed out). Its runs, as far as known"
     return _compat.AirflowException(f"{text}: {runs}")
-
-
-def failure_of(end: ItemEnd, *, log: Log) -> _compat.AirflowException:
-    """Return the error to raise for a run; its class says whether the task is retried."""
-    write(log, stack_trace(end.outcome.run))
-    if end.ended_run is None:
-        return _compat.task_failure(end.reason, is_retried=end.is_retried)
-    kind = exceptions.TriggerRunFailedError if end.is_retried else exceptions.TriggerRunNotRetriedError
-    return kind(end.reason, **failure_facts(end.ended_run, run_url=end.run_url))
-
-
-def failure_of_batch(
-    ends: Sequence[ItemEnd], *, log: Log, tag: str | None = None
-) -> _compat.AirflowException | None:
-    """Return the error to raise, None if all completed; its class says whether the task is retried."""
-    failed = [end for end in ends if end.has_failed]
-    missing = sum(end.lacks_output for end in failed)
-    canceled = sum(end.was_not_needed for end in ends)
-    if not failed and not canceled:
-        return None
-    for end in failed[:MAX_NAMED]:
-        write(log, stack_trace(end.outcome.run))
-    parts = [f"{counted(missing, 'output')} missing"] if missing else []
-    if missing < len(failed):
-        parts.append(f"{len(failed) - missing} of {len(ends)} runs did not complete")
-    if not failed:
-        parts.append(f"One of {len(ends)} runs had failed, but has completed after all")
-    shown = enumeration((f"item {end.index}: {end.reason}" for end in failed), "; ")
-    text = f"{' and '.join(parts)}: {shown}".removesuffix(": ")
-    may_run = any(end.outcome.run is None or not end.outcome.run.is_final for end in failed)
-    text += f". Look for runs that {MAY_RUN} by the tag {tag}" if tag and may_run else ""
-    text += f". {canceled} others were canceled, as one had failed (cancel_others=True)" if canceled else ""
-    is_retried = not failed or any(end.is_retried for end in failed)
-    if failed and not any(end.ended_run for end in failed):
-        return _compat.task_failure(text, is_retried=is_retried)
-    kind = exceptions.TriggerBatchFailedError if is_retried else exceptions.TriggerBatchNotRetriedError
-    return kind(text, results=[end.to_dict() for end in ends])
-
-
-# Of a batch, so many runs have their logs written; of each run so many lines, the last ones.
-MAX_RUNS, LAST_LINES = 3, 1000
-TIME_LIMIT = 5.0  # for all that is fetched for a task, in seconds
-# The server may have cut a message within a secret key, which is not found then.
-_CUT_KEY = re.compile(r"\btr_[a-z]+_\S*$")
-_LEVELS: dict[str, Level] = {"DEBUG": "debug", "WARN": "warning", "ERROR": "error"}
-
-
-def write_logs(ends: Sequence[ItemEnd], hook: TriggerDevHook, *, only_failed: bool, log: Log) -> None:
-    """Write the logs of the first runs that failed, and of others unless there is no need for them."""
-    ordered = sorted(ends, key=lambda end: end.has_failed, reverse=True)
-    wanted = {end.run_id: end for end in ordered if _has_log(end) and (end.has_failed or not only_failed)}
-    deadline = Deadline.after(TIME_LIMIT, now=time.monotonic())
-    with hook.get_client(max_connections=1) as client:
-        for run_id, end in islice(wanted.items(), MAX_RUNS):
-            try:
-                events = client.call(list_events(run_id), deadline=deadline, patience=0)
-            except TriggerDevError as error:
-                log.debug("The logs of runs could not be fetched: %s", error)
-                continue
-            what = f"run {run_id}" if len(ends) == 1 else f"item {end.index}: run {run_id}"
-            write(log, _lines(events, what, end.run_url))
-
-
-def _has_log(end: ItemEnd) -> bool:
-    run = end.outcome.run
-    return run is not None and (run.started_at is not None or run.created_at is None)  # an event has no times
-
-
-def _lines(events: Sequence[RunEvent], what: str, run_url: str) -> Iterator[Line]:
-    shown = [event for event in events if event.level != "TRACE"]
-    if not shown:
-        return
-    yield "info", f"Log of {what}:"
-    if len(shown) > LAST_LINES:
-        yield "info", f"Only the last {LAST_LINES} lines follow; all {len(shown)} are in {run_url}"
-    for event in shown[-LAST_LINES:]:
-        text = _CUT_KEY.sub("***", event.message)
-        if event.started_at:
-            time_of = event.started_at.isoformat(timespec="milliseconds").removesuffix("+00:00")
-            text = f"{time_of}Z {text}"
-        yield _LEVELS.get(event.level, "info"), text

@@ -116,20 +116,20 @@ def runs_left(results: Iterable[CancelResult], ids: RunIds) -> list[str]:
     return texts
 
 
-def failures(results: Iterable[CancelResult], *, named: int = MAX_NAMED) -> str:
-    """Return why runs failed and which, up to ``named`` of a reason, the most frequent reason first."""
+def failures(results: Iterable[CancelResult]) -> str:
+    """Return why runs failed and which, the most frequent reason first."""
     groups: dict[str, list[str]] = {}
     for result in results:
         if result.error is not None:
-            groups.setdefault(_shared_error(result), []).append(result.run_id)
+            groups.setdefault(shared_error(result), []).append(result.run_id)
     texts = []
     for why, run_ids in sorted(groups.items(), key=lambda group: -len(group[1])):
-        text = enumeration(run_ids, named=named)
+        text = enumeration(run_ids)
         texts.append(f"{len(run_ids)} runs ({text}): {why}" if len(run_ids) > MAX_NAMED else f"{text}: {why}")
     return enumeration(texts, " | ")
 
 
-def _shared_error(result: CancelResult) -> str:
+def shared_error(result: CancelResult) -> str:
     """Return an error without the ids of its run and its request, so that several runs share it."""
     text = re.sub(r" \(request [^)]*\)", "", result.error or "")
     return text.replace(f"/runs/{quote(result.run_id, safe='')}", "/runs/…")

@@ -1,27 +1,26 @@
-"""How runs ended, why a wait ended before them, and what became of the runs of a stopped task, in words."""
+"""Say how runs ended, why a wait ended before its run, and what became of the runs of a stopped task."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any
 
 from airflow_provider_trigger.api.models import Run, advice
 from airflow_provider_trigger.api.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import (
-    MAX_NAMED,
     MAY_RUN,
     Line,
     Log,
     capitalized,
     counted,
     enumeration,
+    named,
     write,
 )
-from airflow_provider_trigger.report.cancels import failures, summary
+from airflow_provider_trigger.report.cancels import shared_error, summary
 from airflow_provider_trigger.run.facts import describe, missing_version, usage_facts
 from airflow_provider_trigger.run.guard import Stop
 from airflow_provider_trigger.run.output import Outputs
@@ -41,13 +40,14 @@ def log_stop(log: Log, conn_id: str, stop: Stop) -> None:
 
 
 def _of_stop(stop: Stop, conn_id: str) -> Iterator[Line]:
+    by_tag = f" by the tag {stop.tag}" if stop.tag else ""
     if stop.search_error is not None:
-        text = (
+        yield (
+            "error",
             f"Runs that an earlier try has started {MAY_RUN}, as the list of runs could not be searched "
             f"({str(stop.search_error).rstrip('.')}): a retry finds them. Without a retry, look for them in "
-            f"the dashboard by the tag {stop.tag}"
+            f"the dashboard{by_tag}",
         )
-        yield "error", text
     results = stop.results
     if stop.accepted is not None:
         accepted = [f"bulk action {bulk_id}" for bulk_id in stop.bulk_ids]
@@ -59,63 +59,48 @@ def _of_stop(stop: Stop, conn_id: str) -> Iterator[Line]:
     if stop.unknown:
         ids = ", ".join(stop.bulk_ids_by_tag)
         bulk = f"bulk action {ids} cancels" if ids else ""
-        answer, tag = stop.answer, f" by the tag {stop.tag}" if stop.tag else ""
+        answer = stop.answer
         how = f"answered {answer.status} ({counted(answer.tries, 'time')}) to" if answer else "not answered"
+        which = f"and {bulk} those that it has created" if bulk else "which may be running"
         items = f" ({enumeration(stop.parts)})" if stop.parts else ""
-        which = "which may be running" if not bulk else f"and {bulk} those that it has created"
         retry = "a retry finds what was started. Without a retry, " if stop.have_keys else ""
-        runs = "it" if stop.unknown == 1 else "the runs"
-        text = (
-            f"The server has {how} the start of {counted(stop.unknown, 'run')}, {which}{items}: "
-            f"{retry}look for {runs} in the dashboard{tag}"
-        )
-        yield ("warning" if bulk else "error"), text
+        text = f"The server has {how} the start of {counted(stop.unknown, 'run')}, {which}{items}"
+        yield ("warning" if bulk else "error"), f"{text}: {retry}look in the dashboard for runs{by_tag}"
 
 
 def canceling(run_ids: Sequence[str]) -> Iterator[Line]:
-    """Yield that runs are being canceled, because their task was ended."""
-    if len(run_ids) > MAX_NAMED:
-        yield "info", f"Canceling {len(run_ids)} runs, because their task was ended: {', '.join(run_ids)}"
-    else:
-        yield from (("info", f"Canceling run {one}, because its task was ended") for one in run_ids)
+    """Yield that runs are being canceled, because their task was ended; this line names all."""
+    if run_ids:
+        yield "info", f"Canceling {named(run_ids, most=len(run_ids))}, because the task was ended"
 
 
 def of_cancels(
     results: Iterable[CancelResult], conn_id: str, *, was_ended: bool = False, tag: str | None = None
 ) -> Iterator[Line]:
-    """Yield what became of canceled runs, and that their task was ended, which a trigger's log lacks else."""
-    outcomes_in_order = [*CancelOutcome]
+    """
+    Yield one line for the canceled runs with the same outcome, final status and error.
 
-    def kind(result: CancelResult) -> tuple[int, bool]:
-        return outcomes_in_order.index(result.outcome), result.is_unconfirmed
-
-    for _, group in groupby(sorted(results, key=kind), kind):
-        same = list(group)
-        for some in [same] if len(same) > MAX_NAMED else [[one] for one in same]:
-            yield _of_some(some, conn_id, was_ended=was_ended, tag=tag)
-
-
-def _of_some(some: Sequence[CancelResult], conn_id: str, *, was_ended: bool, tag: str | None) -> Line:
-    first, is_one, run_ids = some[0], len(some) == 1, [result.run_id for result in some]
-    who, their, them = (
-        ("run " + run_ids[0], "its", "it") if is_one else (f"{len(some)} runs", "their", "them")
-    )
-    match first.outcome:
-        case CancelOutcome.CANCELED:
-            return "info", f"Canceled {who}{f', because {their} task was ended' if was_ended else ''}"
-        case CancelOutcome.ALREADY_COMPLETED if is_one:
-            return "info", f"Run {first.run_id} was {first.status} before its cancel"
-        case CancelOutcome.ALREADY_COMPLETED:
-            return "info", f"{who} had ended before their cancel: {enumeration(run_ids)}"
-        case CancelOutcome.NOT_FOUND:
-            why = f"connection {conn_id!r} has no such run{'' if is_one else ': ' + ', '.join(run_ids)}"
-        case _:
-            why = str(first.error) if is_one else failures(some, named=len(some))
-    how = "" if is_one else ", as the cancel is not confirmed"
-    text = f"{capitalized(who)} {MAY_RUN}{how}: {why.rstrip('.')}"
-    text += f". Unless a retry waits for {them}, cancel {them} in the dashboard"
-    text += f", by the tag {tag}" if tag else ""
-    return ("warning" if first.is_unconfirmed else "error"), text
+    ``was_ended``: also say that the task was ended, for the log of a trigger, which does not say so.
+    """
+    groups: dict[tuple[CancelOutcome, str, bool], list[str]] = {}
+    for result in results:
+        why = shared_error(result) if result.error else f"connection {conn_id!r} has no such run"
+        why = str(result.status) if result.outcome is CancelOutcome.ALREADY_COMPLETED else why
+        groups.setdefault((result.outcome, why, result.is_unconfirmed), []).append(result.run_id)
+    because, by_tag = ", because the task was ended" * was_ended, f", by the tag {tag}" if tag else ""
+    order = [*CancelOutcome]
+    for (outcome, why, is_unconfirmed), run_ids in sorted(
+        groups.items(), key=lambda group: order.index(group[0][0])
+    ):
+        match outcome:
+            case CancelOutcome.CANCELED:
+                yield "info", f"Canceled {named(run_ids)}{because}"
+            case CancelOutcome.ALREADY_COMPLETED:
+                yield "info", f"{why} before the cancel: {named(run_ids)}"
+            case _:
+                text = f"{capitalized(named(run_ids, most=len(run_ids)))} {MAY_RUN}: {why.rstrip('.')}"
+                text += f". Cancel in the dashboard what no retry waits for{by_tag}"
+                yield ("warning" if is_unconfirmed else "error"), text
 
 
 _MAX_MESSAGE_LENGTH = 1000
@@ -217,7 +202,7 @@ class ItemEnd:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it did not complete, and not because it was not needed."""
+        """Whether it failed. A run that was canceled as not needed has not failed."""
         return bool(self.reason) and not self.was_not_needed
 
     @property

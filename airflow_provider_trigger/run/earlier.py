@@ -108,7 +108,8 @@ class Earlier:
 
     def sort(self, runs: Sequence[ListedRun], requests: Sequence[TaskRequest]) -> Found:
         """Decide what becomes of each run, the newest first; see :class:`Policy`. Pure."""
-        own, found = self.key.parts, Found(all_ids={run.id for run in runs})
+        found, max_tries = Found(all_ids={run.id for run in runs}), str(self.key.max_tries)
+        task_instance, execution = self.key.task_instance.hash, self.key.execution_hash
         replaced = found.canceled if self.policy is Policy.REPLACE else found.left
         items = [parse(request.key) for request in requests]
         indexes = {(item.item, item.test_number): index for index, item in enumerate(items) if item}
@@ -123,15 +124,15 @@ class Earlier:
                 found.found_by_key.add(index)
             elif self.policy is Policy.LEAVE_ALONE:
                 pass
-            elif parts is None or parts.task_instance != own.task_instance:
+            elif parts is None or parts.task_instance != task_instance:
                 found.left.append(
                     run.id
                 )  # a replay, or from another Airflow or before a clear of the Dag run
-            elif parts.execution != own.execution:
+            elif parts.execution != execution:
                 pass  # another operator of the same task deals with it
             elif index is None or index in found.taken_up:
                 replaced.append(run.id)
-            elif self.policy is Policy.REPLACE and parts.max_tries != own.max_tries:
+            elif self.policy is Policy.REPLACE and parts.max_tries != max_tries:
                 replaced.append(run.id)  # from before a clear
             else:
                 found.taken_up[index] = run.id

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,27 +17,20 @@ _PROCESS = uuid.uuid4().hex
 
 _KEY = re.compile(
     rf"{KEY_PREFIX}-(?P<dag_run>\w+)-(?P<task_instance>\w+)-(?P<execution>\w+)"
-    r"-(?P<max_tries>\d+)(\.(?P<test_number>\d+))?-(?P<cleared_after>\d+)(-(?P<item>.+))?"
+    r"-(?P<max_tries>\d+)(\.(?P<test_number>\d+))?-\d+(-(?P<item>.+))?"
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class KeyParts:
-    """The parts of an idempotency key; ``str()`` writes the key, and :func:`parse` reads it."""
+    """The parts of an idempotency key; the first three are hashes."""
 
     dag_run: str
     task_instance: str
     execution: str
-    """As the two above, a hash of the fields of :class:`RunKey`."""
     max_tries: str
-    test_number: str = ""  # empty outside of tests
-    cleared_after: str
-    item: str = ""  # of a batch: the index of the item, and the hash of its content
-
-    def __str__(self) -> str:
-        hashes = f"{self.dag_run}-{self.task_instance}-{self.execution}"
-        test, item = self.test_number and f".{self.test_number}", self.item and f"-{self.item}"
-        return f"{KEY_PREFIX}-{hashes}-{self.max_tries}{test}-{self.cleared_after}{item}"
+    test_number: str  # empty outside of tests of a Dag
+    item: str  # of a batch: the index of the item, and the hash of its content; else empty
 
 
 def parse(idempotency_key: str | None) -> KeyParts | None:
@@ -112,10 +105,15 @@ class TaskInstanceIdentity:
     def has_started(self, idempotency_key: str | None) -> bool:
         """Return whether a run with this key was started by this task instance, in any of its tries."""
         parts = parse(idempotency_key)
-        return parts is not None and parts.task_instance == self.hash_in(self.dag_run.hash)
+        return parts is not None and parts.task_instance == self.hash
+
+    @property
+    def hash(self) -> str:
+        """What identifies it in keys."""
+        return self.hash_in(self.dag_run.hash)
 
     def hash_in(self, dag_run_hash: str) -> str:
-        """Return what identifies it in keys; before a clear, its Dag run had another hash."""
+        """Return the same for a time before a clear, when its Dag run had another hash."""
         return _hash([dag_run_hash, self.task_id, self.map_index, *self.iteration])
 
 
@@ -151,33 +149,24 @@ class RunKey:
         return self.cleared_after > 0 or self.task_instance.dag_run.is_cleared
 
     @property
-    def parts(self) -> KeyParts:
-        """The parts of the key."""
-        dag_run, execution = self.task_instance.dag_run.hash, [self.operator_id, self.execution]
-        return KeyParts(
-            dag_run=dag_run,
-            task_instance=self.task_instance.hash_in(dag_run),
-            execution=_hash([*execution, self.content] if self.content else execution),
-            max_tries=str(self.max_tries),
-            test_number=str(self.test_number or ""),
-            # After a clear to fewer ``retries``, ``max_tries`` can be the same as before.
-            cleared_after=str(self.cleared_after),
-        )
+    def execution_hash(self) -> str:
+        """What identifies the execution among those of its task instance."""
+        return _hash([self.operator_id, self.execution, *([self.content] if self.content else [])])
 
     def __str__(self) -> str:
-        return str(self.parts)
+        hashes = f"{self.task_instance.dag_run.hash}-{self.task_instance.hash}-{self.execution_hash}"
+        test = f".{self.test_number}" if self.test_number else ""
+        # After a clear to fewer ``retries``, ``max_tries`` can be the same as before.
+        return f"{KEY_PREFIX}-{hashes}-{self.max_tries}{test}-{self.cleared_after}"
 
     def of_item(self, index: int, *, task_identifier: str, payload: Any) -> str:
         """Return the key for an item's run; by index alone, a changed order would give another's output."""
-        return str(replace(self.parts, item=f"{index}-{content_of(task_identifier, payload)}"))
+        return f"{self}-{index}-{content_of(task_identifier, payload)}"
 
     def is_of_same_execution(self, idempotency_key: str | None) -> bool:
         """Return whether a run with this key is of this execution, in any of its tries."""
-        own, other = self.parts, parse(idempotency_key)
-        return other is not None and (other.task_instance, other.execution) == (
-            own.task_instance,
-            own.execution,
-        )
+        parts, own = parse(idempotency_key), (self.task_instance.hash, self.execution_hash)
+        return parts is not None and (parts.task_instance, parts.execution) == own
 
     def item_of(self, idempotency_key: str | None, created_at: datetime | None) -> str | None:
         """
@@ -186,14 +175,13 @@ class RunKey:
         A clear of the Dag run has given it another ``start_date``. So has another Airflow's Dag run, so that
         the run must be older than this one, and the task cleared.
         """
-        own, other = self.parts, parse(idempotency_key)
-        if other is None or (other.execution, other.test_number) != (own.execution, own.test_number):
+        parts, dag_run = parse(idempotency_key), self.task_instance.dag_run
+        if parts is None or parts.task_instance != self.task_instance.hash_in(parts.dag_run):
             return None
-        if other.task_instance != self.task_instance.hash_in(other.dag_run):
+        if (parts.execution, parts.test_number) != (self.execution_hash, str(self.test_number or "")):
             return None
-        start_date = self.task_instance.dag_run.start_date
-        is_before_clear = self.was_cleared and created_at and start_date and created_at < start_date
-        return other.item if other.dag_run == own.dag_run or is_before_clear else None
+        is_older = created_at and dag_run.start_date and created_at < dag_run.start_date
+        return parts.item if parts.dag_run == dag_run.hash or (is_older and self.was_cleared) else None
 
 
 def content_of(task_identifier: str, payload: Any) -> str:

@@ -52,7 +52,6 @@ class WaitSettings:
     :param logs_progress: whether the number of runs in each status is logged every 30 s
     :param logs_end: whether it is logged how a run has ended; else the resumed task logs it
     :param tag: what all runs carry, to look for them in the dashboard
-    :param names_completed: whether a trigger's event names the runs that completed, or only counts them
     """
 
     run_url: str = ""
@@ -67,7 +66,6 @@ class WaitSettings:
     logs_progress: bool = False
     logs_end: bool = True
     tag: str = ""
-    names_completed: bool = True
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> WaitSettings:

@@ -165,7 +165,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
 
     def _conclude(self, outcomes: Mapping[str, WaitOutcome], context: Context) -> _compat.PokeReturnValue:
         """Return the runs, or fail with the first one that has failed, unless a last check says otherwise."""
-        from airflow_provider_trigger.operators.execution import failure_of
+        from airflow_provider_trigger.failures import failure_of
         from airflow_provider_trigger.report.ends import end_of
         from airflow_provider_trigger.run.wait_outcome import WaitEnd, check_again
 

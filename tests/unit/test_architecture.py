@@ -92,6 +92,7 @@ ORDER = (
     "notifications",
     "triggers",
     "hooks",
+    "failures",
     "report",
     "sources",
     "tokens",

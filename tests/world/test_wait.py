@@ -622,8 +622,8 @@ def test_an_output_that_is_gone_counts_with_the_runs_that_did_not_complete(world
     outcome = task.join()
     assert outcome.state == "failed"
     assert gone in str(outcome.error)
-    assert "1 output missing and 1 of 4 runs did not complete: " in str(outcome.error)
-    assert "2 others were canceled, as one had failed" in str(outcome.error)
+    assert str(outcome.error).startswith("2 of 4 items failed: ")
+    assert "Canceled because of a failed run (cancel_others=True): 2" in str(outcome.error)
 
 
 @pytest.mark.parametrize(("status", "times"), [("403", math.inf), ("403", 1), ("429", 3)])

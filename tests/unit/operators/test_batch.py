@@ -92,7 +92,7 @@ def test_an_output_that_the_server_cannot_give_counts_as_a_failed_run(
     _, broken = completed(2)
     headers = {"x-should-retry": "false"}
     server.fail_next(None, 500, path=f"/api/v3/runs/{broken}", headers=headers)
-    text = f"1 output missing: item 1: Run {broken} is COMPLETED, but its output cannot be fetched: "
+    text = f"1 of 2 items failed: item 1: Run {broken} is COMPLETED, but its output cannot be fetched: "
     resume = partial(
         operator(payloads=[], fail_on=fail_on).execute_complete, context_of(ti), event_of(server)
     )
@@ -133,7 +133,7 @@ def test_it_hands_all_runs_to_its_trigger_and_leaves_the_cancel_to_it(
     }
     assert {name: trigger.wait[name] for name in shown} == shown
     assert all(trigger.wait["tag"] in run.tags for run in endless.runs.values())
-    assert log.of("info")[-1].startswith("Deferring: the triggerer waits for 3 runs from here on. ")
+    assert log.of("info")[-1].startswith("Deferring: the triggerer waits for 3 runs (run_")
     made.on_kill()
     assert not any(run.cancel_requests for run in endless.runs.values())
 

@@ -170,7 +170,7 @@ TAG = ". Look for runs that may still be running by the tag airflow_task:work:"
             TriggerBatchFailedError,
             "^2 of 2 .*: item 0: Run .* FAILED.*; item 1: ",
         ),
-        (["COMPLETED", "FAILED"], TriggerBatchFailedError, "^1 of 2 runs did not complete: item 1: [^;]*$"),
+        (["COMPLETED", "FAILED"], TriggerBatchFailedError, "^1 of 2 items failed: item 1: [^;]*$"),
         (["CANCELED", "EXPIRED"], TriggerBatchNotRetriedError, "ended with status EXPIRED"),
         (["CANCELED", "timed out"], TriggerBatchFailedError, "^((?!Look for).)*$"),
         (["FAILED", "rejected"], TriggerBatchFailedError, TAG),
@@ -178,12 +178,12 @@ TAG = ". Look for runs that may still be running by the tag airflow_task:work:"
         (
             ["CANCELED", "not needed"],
             TriggerBatchNotRetriedError,
-            r"^1 of 2 .*. 1 others were canceled, as one had failed \(cancel_others=True\)$",
+            r"^1 of 2 .*. Canceled because of a failed run \(cancel_others=True\): 1$",
         ),
         (
             ["COMPLETED", "not needed"],
             TriggerBatchFailedError,
-            "^One of 2 runs had failed, but has completed after all. 1 others were canceled",
+            "^0 of 2 items failed: the failed run has completed after all. Canceled because of",
         ),
         (["FAILED"] * 12, TriggerBatchFailedError, "^12 of 12 .*; item 9: .* … and 2 more$"),
     ],

@@ -14,8 +14,8 @@ from fake_log import Log
 from run_operator import batch_in_worker, operator_in_worker
 
 from airflow_provider_trigger._compat import BaseOperator
-from airflow_provider_trigger.operators import execution
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
+from airflow_provider_trigger.report import run_logs
 from airflow_provider_trigger.testing import TriggerDevServer
 
 
@@ -178,7 +178,7 @@ def test_what_goes_wrong_is_a_line_at_debug_level_and_does_not_change_the_outcom
 def test_a_log_that_does_not_come_is_waited_for_a_limited_time(
     logging_task, outcome, log, monkeypatch
 ) -> None:
-    monkeypatch.setattr(execution, "TIME_LIMIT", 0.2)
+    monkeypatch.setattr(run_logs, "TIME_LIMIT", 0.2)
     logging_task.delay_next(None, 30, path="/events")
     begun = time.monotonic()
     assert "FAILED after 1 attempt: ValueError: bad" in outcome(operator_in_worker(payload="bad").execute)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
-from airflow_provider_trigger.log import MAX_LINES, MAX_NAMED
+from airflow_provider_trigger.log import MAX_NAMED, capitalized
 from airflow_provider_trigger.report.ends import of_cancels, why_not_completed
 from airflow_provider_trigger.run.wait_outcome import WaitEnd, WaitOutcome
 
@@ -111,61 +112,57 @@ def test_a_wait_says_why_its_run_did_not_complete_and_what_became_of_it(
     )
 
 
-MANY = MAX_LINES + 1
-IDS = ", ".join(["run_1"] * MANY)
-NAMED = ", ".join(["run_1"] * MAX_NAMED) + f" … and {MANY - MAX_NAMED} more"
-ONE_TO_DO = "Unless a retry waits for it, cancel it in the dashboard"
-MANY_TO_DO = "Unless a retry waits for them, cancel them in the dashboard"
+TO_DO = "Cancel in the dashboard what no retry waits for, by the tag airflow_task:x"
+IDS = [f"run_{number}" for number in range(MAX_NAMED + 2)]
 
 
 def result(outcome: str, **fields: Any) -> CancelResult:
-    return CancelResult(run_id="run_1", outcome=CancelOutcome(outcome), **fields)
+    return CancelResult(run_id="", outcome=CancelOutcome(outcome), **fields)
 
 
 @pytest.mark.parametrize(
-    ("one", "level", "text", "of_many"),
+    ("one", "level", "text", "names_all"),
     [
-        (
-            result("canceled"),
-            "info",
-            "Canceled run run_1, because its task was ended",
-            f"Canceled {MANY} runs, because their task was ended",
-        ),
-        (
-            result("already_completed", status="FAILED"),
-            "info",
-            "Run run_1 was FAILED before its cancel",
-            f"{MANY} runs had ended before their cancel: {NAMED}",
-        ),
+        (result("canceled"), "info", "Canceled {runs}, because the task was ended", False),
+        (result("already_completed", status="FAILED"), "info", "FAILED before the cancel: {runs}", False),
         (
             result("not_found"),
             "error",
-            f"Run run_1 may still be running: connection 'mine' has no such run. {ONE_TO_DO}",
-            f"{MANY} runs may still be running, as the cancel is not confirmed: connection 'mine' has no "
-            f"such run: {IDS}. {MANY_TO_DO}",
+            f"{{Runs}} may still be running: connection 'mine' has no such run. {TO_DO}",
+            True,
         ),
         (
-            not_canceled("run_1", "no time."),
+            not_canceled("", "no time."),
             "error",
-            f"Run run_1 may still be running: cancel failed: no time. {ONE_TO_DO}",
-            f"{MANY} runs may still be running, as the cancel is not confirmed: {MANY} runs ({IDS}): cancel "
-            f"failed: no time. {MANY_TO_DO}",
+            f"{{Runs}} may still be running: cancel failed: no time. {TO_DO}",
+            True,
         ),
         (
             result("failed", error="it is still EXECUTING", is_unconfirmed=True),
             "warning",
-            f"Run run_1 may still be running: it is still EXECUTING. {ONE_TO_DO}",
-            f"{MANY} runs may still be running, as the cancel is not confirmed: {MANY} runs ({IDS}): it is "
-            f"still EXECUTING. {MANY_TO_DO}",
+            f"{{Runs}} may still be running: it is still EXECUTING. {TO_DO}",
+            True,
         ),
     ],
 )
-def test_each_outcome_is_said_of_one_run_and_of_many(
-    one: CancelResult, level: str, text: str, of_many: str
+def test_each_outcome_is_one_line_for_one_run_and_for_many(
+    one: CancelResult, level: str, text: str, names_all: bool
 ) -> None:
-    assert list(of_cancels([one] * MAX_NAMED, "mine", was_ended=True)) == [(level, text)] * MAX_NAMED
-    assert list(of_cancels([one] * MANY, "mine", was_ended=True)) == [(level, of_many)]
-    by_tag = ", by the tag airflow_task:x" if level != "info" else ""
-    assert list(of_cancels([one] * MANY, "mine", was_ended=True, tag="airflow_task:x")) == [
-        (level, of_many + by_tag)
+    for run_ids in (IDS[:1], IDS[:3], IDS):
+        runs = run_ids[0] if len(run_ids) == 1 else ", ".join(run_ids)
+        if len(run_ids) == len(IDS) and not names_all:
+            runs = f"{', '.join(run_ids[:MAX_NAMED])} … and 2 more"
+        runs = f"run {runs}" if len(run_ids) == 1 else f"{len(run_ids)} runs ({runs})"
+        expected = text.format(runs=runs, Runs=capitalized(runs))
+        results = [replace(one, run_id=run_id) for run_id in run_ids]
+        shown = list(of_cancels(results, "mine", was_ended=True, tag="airflow_task:x"))
+        assert shown == [(level, expected)]
+
+
+def test_runs_whose_cancels_failed_for_other_reasons_have_lines_of_their_own() -> None:
+    why = {"run_1": "busy", "run_2": "gone", "run_3": "busy"}
+    shown = [text for _, text in of_cancels([not_canceled(*one) for one in why.items()], "mine")]
+    assert [text.partition(". ")[0] for text in shown] == [
+        "2 runs (run_1, run_3) may still be running: cancel failed: busy",
+        "Run run_2 may still be running: cancel failed: gone",
     ]

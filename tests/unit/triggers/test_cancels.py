@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -48,16 +49,16 @@ def kill(set_connection, log: Log) -> Callable[..., list[str]]:
 
 
 def canceled(run: Any) -> str:
-    return f"Canceled run {run.id}, because its task was ended"
+    return f"Canceled run {run.id}, because the task was ended"
 
 
 MANY = 21
-ADVICE = "Unless a retry waits for it, cancel it in the dashboard"
+ADVICE = "Cancel in the dashboard what no retry waits for"
 REJECTED = "answered 401: Invalid API key; check the password of connection 'trigger_dev_default'"
 
 
 def failed(run: Any, why: str) -> str:
-    request = f"POST /api/v2/runs/{run.id}/cancel"
+    request = "POST /api/v2/runs/…/cancel"
     return f"Run {run.id} may still be running: cancel failed: {request} {why}. {ADVICE}"
 
 
@@ -73,9 +74,9 @@ def test_the_runs_of_a_task_that_was_ended_are_canceled_unless_they_are_not_to_b
     assert (
         log.leveled
         == [
-            *(("info", f"Canceling run {one}, because its task was ended") for one in ids),
+            ("info", f"Canceling 3 runs ({', '.join(ids)}), because the task was ended"),
             ("info", canceled(alive)),
-            ("info", f"Run {ended.id} was COMPLETED before its cancel"),
+            ("info", f"COMPLETED before the cancel: run {ended.id}"),
             ("error", f"{unknown}. {ADVICE}, by the tag airflow_task:x"),
         ]
         * cancels
@@ -98,8 +99,9 @@ def test_many_runs_are_canceled_by_one_bulk_action_also_those_of_several_tasks(
     assert requests == ["/api/v1/bulk-actions", "/api/v1/query"]
     assert not [request for request in server.requests if request.path.startswith("/api/v3/runs/")]
     if tasks == 1:
-        counted, named = f"{len(runs)} runs, because their task was ended", ", ".join(one.id for one in runs)
-        assert log.of("info") == [f"Canceling {counted}: {named}", f"Canceled {counted}"]
+        [begin, done] = log.of("info")
+        assert begin == f"Canceling 21 runs ({', '.join(run.id for run in runs)}), because the task was ended"
+        assert re.fullmatch(r"Canceled 21 runs \((run_\w+, ){9}run_\w+ … and 11 more\), because .*", done)
 
 
 def test_a_run_whose_cancel_is_under_way_is_not_canceled_twice(server, connection: str) -> None:
@@ -168,7 +170,7 @@ def test_a_failure_says_what_to_do_about_its_connection(server, kill) -> None:
     one = server.add_run("EXECUTING")
     server.fail_next(None, 403)
     [text] = kill(one)
-    assert text.startswith(failed(one, "answered 403: Simulated error 403").partition(". Unless")[0])
+    assert text.startswith(failed(one, "answered 403: Simulated error 403").partition(". Cancel in")[0])
     action = "check the permissions of the key in the password of connection 'trigger_dev_default'"
     assert text.endswith(f"; {action}. {ADVICE}")
 

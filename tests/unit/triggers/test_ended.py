@@ -112,7 +112,7 @@ def test_only_a_task_that_is_deferred_no_more_was_ended(
     stop(airflow, one, **wait)
     assert (len(airflow.questions), one.cancel_requests) == (asked, cancels)
     assert [(ti.task_id, *rest) for ti, *rest in airflow.questions] == [("work", 17, [one.id])] * asked
-    assert (f"Canceled run {one.id}, because its task was ended" in log.of("info")) is bool(cancels)
+    assert (f"Canceled run {one.id}, because the task was ended" in log.of("info")) is bool(cancels)
     assert log.of("warning") == [
         "Could not check in Airflow whether the task was ended (the supervisor is gone), so that its run "
         f"continues: {one.id}"
