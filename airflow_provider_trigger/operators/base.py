@@ -110,7 +110,7 @@ class RunsOperator(arguments.TakesArguments, _compat.BaseOperator):
         raise NotImplementedError
 
     def _fails(self, *, failed: int, count: int) -> bool:
-        """Return whether the task fails where so many of all runs have failed."""
+        """Return whether the task fails where ``failed`` of ``count`` runs have failed."""
         return failed > 0
 
     def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:

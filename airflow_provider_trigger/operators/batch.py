@@ -32,7 +32,7 @@ _FAIL_ON = "'any', 'all', 'never', a whole number of runs, 1 or more, or a share
 
 
 def is_failure(fail_on: FailOn, *, failed: int, count: int) -> bool:
-    """Return whether the task fails where so many of all runs have failed; it does not where none has."""
+    """Return whether the task fails where ``failed`` of ``count`` runs have failed; never for no run."""
     if isinstance(fail_on, int):
         return failed >= max(1, min(fail_on, count))
     most = {"any": 0, "all": count - 1, "never": count}

@@ -202,7 +202,8 @@ class CancelTriggerRunOperator(TakesRunIds, _compat.BaseOperator):
         write(self.log, lines)
         if results:
             self.log.info("%s", summary(results))
-        left = [one.run_id for one in results if one.outcome == "canceled" and not one.terminated]
+        canceled = [result for result in results if result.outcome == "canceled"]
+        left = [result.run_id for result in canceled if not result.terminated]
         if left and self.wait_for_termination and work.finished:
             text = "Canceled, but not terminated within %g s: %s"
             self.log.warning(text, self.termination_timeout, enumeration(left))

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger import _compat, exceptions
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
@@ -46,12 +46,15 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.operators.base import RunsOperator
 
-# While runs are being started: all that are known are pushed each time.
+# While runs start, their ids are pushed now and then, each time all that are known.
 _PUSHED_IDS_PER_SECOND = 1000
 
 
 class Execution:
-    """One execution of an operator with one run."""
+    """Execute an operator that has one run."""
+
+    # The task itself logs the end, with the costs of the run, which a query does not show.
+    _logs: ClassVar[dict[str, bool]] = {"logs_end": False}
 
     def __init__(self, operator: RunsOperator, context: Context) -> None:
         self.operator = operator
@@ -68,11 +71,6 @@ class Execution:
         self._pushed_at = -math.inf
         timeout = operator.execution_timeout
         self._execution_timeout = None if timeout is None else timeout.total_seconds()
-
-    @property
-    def _own_settings(self) -> dict[str, Any]:
-        """How it waits, in addition to what the operator says."""
-        return {"logs_end": False}  # but with what the run has used, which a query does not show
 
     def _xcom_of(self, values: Sequence[Any]) -> Any:
         """Return what XCom gets of values of all runs, such as their ids."""
@@ -187,7 +185,9 @@ class Execution:
             patience=self.hook.settings.retry_for,
             tag=self.guard.tag or "",
             cancels=operator.cancel_on_kill,
-            **self._own_settings,
+            success_statuses=SUCCESS_STATUSES if operator.cancel_others else None,
+            cancels_others=operator.cancel_others,
+            **self._logs,
         )
 
     def _wait(self, seen: Mapping[str, Run]) -> dict[str, WaitOutcome]:
@@ -323,16 +323,9 @@ class Execution:
 
 
 class ManyRuns(Execution):
-    """The same for an operator with several runs."""
+    """Execute an operator that has several runs."""
 
-    @property
-    def _own_settings(self) -> dict[str, Any]:
-        cancels_others = self.operator.cancel_others
-        return {
-            "success_statuses": SUCCESS_STATUSES if cancels_others else None,
-            "cancels_others": cancels_others,
-            "logs_progress": True,
-        }
+    _logs: ClassVar[dict[str, bool]] = {"logs_progress": True}
 
     def _xcom_of(self, values: Sequence[Any]) -> Any:
         return list(values)

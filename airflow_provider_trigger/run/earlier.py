@@ -59,7 +59,7 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Earlier:
-    """Deals with the runs of the earlier tries of a task instance."""
+    """Find the runs of the earlier tries of a task instance."""
 
     key: RunKey
     policy: Policy
@@ -108,26 +108,23 @@ class Earlier:
 
     def sort(self, runs: Sequence[ListedRun], requests: Sequence[TaskRequest]) -> Found:
         """Decide what becomes of each run, the newest first; see :class:`Policy`. Pure."""
-        found, max_tries = Found(all_ids={run.id for run in runs}), str(self.key.max_tries)
         task_instance, execution = self.key.task_instance.hash, self.key.execution_hash
+        max_tries, found = str(self.key.max_tries), Found(all_ids={run.id for run in runs})
+        found.stopping = [run.id for run in runs if run.may_have_worker]
         replaced = found.canceled if self.policy is Policy.REPLACE else found.left
         items = [parse(request.key) for request in requests]
         indexes = {(item.item, item.test_number): index for index, item in enumerate(items) if item}
         tasks = {"", *(request.task_identifier for request in requests)}
-        for run in runs:
+        for run in [run for run in runs if not run.is_final]:
             parts, index = parse(run.idempotency_key), None
             if parts is not None and run.task_identifier in tasks:
                 index = indexes.get((parts.item, parts.test_number))
-            if run.is_final:
-                found.stopping += [run.id] if run.may_have_worker else []
-            elif index is not None and run.idempotency_key == requests[index].key:
+            if index is not None and run.idempotency_key == requests[index].key:
                 found.found_by_key.add(index)
             elif self.policy is Policy.LEAVE_ALONE:
                 pass
             elif parts is None or parts.task_instance != task_instance:
-                found.left.append(
-                    run.id
-                )  # a replay, or from another Airflow or before a clear of the Dag run
+                found.left.append(run.id)  # a replay, another Airflow's, or before a clear of the Dag run
             elif parts.execution != execution:
                 pass  # another operator of the same task deals with it
             elif index is None or index in found.taken_up:

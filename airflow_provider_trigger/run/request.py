@@ -1,7 +1,7 @@
 """
 Turn what runs and waitpoint tokens are given into what is sent. Pure, but for the trace.
 
-Only what the server would ignore is checked, such as a malformed delay (measured), not what it rejects.
+Values are checked that the server would ignore, such as a malformed delay (measured), not those it rejects.
 Templates give texts, so a number may be one.
 """
 
@@ -243,8 +243,8 @@ def read_items(
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Yield payload and options, as the API takes them, of checked items; their own options come first."""
     for item in given:
-        one = {"payload": item} if name == "payloads" else item
-        yield one.get("payload"), to_api({**options, **(one.get("options") or {})}, rules.RENDERED)
+        payload, own = (item, {}) if name == "payloads" else (item.get("payload"), item.get("options") or {})
+        yield payload, to_api({**options, **own}, rules.RENDERED)
 
 
 def trace_headers() -> dict[str, str]:
@@ -252,8 +252,8 @@ def trace_headers() -> dict[str, str]:
     # Where nothing has imported it, there is no span.
     trace: Any = sys.modules.get("opentelemetry.trace")
     span = trace and trace.get_current_span()
-    # Of one that is not sampled, they would suppress what the run itself exports. Where tracing is off,
-    # Airflow 3.2 gives the task one that is sampled, but not recorded.
+    # Headers of a span that is not sampled would switch off the run's own traces. Where tracing is off,
+    # Airflow 3.2 gives the task a span that is sampled, but not recorded.
     if not (span and span.is_recording() and span.get_span_context().trace_flags.sampled):
         return {}
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -272,7 +272,7 @@ class TaskRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     replay_of: str | None = None  # the run to start again, in place of all this
     trace: Mapping[str, str] = field(default_factory=trace_headers)
-    """Of the thread that makes it, as what sends it may be another one."""
+    """Taken in the thread that creates the request; another thread sends it."""
 
     @property
     def key(self) -> str | None:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Long enough that a run which is only created to be found does not begin before its cancel; where that fails,
-# a retry waits for it.
+# A look-up may create the run. With this delay, the run does not begin before its cancel; where the cancel
+# fails, a retry waits for the run.
 _DELAY_OF_A_LOOKUP = "30s"
-# Of one request for the ids of a batch's runs, and how long it is repeated at least, in seconds.
+# The timeout of a request for the ids of a batch's runs, and how long it is repeated at least, in seconds.
 _TIMEOUT_FOR_IDS, _TIME_FOR_IDS = 5.0, 20.0
 
 

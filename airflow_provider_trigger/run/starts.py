@@ -27,7 +27,11 @@ REQUESTS_AT_ONCE = 4
 
 
 class Starts:
-    """Starts runs; ``guard`` learns of each request before it is sent, and of the runs' ids after each."""
+    """
+    Start runs; ``guard`` learns of each request before it is sent, and of the runs' ids after each.
+
+    Other threads read ``guard.run_ids`` without a lock, as the id of an item is written once.
+    """
 
     def __init__(self, client: TriggerDevClient, guard: Guard, *, log: Log) -> None:
         self._client = client
