@@ -457,6 +457,12 @@ def test_a_retry_takes_runs_up_although(world: World, what: str, kind: str) -> N
         world.network.fault("404", "GET /api/v3/runs", times=count * 4, headers=headers)
     assert task.join().state == "success"
     assert world.network.statuses() == ["COMPLETED"] * count
+    text = (
+        "was started before and is EXECUTING: no new one is started"
+        if kind == "one"
+        else "3 found alive and taken up"
+    )
+    assert any(text in line for line in world.log.lines)
 
 
 def test_operators_that_a_task_executes_by_hand_have_a_run_each_that_a_retry_takes_up(world: World) -> None:

@@ -77,14 +77,14 @@ STARTED = {"startedAt": START.isoformat()}
         ("it is a replay by someone else", run(EXECUTING, None), LEFT, LEFT, {}),
         ("its key is the user's", run(EXECUTING, "order-1"), LEFT, LEFT, {}),
         ("it is of another operator", run(EXECUTING, OTHER_OPERATOR), {}, {}, {}),
+        ("it is of an earlier dag.test()", run(EXECUTING, str(key(test_number=1))), CANCELED, LEFT, {}),
     ],
 )
 def test_what_becomes_of_a_run(
     what: str, listed: ListedRun, replace: Any, take_up: Any, leave_alone: Any
 ) -> None:
-    now = key(max_tries=2, retries=2)
     for policy, expected in zip(Policy, (replace, take_up, leave_alone), strict=True):
-        assert fates([listed], [SAME], now, policy) == expected, (what, policy)
+        assert fates([listed], [SAME], key(), policy) == expected, (what, policy)
 
 
 @pytest.mark.parametrize(
