@@ -30,9 +30,9 @@ class TriggerDevRunTrigger(ResumingTrigger):
     Wait until runs have ended.
 
     Its event is ``{"runs": [{"run_id", "end", "status", "error", "is_canceled"}], "try_number"}``; for
-    ``end`` see :class:`airflow_provider_trigger.run.wait_outcome.WaitEnd`. It lacks runs that were still outcome for
-    when another one made the wait useless, and holds no output, which can be large. More than 100 runs are
-    stored compressed, as a text.
+    ``end`` see :class:`airflow_provider_trigger.run.wait_outcome.WaitEnd`. It lacks runs that were still
+    waited for when another one made the wait useless, and holds no output, which can be large. More than 100
+    runs are stored compressed, as a text.
 
     :param run_ids: the runs; more than 1,000 are stored compressed, as a text
     :param trigger_dev_conn_id: the connection
