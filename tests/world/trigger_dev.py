@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
 import urllib3
-from hub import Hub
+from hub import EventLoop, Hub
 from requests.adapters import HTTPAdapter
 from requests.models import PreparedRequest
 from server_request import served
+from starlette.requests import Request
 
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.app import App
+from airflow_provider_trigger.testing.answers import TruncatedResponse
+from airflow_provider_trigger.testing.app import App, RequestRecord
+from airflow_provider_trigger.testing.faults import PendingRequest
 from airflow_provider_trigger.testing.routes.router import Router
 
 PAGE = b"<!doctype html><title>Maintenance</title>"
@@ -74,6 +79,10 @@ class Sent:
     status: int | None
 
 
+async def _for_ever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
 class TriggerDev:
     """
     A server that is never started, and the only network there is.
@@ -92,7 +101,8 @@ class TriggerDev:
         skew: float = 0.0,
         **settings: Any,
     ) -> None:
-        settings = {"acknowledge_after": 1.0} | settings
+        address = {"host": "trigger.test", "port": 443, "ssl_certfile": "of nobody"}
+        settings = {"acknowledge_after": 1.0} | address | settings
         self.server = TriggerDevServer(clock=lambda: hub.time() + skew, **settings)
         self.latency = latency
         self.sent: list[Sent] = []
@@ -107,9 +117,9 @@ class TriggerDev:
         self._chance = chance
         self._app = App(
             routes=Router(self.server),
-            respond=None,  # type: ignore[arg-type]  # faults are drawn here
+            respond=self.server._faults.respond,
             limiter=self.server._limiter,
-            requests=[],
+            requests=self.server.requests,
             latency=float,
             busy_list_time=lambda: self.server.busy_list_time,
             clock=self.server.clock,
@@ -159,7 +169,7 @@ class TriggerDev:
             raise requests.ConnectionError(urllib3.exceptions.NewConnectionError(None, "refused"))  # type: ignore[arg-type]
         arrives = fault is None or fault.after or kind in ("stale", "slow")
         self._hub.sleep(min(latency / 2, read))
-        answer, busy = self._handle(request, is_stale=kind == "stale") if arrives else (None, 0.0)
+        answer, busy = self._handle(request, read, is_stale=kind == "stale") if arrives else (None, 0.0)
         busy += fault.seconds if fault is not None else 0.0
         if kind == "hang" or latency + busy > read:  # or too slow
             self._note(at, shown, request, None)
@@ -188,15 +198,47 @@ class TriggerDev:
                 return fault
         return None
 
-    def _handle(self, request: PreparedRequest, *, is_stale: bool) -> tuple[Any, float]:
+    def _handle(self, request: PreparedRequest, read: float, *, is_stale: bool) -> tuple[Any, float]:
         for name in self.unknown_parameters:
             request.url = re.sub(rf"{re.escape(quote(name))}=[^&]*&?", "", str(request.url))
-        routed_request, path, body = served(request)
+        routed, path, body = served(request)
         self.before(f"{request.method} {path}")
-        answer = self._app._handle(routed_request, body, stale=is_stale)
+        record = self._record(routed, body)
+        handle = partial(self._app._handle, routed, body)
+        answer = (
+            self._respond(PendingRequest(routed, record.path, handle, _for_ever), read)
+            if self.server.pending_faults
+            else handle(stale=is_stale)
+        )
         self._app._in_progress.clear()  # an answer is sent at once
+        record.status = answer.status_code
         self.rejected_at += [self._hub.now] if answer.status_code == 429 else []
-        return answer, self._app.busy_time(routed_request)
+        return answer, self._app.busy_time(routed)
+
+    def _record(self, request: Request, body: bytes) -> RequestRecord:
+        path, query = request.scope["raw_path"].decode(), request.scope["query_string"].decode()
+        record = RequestRecord(
+            method=request.method,
+            path=path + (f"?{query}" if query else ""),
+            headers=dict(request.headers),
+            body=body,
+            time=self._hub.now,
+        )
+        self.server.requests.append(record)
+        return record
+
+    def _respond(self, pending: PendingRequest, read: float) -> Any:
+        """Answer as the faults of the local server want."""
+        loop = EventLoop()
+        try:
+            answer = loop.run_until_complete(asyncio.wait_for(self.server._faults.respond(pending), read))
+        except TimeoutError:
+            raise requests.ReadTimeout from None
+        finally:
+            loop.close()
+        if answer is None or isinstance(answer, TruncatedResponse):
+            raise requests.ConnectionError(urllib3.exceptions.ProtocolError("Connection reset by peer"))
+        return answer
 
     def _answer(self, kind: str, answer: Any, fault: Fault | None) -> tuple[int, bytes, dict[str, str]]:
         headers = {"date": formatdate(self.server.clock(), usegmt=True)}

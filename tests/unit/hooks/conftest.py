@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from in_world import clock
 from token_server import tokens, waitpoints, wired
 
-from airflow_provider_trigger.hooks.connection import (
-    InvalidConnectionError,
-    Settings,
-    _warn_if_unencrypted,
-    read_settings,
-)
+from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+__all__ = ["clock", "tokens", "waitpoints", "wired"]
 
 try:
     from airflow.sdk import Connection
 except ImportError:  # 2.11
     from airflow.models import Connection  # type: ignore[assignment]
 
-__all__ = ["tokens", "waitpoints", "wired"]
 
 KEY = "tr_prod_marker_of_the_test"
 PASSWORD = "hunter2hunter2"
-
-
-@pytest.fixture(autouse=True)
-def no_warning_so_far() -> Iterator[None]:
-    """Warn in each test again."""
-    _warn_if_unencrypted.cache_clear()
-    yield
-    _warn_if_unencrypted.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -50,13 +39,13 @@ def make_connection() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def settings(make_connection) -> Callable[..., Settings]:
+def settings(make_connection) -> Callable[..., Any]:
     """Read a connection with these fields."""
 
-    def read(**fields: Any) -> Settings:
+    def read(**fields: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Airflow 2.11 warns about an extra that is not a JSON object
-            return read_settings(make_connection(**fields))
+            return TriggerDevHook(connection=make_connection(**fields)).settings
 
     return read
 
@@ -79,7 +68,7 @@ def error_of(settings, assert_hides) -> Callable[..., str]:
     """Return what follows the connection's name in the error of a connection with these fields."""
 
     def read(**fields: Any) -> str:
-        with pytest.raises(InvalidConnectionError) as raised:
+        with pytest.raises(AirflowFailException) as raised:
             settings(**fields)
         assert_hides(raised.value, KEY, PASSWORD)
         prefix, _, rest = str(raised.value).partition(", ")

@@ -7,9 +7,6 @@ from unittest.mock import Mock
 
 import pytest
 
-from airflow_provider_trigger.api.errors import AuthenticationError
-from airflow_provider_trigger.api.runs import retrieve_run
-
 OLD, NEW = "tr_prod_old_marker_of_the_test", "tr_prod_new_marker_of_the_test"
 ELSEWHERE = "has changed; this task does not use the new one"
 
@@ -79,16 +76,3 @@ def test_a_connection_that_was_given_is_not_fetched(hook, connect_as, make_conne
     with pytest.raises(Exception, match="Invalid API key"):
         given.get_run("run_1")
     assert set(keys_sent(wire)) == {OLD}
-
-
-def test_a_client_without_retries_fetches_nothing_but_has_what_another_one_fetched(
-    hook, connect_as, wire
-) -> None:
-    """So it may be used in a signal handler."""
-    connect_as(password=NEW)
-    client = hook.get_client(retry_for=0)
-    with pytest.raises(AuthenticationError):
-        client.call(retrieve_run("run_1"))
-    assert set(keys_sent(wire)) == {OLD}
-    hook.get_run("run_1")
-    assert client.call(retrieve_run("run_1")).status == "QUEUED"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from fake_clock import Clock
+from hub import Hub
 from in_process import Network
 from token_server import KEY, TOKENS, UNKNOWN, secret_of
 
@@ -31,7 +31,7 @@ def test_it_creates_a_token_with_what_it_is_given_and_shows_its_address_only_as_
 
 
 def test_it_returns_a_token_with_its_data_and_an_unknown_one_is_an_error_after_some_seconds(
-    tokens, clock: Clock
+    tokens, clock: Hub
 ) -> None:
     hook = TriggerDevHook()
     found = hook.get_waitpoint_token(tokens["already_completed"].id)

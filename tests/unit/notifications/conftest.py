@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from event_loop import run as run_on_loop
+from in_world import clock
 from token_server import tokens, waitpoints, wired
 
-__all__ = ["tokens", "waitpoints", "wired"]
+__all__ = ["clock", "tokens", "waitpoints", "wired"]
 
 
 def call(notifier: Any, given: Any) -> None:
@@ -17,7 +18,7 @@ def call(notifier: Any, given: Any) -> None:
 
 
 def await_it(notifier: Any, given: Any) -> None:
-    asyncio.run(notifier.async_notify(given))
+    run_on_loop(notifier.async_notify(given))
 
 
 @pytest.fixture(params=[call, await_it], ids=["called", "awaited"])

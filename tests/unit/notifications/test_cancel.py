@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from airflow_names import dag_of
+from event_loop import run as run_on_loop
 from fake_airflow import TaskInstance
 from fake_log import Log
 from jinja2 import UndefinedError
+from world import World
 
-from airflow_provider_trigger._compat import AirflowNotFoundException, BaseNotifier
-from airflow_provider_trigger.hooks.connection import InvalidConnectionError
+from airflow_provider_trigger._compat import AirflowFailException, AirflowNotFoundException, BaseNotifier
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 
 SUCCESS = ("info", "1 Trigger.dev run: 1 canceled")
@@ -132,7 +133,7 @@ def test_the_summary_is_an_error_unless_no_run_is_left(
 @pytest.mark.parametrize(
     ("set_up", "error", "text"),
     [
-        ('{"conn_type": "trigger_dev"}', InvalidConnectionError, ", field 'password': "),
+        ('{"conn_type": "trigger_dev"}', AirflowFailException, ", field 'password': "),
         ("", AirflowNotFoundException, " was not found; create it"),
     ],
 )
@@ -205,15 +206,9 @@ def test_what_cannot_be_read_is_an_error_and_keeps_no_other_run_alive(
 # In the triggerer
 
 
-def join_threads() -> None:
-    """No thread is left behind."""
-    for thread in threading.enumerate():
-        if thread.name.startswith("trigger-dev"):
-            thread.join(10)
-            assert not thread.is_alive()
-
-
-def test_awaited_it_works_in_a_thread_of_its_own_with_the_context_of_the_triggerers_log(log: Log) -> None:
+def test_awaited_it_works_in_a_thread_of_its_own_with_the_context_of_the_triggerers_log(
+    log: Log, world: World
+) -> None:
     """Neither the event loop waits for it, nor does it wait for a thread of the loop."""
     trigger: ContextVar[str] = ContextVar("trigger")
     seen: list[tuple[str, str]] = []
@@ -235,10 +230,13 @@ def test_awaited_it_works_in_a_thread_of_its_own_with_the_context_of_the_trigger
         finally:
             hold.set()
 
-    asyncio.run(while_all_threads_are_taken())
+    run_on_loop(while_all_threads_are_taken())
     assert log.leveled[-1] == (SUCCESS[0], f"Dag 'd': {SUCCESS[1]}")
     assert seen == [("mine", "trigger-dev-notifier_0")]
-    join_threads()
+    world.sleep(1)
+    ours = [one for one in world.hub.threads.values() if one.name.startswith("trigger-dev")]
+    assert ours
+    assert not [one for one in ours if one.is_alive()], "no thread is left behind"
 
 
 @pytest.mark.skipif(not hasattr(BaseNotifier, "__await__"), reason="this Airflow has no deadline alerts")
@@ -248,6 +246,6 @@ def test_awaited_as_airflow_does_it_it_renders_a_copy(wire, log: Log) -> None:
 
     values: Any = {"x": "a"}
     notifier = Notifier(run_ids="run_{{ x }}", context=values)
-    asyncio.run(await_it(notifier))
+    run_on_loop(await_it(notifier))
     assert wire.targets[0] == "POST /api/v2/runs/run_a/cancel"
     assert notifier.run_ids == "run_{{ x }}"

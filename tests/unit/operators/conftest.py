@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance, context_of
+from in_world import clock, in_signal_handler
 from token_server import tokens, waitpoints, wired
 
 from airflow_provider_trigger.testing import TriggerDevServer
 
-__all__ = ["tokens", "waitpoints", "wired"]
-
-Act = Callable[[], object]
-
-
-@pytest.fixture
-def in_signal_handler() -> Iterator[Callable[[Callable[[], object], Act], None]]:
-    """Do something in a signal handler of the main thread, as Airflow does, once a condition holds."""
-    ended = threading.Event()
-    watchers: list[threading.Thread] = []
-    before = signal.getsignal(signal.SIGUSR1)
-    main_thread = threading.get_ident()
-
-    def when(condition: Callable[[], object], act: Act) -> None:
-        def watch() -> None:
-            while not ended.is_set():
-                if condition():
-                    # Sent to the process, it could leave the main thread asleep.
-                    signal.pthread_kill(main_thread, signal.SIGUSR1)
-                    return
-                time.sleep(0.005)
-
-        signal.signal(signal.SIGUSR1, lambda *_: act())
-        watchers.append(threading.Thread(target=watch))
-        watchers[-1].start()
-
-    yield when
-    ended.set()
-    for watcher in watchers:
-        watcher.join()
-    signal.signal(signal.SIGUSR1, before)
+__all__ = ["clock", "in_signal_handler", "tokens", "waitpoints", "wired"]
 
 
 @pytest.fixture

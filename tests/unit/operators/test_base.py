@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,10 +10,9 @@ import pytest
 from airflow_names import TaskDeferralError
 from fake_airflow import TaskInstance, context_of
 from run_operator import batch_in_worker, operator_in_worker
-from waiting import until
 
 from airflow_provider_trigger._compat import AirflowException
-from airflow_provider_trigger.hooks import trigger_dev
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 operator = partial(operator_in_worker, timeout=30)
@@ -62,26 +59,6 @@ def test_a_link_that_cannot_be_pushed_is_a_warning_and_no_failure(execute, serve
 
 
 # Airflow stops the task
-
-
-@of_one_and_of_many
-def test_stopped_just_as_a_thread_begins_it_says_so(
-    make, execute, endless, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, name = make(), "_start_new_thread" if sys.version_info < (3, 13) else "_start_joinable_thread"
-    start = getattr(threading, name)
-
-    def start_and_stop(*given: Any, **more: Any) -> None:
-        start(*given, **more)
-        if endless.runs and threading.current_thread() is threading.main_thread():
-            until(lambda: not threading._limbo, "it runs")  # type: ignore[attr-defined]
-            made.on_kill()
-            raise ConnectionAbortedError  # as a signal handler of Airflow 2 raises something
-
-    monkeypatch.setattr(threading, name, start_and_stop)
-    with pytest.raises(AirflowException, match="Airflow stopped the task"):
-        execute(made)
-    assert {run.status for run in endless.runs.values()} == {"CANCELED"}
 
 
 @pytest.mark.parametrize("extra", [{"retry_for": 0}, {"timeout": 0.3}])
@@ -146,7 +123,7 @@ def test_where_the_trigger_failed_and_the_cancel_too_the_log_says_that_the_run_m
     if fault == "server":
         server.fail_next(None, 400)
     else:
-        monkeypatch.setattr(trigger_dev, "fetch_connection", fail)
+        monkeypatch.setattr(TriggerDevHook, "get_connection", fail)
     run = fail_trigger(pushes=str)
     [error] = [text for text in log.of("error") if "may still be running" in text]
     assert error.startswith(f"Run {run.id} may still be running: cancel failed: ")

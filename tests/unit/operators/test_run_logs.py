@@ -13,15 +13,14 @@ from fake_airflow import context_of
 from fake_log import Log
 from run_operator import batch_in_worker, operator_in_worker
 
-from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.report import run_logs
 from airflow_provider_trigger.testing import TriggerDevServer
 
 
 @pytest.fixture
-def log(keep_log) -> Log:
-    kept: Log = keep_log(BaseOperator)
+def log(world) -> Log:
+    kept: Log = world.log
     return kept
 
 
@@ -175,12 +174,9 @@ def test_what_goes_wrong_is_a_line_at_debug_level_and_does_not_change_the_outcom
     assert shown(log) == []
 
 
-def test_a_log_that_does_not_come_is_waited_for_a_limited_time(
-    logging_task, outcome, log, monkeypatch
-) -> None:
-    monkeypatch.setattr(run_logs, "TIME_LIMIT", 0.2)
-    logging_task.delay_next(None, 30, path="/events")
+def test_a_log_that_does_not_come_is_waited_for_a_limited_time(logging_task, outcome, log) -> None:
+    logging_task.delay_next(None, 300, path="/events")
     begun = time.monotonic()
     assert "FAILED after 1 attempt: ValueError: bad" in outcome(operator_in_worker(payload="bad").execute)
-    assert time.monotonic() - begun < 15
-    assert any("no answer within 0.2 s" in text for text in log.of("debug"))
+    assert time.monotonic() - begun < 60
+    assert any("no answer within " in text for text in log.of("debug"))

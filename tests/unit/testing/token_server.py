@@ -16,9 +16,7 @@ UNKNOWN = "waitpoint_unknown"
 
 
 @pytest.fixture
-def waitpoints(clock, monkeypatch: pytest.MonkeyPatch) -> TriggerDevServer:
-    for module in ("tokens.complete", "run.stop", "run.guard"):
-        monkeypatch.setattr(f"airflow_provider_trigger.{module}.time", clock)
+def waitpoints(clock) -> TriggerDevServer:
     return TriggerDevServer(clock=clock.time, secret_key=KEY)
 
 
@@ -36,7 +34,7 @@ def tokens(waitpoints: TriggerDevServer, clock) -> dict[str, Any]:
     made = {name: waitpoints.create_token()[0] for name in ("completed", "already_completed")}
     made["timed_out"] = waitpoints.create_token(timeout="1s")[0]
     waitpoints.complete_token(made["already_completed"].id, {"by": "somebody"})
-    clock.now += 5
+    clock.now += 5.0
     return made
 
 

@@ -15,8 +15,6 @@ from event_loop import run, until
 from fake_log import Log
 
 from airflow_provider_trigger import _compat
-from airflow_provider_trigger.triggers import base
-from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 trigger_of: contextvars.ContextVar[str] = contextvars.ContextVar("trigger", default="none")
@@ -50,16 +48,9 @@ class Airflow:
         return answer
 
 
-@pytest.fixture(autouse=True)
-def _nothing_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begin without what tests before have left, as a triggerer that was killed leaves its tasks."""
-    monkeypatch.setattr(base, "_tasks", set())
-
-
 @pytest.fixture
 def stop(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let Airflow cancel the triggers of runs again and again, once they wait, until all is settled."""
-    monkeypatch.setattr(triggers, "_PAUSE", 0)
 
     def stop(airflow: Airflow, *runs: Any, has_on_kill: bool = False, **wait: Any) -> None:
         monkeypatch.setattr(_compat, "is_still_deferred", airflow.is_still_deferred)
@@ -81,7 +72,7 @@ def stop(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> Callable[.
             for task in acting:
                 with pytest.raises(asyncio.CancelledError):
                     await task
-            await until(lambda: not base._tasks)
+            await asyncio.sleep(60)
             # Airflow 3.0 and 3.1 ask the supervisor so: on another loop, they would break all other triggers.
             assert airflow.loops <= {loop}
 

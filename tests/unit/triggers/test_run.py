@@ -19,7 +19,6 @@ from cryptography.fernet import Fernet
 from event_loop import run, until
 
 from airflow_provider_trigger import _compat
-from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.triggers.base import event_hold
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
@@ -198,24 +197,23 @@ def test_it_is_held_back_for_longer_where_the_task_needed_long_to_defer(
 
 def fail_fetches(monkeypatch: pytest.MonkeyPatch, *given: Exception) -> list[Exception]:
     """Let the next fetches of a connection raise these; return those that are left."""
-    fetch, errors = fetching.fetch_on_loop, list(given)
+    fetch, errors = _compat.get_async_connection, list(given)
 
-    async def fail_first(conn_id: str) -> Any:
+    async def fail_first(conn_id: str, **options: Any) -> Any:
         if errors:
             raise errors.pop(0)
-        return await fetch(conn_id)
+        return await fetch(conn_id, **options)
 
-    monkeypatch.setattr(fetching, "fetch_on_loop", fail_first)
+    monkeypatch.setattr(_compat, "get_async_connection", fail_first)
     return errors
 
 
 @pytest.mark.parametrize(
-    ("seconds_left", "is_fetched"), [(None, True), (60.0, True), (0.02, False), (-60.0, False)]
+    ("seconds_left", "is_fetched"), [(None, True), (600.0, True), (20.0, False), (-60.0, False)]
 )
 def test_a_connection_is_fetched_again_until_the_deadline_of_the_wait(
     seconds_left: float | None, is_fetched: bool, server, connection: str, log, monkeypatch
 ) -> None:
-    monkeypatch.setattr(fetching, "_PAUSES", (0.01, 0.01))
     errors = fail_fetches(monkeypatch, OSError("tr_prod_secret"), *[TimeoutError("the vault is sealed")] * 7)
     deadline = None if seconds_left is None else time.time() + seconds_left
     made = trigger(server.add_run("COMPLETED"), deadline=deadline)
@@ -229,16 +227,15 @@ def test_a_connection_is_fetched_again_until_the_deadline_of_the_wait(
     assert log.of("warning") == ["Could not fetch connection 'trigger_dev_default', trying again: OSError"]
 
 
-def test_that_a_connection_still_cannot_be_fetched_is_said_again(
+def test_a_connection_that_cannot_be_fetched_is_a_warning_each_5_minutes(
     server, connection: str, log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching, "_PAUSES", (0.01,))
-    monkeypatch.setattr(fetching, "_WARN_INTERVAL", 0.0)
-    fail_fetches(monkeypatch, *[OSError("sealed")] * 3)
-    run(event_of(trigger(server.add_run("COMPLETED"))))
-    assert len(log.of("warning")) == 3
+    fail_fetches(monkeypatch, *[OSError("sealed")] * 24)
+    run(event_of(trigger(server.add_run("COMPLETED"), deadline=time.time() + 3600)))
+    assert len(log.of("warning")) == 3, "each 5 minutes"
 
 
+@pytest.mark.usefixtures("world")
 def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -247,12 +244,12 @@ def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
     async def main() -> None:
         begun, may_end = asyncio.Event(), asyncio.Event()
 
-        async def fetch(conn_id: str) -> None:
+        async def fetch(conn_id: str, **_: Any) -> None:
             begun.set()
             await may_end.wait()
             seen.append(conn_id)
 
-        monkeypatch.setattr(fetching, "fetch_on_loop", fetch)
+        monkeypatch.setattr(_compat, "get_async_connection", fetch)
         made = TriggerDevRunTrigger(run_ids=["run_1"], wait={"cancels": False})
         waiting = asyncio.create_task(event_of(made))
         await begun.wait()

@@ -29,48 +29,24 @@ def one(server) -> Any:
     return server.add_run("EXECUTING")
 
 
-def threads_of_watches() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "trigger-dev-watch"]
+def test_a_wait_that_is_canceled_does_not_wait_for_its_requests(world, server, one, set_connection) -> None:
+    def threads_of_watches() -> list[Any]:
+        found = [thread for thread in world.hub.threads.values() if thread.name == "trigger-dev-watch"]
+        return [thread for thread in found if thread.is_alive()]
 
-
-def test_a_wait_that_is_canceled_does_not_wait_for_its_requests(server, one, set_connection) -> None:
     server.hang_next(None)
     set_connection()
 
     async def main() -> None:
         waiting = asyncio.create_task(event_of(one.id))
         await until(lambda: server.requests)
+        assert {thread.daemon for thread in threads_of_watches()} == {True}, "none holds up the process"
         waiting.cancel("by the test")
         with pytest.raises(asyncio.CancelledError, match="by the test"):
             await waiting
         await until(lambda: not threads_of_watches())
 
     run(main())
-    server.stop()
-
-
-def test_a_thread_that_outlives_its_event_loop_ends_quietly_and_holds_up_no_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    errors: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", errors.append)
-    may_end, threads = threading.Event(), list[threading.Thread]()
-
-    def work() -> None:
-        threads.append(threading.current_thread())
-        may_end.wait(20)
-
-    async def main() -> None:
-        working = asyncio.create_task(in_thread(work))
-        await until(lambda: threads)
-        working.cancel()
-
-    run(main())
-    may_end.set()
-    [thread] = threads
-    thread.join(20)
-    assert errors == []
-    assert (thread.name, thread.daemon) == ("trigger-dev-call", True)
 
 
 def test_each_line_carries_the_context_of_its_trigger_and_work_for_several_none_of_one(
