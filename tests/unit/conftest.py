@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import queue
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -18,10 +19,13 @@ import urllib3
 from fake_clock import Clock
 from fake_log import Log
 from hypothesis import HealthCheck, settings
+from in_world import connection, connection_to, pytest_pyfunc_call, server, world
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.http import Response, ServerSettings
+
+__all__ = ["connection", "connection_to", "pytest_pyfunc_call", "server", "world"]
 
 BASE_URL = "https://trigger.test"
 SECRET_KEY = "tr_prod_marker/of+the=test"
@@ -30,6 +34,22 @@ USER_AGENT = "unit-tests/1"
 # On a busy machine neither the clock nor the first use of Unicode's tables says anything of the code.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+
+WITH_SOCKETS = {"api", "testing"}
+"""The folders whose tests are still being moved into this process."""
+
+
+@pytest.fixture(autouse=True)
+def no_socket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a test that opens a connection, or listens for one."""
+
+    def refuse(*_: Any) -> None:
+        pytest.fail("a unit test uses a socket: let it run in a world (tests/world/in_world.py)")
+
+    if request.path.parent.name not in WITH_SOCKETS:
+        for name in ("connect", "connect_ex", "bind", "listen"):
+            monkeypatch.setattr(socket.socket, name, refuse)
 
 
 def encoded(body: Any) -> bytes:
@@ -117,8 +137,10 @@ def connect() -> Callable[..., tuple[TriggerDevClient, Wire]]:
 
 
 @pytest.fixture
-def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wire:
     """The wire that every client is on, also one that is built elsewhere; set its ``script``."""
+    if "world" in request.fixturenames:
+        request.getfixturevalue("world")  # whose network it replaces
     wire = Wire(in_turn([Answer(body={"data": [], "pagination": {}})]))
     monkeypatch.setattr(HTTPAdapter, "send", lambda _, request, **options: wire.send(request, **options))
     # Its own ``send`` is defined by its class, and so is not replaced.
