@@ -123,16 +123,6 @@ def test_without_a_key_a_start_that_cannot_have_arrived_is_retried(world: World,
     assert (outcome.state, len(world.server.runs)) == ("success", 1)
 
 
-@pytest.mark.parametrize(("kind", "times"), [("404", 3), ("503", 7), ("hang", 3)])
-def test_the_ids_of_a_batch_that_are_not_shown_at_first_are_waited_for(
-    world: World, kind: str, times: int
-) -> None:
-    headers = {"x-should-retry": "true"} if kind == "404" else None
-    world.network.fault(kind, "GET /api/v2/batches", times=times, headers=headers)
-    assert world.task(many(3)).run().state == "success"
-    assert len(world.server.runs) == 3
-
-
 def test_a_batch_that_does_not_show_all_its_runs_is_an_error_that_says_what_may_exist(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -465,6 +455,13 @@ def test_a_retry_takes_runs_up_although(world: World, what: str, kind: str) -> N
     assert any(text in line for line in world.log.lines)
 
 
+def test_a_retry_logs_which_run_it_takes_up(world: World) -> None:
+    world.server.on_task("resize", after=300)
+    assert left_alive(world, one(deferrable=False), retries=1).join().state == "success"
+    [run_id] = world.server.runs
+    assert f"Run {run_id} was started before and is EXECUTING: no new one is started" in world.log.lines
+
+
 def test_operators_that_a_task_executes_by_hand_have_a_run_each_that_a_retry_takes_up(world: World) -> None:
     """Each execution has a run of its own, also one with the same payload."""
     payloads = [1, 2, 2]
@@ -674,14 +671,16 @@ def test_what_completes_in_spite_of_its_cancel_is_reused_unless_another_run_has_
     assert task.clear().join().result == ["first", "late"]
 
 
-@pytest.mark.parametrize("retry_for", [0, 120])
-@pytest.mark.parametrize("seconds", [3, 9])
-def test_ids_of_a_batch_that_a_replica_lacks_for_seconds_are_waited_for(
-    world: World, seconds: int, retry_for: int
+@pytest.mark.parametrize(
+    ("kind", "seconds", "retry_for"),
+    [("404", 3, 0), ("404", 9, 0), ("404", 3, 120), ("404", 9, 120), ("503", 9, 60), ("hang", 25, 60)],
+)
+def test_ids_of_a_batch_that_are_shown_late_are_waited_for(
+    world: World, kind: str, seconds: int, retry_for: int
 ) -> None:
     world.connect(retry_for=retry_for)
-    end, headers = world.hub.now + seconds, {"x-should-retry": "true"}
-    world.network.fault("404", "GET /api/v2/batches", end=end, headers=headers)
+    end, headers = world.hub.now + seconds, {"x-should-retry": "true"} if kind == "404" else None
+    world.network.fault(kind, "GET /api/v2/batches", end=end, headers=headers)
     assert world.task(many(3)).run().state == "success"
     assert world.network.statuses() == ["COMPLETED"] * 3
 
