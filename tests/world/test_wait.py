@@ -7,12 +7,12 @@ import math
 import time
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from world import World
 
-from airflow_provider_trigger import _compat
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
@@ -151,10 +151,8 @@ def test_an_outage_of_many_is_a_line_at_its_begin_one_a_minute_and_one_at_its_en
     ]
     assert f" of {count} runs failed" in lines[0]
     assert "; still waiting: " in lines[0]
-    assert [
-        f"of {count} runs have failed for {seconds}" in line
-        for line, seconds in zip(lines[1:4], "611", strict=True)
-    ]
+    for line, seconds in zip(lines[1:4], "611", strict=True):
+        assert f"of {count} runs have failed for {seconds}" in line
     assert " runs can be checked again after 2" in lines[4]
     assert len(lines) == 5
     counted = f"{count} of {count} runs have ended: {count} COMPLETED"
@@ -285,6 +283,15 @@ def test_a_timeout_of_a_sensor_that_is_shorter_than_an_event_is_held_back_ends_n
     assert world.task(sensor(world, deferrable=True, timeout=5)).run().state == "success"
 
 
+@pytest.mark.parametrize(("seconds", "text"), [(60, "one minute"), (3600, "one hour")])
+def test_requests_of_a_wait_in_a_worker_are_documented(world: World, seconds: int, text: str) -> None:
+    world.network.latency = (0.0, 0.0)
+    world.server.on_task("resize", start_after=0, after=seconds)
+    assert world.task(operator(deferrable=False)).run().state == "success"
+    page = (Path(__file__).parents[2] / "docs/limits.md").read_text(encoding="utf-8")
+    assert f"{len(world.network.sent)} for {text}" in page
+
+
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])
 @pytest.mark.parametrize("faults", [(), ("500",)], ids=["query", "no query"])
 def test_a_sensor_in_a_worker_sees_the_ends_of_many_runs_with_few_requests(
@@ -408,17 +415,6 @@ def test_nothing_is_sent_to_where_a_connection_leads_now_instead(world: World) -
     of_trigger = [one.status for one in world.network.sent if 1030 < one.at < world.hub.now - 0.2]
     assert set(of_trigger) == {401}
     assert task.join().state == "failed"
-
-
-@pytest.mark.parametrize("limit", [None, 8])
-def test_an_event_is_held_until_the_scheduler_knows_of_the_deferral(world: World, limit: int | None) -> None:
-    world.server.on_task("resize", after=1, output="done")
-    timeout = None if limit is None else timedelta(seconds=limit)
-    assert world.task(operator(deferrable=True, execution_timeout=timeout)).run().result == "done"
-    if _compat.scheduler_knows_resumed_tasks() or limit:
-        assert world.now < 8
-    else:
-        assert 10 <= world.now < 20
 
 
 # What ends a wait before its runs

@@ -108,22 +108,6 @@ def test_versions():
     assert [airflow for airflow, *_ in shown] == sorted(PINNED.values())
 
 
-def checks_of(seconds: float) -> int:
-    """Return how often a run that takes so long is checked in a worker, beginning at its start."""
-    check_interval: Callable[[float], float] = value_of("run.polled.check_interval")
-    age, count = 0.0, 1
-    while age < seconds:
-        age += check_interval(age)
-        count += 1
-    return count
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(60, "one minute"), (3600, "one hour")])
-def test_requests_of_a_run_in_a_worker(seconds, text):
-    page = (DOCS / "limits.md").read_text(encoding="utf-8")
-    assert f"{1 + checks_of(seconds) + 1} for {text}" in page
-
-
 WORDS = {4: "four"}
 MB = 1024**2
 # A sentence of a page, in which {} is a number of the code; where that is, and in which unit the page has it.
