@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import pytest
 import requests
 from waiting import LONG, limited, until
 
-from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.testing import TriggerDevServer, __main__
 
 
 def test_latency_and_no_limit() -> None:
@@ -157,3 +158,17 @@ def test_the_command_line_has_the_tasks_of_a_file_and_prints_their_runs(tmp_path
         assert started == f"{run_id}  started    {task}\n"
         assert re.fullmatch(rf"{run_id}  {status}  {task}  \d+\.\d s(  boom)?\n", ended), ended
     assert (page.status_code, "[\n  5\n]" in page.text) == (200, True)
+
+
+def test_a_port_in_use_and_an_address_of_another_machine_are_rejected(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = str(busy.getsockname()[1])
+        in_use = f"port {port} is in use; choose another one with --port, or --port 0 for any free one"
+        # The other one is of a network for documentation (RFC 5737), so no machine's.
+        elsewhere = "cannot listen on 192.0.2.1, port 8030: "
+        for arguments, text in ((("--port", port), in_use), (("--host", "192.0.2.1"), elsewhere)):
+            with pytest.raises(SystemExit):
+                __main__.main(arguments)
+            assert f": error: {text}" in capsys.readouterr().err

@@ -11,16 +11,22 @@ from typing import Any, get_type_hints
 
 import pytest
 from fake_airflow import TaskInstance, context_of
+from in_process import Network
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
-from airflow_provider_trigger.notifications import cancel as notifier
-from airflow_provider_trigger.notifications import waitpoint as token_notifier
-from airflow_provider_trigger.operators import cancel, waitpoint
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.notifications.waitpoint import CompleteWaitpointTokenNotifier
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.sensors import run as sensor
-from airflow_provider_trigger.sensors import waitpoint as token_sensor
+from airflow_provider_trigger.operators.waitpoint import (
+    CompleteWaitpointTokenOperator,
+    CreateWaitpointTokenOperator,
+)
+from airflow_provider_trigger.sensors.run import TriggerRunSensor
+from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
+from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.settings import VERSION
 
 try:
@@ -156,7 +162,7 @@ ROWS: dict[Any, list[Row]] = {
         ("run_id", None, "must be the id of a run, not None"),
         ("run_id", [], "must be the id of a run, not []"),
     ],
-    cancel.CancelTriggerRunOperator: [
+    CancelTriggerRunOperator: [
         *CONNECTION,
         *SOURCES,
         ("tags", [], "must be a string, or a list of at least one tag, not []"),
@@ -171,7 +177,7 @@ ROWS: dict[Any, list[Row]] = {
         ("poll_interval", None, f"must be a duration of 0.01 {DURATION} None"),
         ("max_concurrency", 1.5, f"{COUNT} requests, 1 or more, not 1.5"),
     ],
-    waitpoint.CreateWaitpointTokenOperator: [
+    CreateWaitpointTokenOperator: [
         *CONNECTION,
         ("timeout", 0.9, f"must be a duration of 1 {DURATION} 0.9"),
         ("timeout", datetime(2030, 1, 1, tzinfo=UTC), f"must be a duration of 1 {DURATION} datetime"),
@@ -179,7 +185,7 @@ ROWS: dict[Any, list[Row]] = {
         ("tags", list("abcdefghijk"), "tags must be 10 tags or fewer, not 11"),
         ("tags", 5, f"{NO_WORD} 5"),
     ],
-    waitpoint.CompleteWaitpointTokenOperator: [
+    CompleteWaitpointTokenOperator: [
         *CONNECTION,
         *of_tokens(SOURCES),
         *DATA,
@@ -187,14 +193,14 @@ ROWS: dict[Any, list[Row]] = {
         ("on_timed_out", "skip", "must be 'fail' or 'ignore', not 'skip'"),
         ("on_not_found", None, "must be 'fail' or 'ignore', not None"),
     ],
-    token_notifier.CompleteWaitpointTokenNotifier: [
+    CompleteWaitpointTokenNotifier: [
         *CONNECTION,
         *of_tokens(SOURCES_OF_A_CALLBACK),
         *DATA,
         ("token_ids", None, "give one or more of token_ids, xcom_task_ids"),
         ("timeout", 0, f"must be a duration of 0.01 {DURATION} 0"),
     ],
-    sensor.TriggerRunSensor: [
+    TriggerRunSensor: [
         *CONNECTION,
         *SOURCES,
         ("success_statuses", "COMPLETED", STATUSES),
@@ -204,7 +210,7 @@ ROWS: dict[Any, list[Row]] = {
         ("deferrable", "yes", f"{BOOLEAN} 'yes'"),
         ("poll_interval", 0, f"must be a duration of 0.01 {DURATION} 0"),
     ],
-    token_sensor.WaitpointTokenSensor: [
+    WaitpointTokenSensor: [
         *CONNECTION,
         ("token_id", None, "token_id is None"),
         (
@@ -214,7 +220,7 @@ ROWS: dict[Any, list[Row]] = {
         ),
         ("deferrable", "yes", f"{BOOLEAN} 'yes'"),
     ],
-    notifier.CancelTriggerRunNotifier: [
+    CancelTriggerRunNotifier: [
         *CONNECTION,
         *SOURCES_OF_A_CALLBACK,
         ("include_descendants", "yes", f"{BOOLEAN} 'yes'"),
@@ -226,13 +232,13 @@ REQUIRED: dict[Any, dict[str, Any]] = {
     RunTriggerTaskOperator: {"task_identifier": "resize"},
     RunTriggerTaskBatchOperator: {"task_identifier": "resize", "payloads": []},
     ReplayTriggerRunOperator: {"run_id": "run_1"},
-    cancel.CancelTriggerRunOperator: {"run_ids": "run_1"},
-    sensor.TriggerRunSensor: {"run_ids": "run_1"},
-    token_sensor.WaitpointTokenSensor: {"token_id": "waitpoint_1"},
-    notifier.CancelTriggerRunNotifier: {},
-    waitpoint.CreateWaitpointTokenOperator: {},
-    waitpoint.CompleteWaitpointTokenOperator: {"token_ids": "waitpoint_1"},
-    token_notifier.CompleteWaitpointTokenNotifier: {"token_ids": "waitpoint_1"},
+    CancelTriggerRunOperator: {"run_ids": "run_1"},
+    TriggerRunSensor: {"run_ids": "run_1"},
+    WaitpointTokenSensor: {"token_id": "waitpoint_1"},
+    CancelTriggerRunNotifier: {},
+    CreateWaitpointTokenOperator: {},
+    CompleteWaitpointTokenOperator: {"token_ids": "waitpoint_1"},
+    CompleteWaitpointTokenNotifier: {"token_ids": "waitpoint_1"},
 }
 OPERATORS = [kind for kind in ROWS if issubclass(kind, BaseOperator)]
 
@@ -249,6 +255,16 @@ def assert_names(error: BaseException, kind: Any, reason: str) -> None:
 
 def rows(*kinds: Any) -> list[tuple[Any, ...]]:
     return [(kind, *row) for kind in kinds for row in ROWS[kind]]
+
+
+@pytest.fixture
+def server(wire, answer, monkeypatch: pytest.MonkeyPatch) -> TriggerDevServer:
+    """A server in this process, behind the default connection."""
+    server = TriggerDevServer()
+    connection = {"conn_type": "trigger_dev", "host": "https://trigger.test", "password": server.secret_key}
+    monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(connection))
+    wire.script = Network(server, answer)
+    return server
 
 
 @pytest.mark.parametrize("is_mapped", [False, True])
@@ -270,14 +286,14 @@ def test_an_invalid_argument_is_an_error_when_the_dag_is_parsed_and_fails_a_mapp
     + [(RunTriggerTaskBatchOperator, *row) for row in RENDERED_MANY],
 )
 def test_rendered_it_fails_the_task_for_good_before_anything_is_sent(
-    kind, name: str, value, reason: str, connection: str, server
+    kind, name: str, value, reason: str, server, wire
 ) -> None:
     operator = made(kind, **{name: "{{ x }}"})
     setattr(operator, "run_queue" if name == "queue" else name, value)  # as rendered natively
     with pytest.raises(AirflowFailException) as raised:
         operator.execute(context_of(TaskInstance()))
     assert_names(raised.value, kind, reason)
-    assert server.requests == []
+    assert wire.sent == []
 
 
 # Rendered natively
@@ -305,7 +321,7 @@ NUMBER = "{{ number }}"
 
 @pytest.mark.parametrize(("tags", "sent"), [(NUMBER, ["17"]), ([NUMBER, "1e3"], ["17", "1e3"])])
 def test_of_a_number_that_a_template_gives_for_a_text_the_text_is_sent(
-    tags: Any, sent: list[str], connection: str, server
+    tags: Any, sent: list[str], server, wire
 ) -> None:
     of_all: Any = {"task_identifier": NUMBER, "wait_for_completion": False}
     options: Any = {"tags": tags, **dict.fromkeys(("concurrency_key", "queue", "region"), NUMBER)}
@@ -355,19 +371,19 @@ def test_a_number_of_a_native_template_is_a_number_of_the_payload(template: str,
 
 @pytest.mark.parametrize("name", ["idempotency_key", "concurrency_key", "tags", "lock_to_version"])
 def test_a_float_that_a_template_gives_for_a_text_is_an_error_as_it_has_lost_digits(
-    name: str, connection: str, server
+    name: str, server, wire
 ) -> None:
     given = natively(RunTriggerTaskOperator, {name: NUMBER, "wait_for_completion": False}, number="1.10")
     with pytest.raises(AirflowFailException, match=f"{name}.* must be a text, not 1.1, .*tojson"):
         given.execute(context_of(TaskInstance()))
-    assert server.requests == []
+    assert wire.sent == []
 
 
 @pytest.mark.parametrize("text", [VERSION, "{{ version | tojson }}"])
-def test_a_version_is_sent_as_a_text(text: str, connection: str, server) -> None:
+def test_a_version_is_sent_as_a_text(text: str, server, wire) -> None:
     arguments = {"lock_to_version": text, "wait_for_completion": False}
     natively(RunTriggerTaskOperator, arguments, version=VERSION).execute(context_of(TaskInstance()))
-    assert json.loads(server.requests[-1].body)["options"]["lockToVersion"] == VERSION
+    assert json.loads(wire.sent[-1].body)["options"]["lockToVersion"] == VERSION
 
 
 NOTHING = "{{ nothing }}"
@@ -386,7 +402,7 @@ NOTHING = "{{ nothing }}"
     ],
 )
 def test_an_option_of_which_a_native_template_makes_none_is_left_out_with_a_warning(
-    kind, arguments: dict[str, Any], named: list[str], connection: str, server, keep_log
+    kind, arguments: dict[str, Any], named: list[str], server, wire, keep_log
 ) -> None:
     log = keep_log(kind)
     made = natively(kind, {"wait_for_completion": False} | arguments, nothing=None, some="a")
@@ -410,7 +426,7 @@ def test_an_option_of_which_a_native_template_makes_none_is_left_out_with_a_warn
     ],
 )
 def test_a_version_of_which_a_native_template_makes_none_is_an_error_as_another_one_would_run(
-    kind, arguments: dict[str, Any], connection: str, server
+    kind, arguments: dict[str, Any], server, wire
 ) -> None:
     made = natively(kind, arguments, nothing=None)
     text = (
@@ -419,7 +435,7 @@ def test_a_version_of_which_a_native_template_makes_none_is_an_error_as_another_
     with pytest.raises(AirflowFailException, match=text) as raised:
         made.execute(context_of(TaskInstance()))
     assert_names(raised.value, kind, NOTHING)
-    assert server.requests == []
+    assert wire.sent == []
 
 
 @pytest.mark.parametrize("kind", ROWS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,19 +29,6 @@ def rejected(capsys: pytest.CaptureFixture[str]) -> Rejected:
         return last_line.partition(": error: ")[2]
 
     return run
-
-
-def test_a_port_in_use_is_rejected_with_a_way_out(rejected: Rejected) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as busy:
-        port = busy.getsockname()[1]
-        assert rejected("--port", str(port)) == (
-            f"port {port} is in use; choose another one with --port, or --port 0 for any free one"
-        )
-
-
-def test_an_address_of_another_machine_is_rejected(rejected: Rejected) -> None:
-    # Of a network for documentation (RFC 5737), so no machine's.
-    assert rejected("--host", "192.0.2.1").startswith("cannot listen on 192.0.2.1, port 8030: ")
 
 
 STATUSES = (
