@@ -191,10 +191,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def keep_log(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], Log]:
-    """Keep what the objects of a class log."""
+def keep_log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[type], Log]:
+    """Keep what the objects of a class log; a world keeps it by itself."""
 
     def keep(kind: type) -> Log:
+        if "world" in request.fixturenames:
+            return request.getfixturevalue("world").log
         log = Log()
         monkeypatch.setattr(kind, "log", log)
         return log
