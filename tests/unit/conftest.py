@@ -192,13 +192,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def keep_log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[type], Log]:
-    """Keep what the objects of a class log; a world keeps it by itself."""
+    """Keep what the objects of a class log."""
+    # A world undoes its changes before ``monkeypatch`` does, which would then bring its log back.
+    patch = request.getfixturevalue("world").patch if "world" in request.fixturenames else monkeypatch
 
     def keep(kind: type) -> Log:
-        if "world" in request.fixturenames:
-            return request.getfixturevalue("world").log
         log = Log()
-        monkeypatch.setattr(kind, "log", log)
+        patch.setattr(kind, "log", log)
         return log
 
     return keep

@@ -316,7 +316,7 @@ def test_a_field_that_is_not_text_as_a_number_of_a_yaml_file_is_named_without_it
 ) -> None:
     connection = make_connection()
     names = ("conn_id", "conn_type", "host", "schema", "login", "password", "port", "extra")
-    given = SimpleNamespace(**{one: getattr(connection, one) for one in names} | {name: value})
+    given: Any = SimpleNamespace(**{one: getattr(connection, one) for one in names} | {name: value})
     with pytest.raises(AirflowFailException) as raised:
         _ = TriggerDevHook(connection=given).settings
     must_be = (
