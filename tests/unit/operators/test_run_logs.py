@@ -14,7 +14,6 @@ from fake_log import Log
 from run_operator import batch_in_worker, operator_in_worker
 
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
-from airflow_provider_trigger.report import run_logs
 from airflow_provider_trigger.testing import TriggerDevServer
 
 

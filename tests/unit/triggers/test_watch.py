@@ -12,7 +12,6 @@ import pytest
 from event_loop import run, until
 from requests.adapters import HTTPAdapter
 
-from airflow_provider_trigger.threads import in_thread
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 
