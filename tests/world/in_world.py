@@ -22,10 +22,11 @@ LIMIT = 100_000.0
 
 
 @pytest.fixture
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A world; a test may say what its server is like."""
     with new_world(**getattr(request, "param", {})) as world:
         yield world
+        monkeypatch.undo()  # what a test has patched may be the world's: afterwards this would bring it back
 
 
 @pytest.hookimpl(tryfirst=True)
