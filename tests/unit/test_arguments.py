@@ -337,9 +337,7 @@ def test_of_a_number_that_a_template_gives_for_a_text_the_text_is_sent(
 
 
 @pytest.mark.parametrize("text", ["1_000", "0x1F", "00", "-0", "+17", "(17)", "17 # a"])
-def test_a_text_of_which_python_would_make_another_number_is_sent_as_it_is(
-    text: str, connection: str, server
-) -> None:
+def test_a_text_of_which_python_would_make_another_number_is_sent_as_it_is(text: str, server, wire) -> None:
     options: Any = dict.fromkeys(("concurrency_key", "queue", "tags", "region"), NUMBER)
     one = options | {"task_identifier": NUMBER, "idempotency_key": NUMBER, "payload": NUMBER}
     many = {"task_identifier": NUMBER, "payloads": None, "items": [{"payload": NUMBER, "options": options}]}
