@@ -49,6 +49,7 @@ COPIED = (
     "tests/fakes",
     "tests/integration/helpers",
     "tests/unit",
+    "tests/world",
     "pyproject.toml",
 )
 
