@@ -40,7 +40,7 @@ class Measured:
     def __str__(self) -> str:
         return (
             f"{self.seconds:.0f} s, {self.requests:,} requests, {self.rejected} rejected, "
-            f"{self.megabytes:.0f} MB"
+            f"{self.megabytes:,.0f} MB"
         )
 
 

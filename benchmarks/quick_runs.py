@@ -54,9 +54,10 @@ class Measured:
     latency: float
 
     def __str__(self) -> str:
+        taken = f" (the scheduler took them for ended: {dict(self.taken)})" if self.taken else ""
         return (
-            f"{self.failed} failed (taken for ended: {dict(self.taken)}), all done after "
-            f"{self.seconds:.0f} s, from a run's end to its task's success {self.latency:.1f} s (median)"
+            f"{self.failed} failed{taken}, all done after {self.seconds:.0f} s, "
+            f"from a run's end to its task's success {self.latency:.1f} s (median)"
         )
 
 

@@ -44,6 +44,15 @@ def test_pages_have_what_is_written_from_the_code(tmp_path):
         assert page.read_text(encoding="utf-8") == made.read_text(encoding="utf-8"), f"run: python {script}"
 
 
+def test_what_1000_items_cost_is_what_was_measured():
+    [row] = re.findall(
+        r"^\|many_items(.*)$", (DOCS / "benchmarks.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    measured = [cell.replace(", 0 rejected", "") for cell in row.split("|")[2:4]]
+    shown = rows("many_runs.md", "| you want | use | 1,000 items cost |")
+    assert [cells[-1].strip(" |") for cells in shown[:2]] == measured
+
+
 def test_what_is_public_is_in_the_reference():
     reference, versioning = (
         (DOCS / page).read_text(encoding="utf-8") for page in ("reference.md", "versioning.md")
