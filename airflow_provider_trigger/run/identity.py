@@ -17,7 +17,7 @@ _PROCESS = uuid.uuid4().hex
 
 _KEY = re.compile(
     rf"{KEY_PREFIX}-(?P<dag_run>\w+)-(?P<task_instance>\w+)-(?P<execution>\w+)"
-    r"-(?P<max_tries>\d+)(\.(?P<test_number>\d+))?-\d+(-(?P<item>.+))?"
+    r"-(?P<max_tries>-?\d+)(\.(?P<test_number>\d+))?-\d+(-(?P<item>.+))?"
 )
 
 

@@ -89,7 +89,9 @@ class Starts:
             return {}
         # A run without a key: another task has just released the key, and may have started a run with it.
         keys = {
-            str(sent[index].key): run.task_identifier for index, run in again.items() if run.idempotency_key
+            str(sent[index].key): sent[index].task_identifier
+            for index, run in again.items()
+            if run.idempotency_key
         }
         checks.call_all(
             self._client, lambda key: reset_idempotency_key(key, task_identifier=keys[key]), list(keys)

@@ -414,6 +414,7 @@ class Pokes:
         self._results: list[WaitResult] = []
         self._wait = Wait(run_ids, settings, log, report=self._results.append, ends_early=ends_early)
         self._runs = {run_id: PolledRun(run_id, added_at=now, born_at=now) for run_id in self._wait.run_ids}
+        self._outage_until = -math.inf
         self._wait.begin(self._runs, now=now, wall=time.time())
 
     @property
@@ -439,13 +440,16 @@ class Pokes:
             # It lacks new runs, and can lose an end.
             at_random = random.sample(wait.left, len(wait.left))
             run_ids = sorted(at_random, key=shown.__contains__)[: checks.CONCURRENCY]
-        for run_id, (sent_at, checked) in in_threads(
-            partial(self._check, client), run_ids, checks.CONCURRENCY
-        ):
-            run, now = self._runs[run_id], time.monotonic()
-            run.take_check(checked, sent_at=sent_at, now=now, is_wanted=True, is_queried=False)
-            wait.heard(run, now)
-        wait.proceed(time.monotonic())
+        try:
+            for run_id, (begun_at, checked) in in_threads(
+                partial(self._check, client), run_ids, checks.CONCURRENCY
+            ):
+                self._take(run_id, begun_at, checked)
+        except NotSentError as error:  # no thread could be started
+            for run_id in run_ids:
+                self._take(run_id, sent_at, Checked(error))
+        if not wait.is_over:
+            wait.proceed(time.monotonic())
         for result in self._results:
             if isinstance(result, Exception):
                 raise result
@@ -455,5 +459,12 @@ class Pokes:
 
     def _check(self, client: TriggerDevClient, run_id: str) -> tuple[float, Checked]:
         sent_at, since = time.monotonic(), self._runs[run_id].answered_since
-        is_doubtful = self._wait.is_too_long(since, sent_at)
+        is_doubtful = sent_at >= self._outage_until and self._wait.is_too_long(since, sent_at)
         return sent_at, _check_once(client.call, check_run(run_id), is_wanted=True, is_doubtful=is_doubtful)
+
+    def _take(self, run_id: str, sent_at: float, checked: Checked) -> None:
+        run, now = self._runs[run_id], time.monotonic()
+        if checked.server_works is False:
+            self._outage_until = now + _OUTAGE_INTERVAL
+        run.take_check(checked, sent_at=sent_at, now=now, is_wanted=True, is_queried=False)
+        self._wait.heard(run, now)

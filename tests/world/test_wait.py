@@ -319,6 +319,17 @@ def test_a_poke_leaves_no_request_behind_that_meets_a_closed_client(world: World
     assert outcome.state == "success", outcome.error
 
 
+@pytest.mark.parametrize("wait", KNOWING)
+def test_a_run_that_is_shown_again_a_little_later_than_others_is_waited_for(world: World, wait: str) -> None:
+    world.server.on_task("resize", after=240)
+    task = world.task(WAITS[wait](world)).begin()
+    world.sleep(30)
+    world.network.outage("500", seconds=90)
+    world.network.fault("500", "GET /api/v3/runs/run_c", start=world.hub.now + 90, end=world.hub.now + 105)
+    outcome = task.join()
+    assert (outcome.state, outcome.tries) == ("success", 1)
+
+
 @pytest.mark.parametrize("kind", ["401", "403"])
 @pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
 def test_a_key_that_is_rejected_from_an_outage_on_ends_a_wait_for_many(
