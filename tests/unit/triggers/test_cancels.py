@@ -209,7 +209,7 @@ def test_each_run_is_canceled_with_the_key_of_its_own_trigger(
 
 @pytest.mark.parametrize("is_back", [True, False])
 def test_the_key_is_fetched_in_no_triggers_context_and_later_where_that_fails(
-    is_back: bool, server, kill, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    is_back: bool, server, kill, monkeypatch: pytest.MonkeyPatch, world
 ) -> None:
     one = server.add_run("EXECUTING")
     trigger: contextvars.ContextVar[str] = contextvars.ContextVar("trigger", default="none")
@@ -226,10 +226,8 @@ def test_the_key_is_fetched_in_no_triggers_context_and_later_where_that_fails(
     trigger.set("mine")
     assert kill(one, key="tr_prod_old", now={}) == [canceled(one) if is_back else failed(one, REJECTED)]
     assert (seen[0], set(seen[1:])) == ("mine", {"none"})
-    ours = [record for record in caplog.records if record.name.startswith("airflow_provider_trigger")]
-    assert [record.getMessage() for record in ours if record.levelno == logging.WARNING] == [
-        "Could not fetch connection 'trigger_dev_default', trying again: OSError",
-    ]
+    warnings = [text for level, text in world.log.leveled if level == "warning"]
+    assert warnings == ["Could not fetch connection 'trigger_dev_default', trying again: OSError"]
 
 
 def test_a_connection_that_cannot_be_fetched_at_all_is_logged_without_its_values(
