@@ -206,7 +206,8 @@ def _note_lacking(ids: RunIds, context: Context, task_id: str, index: int | None
 
     dag: Any = context["dag"]
     task, dag_run = dag.get_task(task_id), dag_run_of(context)
-    has_instances = getattr(task, "is_mapped", False) or task.get_closest_mapped_task_group()
+    is_mapped = hasattr(task, "partial_kwargs")  # on Airflow 2.11, too
+    has_instances = is_mapped or task.get_closest_mapped_task_group()
     if dag_run is None or iteration_of(context) or (has_instances and index is None):
         tag = f" with the tag {dag_run.tag}" if dag_run else ""
         ids.failed.append(f"{source} lacks ids: look in the dashboard for runs{tag} that are still alive")
