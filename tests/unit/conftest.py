@@ -19,13 +19,13 @@ import urllib3
 from fake_clock import Clock
 from fake_log import Log
 from hypothesis import HealthCheck, settings
-from in_world import connection, connection_to, pytest_pyfunc_call, server, world
+from in_world import pytest_pyfunc_call, server, world
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.http import Response, ServerSettings
 
-__all__ = ["connection", "connection_to", "pytest_pyfunc_call", "server", "world"]
+__all__ = ["pytest_pyfunc_call", "server", "world"]
 
 BASE_URL = "https://trigger.test"
 SECRET_KEY = "tr_prod_marker/of+the=test"
@@ -191,14 +191,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def keep_log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[type], Log]:
+def keep_log(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], Log]:
     """Keep what the objects of a class log."""
-    # A world undoes its changes before ``monkeypatch`` does, which would then bring its log back.
-    patch = request.getfixturevalue("world").patch if "world" in request.fixturenames else monkeypatch
 
     def keep(kind: type) -> Log:
         log = Log()
-        patch.setattr(kind, "log", log)
+        monkeypatch.setattr(kind, "log", log)
         return log
 
     return keep

@@ -6,7 +6,6 @@ A ``conftest.py`` that imports these names gives them to the tests in its folder
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -57,24 +56,6 @@ def server(world: World) -> TriggerDevServer:
     """The server of the world, whose workers acknowledge a cancel almost at once."""
     world.server.acknowledge_after = 0.05
     return world.server
-
-
-@pytest.fixture
-def connection_to(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Make an Airflow connection to a server, with extra fields; return its id."""
-
-    def connect(server: TriggerDevServer, conn_id: str, **extra: Any) -> str:
-        fields = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
-        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({**fields, "extra": extra}))
-        return conn_id
-
-    return connect
-
-
-@pytest.fixture
-def connection(server: TriggerDevServer, connection_to: Callable[..., str]) -> str:
-    """The id of an Airflow connection to the server; failures are repeated for 2 s."""
-    return connection_to(server, "trigger_dev_default", timeout=10, retry_for=2)
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ class World:
         self.network = TriggerDev(hub, self.chance, **settings)
         self.server = self.network.server
         self.log = Log()
-        self.patch = patch
+        self._patch = patch
         self.connect()
 
     def start(self) -> None:
@@ -84,11 +84,11 @@ class World:
         fields = {"conn_type": "trigger_dev", "host": host or self.network.url}
         fields["password"] = key or self.server.secret_key
         given = {"timeout": 10, "retry_for": 60} | extra
-        self.patch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({**fields, "extra": given}))
+        self._patch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({**fields, "extra": given}))
 
     def disconnect(self, conn_id: str = CONN_ID) -> None:
         """Let Airflow find no such connection, as while its secrets backend fails."""
-        self.patch.delenv(f"AIRFLOW_CONN_{conn_id.upper()}")
+        self._patch.delenv(f"AIRFLOW_CONN_{conn_id.upper()}")
 
     def task(self, make: Callable[[], Any], **options: Any) -> Task:
         """Return a task that has not begun; see :class:`airflow_task.Task`."""
