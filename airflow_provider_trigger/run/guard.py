@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from airflow_provider_trigger.api.errors import AuthenticationError, ResponseError, TriggerDevError
 from airflow_provider_trigger.api.limits import Deadline
@@ -132,9 +132,9 @@ class Guard:
         """Whether there may be a run whose id is not known and that no retry finds, as it has no key."""
         return any(None in one.keys for one in self.sendings if one.is_unanswered)
 
-    def take_up(self, pushed: Iterable[Any]) -> None:
+    def take_up(self, pushed: Iterable[str | None]) -> None:
         """Cancel the runs that an earlier process of the task has started, and whose ids are in its XCom."""
-        self.run_ids = [one if isinstance(one, str) else None for one in pushed]
+        self.run_ids = list(pushed)
 
     def take_ids(self, sending: Sending) -> None:
         """Take in the ids of the runs of a request."""

@@ -76,8 +76,10 @@ def make_event(ended: Mapping[str, WaitOutcome], *, try_number: int | None = Non
         }
         for run_id, outcome in ended.items()
     ]
+    if len(runs) <= _PACKED_ABOVE:
+        return {"runs": runs, "try_number": try_number}
     packed = base64.b64encode(zlib.compress(json.dumps(runs).encode(), 9)).decode()
-    return {"runs": runs if len(runs) <= _PACKED_ABOVE else packed, "try_number": try_number}
+    return {"runs": packed, "try_number": try_number}
 
 
 def is_of_another_try(event: Any, try_number: int | None) -> bool:
