@@ -24,7 +24,7 @@ def begin(work: Callable[[], Returned]) -> Future[Returned]:
     :raises NotSentError: the process can start no more threads
     """
     reply: Future[Returned] = Future()
-    reply.set_running_or_notify_cancel()  # the work goes on, whoever no longer waits for it
+    reply.set_running_or_notify_cancel()  # the work continues when nothing waits for it
     context = copy_context()
 
     def run() -> None:

@@ -55,7 +55,7 @@ async def fetch_on_loop(conn_id: str, *, executor: ThreadPoolExecutor | None = N
 
 
 async def fetch_shielded(conn_id: str) -> Connection:
-    """Return a connection, or raise TimeoutError; the fetch goes on although its caller is canceled."""
+    """Return a connection, or raise TimeoutError; the fetch continues if its caller is canceled."""
     # On Airflow 3.0 and 3.1 a trigger canceled while it talks to the supervisor breaks all others (measured).
     return await asyncio.wait_for(asyncio.shield(fetch_on_loop(conn_id)), _FETCH_LIMIT)
 

@@ -281,7 +281,7 @@ def _name_others(search: Search, ids: RunIds, log: Log, origin: str) -> None:
 
 
 def _look_twice(search: Search, ids: RunIds, tag: str, *, hold: float = 0.0) -> Iterator[list[str]]:
-    """Yield the ids of runs that carry the tag, the pages of so many seconds together; the list lags."""
+    """Yield the ids of runs that carry the tag, pages within ``hold`` seconds together; the list lags."""
     error: TriggerDevError | None = None
     for _ in range(2):
         due_at = time.monotonic() + hold

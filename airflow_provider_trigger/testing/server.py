@@ -46,8 +46,8 @@ class TriggerDevServer(FaultMethods, Engine):
     :param force_after: seconds after which a cancel is enforced when no worker acknowledged it
     :param list_lag: seconds that the list of runs lags behind, about 1 on the real server: it lacks younger
         runs, and finds others by the status that they had; by status it lags as far as the query, too
-    :param busy_list_time: seconds that a page of the list of runs takes beside 32 single cancels, 3.6 on the
-        real server, and in proportion beside fewer; those count that came within that time before it
+    :param busy_list_time: seconds that a page of the list of runs takes during 32 single cancels, 3.6 on the
+        real server, and in proportion during fewer; those count that came within that time before it
     :param list_window: seconds that a list may look back; a wider one is answered 422, as by newer servers
     :param log_lag: seconds that the logs of runs lag behind, 0.5 to 2.5 on the real server
     :param query: whether it has the query, which older servers lack

@@ -87,7 +87,7 @@ def test_a_kill_or_time_limit_cancels_all_runs_and_starts_no_other_ones(
     ended = run_try(made)
     assert isinstance(ended.error, (AirflowException, AirflowTaskTimeout, Killed)), ended.error
     assert starts() - sent_before[0] <= 4  # those that were on their way
-    # A bulk action goes on after the task.
+    # A bulk action continues after the task.
     until(lambda: {run.status for run in server.runs.values()} == {"CANCELED"}, "all runs are canceled")
     assert not any(run.started_at for run in server.runs.values() if run.options.get("delay"))
 

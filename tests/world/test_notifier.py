@@ -261,7 +261,7 @@ def start_many(world: World, count: int) -> Any:
 
 
 BUSY = {"busy_list_time": 3.6, "list_lag": 1.0, "query_lag": 1.0}
-"""As the real server beside 32 single cancels at a time (measured)."""
+"""As the real server during 32 single cancels at a time (measured)."""
 
 
 @pytest.mark.parametrize("world", [BUSY], indirect=True)

@@ -714,7 +714,7 @@ def test_the_retry_of_a_large_batch_checks_its_runs_by_queries(world: World, ali
 def test_the_retry_of_a_large_batch_starts_again_what_was_canceled_just_before(world: World) -> None:
     world.server.on_task("resize", times=120, start_after=1000)
     world.server.on_task("resize", after=5)
-    world.network.fault("403", "bulk-actions")  # which would go on beside the retry
+    world.network.fault("403", "bulk-actions")  # which would continue during the retry
     task = world.task(many(120, deferrable=False), retries=1, retry_delay=0.0).begin()
     world.sleep(30)
     task.terminate()

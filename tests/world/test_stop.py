@@ -180,7 +180,7 @@ def test_a_time_limit_that_is_reached_while_an_error_cancels_runs_does_not_end_t
 # With a bulk action
 
 BUSY = {"busy_list_time": 3.6, "list_lag": 1.0, "query_lag": 1.0}
-"""As the real server beside 32 single cancels at a time (measured)."""
+"""As the real server during 32 single cancels at a time (measured)."""
 
 
 @pytest.mark.parametrize("world", [BUSY | {"bulk_lag": 3.0}], indirect=True)
