@@ -110,7 +110,7 @@ def ending_runs(server: TriggerDevServer) -> Iterator[dict[str, list[str]]]:
 
 
 def disturb(airflow: WholeAirflow) -> list[tuple[float, float]]:
-    """Kill the triggerers and pause a Dag; return from when to when events may be lost."""
+    """Kill the triggerers and pause a Dag; return from when to when events may be sent twice."""
     lost: list[tuple[float, float]] = []
 
     @contextmanager
@@ -121,13 +121,13 @@ def disturb(airflow: WholeAirflow) -> list[tuple[float, float]]:
         before = {line: airflow.triggerer_log().count(line) for line in lines}
         at = time.time()
         yield
-        lost.append((at, time.time()))
 
         def do_continue() -> bool:
             log = airflow.triggerer_log()
             return all(log.count(line) > count for line, count in before.items())
 
         wait_until(do_continue, timeout=120, what=f"a restart of {names}")
+        lost.append((at, time.time()))  # until the next watcher continues, the former one may run
 
     with disturbance(*WATCHERS):
         for triggerer in airflow.triggerers:
