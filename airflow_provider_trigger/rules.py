@@ -120,7 +120,7 @@ def list_of(kind: str, words: Collection[str]) -> Rule:
 
     def check(name: str, value: Any, _: Circumstances) -> Any:
         if not isinstance(value, (list, tuple)) or not all(
-            isinstance(one, str) and one in words for one in value
+            isinstance(item, str) and item in words for item in value
         ):
             raise invalid(name, f"a list of {kind} ({', '.join(sorted(words))})", value)
         return value

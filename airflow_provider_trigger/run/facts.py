@@ -114,10 +114,10 @@ def _stored(value: Any, what: str, depth: int) -> Any:
     if depth == _MAX_DEPTH:
         raise UnstorableError(f"{what} is nested more than {_MAX_DEPTH} levels deep: XCom may not store it")
     if isinstance(value, list):
-        return [_stored(one, what, depth + 1) for one in value]
+        return [_stored(item, what, depth + 1) for item in value]
     if reserved := sorted(_RESERVED_KEYS & value.keys()):
         raise UnstorableError(f"{what} has the key {reserved[0]!r}, which Airflow's serializer reserves")
-    return {_text(key): _stored(one, what, depth + 1) for key, one in value.items()}
+    return {_text(key): _stored(item, what, depth + 1) for key, item in value.items()}
 
 
 def _text(value: str) -> str:

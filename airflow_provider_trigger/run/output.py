@@ -149,7 +149,7 @@ class Outputs:
         """Fetch the outputs of runs that have completed, as seen so far; raise an error that may pass."""
         for _ in in_threads(partial(self._fetch, client, log, runs), list(runs), CONCURRENCY):
             pass
-        missing = [one for one in runs if one not in self._sizes and one not in self.errors]
+        missing = [run_id for run_id in runs if run_id not in self._sizes and run_id not in self.errors]
         if missing:
             log.info(_NO_OUTPUT, enumeration(missing))
 
@@ -195,7 +195,9 @@ class Outputs:
         has = f"The output of run {first} has {size or 'too many'} bytes,"
         has = f"{len(others) + 1} outputs together have" if others else has
         log.warning(_REFERENCE, f"{has} more than max_output_size={self._max_size} or 16 MB")
-        return [_reference(one, self._sizes[one]) if one in self._sizes else None for one in run_ids]
+        return [
+            _reference(run_id, self._sizes[run_id]) if run_id in self._sizes else None for run_id in run_ids
+        ]
 
 
 def _stored(output: Any, run_id: str, size: int, log: Log) -> Any:

@@ -100,7 +100,9 @@ class TakesArguments:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        own, *others = (cleandoc(one.__doc__ or "") for one in cls.__mro__ if issubclass(one, TakesArguments))
+        own, *others = (
+            cleandoc(kind.__doc__ or "") for kind in cls.__mro__ if issubclass(kind, TakesArguments)
+        )
         found: dict[str, str] = {}
         for text in (own, *others):
             for field in _FIELD.finditer(text):
@@ -260,7 +262,7 @@ class TakesIds(TakesArguments):
         self.xcom_task_ids = xcom_task_ids
         self.xcom_key = xcom_key
         self._has_value = value is not None or (xcom_task_ids is None and not has_others)
-        # An empty list of tasks is a source without ids only if it is the only one.
+        # `xcom_task_ids=[]` counts as an empty source only if nothing else was given.
         self._has_tasks = bool(xcom_task_ids) or (xcom_task_ids is not None and value is None)
 
     def _gather_ids(self, context: Context, *, on_empty: Reaction, origin: str = "") -> RunIds:

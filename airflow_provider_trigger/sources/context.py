@@ -231,7 +231,7 @@ def noting_failure(ids: RunIds, source: str) -> Iterator[None]:
 def starts_runs(task: Any) -> bool:
     """Return whether a task, perhaps mapped or serialized, is one of our operators that start runs."""
     kind = getattr(task, "operator_class", None)
-    names = [one.__name__ for one in kind.__mro__] if isinstance(kind, type) else []
+    names = [base.__name__ for base in kind.__mro__] if isinstance(kind, type) else []
     return not STARTS_RUNS.isdisjoint([*names, task.task_type])
 
 
@@ -270,5 +270,6 @@ def _own_map_index(context: Context, task_id: str) -> int | None:
         return None
     if task_id == ti.task_id:
         return index
-    group, own_group = (dag.get_task(one).get_closest_mapped_task_group() for one in (task_id, ti.task_id))
+    groups = (dag.get_task(name).get_closest_mapped_task_group() for name in (task_id, ti.task_id))
+    group, own_group = groups
     return index if group and own_group and group.group_id == own_group.group_id else None

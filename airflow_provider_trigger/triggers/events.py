@@ -23,9 +23,9 @@ from airflow_provider_trigger.rules import Rule, checked, connection_id, naming,
 from airflow_provider_trigger.sources.arguments import terms
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.ends import EndFilter
     from airflow_provider_trigger.hooks.connection import Environment
-    from airflow_provider_trigger.triggers.ends import Positions
+    from airflow_provider_trigger.triggers.follower import EndFilter
+    from airflow_provider_trigger.triggers.positions import Positions
 
 # Airflow's triggerer sends no heartbeat while it stores events, some 50 a second (measured).
 _EVENTS_A_SECOND = 25
@@ -34,7 +34,7 @@ _EVENTS_A_SECOND = 25
 # also when it is busy (measured); later where the Dag has reached its max_active_runs.
 _REPEATED_AFTER = (6.0, 30.0, 300.0)
 
-# When the watchers of each event loop may send their next events.
+# For each event loop: when its watchers may send their next events.
 _free_at: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
 
 
@@ -97,13 +97,14 @@ class TriggerRunEventTrigger(BaseEventTrigger):
         return path, {name: getattr(self, name) for name in RULES}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Send the events. It ends when Airflow cancels it: one that fails is started again each second."""
-        from airflow_provider_trigger.ends import event_payload
+        """Send events until Airflow cancels this. No error ends it: Airflow would restart it."""
         from airflow_provider_trigger.hooks.connection import safe_text
         from airflow_provider_trigger.hooks.fetching import fetch_shielded
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.log import Outage
-        from airflow_provider_trigger.triggers.ends import RETRY_PAUSE, follow_ends
+        from airflow_provider_trigger.triggers.feed import follow_ends
+        from airflow_provider_trigger.triggers.follower import event_payload
+        from airflow_provider_trigger.triggers.positions import RETRY_PAUSE
 
         then = "continues where it was, or begins then if it is new"
         outage = Outage(f"Watcher {self.name!r} does not work", self.log, then=then)
@@ -119,7 +120,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                         positions = stack.enter_context(closing(self._positions(hook.settings.environment)))
                     positions.note_key(hook.settings.secret_key)
                     position = await positions.load()
-                    # No asynchronous one: it would hide that an event loop which ends closes this generator.
+                    # Not `async with`: it would hide that a closing event loop closes this generator.
                     with follow_ends(hook.settings, self._filter(), position) as (feed, follower):
                         while not feed.is_outdated:
                             if follower.is_empty:
@@ -145,7 +146,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                 await asyncio.sleep(RETRY_PAUSE)
 
     def _filter(self) -> EndFilter:
-        from airflow_provider_trigger.ends import EndFilter
+        from airflow_provider_trigger.triggers.follower import EndFilter
 
         return EndFilter(
             task_identifiers=tuple(self.task_identifiers or ()),
@@ -154,7 +155,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
         )
 
     def _positions(self, environment: Environment) -> Positions:
-        from airflow_provider_trigger.triggers.ends import Positions
+        from airflow_provider_trigger.triggers.positions import Positions
 
         digest = hashlib.sha256(json.dumps(self.serialize()).encode()).hexdigest()[:32]
         return Positions(
@@ -167,10 +168,10 @@ class TriggerRunEventTrigger(BaseEventTrigger):
 
 class _Repeats:
     """
-    The newest event, which is sent again after several that came soon after each other.
+    Sends the newest event of a burst again.
 
-    Before Airflow 3.4, a Dag run has the events up to the one that has queued it, and none that comes between
-    that one and the creation of the Dag run: these wait for the next event.
+    Before Airflow 3.4, a Dag run has the events up to the one that has queued it. Events that come between
+    that one and the creation of the Dag run wait for the next event.
     """
 
     def __init__(self) -> None:
@@ -179,14 +180,14 @@ class _Repeats:
         self._due_at: list[float] = []
 
     def sent(self, payload: dict[str, Any]) -> None:
-        """Take in an event. One that comes long after the one before has a Dag run of its own."""
+        """Take in an event. An event that comes long after the one before has a Dag run of its own."""
         now = asyncio.get_running_loop().time()
         pauses = () if dag_runs_have_newest_events() else _REPEATED_AFTER
         self._due_at = [now + pause for pause in pauses if now - self._sent_at < pause]
         self._payload, self._sent_at = payload, now
 
     def due(self) -> dict[str, Any] | None:
-        """Return the event if it is to be sent again now."""
+        """Return the event to send again now, if any."""
         now = asyncio.get_running_loop().time()
         if not self._due_at or now < self._due_at[0]:
             return None
@@ -195,7 +196,7 @@ class _Repeats:
 
 
 async def _turn(count: int) -> None:
-    """Wait until a watcher of this event loop may send this number of events."""
+    """Wait until a watcher of this event loop may send ``count`` events."""
     loop = asyncio.get_running_loop()
     at = max(loop.time(), _free_at.get(loop, 0.0))
     _free_at[loop] = at + count / _EVENTS_A_SECOND

@@ -32,7 +32,6 @@ WITHOUT_AIRFLOW = (
     "api",
     "cancel",
     "defaults",
-    "ends",
     "log",
     "report",
     "rules",
@@ -41,6 +40,7 @@ WITHOUT_AIRFLOW = (
     "testing",
     "threads",
     "tokens",
+    "triggers.follower",
 )
 
 
@@ -96,7 +96,6 @@ ORDER = (
     "report",
     "sources",
     "tokens",
-    "ends",
     "run",
     "cancel",
     "links",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.ends import Position
+from airflow_provider_trigger.triggers.follower import Position
 
 TIMES: dict[str, Any] = {"until": "2026-11-28T09:00:01.234Z", "start": "2026-11-28T08:00:00.000Z"}
 

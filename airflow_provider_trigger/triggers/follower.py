@@ -1,4 +1,4 @@
-"""The ends of runs, for asset watchers: which ones, up to where they were handed over, their reader. Pure."""
+"""Which ends of runs an asset watcher sends, and how they are read, page by page. Pure."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ from airflow_provider_trigger.run.facts import for_xcom
 
 log = logging.getLogger(__name__)
 
-# Airflow's stores take some 64 KB. What is left out may be handed over again after a restart.
+# Airflow's stores take some 64 KB. Ends of runs that are left out may be sent again after a restart.
 _MOST_SEEN = 1000
-_PLAIN = re.compile(r"[^'\\]+")  # what a query takes as it is
+_PLAIN = re.compile(r"[^'\\]+")  # a text that needs no escape in SQL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndFilter:
-    """What a run must have, so that its end is handed over; at least one of the first two is given."""
+    """The ends that a watcher wants; task identifiers or tags are given."""
 
-    task_identifiers: tuple[str, ...] = ()  # one of these
-    tags: tuple[str, ...] = ()  # all of these, exactly
-    statuses: tuple[str, ...] = ("COMPLETED",)  # one of these, in today's words
+    task_identifiers: tuple[str, ...] = ()  # the run has one of these
+    tags: tuple[str, ...] = ()  # the run has all of these
+    statuses: tuple[str, ...] = ("COMPLETED",)  # the run ended with one of these, in today's words
 
     def wants(self, run: Run) -> bool:
-        """Return whether a run belongs, and has ended so."""
+        """Return whether a run fits, and has ended with a wanted status."""
         is_task = not self.task_identifiers or run.task_identifier in self.task_identifiers
         return is_task and set(self.tags).issubset(run.tags) and run.status in self.statuses
 
     @property
     def condition(self) -> str:
-        """What belongs, in SQL, and perhaps more: texts are left out that are not plain."""
+        """The filter in SQL. It lets more runs pass where a text needs an escape: :meth:`wants` is exact."""
         parts = [f"has(tags, '{tag}')" for tag in self.tags if _PLAIN.fullmatch(tag)]
         if self.task_identifiers and all(map(_PLAIN.fullmatch, self.task_identifiers)):
             parts.append(f"task_identifier IN ({_quoted(self.task_identifiers)})")
-        # The query has words of its own (measured).
+        # The query has its own words for statuses (measured).
         words = (status.replace("_", " ").capitalize() for status in self.statuses)
         return " AND ".join([*parts, f"status IN ({_quoted(words)})"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Position:
-    """Up to where ends were handed over. All times are the server's, as ISO texts to the millisecond."""
+    """How far ends were handed over. Times are the server's, as ISO texts to the millisecond."""
 
-    until: str  # the newest end that was passed
-    start: str  # the first start of the watcher: an end at or before it is not handed over
-    seen: tuple[str, ...] = ()  # runs that were handed over and would be read again, the newest last
+    until: str  # the time of the newest end that was handed over
+    start: str  # of the watcher: ends at or before this time are not handed over
+    seen: tuple[str, ...] = ()  # ids of runs that will be read again, the newest last
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON with the newest 1,000 of the runs, some 33 KB."""
+        """Return plain JSON, some 33 KB, with the newest 1,000 ids."""
         return {"until": self.until, "start": self.start, "seen": list(self.seen[-_MOST_SEEN:])}
 
     @classmethod
@@ -100,32 +100,28 @@ def _quoted(texts: Iterable[str]) -> str:
     return ", ".join(f"'{text}'" for text in texts)
 
 
-# The seconds of ends that are read again with each poll: 60 for the lag of the query's database, 0.5 as
-# `completed_at` is set before it is committed (measured).
+# Each poll reads the ends of the last seconds again: the query's database lags by up to 60 s, and
+# `completed_at` is set up to 0.5 s before it is committed (measured).
 _OVERLAP = 61.0
-_DATE_IS_TO = timedelta(seconds=1)  # how precise the time of an answer is
-_NEVER = "9999"  # after all other times
-# The number of rows of one query; a row has 10 tags of 128 characters at most.
-_PAGE_SIZE = 1000
-# While this number of ends waits to be handed over, no more are read.
-_MOST_WAITING = 1000
-_AT_ONCE = 50
+_DATE_PRECISION = timedelta(seconds=1)  # of the header Date of an answer
+_NEVER = "9999"  # sorts after all times
+_PAGE_SIZE = 1000  # rows of a query; a row has up to 10 tags of 128 characters
+_MOST_WAITING = 1000  # no page is read while this number of ends waits to be handed over
+_AT_ONCE = 50  # ends that are handed over together
 
 
 class Follower:
-    """Ends that fit a filter, from a position on. Times are texts, in the server's time."""
+    """Reads the ends that fit a filter, from a position on. Times are texts, in the server's time."""
 
     def __init__(self, end_filter: EndFilter, position: Position | None = None) -> None:
         self.filter = end_filter
-        # What is true once all that was handed over has arrived; None before the first one.
-        self.position: Position | None = None
+        self.position: Position | None = None  # after all that was handed over; None until the first poll
         self._read_to = ""  # the newest end that was read
         self._last_of_page: tuple[str, str] | None = None
-        # The time of the first of several pages: what becomes visible behind them is read after them.
-        self._paged_at = ""
-        # What waits to be handed over, and how far the position moves with it.
+        self._paged_at = ""  # when the first of several pages was read; newer ends are read later
+        # By run id: a run whose end waits to be handed over, and how far the position moves then.
         self._waiting: dict[str, tuple[Run, str]] = {}
-        # What was handed over and may be read again, and when it ended.
+        # By run id: the end of a run that was handed over and may be read again.
         self._seen: dict[str, str] = {}
         if position is not None:
             self.begin(position)
@@ -138,12 +134,12 @@ class Follower:
 
     @property
     def is_read(self) -> bool:
-        """Whether its ends are read: not before it begins, nor while too many wait."""
+        """Whether to read the next page: a position is known, and not too many ends wait."""
         return self.position is not None and len(self._waiting) < _MOST_WAITING
 
     @property
     def condition(self) -> str:
-        """What is read next, in SQL."""
+        """The condition of the next page, in SQL."""
         ended_at, run_id = self._low
         time = ended_at.replace("T", " ").removesuffix("Z")
         after = f"(completed_at, run_id) > (toDateTime64('{time}', 3), '{run_id}')"
@@ -154,7 +150,7 @@ class Follower:
         return self._last_of_page or (shifted(self._read_to, -_OVERLAP), "")
 
     def take(self, runs: Sequence[Run], *, is_last: bool, now: str) -> None:
-        """Take in a page of runs that have ended, in order."""
+        """Take in a page of runs, in the order of their ends."""
         assert self.position is not None
         if self._last_of_page is None:
             self._paged_at = now
@@ -165,7 +161,7 @@ class Follower:
             if (ended_at, run.id) <= low:
                 continue
             last = ended_at, run.id
-            # Not beyond now: an end in the future hides no other one.
+            # Not beyond now: an end in the future (a wrong clock) must not hide others.
             self._read_to = max(self._read_to, min(ended_at, self._paged_at))
             if run.id in self._seen:
                 self._seen[run.id] = ended_at
@@ -179,7 +175,7 @@ class Follower:
         return not self._waiting
 
     def hand_over(self) -> tuple[list[Run], Position]:
-        """Return the ends that come next, 50 at most, and what is true once they have arrived."""
+        """Return the next ends, 50 at most, and the position after them."""
         assert self.position is not None
         until, runs = self.position.until, list[Run]()
         for run_id in list(islice(self._waiting, _AT_ONCE)):
@@ -196,7 +192,7 @@ class Follower:
 
 
 def next_poll(followers: Sequence[Follower]) -> tuple[Call[list[Run]], Callable[[list[Run]], None]] | None:
-    """Return the call that reads a page for all followers, and what takes in its answer; None for nothing."""
+    """Return the call that reads a page for all followers, and what takes in its answer; None for no call."""
     if new := [follower for follower in followers if follower.position is None]:
         newest = query_where("completed_at IS NOT NULL", order="completed_at DESC, run_id DESC", limit=1)
         return newest, partial(_begin, new)
@@ -208,10 +204,10 @@ def next_poll(followers: Sequence[Follower]) -> tuple[Call[list[Run]], Callable[
 
 
 def _begin(followers: Sequence[Follower], runs: Sequence[Run]) -> None:
-    at = time_text(datetime(2000, 1, 1, tzinfo=UTC))  # without any end there is none to leave out
+    at = time_text(datetime(2000, 1, 1, tzinfo=UTC))  # no run has ended yet
     for run in runs:
         assert run.finished_at is not None
-        # Not beyond now: where a clock is wrong, it is not to hide the next one.
+        # Not beyond now, as above.
         at = min(time_text(run.finished_at), _now(runs))
     for follower in followers:
         follower.begin(Position(until=at, start=at, seen=tuple(run.id for run in runs)))
@@ -223,6 +219,6 @@ def _take(followers: Sequence[Follower], runs: Sequence[Run]) -> None:
 
 
 def _now(runs: Sequence[Run]) -> str:
-    """Return the server's clock as runs came; after all times where it differs from ours: either is wrong."""
+    """Return the server's time of an answer; later than all times if it is not known."""
     seen_at = runs[0].seen_at if runs else None
-    return time_text(seen_at + _DATE_IS_TO) if seen_at else _NEVER
+    return time_text(seen_at + _DATE_PRECISION) if seen_at else _NEVER

@@ -256,7 +256,7 @@ def _is_deferred_by_supervisor(ti: Any, run_ids: Collection[str]) -> bool:
     if isinstance(pushed, str) and pushed.startswith("["):  # an XCom backend may return a text
         pushed = json.loads(pushed)
     listed = pushed if isinstance(pushed, (list, tuple)) else [pushed]
-    return {one for one in listed if one is not None} == set(run_ids)
+    return {run_id for run_id in listed if run_id is not None} == set(run_ids)
 
 
 def xcom_of(ti_key: Any, *, key: str) -> Any:
