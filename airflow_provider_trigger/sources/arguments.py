@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger import _compat, rules
 from airflow_provider_trigger.rules import Circumstances, Rule
-from airflow_provider_trigger.sources.context import add_xcoms, noting_failure
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,
     TOKEN_IDS,
@@ -23,6 +22,7 @@ from airflow_provider_trigger.sources.run_ids import (
     log_sources,
     read_list,
 )
+from airflow_provider_trigger.sources.xcom import add_xcoms, noting_failure
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

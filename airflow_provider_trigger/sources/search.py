@@ -23,8 +23,9 @@ from airflow_provider_trigger.run.checks import call_each
 from airflow_provider_trigger.run.identity import TaskInstanceIdentity
 from airflow_provider_trigger.run.search import ALL_TIMES, RECENT, RunFilter, Search, without_blocking
 from airflow_provider_trigger.sources.arguments import Selection
-from airflow_provider_trigger.sources.context import started_by_xcom, starter_of, why_no_xcom
+from airflow_provider_trigger.sources.context import starter_of
 from airflow_provider_trigger.sources.run_ids import Reaction, RunIds, invalid_value, log_sources
+from airflow_provider_trigger.sources.xcom import started_by_xcom, why_no_xcom
 
 if TYPE_CHECKING:
     from datetime import datetime

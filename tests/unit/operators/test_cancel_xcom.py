@@ -291,7 +291,7 @@ def test_what_ends_the_task_is_raised(error: BaseException, gathered: Gather) ->
 def test_where_an_xcom_is_out_of_reach_none_is_pulled(
     name: str, reason: str, gathered: Gather, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_trigger.sources.context." + name, lambda *_: True)
+    monkeypatch.setattr("airflow_provider_trigger.sources.xcom." + name, lambda *_: True)
     ti = with_xcoms({"start": "run_2"})
     made = gathered(run_ids="run_1", tasks=["start", "work"], ti=ti)
     assert (made, ti.pulls) == (Gathered(["run_1"], [], [without_xcom(reason)]), [])
