@@ -164,7 +164,7 @@ def default_queue() -> str:
 
 _TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 
-# Of a watcher's position where it is stored.
+# The prefix of the name under which a watcher's position is stored.
 _POSITION_KEY = "trigger_dev_events_"
 
 
@@ -198,7 +198,7 @@ def first_reschedule_of(context: Context, sensor: Any) -> datetime | None:
 
 def has_no_supervisor(ti: Any) -> bool:
     """Return whether a task instance cannot pull XComs, as its process has no supervisor."""
-    # So it is in Dag callbacks under `airflow dags test` and `dag.test()` of Airflow 3 (measured).
+    # True in Dag callbacks under `airflow dags test` and `dag.test()` of Airflow 3 (measured).
     if not type(ti).__module__.startswith("airflow.sdk."):
         return False
     return not hasattr(import_module(_TASK_RUNNER), "SUPERVISOR_COMMS")
@@ -356,5 +356,5 @@ Store = _AssetStates | _Variable
 
 
 async def _ask(message: Any) -> Any:
-    # What the class `Variable` offers blocks the event loop, or deadlocks in it before 3.2.
+    # The methods of `Variable` block the event loop, or deadlock in it before 3.2.
     return await asyncio.shield(import_module(_TASK_RUNNER).SUPERVISOR_COMMS.asend(message))

@@ -29,7 +29,7 @@ The fields that the form of every connection has.
 Airflow 3.2 and newer read them here, older versions from the hook.
 """
 
-# Of each field of the extra, its label, what it means, and its type.
+# For each field of the extra: its label, its meaning, and its type.
 _EXTRA_FIELDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "branch": (
         "Preview branch",

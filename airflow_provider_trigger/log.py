@@ -1,4 +1,4 @@
-"""What a task logs with, how lines are written to it, and texts that several messages are made of."""
+"""The logger of a task, and the words that several messages share."""
 
 from __future__ import annotations
 

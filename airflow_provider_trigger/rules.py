@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-# What Jinja makes of the outputs of a mapped task, where it does not render natively. Its word has a limit,
-# else a search would take the square of a text's length.
+# The text that Jinja makes of the outputs of a mapped task if it does not render natively. The word has a
+# limit: without one, a search takes the square of a text's length.
 SEQUENCE_TEXT = re.compile(r"Lazy\w{0,30}Sequence\((?:\[\d+ items?\]|<unevaluated length>)\)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Circumstances:
-    """What decides about a value besides itself."""
+    """What a rule needs to know besides the value."""
 
-    # Whether a value, or a part of it, is not known yet, as one that is templated: it is not checked.
+    # Whether a value, or a part of it, is not known yet, such as a template. It is then not checked.
     skip: Callable[[object], bool] = lambda value: False
-    is_rendered: bool = False  # whether a number stands for its text, of which a native Dag has made it
+    is_rendered: bool = False  # a native Dag may have made a number of a text
 
 
 AS_GIVEN = Circumstances()

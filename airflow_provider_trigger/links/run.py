@@ -43,7 +43,7 @@ def push_link(operator: Any, url: str, context: Context) -> None:
         return
     try:
         ti.xcom_push(key=RUN_URL_KEY, value=url)
-        # Where Airflow 3 looks, which writes it itself only when the task ends or is deferred.
+        # Airflow 3 looks here, and writes the link itself only when the task ends or is deferred.
         ti.xcom_push(key=link_key(TriggerRunLink), value=url)
     except Exception as error:
         # Any error: an XCom backend may raise anything, and a link is not worth a failure.

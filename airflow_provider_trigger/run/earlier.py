@@ -40,7 +40,7 @@ class Policy(Enum):
 
 @dataclass(kw_only=True, slots=True)
 class Found:
-    """What becomes of the runs that were there before; a run in no field but the first is of no interest."""
+    """What to do with the runs of earlier tries. A run that is only in the first field is left as it is."""
 
     all_ids: set[str] = field(default_factory=set)
     found_by_key: set[int] = field(default_factory=set)
@@ -151,7 +151,7 @@ class Earlier:
 
     def _search(self, client: TriggerDevClient, log: Log) -> list[ListedRun]:
         """Return the runs with the tag of the task instance, the newest first."""
-        # What has completed before a clear, the keys of this try do not find.
+        # The keys of this try do not find runs that completed before a clear.
         needs_list = self.reuses and self.key.was_cleared
         search = Search(
             client,

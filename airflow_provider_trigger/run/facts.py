@@ -1,4 +1,4 @@
-"""What is known of a run, as plain JSON and in words: for XCom, asset events, errors and logs. Pure."""
+"""The facts of a run, as plain JSON and in words: for XCom, asset events, errors and logs. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def usage_facts(run: Run | None) -> dict[str, Any]:
     known = [cost for cost in costs if cost is not None]
     return {
         "version": read_text(shown.get("version")),
-        # Where no answer had it, the run's own count is 0.
+        # The run's own count is 0 if no answer had it.
         "attempts": run.attempt_count if run and "attemptCount" in shown else None,
         **{name: time.isoformat(timespec="milliseconds") if time else None for name, time in times.items()},
         "compute_seconds": None if milliseconds is None else milliseconds / 1000,

@@ -41,26 +41,26 @@ def parse(idempotency_key: str | None) -> KeyParts | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DagRunIdentity:
-    """A Dag run, as no other one is, in this Airflow or in another."""
+    """A Dag run; no other one is equal, in this Airflow or in another."""
 
     dag_id: str
     run_id: str
     start_date: datetime | None
     """It differs between two Airflows that have the same Dag and run id."""
     is_test: bool = False
-    """One of ``airflow dags test`` or ``dag.test()``, whose ``start_date`` the user gives (measured)."""
+    """Whether it is of ``airflow dags test`` or ``dag.test()``; users give its ``start_date`` (measured)."""
     is_cleared: bool = False
-    """Whether Airflow says that it was cleared, or tasks of it."""
+    """Whether Airflow says that it, or a task of it, was cleared."""
 
     @property
     def hash(self) -> str:
-        """What identifies it in keys and tags."""
+        """Its part of keys and tags."""
         started = self.start_date.timestamp() if self.start_date else None
         return _hash([self.dag_id, self.run_id, started, self.process])
 
     @property
     def process(self) -> str:
-        """What identifies the process of a test; empty outside of tests."""
+        """The part of a key for the process of a test; empty outside of tests."""
         return _PROCESS if self.is_test else ""
 
     @property
@@ -109,7 +109,7 @@ class TaskInstanceIdentity:
 
     @property
     def hash(self) -> str:
-        """What identifies it in keys."""
+        """Its part of keys."""
         return self.hash_in(self.dag_run.hash)
 
     def hash_in(self, dag_run_hash: str) -> str:
@@ -150,7 +150,7 @@ class RunKey:
 
     @property
     def execution_hash(self) -> str:
-        """What identifies the execution among those of its task instance."""
+        """The part of a key that tells the executions of a task instance apart."""
         return _hash([self.operator_id, self.execution, *([self.content] if self.content else [])])
 
     def __str__(self) -> str:

@@ -134,7 +134,7 @@ def output_of(run: Run, client: TriggerDevClient, *, log: Log, limit: int = MAX_
 
 
 class Outputs:
-    """What XCom gets of runs' outputs: above ``max_size`` bytes of JSON for all together, references."""
+    """The outputs for XCom: references, if all together are above ``max_size`` bytes of JSON."""
 
     def __init__(self, *, max_size: int) -> None:
         self.errors: dict[str, TriggerDevError] = {}  # why an output can never be fetched

@@ -144,7 +144,7 @@ OPTIONS: dict[str, Rule] = {
     "region": _text,
     "lock_to_version": _version,
 }
-"""What an operator can give a run besides its payload; each rule returns what the API takes."""
+"""The options of a run; each rule returns what the API takes."""
 
 KEY_OPTIONS: dict[str, Rule] = {"idempotency_key": _key, "idempotency_key_ttl": _with_unit}
 _ALL_OPTIONS = OPTIONS | KEY_OPTIONS | {"tags": tags()}
@@ -168,7 +168,7 @@ def _api_name(name: str) -> str:
 
 
 MAX_DATA_SIZE = 512 * 1024
-"""As JSON, in bytes: 200 KB are taken, 600 KB are not (measured)."""
+"""Bytes of JSON: the server takes 200 KB and refuses 600 KB (measured)."""
 
 _MAX_INTEGER = 2**53  # larger ones lose digits (measured)
 
@@ -249,7 +249,7 @@ def read_items(
 
 def trace_headers() -> dict[str, str]:
     """Return the headers by which a run joins the trace of this thread's current OpenTelemetry span."""
-    # Where nothing has imported it, there is no span.
+    # There is no span if nothing has imported OpenTelemetry.
     trace: Any = sys.modules.get("opentelemetry.trace")
     span = trace and trace.get_current_span()
     # Headers of a span that is not sampled would switch off the run's own traces. Where tracing is off,
@@ -265,7 +265,7 @@ def trace_headers() -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskRequest:
-    """What to start: the payload is any JSON, None for none; the options are in the API's spelling."""
+    """What to start: a payload (any JSON; None for no payload) and options in the API's spelling."""
 
     task_identifier: str = ""
     payload: Any = None

@@ -1,4 +1,4 @@
-"""What the sensors share: how they check, defer, resume, and log why they are skipped."""
+"""The base of the sensors: they check, defer, resume, and log why they are skipped."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class TriggerDevSensor(TakesArguments, _compat.BaseSensorOperator):
 
     trigger_dev_conn_id: str
     ui_color = "#e6eefc"
-    # What is kept between two pokes of one execution; a sensor has the first two, or the last.
+    # Kept between two pokes of one execution; a sensor has the first two, or the last.
     _found: list[str] | None = None
     _pokes: Pokes | None = None
     _wait: TokenWait | None = None
 
     @property
     def _is_in_doubt(self) -> bool:
-        """Whether answers may soon end the wait, as only this process knows since when they come."""
+        """Whether failed checks may soon end the wait. Only this process knows since when they fail."""
         raise NotImplementedError
 
     def _check_once(self, context: Context) -> _compat.PokeReturnValue:
-        """Check what is waited for; where it may, defer."""
+        """Check the runs or tokens once; defer if that is possible."""
         raise NotImplementedError
 
     def poke(self, context: Context) -> _compat.PokeReturnValue:

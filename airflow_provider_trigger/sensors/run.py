@@ -183,7 +183,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         if outcome.run is not None and outcome.run.status in self.success_statuses:
             # Its worker completed it in spite of a cancel. The wait for all begins again.
             return _compat.PokeReturnValue(is_done=False)
-        # What is skipped reaches no policy, and a sensor with silent_fail continues after any other error.
+        # A skip reaches no policy, and a sensor with silent_fail continues after any other error.
         is_skipped = self.soft_fail or self.never_fail or self.silent_fail
         has_policy = has_retry_policy(context, self) and not is_skipped
         end = end_of(

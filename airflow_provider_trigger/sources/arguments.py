@@ -249,7 +249,7 @@ class TakesIds(TakesArguments):
         argument = self._id_kind.argument
         value, xcom_task_ids = read_once(value), read_once(xcom_task_ids)
         with arguments_of(self):
-            # One of the values of a mapped task may be None: that instance has no runs.
+            # A value of a mapped task may be None: this instance has no runs.
             if not _compat.is_mapped_instance(self):
                 if xcom_key and xcom_task_ids is None:
                     raise ValueError("xcom_key needs xcom_task_ids: it is the key of their XCom")
@@ -277,7 +277,7 @@ class TakesIds(TakesArguments):
         """Add the ids, and yield all so far after each source; at last, log what else these held."""
         argument = self._id_kind.argument
         value = getattr(self, argument)
-        # What was given when the Dag was parsed counts also where it has rendered to nothing.
+        # An argument that was given at parse counts as given, also if it has rendered to nothing.
         if value is not None or self._has_value:
             with noting_failure(ids, argument):
                 # Reading it at once takes one request for the outputs of a mapped task.

@@ -22,13 +22,13 @@ _NO_XCOM = "a template probably found no XCom: check task_ids and key in it"
 # Up to 256 characters, and no number; real ones have 29, of tokens 35.
 _ID = re.compile(r"(?!\d+$)(?=.*[^\W_])[\w.:-]{1,256}", re.ASCII)
 _ADDRESS = re.compile(r"[^?#]*/waitpoints/tokens/(waitpoint_\w+)(?:/.*)?")
-# What follows it in the address of a waitpoint token is a secret.
+# In the address of a waitpoint token, a secret follows this part.
 _SECRET = re.compile(r"(?<=callback/)[^\s'\",\])}]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IdKind:
-    """What ids are of."""
+    """The kind of an id: of a run, or of a waitpoint token."""
 
     name: str
     argument: str
@@ -69,7 +69,7 @@ class RunIds:
     failed: list[str] = field(default_factory=list)
     """A sentence for each source that could not be read."""
     lacking: list[TaskInstanceIdentity] = field(default_factory=list)
-    """Those that have pushed the ids of some of their runs only; the others are found by their tag."""
+    """The task instances that have pushed only some of their ids; a search by their tag finds the others."""
     kind: IdKind = RUN_IDS
     rest: Iterator[list[str]] = field(default=iter(()), repr=False, compare=False)
     """Reads the sources that are not read yet, and yields all ids so far after each."""
@@ -161,7 +161,7 @@ def _read_mapping(value: Mapping[object, object], kind: IdKind) -> Iterator[_Ite
     runs, count = value.get("runs"), value.get("runCount")
     if kind is RUN_IDS and isinstance(runs, (list, tuple)):  # the answer of a batch call, whose id is its own
         yield from _read(runs, kind)
-        # Of a batch that is COMPLETED, all runs have ended.
+        # All runs of a COMPLETED batch have ended.
         if isinstance(count, int) and len(runs) < count and value.get("status") != "COMPLETED":
             batch_id = value.get("id", value.get("batchId"))
             yield value, f"it names {len(runs)} of the batch's {count} runs; use batch_ids={batch_id!r}"

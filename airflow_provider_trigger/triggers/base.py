@@ -1,4 +1,4 @@
-"""What the triggers share: their connection, when they send their event, and tasks that outlive them."""
+"""The base of the triggers: connection, time of the event, and asyncio tasks that outlive a trigger."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Of 2,100 measured deferrals, the scheduler saw each within 10 s, or within 2.5 times this lag.
+# The scheduler saw each of 2,100 deferrals within 10 s, or within 2.5 times this lag (measured).
 _HOLD_PER_LAG = 3.0
 
 
@@ -53,7 +53,7 @@ def keep(work: Coroutine[Any, Any, None], *, context: Variables | None = None) -
 
 
 class ResumingTrigger(_compat.BaseTrigger):
-    """What the triggers share that resume a task: their connection, and when they may send their event."""
+    """The base of triggers that resume a task: their connection, and when they may send their event."""
 
     trigger_dev_conn_id: str
     not_before: float | None

@@ -82,7 +82,7 @@ def event_payload(run: Run, run_url: str | None) -> dict[str, Any]:
         "finished_at": run.finished_at and time_text(run.finished_at),
         "is_repeat": False,
     }
-    # What XCom cannot store cannot be an event either: it ends the triggerer's process (measured).
+    # A value that XCom cannot store ends the triggerer's process (measured).
     return dict(for_xcom(payload, f"The event of run {run.id}", log=log))
 
 

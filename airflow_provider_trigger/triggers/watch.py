@@ -45,9 +45,9 @@ CHECKS_RESERVE = 0.25
 """The part of the rate limit's bucket that checks leave to cancels and to the application, 0 to 1."""
 
 Use = Literal["queries", "checks", "tokens"]
-"""What a client is for; each use has connections, a pace and a circuit breaker of its own."""
+"""The uses of a client; each has its own connections, pace and circuit breaker."""
 
-# What concerns runs comes before tokens.
+# Requests for runs come before those for tokens.
 _RESERVES: dict[Use, float] = {
     "queries": defaults.RATE_LIMIT_RESERVE,
     "checks": CHECKS_RESERVE,
