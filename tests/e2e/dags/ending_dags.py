@@ -17,7 +17,7 @@ from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 # What is special in the Dag of each event: arguments of the task, and of the Dag.
 EVENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "execution_timeout": ({"execution_timeout": timedelta(seconds=6)}, {}),
+    "execution_timeout": ({"execution_timeout": timedelta(seconds=15)}, {}),  # a busy triggerer begins late
     "timeout": ({"timeout": 6}, {}),
     "no_version": ({"task_identifier": "unknown", "pending_version_timeout": 4}, {}),
     "dagrun_timeout": ({}, {"dagrun_timeout": timedelta(seconds=30)}),
