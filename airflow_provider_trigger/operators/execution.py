@@ -25,6 +25,7 @@ from airflow_provider_trigger.run.facts import UnstorableError, for_xcom, run_fa
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.identity import KEY_PREFIX
 from airflow_provider_trigger.run.output import Outputs
+from airflow_provider_trigger.run.started import StartedRuns
 from airflow_provider_trigger.run.starts import Starts
 from airflow_provider_trigger.run.stop import StopNote, StoppedError
 from airflow_provider_trigger.run.wait import WaitSettings
@@ -103,7 +104,8 @@ class Execution:
     def run(self) -> Any:
         """Start what the operator says, and wait for it."""
         # All that a stop needs is made before anything is sent.
-        self.guard = guard = self._new_guard()
+        self.started = started = StartedRuns(tag=self.tag)
+        self.guard = guard = self._new_guard(started)
         try:
             with self.hook.client() as self.client:
                 self.client.sleep = guard.sleep
@@ -118,31 +120,31 @@ class Execution:
                 raise _compat.AirflowFailException(str(error)) from None
             # Python raises one of the last two where Airflow 2 interrupts the start of a thread.
             if self.note.is_set:
-                raise _stopped(guard) from None
+                raise _stopped(started) from None
             if isinstance(error, ResponseError) and (error.method, error.status) == ("POST", 422):
                 raise exceptions.TriggerRunNotStartedError(str(error)) from None
             raise
 
     def _run(self) -> Any:
         self.note.check()
-        guard = self.guard
+        guard, started = self.guard, self.started
         requests, earlier = self.operator._to_start(self.context)
-        guard.run_ids = [None] * len(requests)
-        is_replay = any(request.replay_of for request in requests)  # it has its original's tags
-        guard.tag = None if is_replay else self.tag
-        starts = Starts(self.client, guard, log=self.log)
+        started.run_ids = [None] * len(requests)
+        if any(request.replay_of for request in requests):  # a replay has its original's tags
+            started.tag = None
+        starts = Starts(self.client, started, sleep=guard.sleep, log=self.log)
         seen = self.note.wait_for(partial(starts.start, requests, earlier), meanwhile=self._push_now_and_then)
-        guard.ended = {run_id for run_id, run in seen.items() if run.is_final}
+        started.ended = {run_id for run_id, run in seen.items() if run.is_final}
         # In a first try, another task with the same key has started it.
         if starts.taken_up_until and (self._try_number or 1) > 1:
             self._taken_up_until = starts.taken_up_until.timestamp()
         self._push_ids()
-        if not self.operator.wait_for_completion or not guard.run_ids:
+        if not self.operator.wait_for_completion or not started.run_ids:
             guard.release()
-            return self._xcom_of(guard.run_ids)
+            return self._xcom_of(started.run_ids)
         ended = self._wait(seen)
         guard.release()
-        return self._conclude([str(run_id) for run_id in guard.run_ids], ended)
+        return self._conclude([str(run_id) for run_id in started.run_ids], ended)
 
     def _push_now_and_then(self) -> None:
         if time.monotonic() >= self._pushed_at + len(self._pushed) / _PUSHED_IDS_PER_SECOND:
@@ -150,7 +152,7 @@ class Execution:
 
     def _push_ids(self) -> None:
         """Push the ids as far as they are known, before anything else can fail."""
-        known = list(self.guard.run_ids)
+        known = list(self.started.run_ids)
         if known == self._pushed or not any(known):
             return
         ti: Any = self.context.get("ti")
@@ -161,11 +163,12 @@ class Execution:
         if url != self.operator.run_url:
             push_link(self.operator, url, self.context)
 
-    def _new_guard(self) -> Guard:
+    def _new_guard(self, started: StartedRuns) -> Guard:
         timeout = max(_compat.stop_time(), self.hook.settings.timeout)
         return Guard(
             self.hook.get_client(timeout=timeout, retry_for=math.inf),  # a cancel has a deadline
             self.note,
+            started,
             cancels=self.operator.cancel_on_kill,
             stop_time=_compat.stop_time(),
             log_stop=partial(log_stop, self.log, self.operator.trigger_dev_conn_id),
@@ -183,7 +186,7 @@ class Execution:
             timeout=operator.timeout,
             pending_version_timeout=operator.pending_version_timeout,
             patience=self.hook.settings.retry_for,
-            tag=self.guard.tag or "",
+            tag=self.started.tag or "",
             cancels=operator.cancel_on_kill,
             success_statuses=SUCCESS_STATUSES if operator.cancel_others else None,
             cancels_others=operator.cancel_others,
@@ -194,19 +197,19 @@ class Execution:
         """Defer, or wait in the worker, unless all have completed; return what became of each, by run id."""
         completed = {run_id: run for run_id, run in seen.items() if run.is_success}
         ended = {run_id: WaitOutcome(end=WaitEnd.FINAL, run=run) for run_id, run in completed.items()}
-        left = [run_id for run_id in self.guard.known_ids if run_id not in ended]
+        left = [run_id for run_id in self.started.known_ids if run_id not in ended]
         if not left:
             return ended
         settings = self._settings()
         if self.operator.deferrable and can_resume(self.context, self.operator):
-            self._defer(self.guard.known_ids, settings)
+            self._defer(self.started.known_ids, settings)
         return ended | wait_for_runs(
             left,
             settings,
             self.client,
             log=self.log,
             is_stopped=lambda: self.note.is_set,
-            on_ended=self.guard.ended.add,
+            on_ended=self.started.ended.add,
         )
 
     def _defer(self, run_ids: Sequence[str], settings: WaitSettings) -> None:
@@ -257,22 +260,23 @@ class Execution:
         if not pushed:
             text = "The ids of the task's runs cannot be read from XCom (%s): canceling those with the tag %s"
             self.log.error(text, why, self.tag)
-        tag = None if len(pushed) == 1 else self.tag
+        is_earlier = None if pushed else self._may_have_started
+        started = StartedRuns(
+            run_ids=pushed, tag=None if len(pushed) == 1 else self.tag, is_earlier=is_earlier
+        )
         try:
-            guard = self._new_guard()
+            guard = self._new_guard(started)
         except Exception as error:
             # Any error: secrets backends raise what they like, and Airflow's own says why the trigger failed.
             run_ids = list(filter(None, pushed)) or ["of this task"]
             results = [not_canceled(run_id, safe_text(error)) for run_id in run_ids]
-            write(self.log, of_cancels(results, self.operator.trigger_dev_conn_id, tag=tag))
+            write(self.log, of_cancels(results, self.operator.trigger_dev_conn_id, tag=started.tag))
             return
         with guard:
-            guard.tag = tag
-            guard.take_up(pushed)
-            guard.is_earlier = None if pushed else self._may_have_started
             guard.cancel()
-        if not pushed and not guard.found:
-            self.log.error("No run with the tag %s was found: a run of this task may still be running", tag)
+        if not pushed and not started.found:
+            text = "No run with the tag %s was found: a run of this task may still be running"
+            self.log.error(text, started.tag)
 
     def _may_have_started(self, idempotency_key: str | None) -> bool:
         """Return whether a run that has the tag and this key is the task's, where XCom does not say so."""
@@ -342,12 +346,12 @@ class ManyRuns(Execution):
         push(self.operator, RESULTS_KEY, [end.to_dict() for end in ends], self.context)
 
 
-def _stopped(guard: Guard) -> _compat.AirflowException:
-    if guard.may_have_lost:
+def _stopped(started: StartedRuns) -> _compat.AirflowException:
+    if started.may_have_lost:
         return _compat.AirflowFailException(
             "Airflow stopped the task before the server answered its start, which has no idempotency key: a "
             "run may exist. Look for it in the dashboard before you start another one"
         )
-    runs = enumeration(guard.known_ids) or "none"
+    runs = enumeration(started.known_ids) or "none"
     text = "Airflow stopped the task (marked, cleared or timed out). Its runs, as far as known"
     return _compat.AirflowException(f"{text}: {runs}")

@@ -21,8 +21,8 @@ from airflow_provider_trigger.log import (
     write,
 )
 from airflow_provider_trigger.report.cancels import shared_error, summary
+from airflow_provider_trigger.run.cancel_started import Stop
 from airflow_provider_trigger.run.facts import describe, missing_version, usage_facts
-from airflow_provider_trigger.run.guard import Stop
 from airflow_provider_trigger.run.output import Outputs
 from airflow_provider_trigger.run.wait_outcome import WaitEnd, WaitOutcome
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,9 @@ from airflow_provider_trigger.api.runs import reset_idempotency_key
 from airflow_provider_trigger.log import Log, counted, enumeration
 from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.earlier import Earlier, Found
-from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.sending import Sending, divide, send
-from airflow_provider_trigger.run.stop import StopNote
+from airflow_provider_trigger.run.started import StartedRuns
 from airflow_provider_trigger.threads import in_threads
 
 if TYPE_CHECKING:
@@ -28,14 +27,17 @@ REQUESTS_AT_ONCE = 4
 
 class Starts:
     """
-    Start runs; ``guard`` learns of each request before it is sent, and of the runs' ids after each.
+    Start runs; ``started`` learns of each request before it is sent, and of the runs' ids after it.
 
-    Other threads read ``guard.run_ids`` without a lock, as the id of an item is written once.
+    :param sleep: each wait is done by it; what it raises ends the start before anything more is sent
     """
 
-    def __init__(self, client: TriggerDevClient, guard: Guard, *, log: Log) -> None:
+    def __init__(
+        self, client: TriggerDevClient, started: StartedRuns, *, sleep: Callable[[float], None], log: Log
+    ) -> None:
         self._client = client
-        self._guard = guard
+        self._started = started
+        self._sleep = sleep
         self._log = log
         self.taken_up_until: datetime | None = None
         """When the newest run was created that was alive before; None if none was. By the server's clock."""
@@ -44,17 +46,18 @@ class Starts:
         """Start items, or take up the runs that there are; return these as they were seen."""
         begun_at, found = time.monotonic(), Found()
         if earlier is not None:
-            self._guard.is_earlier = earlier.belongs(requests)
-            found = earlier.find(self._client, requests, log=self._log, sleep=self._guard.sleep)
+            self._started.is_earlier = earlier.belongs(requests)
+            found = earlier.find(self._client, requests, log=self._log, sleep=self._sleep)
         seen = {run.id: run for run in found.reused.values()}
-        self._guard.ended.update(seen)
+        self._started.ended.update(seen)
         for index, run_id in found.run_ids.items():
-            self._guard.run_ids[index] = run_id
+            self._started.run_ids[index] = run_id
         left = {index: request for index, request in enumerate(requests) if index not in found.run_ids}
         has_old_key = self._send_all(left)
         # The answer to a batch does not say whether a key was in use.
         if has_old_key or found.run_ids or (self._is_batch and earlier is not None):
-            seen |= self._check([run_id for run_id in self._guard.known_ids if run_id not in seen], begun_at)
+            to_check = [run_id for run_id in self._started.known_ids if run_id not in seen]
+            seen |= self._check(to_check, begun_at)
         age = time.monotonic() - begun_at
         self._send_all(self._to_repeat(left, seen))
         before = [run for run in seen.values() if run.id in found.all_ids or run.age > age]
@@ -63,7 +66,7 @@ class Starts:
         if self._is_batch and earlier is not None:
             self._log_counts(before)
         elif not self._is_batch:
-            for run_id in seen.keys() & self._guard.known_ids:
+            for run_id in seen.keys() & self._started.known_ids:
                 text = "Run %s was started before and is %s: no new one is started"
                 self._log.info(text, run_id, seen[run_id].status)
         return seen
@@ -71,7 +74,7 @@ class Starts:
     def _check(self, run_ids: Sequence[str], begun_at: float) -> dict[str, Run]:
         """Return runs, some of which an earlier try may have started, as they are now."""
         if len(run_ids) > checks.QUERY_ABOVE:  # a query may not show the cancels of the try before yet
-            self._guard.sleep(max(0.0, begun_at + checks.QUERY_LAG - time.monotonic()))
+            self._sleep(max(0.0, begun_at + checks.QUERY_LAG - time.monotonic()))
         shown = checks.query_many(self._client, run_ids) or {}
         # A query does not show whether the key of a run that has failed or was canceled is free.
         seen = {run_id: run for run_id, run in shown.items() if run.is_success or not run.is_final}
@@ -79,10 +82,10 @@ class Starts:
 
     def _to_repeat(self, sent: Mapping[int, TaskRequest], seen: dict[str, Run]) -> dict[int, TaskRequest]:
         """Free the keys of runs that were canceled before, and return their items, to start them again."""
-        run_ids = {index: str(self._guard.run_ids[index]) for index in sent}
+        run_ids = {index: str(self._started.run_ids[index]) for index in sent}
         sent_ids = set(run_ids.values())
         canceled = {run.id: run for run in seen.values() if run.is_canceled and run.id in sent_ids}
-        seen |= checks.wait_until_terminated(self._client, canceled, log=self._log, sleep=self._guard.sleep)
+        seen |= checks.wait_until_terminated(self._client, canceled, log=self._log, sleep=self._sleep)
         again = {index: seen[run_id] for index, run_id in run_ids.items() if run_id in canceled}
         again = {index: run for index, run in again.items() if run.is_canceled}
         if not again:
@@ -102,10 +105,10 @@ class Starts:
 
     @property
     def _is_batch(self) -> bool:
-        return len(self._guard.run_ids) > 1
+        return len(self._started.run_ids) > 1
 
     def _log_counts(self, before: Sequence[Run]) -> None:
-        count, completed = len(self._guard.run_ids), sum(run.is_success for run in before)
+        count, completed = len(self._started.run_ids), sum(run.is_success for run in before)
         alive = sum(not run.is_final for run in before)
         self._log.info(
             "Runs of %s: %d completed before and reused, %d found alive and taken up, %d started",
@@ -119,19 +122,19 @@ class Starts:
         """Start items, by their indexes; return whether a run is known to be old, found by its key."""
         are_old = []
         for sending, is_old in in_threads(self._send, self._sendings(requests), REQUESTS_AT_ONCE):
-            self._guard.take_ids(sending)
+            self._started.take_ids(sending)
             are_old.append(is_old)
         return any(are_old)
 
     def _sendings(self, requests: Mapping[int, TaskRequest]) -> Iterator[Sending]:
         for part in divide(requests):
             sending = Sending(part)
-            self._guard.sendings.append(sending)
+            self._started.sendings.append(sending)
             yield sending
 
     def _send(self, sending: Sending) -> bool:
         try:
-            return send(self._client, sending, sleep=self._guard.sleep)
+            return send(self._client, sending, sleep=self._sleep)
         except BaseException as error:
             sending.error = error
             if isinstance(error, TriggerDevError) and self._is_batch:
@@ -146,7 +149,6 @@ class Starts:
 
 def start_now(client: TriggerDevClient, request: TaskRequest, *, log: Log) -> str:
     """Start a run outside of an operator; return its id, or that of the one that its key has already."""
-    guard = Guard(client, StopNote(), cancels=False, stop_time=0.0, log_stop=lambda stop: None)
-    guard.run_ids = [None]
-    Starts(client, guard, log=log).start([request])
-    return guard.known_ids[0]
+    started = StartedRuns(run_ids=[None])
+    Starts(client, started, sleep=time.sleep, log=log).start([request])
+    return started.known_ids[0]
