@@ -36,20 +36,15 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 
 
-WITH_SOCKETS = {"api", "testing"}
-"""The folders whose tests are still being moved into this process."""
-
-
 @pytest.fixture(autouse=True)
-def no_socket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail a test that opens a connection, or listens for one."""
 
     def refuse(*_: Any) -> None:
         pytest.fail("a unit test uses a socket: let it run in a world (tests/world/in_world.py)")
 
-    if request.path.parent.name not in WITH_SOCKETS:
-        for name in ("connect", "connect_ex", "bind", "listen"):
-            monkeypatch.setattr(socket.socket, name, refuse)
+    for name in ("connect", "connect_ex", "bind", "listen"):
+        monkeypatch.setattr(socket.socket, name, refuse)
 
 
 def encoded(body: Any) -> bytes:
