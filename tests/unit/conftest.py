@@ -1,10 +1,9 @@
-"""A clock that only moves when someone sleeps, and a wire that carries nothing out of the process."""
+"""A world in virtual time, and a wire that carries nothing out of the process."""
 
 from __future__ import annotations
 
 import io
 import json
-import queue
 import socket
 import subprocess
 import sys
@@ -16,16 +15,15 @@ from typing import Any
 import pytest
 import requests
 import urllib3
-from fake_clock import Clock
 from fake_log import Log
 from hypothesis import HealthCheck, settings
-from in_world import pytest_pyfunc_call, server, world
+from in_world import clock, pytest_pyfunc_call, server, world
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.http import Response, ServerSettings
 
-__all__ = ["pytest_pyfunc_call", "server", "world"]
+__all__ = ["clock", "pytest_pyfunc_call", "server", "world"]
 
 BASE_URL = "https://trigger.test"
 SECRET_KEY = "tr_prod_marker/of+the=test"
@@ -162,27 +160,6 @@ def answers(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int,
 
     wire.script = script
     return others
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock by which clients that are built after it go, and what they share with a cancellation."""
-    clock = Clock()
-    for module in ("api.client", "api.transport", "run.search"):
-        monkeypatch.setattr(f"airflow_provider_trigger.{module}.time", clock)
-
-    class Answers(queue.Queue[Any]):
-        """A wait without an answer moves the clock."""
-
-        def get(self, block: bool = True, timeout: float | None = None) -> Any:
-            try:
-                return super().get(timeout=0.3)  # a busy machine answers within this
-            except queue.Empty:
-                clock.sleep(timeout or 0.0)
-                raise
-
-    monkeypatch.setattr("airflow_provider_trigger.cancel.cancellation.Queue", Answers)
-    return clock
 
 
 @pytest.fixture

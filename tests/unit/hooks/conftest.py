@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from in_world import clock
 from token_server import tokens, waitpoints, wired
 
 from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
-__all__ = ["clock", "tokens", "waitpoints", "wired"]
+__all__ = ["tokens", "waitpoints", "wired"]
 
 try:
     from airflow.sdk import Connection

@@ -49,17 +49,17 @@ def test_a_feed_shows_what_changes_until_its_poll_ends(
     item = BatchItem(task_identifier="resize", options={"tags": ["a", "b"]}, payload={"n": 1})
     server.on_task("resize", after=None)
     batch = server.batches.create([item], environment=server.environment)
-    clock.sleep(60)
+    clock.now += 60
     [run] = server.runs.values()
     server.add_run("EXECUTING", tags=["a"])
     path = kind.format(run=run.id, batch=batch.id)
     started = get(server, path)
     [shown, _] = started.json()
     assert (shown["value"]["friendlyId"], shown["value"]["payload"]) == (run.id, '{"n":1}')
-    clock.sleep(1)
+    clock.now += 1
     assert poll(server, path, started) == []
     run.status = "COMPLETED"
-    clock.sleep(1)
+    clock.now += 1
     [change] = poll(server, path, started)
     assert change["headers"] == {"operation": "update"}
     assert (change["value"]["status"], change["value"]["output"]) == (
