@@ -20,6 +20,7 @@ from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.http import Call, Request
 from airflow_provider_trigger.api.limits import NEVER, Deadline
 from airflow_provider_trigger.api.runs import cancel_run, ended_run, retrieve_run
+from airflow_provider_trigger.api.tokens import retrieve_token
 from airflow_provider_trigger.run.output import fetch_output
 
 T = TypeVar("T")
@@ -268,6 +269,24 @@ def test_a_rejected_key_costs_one_request_more_until_an_answer_shows_that_it_wor
     assert (len(calls.sent_at), calls.waited) == (9, 1)
 
 
+def test_a_closed_client_closes_its_connections_and_sends_nothing_more(connect, answer) -> None:
+    def close(_: object) -> Any:
+        client.close()
+        return answer(500, {"error": "no database"})
+
+    client, wire = connect(close)
+    closed = []
+    wire.close = lambda: closed.append(True)
+    with client as entered:
+        assert entered is client
+        for error in (errors.ServerError, errors.NotSentError):
+            with pytest.raises(error, match=r"no database$|^the client was closed$"):
+                client.call(CHECK)
+            assert len(wire.sent) == 1
+        closed.clear()
+    assert closed
+
+
 # How long to go on
 
 
@@ -320,20 +339,22 @@ def test_all_calls_slow_down_before_the_bucket_is_empty(calls: Calls, answer, ru
 
 
 @pytest.mark.parametrize(
-    ("reply", "next_one", "opens"),
+    ("call", "reply", "next_one", "opens"),
     [
-        *(((status, {"error": "Not found"}), errors.TransportError, False) for status in (401, 403, 404, 409)),
-        ((429, {"error": "no"}), errors.TransportError, True),
-        *(((status, {"error": "no"}), errors.NotSentError, True) for status in (408, 425, 500, 503)),
-        *(((status, b"<html>"), errors.NotSentError, True) for status in (200, 302, 404)),
+        *((CHECK, (status, OURS), errors.TransportError, False) for status in (401, 403, 404, 409)),
+        (ended_run(CHECK), (200, RUN), errors.TransportError, False),
+        (CHECK, (429, OURS), errors.TransportError, True),
+        (retrieve_token("waitpoint_1"), (500, OURS), errors.TransportError, True),
+        *((CHECK, (status, OURS), errors.NotSentError, True) for status in (408, 425, 500, 503)),
+        *((CHECK, (status, PAGE), errors.NotSentError, True) for status in (200, 302, 404)),
     ],
 )
-def test_ten_failures_in_a_row_hold_up_calls_and_a_429_does_not_count(
-    calls: Calls, answer, run, reply, next_one: type[errors.TriggerDevError], opens: bool
+def test_ten_failures_in_a_row_hold_up_calls_and_what_shows_nothing_does_not_count(
+    calls: Calls, answer, run, call: Call[Any], reply, next_one: type[errors.TriggerDevError], opens: bool
 ) -> None:
     for _ in range(9):
         calls.fail(CHECK, LOST, patience=0.0)
-    calls.fail(CHECK, answer(*reply), patience=0.0)
+    calls.fail(call, answer(*reply), patience=0.0)
     assert type(calls.fail(CHECK, LOST, patience=0.0)) is next_one
     calls.forget()
     calls.make(CHECK, run)

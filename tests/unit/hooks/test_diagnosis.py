@@ -1,4 +1,4 @@
-"""What the Test button says, and what an error of the API says of its connection."""
+"""What the Test button says, and what an error of the API, or of the libraries below, says of its connection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 import requests
+import urllib3
+from urllib3.exceptions import MaxRetryError
 
+from airflow_provider_trigger.api.errors import (
+    AnswerTimeoutError,
+    PlainHttpError,
+    TLSError,
+    TransportError,
+)
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 KEY = "tr_prod_marker_of_the_test"
@@ -16,6 +24,7 @@ NO_RIGHT = ": the key may lack the right read:runs"
 URL = "https://trigger.test"
 ACCEPTED = f"Connected to {URL}; the secret key is accepted"
 FOREIGN = f"{URL} is not a Trigger.dev server"
+HOST = "; check the host of the connection"
 LIST = "GET /api/v1/runs"
 LISTED = f"{LIST}?page%5Bsize%5D=10"
 NO_CONNECTION = (
@@ -96,43 +105,138 @@ def test_a_connection_that_is_invalid_or_missing_is_named_without_a_request(conn
 
 # Errors of calls
 
-DOWN = "check host, port and 'proxy' of the connection, and whether the server runs"
 RUN = "GET /api/v3/runs/run_1"
-REFUSED = requests.ConnectionError("refused")
-NO_TLS = ssl.SSLError()
-NO_TLS.reason = "WRONG_VERSION_NUMBER"
 
 
 @pytest.mark.parametrize(
-    ("reply", "server", "action"),
+    ("reply", "end"),
     [
-        (
-            (403, {"error": "no"}),
-            f" to {URL}",
-            "check the permissions of the key in the password of the connection",
+        ((403, {"error": "no"}), "; check the permissions of the key in the password of the connection"),
+        ((200, b"<html>"), "; check the host of the connection"),
+        ((400, {"error": "no"}), " answered 400: no"),
+        *(
+            ((302, b"x" * 9999, {"location": target}), f"a redirect to {target[:200]}, not followed{HOST}")
+            for target in ("https://evil.test/", "http://[::1", "x" * 99_999)
         ),
-        (
-            requests.exceptions.SSLError("bad certificate"),
-            "",
-            "check the host of the connection, and for a private CA set 'verify' in its extra",
-        ),
-        (
-            requests.exceptions.SSLError(NO_TLS),
-            "",
-            "write http:// in the host of the connection, or give the port for https",
-        ),
-        ((200, b"<html>"), f" to {URL}", "check the host of the connection"),
-        (REFUSED, "", DOWN),
-        ((400, {"error": "no"}), f" to {URL}", None),
     ],
 )
 def test_an_error_names_connection_and_server_once_and_says_what_to_do(
-    connect_as, wire, answer, reply: Any, server: str, action: str | None
+    connect_as, wire, answer, reply: Any, end: str
 ) -> None:
-    wire.script = lambda _: reply if isinstance(reply, Exception) else answer(*reply)
+    wire.script = lambda _: answer(*reply)
     with pytest.raises(Exception, match=RUN) as raised:
         connect_as(extra={"retry_for": 0}).get_run("run_1")
     text = str(raised.value)
-    assert text.startswith(f"Connection 'trigger_dev_default'{server}: {RUN}")
-    assert text.endswith(f"; {action}" if action else " answered 400: no")
+    assert text.startswith(f"Connection 'trigger_dev_default' to {URL}: {RUN}")
+    assert text.endswith(end)
     assert (text.count("'trigger_dev_default'"), text.count("trigger.test")) == (1, 1)
+    assert len(wire.sent) == 1
+
+
+PROXY_PASSWORD = "hunter2"
+
+
+def with_cause(error: Exception, **causes: BaseException) -> Exception:
+    for name, cause in causes.items():
+        setattr(error, f"__{name}__", cause)
+    return error
+
+
+def max_retries(reason: Exception) -> Exception:
+    """What urllib3 wraps around each error, and repeats the URL in."""
+    return MaxRetryError(None, f"http://user:{PROXY_PASSWORD}@proxy.test", reason)  # type: ignore[arg-type]  # without a pool
+
+
+def certificate_error() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "self-signed certificate"
+    return error
+
+
+def tls_error(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, f"[SSL: {reason}] (_ssl.c:1006)")
+    error.reason = reason
+    return error
+
+
+known = requests.exceptions
+REFUSED = ConnectionRefusedError(111, "Connection refused")
+NO_BUNDLE = "Could not find a suitable TLS CA certificate bundle: /gone.pem"
+NO_ANSWER = "no answer within 7.1 s"
+LONG = "Tunnel failed: " + "x" * 999
+NO_PROXY = "the proxy rejected the connection, or cannot be reached"
+NO_ROUTE = with_cause(OSError("outer"), cause=OSError(113, "No route to host"))
+NO_TLS = "the TLS connection failed"
+READ_TIMEOUT = urllib3.exceptions.ReadTimeoutError(urllib3.HTTPSConnectionPool("h"), "/", "")
+NEW_CONNECTION = urllib3.exceptions.NewConnectionError(None, "x")  # type: ignore[arg-type]  # without a connection
+DOWN = "check host, port and 'proxy' of the connection, and whether the server runs"
+ACTIONS = {
+    TLSError: "check the host of the connection, and for a private CA set 'verify' in its extra",
+    PlainHttpError: "write http:// in the host of the connection, or give the port for https",
+    AnswerTimeoutError: DOWN,
+    TransportError: DOWN,
+}
+
+# What the libraries raise, what becomes of it, and the reason that is given.
+FINAL: list[tuple[Exception, type[TransportError], str]] = [
+    (
+        known.SSLError(max_retries(certificate_error())),
+        TLSError,
+        "the server's certificate is not accepted: self-signed certificate",
+    ),
+    (
+        known.SSLError(max_retries(tls_error("WRONG_VERSION_NUMBER"))),
+        PlainHttpError,
+        "the server speaks http, not https, on this port",
+    ),
+    (OSError(NO_BUNDLE), TLSError, NO_BUNDLE),
+    *(
+        (error, TransportError, f"the URL or the proxy's URL is not valid ({type(error).__name__})")
+        for error in (
+            known.InvalidURL(f"https://u:{PROXY_PASSWORD}@x"),
+            urllib3.exceptions.LocationParseError("a..b"),
+        )
+    ),
+]
+UNSENT: list[tuple[Exception, type[TransportError], str]] = [
+    (known.ConnectTimeout(), TransportError, "no connection within 7.1 s"),
+    (known.ProxyError(max_retries(NEW_CONNECTION)), TransportError, NO_PROXY),
+]
+SENT: list[tuple[Exception, type[TransportError], str]] = [
+    (known.SSLError(max_retries(tls_error("TLSV1_ALERT"))), TransportError, NO_TLS),
+    (urllib3.exceptions.SSLError("bad record"), TransportError, NO_TLS),
+    (known.ReadTimeout(), AnswerTimeoutError, NO_ANSWER),
+    (READ_TIMEOUT, AnswerTimeoutError, NO_ANSWER),
+    # The context may be an error of an earlier request.
+    (with_cause(known.ReadTimeout(), context=NEW_CONNECTION), AnswerTimeoutError, NO_ANSWER),
+    (known.ProxyError(max_retries(REFUSED)), TransportError, NO_PROXY),
+    (
+        urllib3.exceptions.ProtocolError(),
+        TransportError,
+        "the connection was lost before the whole answer arrived",
+    ),
+    (known.ConnectionError(max_retries(REFUSED)), TransportError, "Connection refused"),
+    (known.ConnectionError(max_retries(OSError(LONG))), TransportError, LONG[:200]),
+    (known.ConnectionError(max_retries(NO_ROUTE)), TransportError, "No route to host"),
+    (urllib3.exceptions.HTTPError("odd"), TransportError, "HTTPError"),
+]
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "reason", "retryable", "was_sent"),
+    [(*row, rows is not FINAL, rows is SENT) for rows in (FINAL, UNSENT, SENT) for row in rows],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_an_error_of_the_libraries_is_put_into_our_words(
+    connect_as, wire, assert_hides, raised: Exception, kind: type[TransportError], reason, retryable, was_sent
+) -> None:
+    wire.script = lambda _: raised
+    with pytest.raises(TransportError) as caught:
+        connect_as(extra={"retry_for": 0, "timeout": 7.08}).get_run("run_1")
+    error = caught.value
+    assert type(error) is kind
+    words = f"{RUN} to trigger.test: {reason}; {ACTIONS[kind]}"
+    assert str(error) == f"Connection 'trigger_dev_default': {words}"
+    assert (error.reason, error.retryable) == (reason, retryable)
+    assert (error.was_sent, error.may_have_arrived) == (was_sent, was_sent)
+    assert_hides(error, PROXY_PASSWORD)
