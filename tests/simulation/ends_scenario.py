@@ -32,6 +32,11 @@ FILTERS: tuple[dict[str, Any], ...] = (
 )
 
 
+def to_ms(time: str) -> str:
+    """Return the text of a time in UTC up to its milliseconds."""
+    return time[:23]
+
+
 class EndsScenario(Scenario):
     """One course of events, all of it drawn from a seed."""
 
@@ -146,7 +151,7 @@ class EndsScenario(Scenario):
         """
         heard, begun = {run_id for _, run_id in watcher.events}, watcher.begins_at
         ended = [run for run in self.made if run.finished_at and run.id not in heard]
-        late = [run for run in ended if begun is None or time_text(run.finished_at) > begun]
+        late = [run for run in ended if begun is None or to_ms(run.finished_at.isoformat()) > to_ms(begun)]
         return [run for run in late if self._wants(watcher, run)]
 
     def _compare(self) -> None:

@@ -13,8 +13,6 @@ from scenario import Scenario
 
 from airflow_provider_trigger import _compat
 from airflow_provider_trigger._compat import BaseOperator
-from airflow_provider_trigger.cancel.cancellation import TIME_LIMIT
-from airflow_provider_trigger.run.wait import WaitSettings
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 MOST_REJECTED = 40
@@ -28,6 +26,9 @@ LATEST = 60.0
 LATEST_IF_LOST = 90.0
 """The same where the query has lost the end, in seconds; while it works, 1 s more for each run."""
 
+TIME_LIMIT = 120.0
+"""How long the runs of a task that was ended are canceled, in seconds."""
+
 SECONDS_OF_WAITS = 400.0
 ENDS = ("COMPLETED", "COMPLETED", "COMPLETED", "FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "CANCELED")
 QUERY = "/api/v1/query"
@@ -36,12 +37,12 @@ QUERY = "/api/v1/query"
 class Waits(BaseOperator):
     """Defer until runs have ended, and return the trigger's event."""
 
-    def __init__(self, *, run_ids: list[str], settings: WaitSettings, **kwargs: Any) -> None:
+    def __init__(self, *, run_ids: list[str], settings: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.run_ids, self.settings = run_ids, settings
 
     def execute(self, context: Any) -> None:
-        trigger = TriggerDevRunTrigger(run_ids=self.run_ids, wait=self.settings.to_json())
+        trigger = TriggerDevRunTrigger(run_ids=self.run_ids, wait=self.settings)
         self.defer(trigger=trigger, method_name="resume")
 
     def resume(self, context: Any, event: Any) -> Any:
@@ -95,7 +96,7 @@ class WaitScenario(Scenario):
         share = chance.choice([0.0, 0.1, 0.3])
         all_killed_at = chance.uniform(5, 200) if chance.random() < 0.15 else float("inf")
         self.loses = chance.choice(["nothing", "nothing", "some ends", "ends without a database"])
-        self.settings = WaitSettings(poll_interval=chance.choice([None, None, None, 10.0]))
+        self.settings = {"poll_interval": chance.choice([None, None, None, 10.0])}
         longest = [SECONDS_OF_WAITS] if chance.random() < 0.1 else [20, 20, 120, SECONDS_OF_WAITS]
         self._draw_outages()
         self.draw_faults(most=6)

@@ -13,7 +13,6 @@ import airflow_has
 import pytest
 
 import airflow_provider_trigger
-from airflow_provider_trigger.hooks import connection
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 SCHEMA = Path(airflow.__file__).parent / "provider_info.schema.json"
@@ -72,11 +71,14 @@ def test_the_version_is_the_packages(info) -> None:
     assert importlib.metadata.version("airflow-provider-trigger") == airflow_provider_trigger.__version__
 
 
-def test_the_connection_type_is_the_hooks_and_its_form_has_the_fields_that_are_read(info) -> None:
+def test_the_connection_type_is_the_hooks_and_its_form_has_the_fields_that_are_read(
+    info, world, connection_to
+) -> None:
     hook, [found] = TriggerDevHook, info["connection-types"]
     assert (found["connection-type"], found["hook-name"]) == (hook.conn_type, hook.hook_name)
     assert found["hook-class-name"] == f"{hook.__module__}.{hook.__qualname__}"
-    assert list(found["conn-fields"]) == list(connection.EXTRA_FIELDS)
+    _ = TriggerDevHook(connection_to(world.server, "mine", unknown=1)).settings
+    assert world.log.of("warning")[0].endswith(" the known fields are " + ", ".join(found["conn-fields"]))
     for name, field in found["conn-fields"].items():
         assert field["label"], name
         assert field["description"].endswith("."), name
@@ -93,7 +95,7 @@ def test_the_form_shows_the_defaults_also_in_older_airflows(info) -> None:
     assert behaviour["placeholders"]["host"].startswith("https://api.trigger.dev (default)")
     extra = json.loads(behaviour["placeholders"]["extra"])
     assert (extra["timeout"], extra["retry_for"]) == (30, 120)
-    assert extra.keys() <= connection.EXTRA_FIELDS.keys()
+    assert extra.keys() <= fields.keys()
     older = TriggerDevHook.get_ui_field_behaviour()
     assert older == {name.replace("-", "_"): value for name, value in behaviour.items()}
 

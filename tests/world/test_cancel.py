@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from airflow_task import IS_AIRFLOW_2, Task
+from airflow_names import AirflowTaskTimeout
 from fake_airflow import context_of
+from hub import Thread
 from world import World
 
 from airflow_provider_trigger._compat import AirflowFailException, BaseNotifier
@@ -340,6 +342,84 @@ def test_the_last_error_is_named_at_a_stop(world: World) -> None:
     [error] = [one["error"] for one in results(task)]
     assert error.startswith("cancel requested, but not acknowledged: canceling was stopped; last error: POST")
     assert "answered 503: simulated" in error
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "third"),
+    [
+        (2.4, "cancel requested, but not acknowledged"),
+        (2.6, "cancel requested, but the status was not checked"),  # answered within 0.5 s
+    ],
+)
+def test_a_stop_reports_what_is_known_of_each_run(world: World, stop_at: float, third: str) -> None:
+    world.network.latency = (1.0, 1.0)
+    run_ids = executing(world, "run_1", "run_2", "run_3", "run_4")
+    operator = CancelTriggerRunOperator(task_id="cancel", run_ids=run_ids, max_concurrency=1)
+    task = world.task(lambda: operator).begin()
+    world.sleep(stop_at)
+    operator.on_kill()
+    task.join()
+    assert [one["error"] for one in results(task)] == [
+        "cancel requested, but the status was not checked: canceling was stopped",
+        "cancel requested, but the status was not checked: canceling was stopped",
+        f"{third}: canceling was stopped",
+        "not sent: canceling was stopped",
+    ]
+    assert world.now < 3.3
+
+
+@pytest.mark.parametrize("error", [AirflowTaskTimeout, KeyboardInterrupt, SystemExit])
+def test_what_airflow_raises_ends_the_work_and_its_results_are_kept(
+    world: World, error: type[BaseException]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    world.network.fault("hang", "run_1/cancel")
+    task = canceling(world, executing(world, "run_1", "run_2"), max_concurrency=1).begin()
+    world.sleep(1)
+    task.interrupt(fail)
+    world.until(lambda: not task.is_running, within=0.7)
+    assert type(task.outcome.error) is error
+    world.sleep(60)  # what comes later changes nothing
+    assert [one["error"] for one in results(task)] == [
+        "cancel requested, but not acknowledged: canceling was stopped",
+        "not sent: canceling was stopped",
+    ]
+    assert len(cancels(world)) == 1
+    assert "2 Trigger.dev runs: 2 failed" in world.log.lines[-1]
+
+
+@pytest.mark.parametrize("most", [5, 2])
+def test_as_many_requests_are_in_flight_as_allowed_or_as_threads_can_be_started(
+    world: World, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.network.latency = (1.0, 1.0)
+    begin, left = Thread.start, list(range(most))
+
+    def begin_while_possible(thread: Thread) -> None:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        begin(thread)
+
+    task = canceling(world, executing(world, *[f"run_{n}" for n in range(10)]), max_concurrency=5).begin()
+    monkeypatch.setattr(Thread, "start", begin_while_possible)
+    task.join()
+    assert set(outcomes(task).values()) == {"canceled"}
+    assert sum(at < 0.9 for at in cancels(world)) == most
+    limited = "Working with 2 of 5 threads: no thread could be started: can't start new thread"
+    assert (limited in world.log.lines) is (most == 2)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_a_bug_in_a_thread_is_raised_in_the_task(world: World, error: type[BaseException]) -> None:
+    def fail(_: str) -> None:
+        raise error("a bug")
+
+    task = canceling(world, executing(world, *[f"run_{n}" for n in range(10)]))
+    world.network.before = fail
+    assert repr(task.run().error) == repr(error("a bug"))
 
 
 # Waiting until runs are terminated

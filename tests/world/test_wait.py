@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from world import World
 
+from airflow_provider_trigger import _compat
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
-from airflow_provider_trigger.triggers import base as triggers
 
 OUTAGES = ("refused", "lost", "hang", "503", "page")
 
@@ -259,26 +259,34 @@ def test_a_retry_waits_for_the_same_run_after_a_key_of_another_environment(world
 
 
 @pytest.mark.parametrize(
-    ("hold", "seconds"),
+    ("ahead", "down", "seconds"),
     [
-        pytest.param(8.0, (8, 10), id="its wait was quick"),
-        pytest.param(-60.0, (0, 2), id="it was deferred long ago, or is on another triggerer now"),
-        pytest.param(3600.0, (30, 32), id="the clock of the worker is ahead"),
+        pytest.param(0, 0, 10, id="its wait was quick"),
+        pytest.param(0, 60, 60, id="it is on another triggerer now"),
+        pytest.param(3600, 0, 30, id="the clock of the worker is ahead"),
     ],
 )
 def test_an_event_is_held_back_until_the_scheduler_has_seen_the_deferral(
-    world: World, hold: float, seconds: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+    world: World, ahead: float, down: float, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "event_hold", lambda *_: hold)
+    monkeypatch.setattr(_compat, "scheduler_knows_resumed_tasks", lambda: False)
     world.server.on_task("resize", start_after=0, after=0, output="done")
-    assert world.task(operator(deferrable=True)).run().state == "success"
-    assert seconds[0] <= world.now <= seconds[1]
+    world.triggerer.stop()
+    begun = world.now
+    monkeypatch.setattr(time, "time", lambda: world.hub.time() + ahead)
+    task = world.task(operator(deferrable=True)).begin()
+    world.until(lambda: task.is_deferred)
+    monkeypatch.setattr(time, "time", world.hub.time)
+    world.sleep(down)
+    world.triggerer.start()
+    assert task.join().state == "success"
+    assert seconds <= world.now - begun <= seconds + 2
 
 
 def test_a_timeout_of_a_sensor_that_is_shorter_than_an_event_is_held_back_ends_no_wait_that_succeeds(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "event_hold", lambda *_: 10.0)
+    monkeypatch.setattr(_compat, "scheduler_knows_resumed_tasks", lambda: False)
     world.server.on_task("resize", start_after=0, after=2)
     assert world.task(sensor(world, deferrable=True, timeout=5)).run().state == "success"
 

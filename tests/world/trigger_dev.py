@@ -21,7 +21,6 @@ from requests.models import PreparedRequest
 from server_request import served
 from starlette.requests import Request
 
-from airflow_provider_trigger.api.statuses import FINAL_STATUSES
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.answers import TruncatedResponse
 from airflow_provider_trigger.testing.app import App, RequestRecord
@@ -153,7 +152,7 @@ class TriggerDev:
 
     def alive(self) -> list[str]:
         """Return the ids of runs that have not ended."""
-        return [run.id for run in self.server.runs.values() if run.status not in FINAL_STATUSES]
+        return [run.id for run in self.server.runs.values() if not run.state.final]
 
     def send(self, adapter: HTTPAdapter, request: PreparedRequest, timeout: Any) -> Any:
         """Do what an adapter does with a request."""

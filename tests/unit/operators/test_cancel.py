@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow_names import AirflowTaskTimeout, dag_of
+from airflow_names import dag_of
 from fake_airflow import TaskInstance
-from in_process import Network
 
-from airflow_provider_trigger._compat import AirflowException, AirflowFailException
-from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException, AirflowNotFoundException
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
-from airflow_provider_trigger.testing import TriggerDevServer
 
 
 def operator(**arguments: Any) -> CancelTriggerRunOperator:
@@ -169,7 +166,7 @@ FURTHER = "runs that were not found yet may still run"
     ],
 )
 def test_a_missing_connection_is_named_with_what_may_still_run(arguments, end: str) -> None:
-    with pytest.raises(ConnectionNotFoundError, match="Connection 'mine' was not found; create it") as raised:
+    with pytest.raises(AirflowNotFoundException, match="Connection 'mine' was not found; create it") as raised:
         operator(trigger_dev_conn_id="mine", **arguments).execute(context())
     assert str(raised.value).endswith(end)
     assert str(raised.value).count("may still run") == end.count("may still run")
@@ -208,25 +205,3 @@ def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary_and_the_li
     ]
     pushed = given["ti"].pushed
     assert made.run_url == pushed["run_url"] == pushed["_link_TriggerRunLink"] == first
-
-
-@pytest.fixture
-def network(answers, wire, answer) -> Network:
-    """A server whose workers acknowledge no cancel."""
-    made = Network(TriggerDevServer(secret_key="tr_prod_marker", acknowledge_after=None), answer)
-    wire.script = made
-    return made
-
-
-def test_a_timeout_of_airflow_goes_on_after_the_results_were_kept_and_logged(
-    network: Network, log, in_signal_handler
-) -> None:
-    def time_out() -> None:
-        raise AirflowTaskTimeout
-
-    run, given = network.server.add_run("EXECUTING"), context()
-    in_signal_handler(lambda: run.status == "CANCELED", time_out)
-    with pytest.raises(AirflowTaskTimeout):
-        operator(run_ids=run.id, wait_for_termination=True).execute(given)
-    assert results_of(given) == [run.id]
-    assert log.leveled[-1][1].startswith("1 Trigger.dev run: 1 ")
