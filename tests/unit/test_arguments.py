@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from airflow_sequences import Outputs
 from fake_airflow import TaskInstance, context_of
 from in_process import Network
 
@@ -278,6 +280,133 @@ def test_an_invalid_argument_is_an_error_when_the_dag_is_parsed_and_fails_a_mapp
     with pytest.raises(AirflowFailException if len(given) > 1 else ValueError, match=name) as raised:
         made(kind, **given)
     assert_names(raised.value, kind, reason)
+
+
+# The values of each kind
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "taken"),
+    [
+        ("wait_for_completion", False, False),
+        ("max_output_size", 0, 0),
+        ("max_output_size", 2.0, 2),
+        ("max_output_size", " 10 ", 10),
+        ("max_output_size", "3.0", 3),
+        ("poll_interval", None, None),
+        ("poll_interval", 5, 5.0),
+        ("poll_interval", "5m", 300.0),
+        ("poll_interval", " 1h30m ", 5400.0),
+        ("poll_interval", "1w2d3h4m5s", 604_800.0 + 2 * 86_400 + 3 * 3_600 + 4 * 60 + 5),
+        ("poll_interval", " 1.5 ", 1.5),
+        ("poll_interval", timedelta(seconds=0.5), 0.5),
+        ("run_logs", "never", "never"),
+        ("machine", "small-1x", "small-1x"),
+        ("retry_statuses", [], []),
+        ("retry_statuses", ("FAILED", "CRASHED"), ("FAILED", "CRASHED")),
+        ("region", " é ", " é "),
+        ("trigger_dev_conn_id", "{{ params.connection }}", "{{ params.connection }}"),
+    ],
+)
+def test_a_valid_value_is_kept_as_it_is_used(name: str, given: Any, taken: Any) -> None:
+    found = getattr(made(RunTriggerTaskOperator, **{name: given}), name)
+    assert (found, type(found)) == (taken, type(taken))
+
+
+INVALID: list[tuple[Any, str, str, list[Any]]] = [
+    (RunTriggerTaskOperator, "deferrable", "True or False", ["True", "{{ x }}", "", 1, 0, [True]]),
+    (
+        CancelTriggerRunOperator,
+        "max_concurrency",
+        "a whole number of requests, 1 or more",
+        [0, 1.5, True, "0", None, math.nan, math.inf],
+    ),
+    (
+        RunTriggerTaskOperator,
+        "max_attempts",
+        "a whole number of attempts, 1 or more",
+        ["0", "3.5", "-5", "", "ten", "1e3", "0x10", "1_000", "9 9", "٣", timedelta(1), False, [9]],
+    ),
+    (
+        RunTriggerTaskOperator,
+        "poll_interval",
+        "a duration of 0.01 s or more: seconds, a timedelta, or a text such as '5m'",
+        [
+            *(0.009, "0s", "soon", timedelta(), True, [5], math.nan, "{{ x }}", "", "m", "5 m", "1.5h"),
+            *("30m1h", "-1", "5M", "\u0665m"),
+        ],
+    ),
+    (TriggerRunSensor, "on_empty", "'ignore' or 'fail'", ["FAIL", "", None, True, ["fail"], {}]),
+    (
+        RunTriggerTaskOperator,
+        "machine",
+        "one of micro, small-1x, small-2x, medium-1x, medium-2x, large-1x, large-2x",
+        ["Micro", "micro ", 1, ["micro"], {"x": "micro"}, "x" * 98],
+    ),
+    (
+        TriggerRunSensor,
+        "success_statuses",
+        "a list of final statuses (CANCELED, COMPLETED, CRASHED, EXPIRED, FAILED, INTERRUPTED, "
+        "SYSTEM_FAILURE, TIMED_OUT)",
+        [["completed"], ["COMPLETED", "DONE"], None, [None], [["FAILED"]], [{}], 7, {"FAILED"}],
+    ),
+    (RunTriggerTaskOperator, "region", "a string that is not empty", [" ", 7, 20261125.1, ["x"], {"a": "x"}]),
+    (RunTriggerTaskOperator, "region", "a text that can be encoded, without a lone surrogate", ["a\ud800"]),
+    (RunTriggerTaskOperator, "trigger_dev_conn_id", "the id of a connection", [None, "", 5]),
+    (
+        CancelTriggerRunOperator,
+        "tags",
+        "a string, or a list of at least one tag",
+        ["[]", {"a": 1}],
+    ),
+    (CancelTriggerRunOperator, "tags", "a string that is not empty, without a comma", ["", "a,b"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "what", "value"), [(*row, value) for *row, values in INVALID for value in values]
+)
+def test_an_invalid_value_is_an_error_that_says_what_to_give(kind, name: str, what: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=name) as raised:
+        made(kind, **{name: value})
+    assert str(raised.value) == f"{kind.__name__} 'work': {name} must be {what}, not {value!r}"
+
+
+def test_of_a_long_value_the_error_shows_100_characters() -> None:
+    with pytest.raises(ValueError, match=", not '" + "x" * 99 + "…$"):
+        made(RunTriggerTaskOperator, machine="x" * 99)
+
+
+@pytest.mark.parametrize(
+    ("value", "terms"),
+    [
+        ("a", ["a"]),
+        (["b", "a", "b"], ["b", "a"]),
+        ({"b", "a"}, ["a", "b"]),
+        (Outputs("b", "a"), ["b", "a"]),
+        (" a: /%#", [" a: /%#"]),
+        # What Jinja makes of a list.
+        ("['a', 'b']", ["a", "b"]),
+        (' ["a"]', ["a"]),
+        ("[urgent", ["[urgent"]),
+    ],
+)
+def test_tags_are_taken_once_each(value: Any, terms: list[str], world) -> None:
+    made(CancelTriggerRunOperator, run_ids=None, tags=value).execute(context_of())
+    assert world.log.of("warning")[-1] == f"no run that is alive has tags={terms}"
+
+
+@pytest.mark.parametrize(("value", "shown"), [(["a", " "], " "), (["a", 1], 1), (Outputs("a", 1), 1)])
+def test_of_several_tags_the_invalid_one_is_named(value: Any, shown: Any) -> None:
+    with pytest.raises(ValueError, match=f"tags {NO_WORD} {shown!r}$"):
+        made(CancelTriggerRunOperator, tags=value)
+
+
+@pytest.mark.parametrize("value", [" null ", "None", "LazySelectSequence([3 items])"])
+def test_what_a_template_makes_of_nothing_or_of_outputs_is_no_tag(value: str) -> None:
+    why = "a template that finds nothing, or a mapped task's outputs, renders to this"
+    with pytest.raises(ValueError, match=re.escape(f"tags must not be {value!r}: {why}")):
+        made(CancelTriggerRunOperator, tags=["a", value])
 
 
 @pytest.mark.parametrize(
