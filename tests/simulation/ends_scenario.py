@@ -11,7 +11,6 @@ from scenario import Scenario
 from watcher import Watcher, supervised
 
 from airflow_provider_trigger.testing import ServerRun
-from airflow_provider_trigger.triggers.follower import time_text
 
 MOST_REQUESTS = 32
 """In a minute: a poll each 2 s, and the looks at the connection."""

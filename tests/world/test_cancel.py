@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from airflow_task import IS_AIRFLOW_2, Task
 from airflow_names import AirflowTaskTimeout
+from airflow_task import IS_AIRFLOW_2, Task
 from fake_airflow import context_of
 from hub import Thread
 from world import World

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import pytest
 
 from airflow_provider_trigger.api import errors
@@ -13,10 +10,8 @@ from airflow_provider_trigger.api.answers import (
     raise_unless_success,
     server_message,
     server_wait,
-    should_retry,
 )
 from airflow_provider_trigger.api.http import Request, Response
-from airflow_provider_trigger.api.limits import shows_that_server_works, tries_allowed
 from airflow_provider_trigger.api.runs import retrieve_run
 
 GET = retrieve_run("run_1").request

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-import requests
 from trigger_dev import TriggerDev
 from world import World
 
