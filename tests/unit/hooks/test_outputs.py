@@ -49,7 +49,7 @@ def failure(get_output, assert_hides) -> Callable[..., errors.TriggerDevError]:
 # What is sent
 
 
-def test_a_signed_address_is_fetched_as_it_is_without_key_branch_and_version(get_output, wire, answer) -> None:
+def test_a_signed_address_is_fetched_without_key_branch_and_version(get_output, wire, answer) -> None:
     assert get_output(answer(200, {"json": 1}), branch="feature/x") == 1
     own, sent = wire.sent
     assert (sent.method, sent.url, sent.body) == ("GET", URL, None)
