@@ -100,7 +100,7 @@ class TriggerDevClient:
             return self._repeat(call, deadline, patience, sleep)
         except errors.AuthenticationError as error:
             rejected = error.with_traceback(None)
-            if not (self.fetches_key and self._key.renew(version)):
+            if not (self.fetches_key and self._key.renew(version, call)):
                 raise
         self.key_is_rejected = False
         return self._repeat(call, deadline, patience, sleep, last_error=rejected)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.http import Response
+from airflow_provider_trigger.api.http import Call, Response
 
 SHORTEST = 8
 """A shorter key occurs in texts by chance, and is not hidden; real ones have 20 characters and more."""
@@ -18,11 +19,14 @@ class SecretKey:
     """
     A secret key, which responses and errors do not show; clients that share it continue with the newest one.
 
+    A client that got a 401 calls :meth:`renew`, and repeats its call if there is another key. This is the
+    only way to another key: worker and triggerer differ in ``fetch``.
+
     :param value: the key
-    :param fetch: returns the key as it is now, None if that is not known, and raises nothing
+    :param fetch: returns the key to use after a call was rejected, None for no other one, and raises nothing
     """
 
-    def __init__(self, value: str, *, fetch: Callable[[], str | None] | None = None) -> None:
+    def __init__(self, value: str, *, fetch: Callable[[Call[Any]], str | None] | None = None) -> None:
         self._values: list[str] = []
         self._spellings: set[str] = set()
         self.replace(value)
@@ -30,9 +34,9 @@ class SecretKey:
         self._lock = threading.Lock()
 
     @property
-    def authorization(self) -> str:
-        """The value of the ``Authorization`` header."""
-        return f"Bearer {self._values[-1]}"
+    def value(self) -> str:
+        """The newest one."""
+        return self._values[-1]
 
     @property
     def version(self) -> int:
@@ -66,9 +70,9 @@ class SecretKey:
             text = text.replace(spelling, "***")
         return text
 
-    def renew(self, rejected: int) -> bool:
-        """Return whether there is another key than a rejected one; fetch it where it is not known yet."""
+    def renew(self, rejected: int, call: Call[Any]) -> bool:
+        """Return whether there is another key than the rejected version; fetch it if it is not known yet."""
         with self._lock:  # one of many threads fetches it
             if self._fetch and self.version == rejected:
-                self.replace(self._fetch() or self._values[-1])
+                self.replace(self._fetch(call) or self.value)
         return self.version != rejected

@@ -80,7 +80,7 @@ class Transport:
         address, body = request.address(self._settings.base_url), request.body()
         headers, options = {**self._headers, **request.headers}, self._options
         if request.url is None:
-            headers |= self._api_headers | {"Authorization": self._key.authorization}
+            headers |= self._api_headers | {"Authorization": f"Bearer {self._key.value}"}
         else:
             options = connection_options(address, self._settings)
         if body is not None:

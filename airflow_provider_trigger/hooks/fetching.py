@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -76,18 +76,11 @@ async def fetch_patiently(conn_id: str, *, log: Log, until: float = 0.0) -> Conn
         await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES)) - 1])
 
 
-async def fetch_again(conn_id: str, *, fetch: Callable[[str], Awaitable[Connection]]) -> Settings | None:
-    """Return the values that a connection has now, as its key was rejected; None if it cannot be fetched."""
-    with suppress(Exception):  # any: that the key was rejected says more
-        return read_settings(await fetch(conn_id))
-    return None
-
-
-def fetch_key(before: Settings, *, get: Callable[[str], Connection]) -> str | None:
+def fetch_key(before: Settings, *, fetch: Callable[[str], Connection]) -> str | None:
     """Return the key that the connection has now; None if it has none for the same environment."""
     # Only Airflow's Dag processor caches connections (2.11 to 3.3).
-    with suppress(Exception):  # any, as above
-        now = read_settings(fetch_connection(before.conn_id, get=get))
+    with suppress(Exception):  # any: that the key was rejected says more
+        now = read_settings(fetch(before.conn_id))
         if now.environment == before.environment:
             return now.secret_key
         text = "The host or branch of connection %r has changed; this task does not use the new one"

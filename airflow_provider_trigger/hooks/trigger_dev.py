@@ -119,7 +119,8 @@ class TriggerDevHook(BaseHook):
         """Shared by all clients; fetched again after it was rejected."""
         from airflow_provider_trigger.api.secret_key import SecretKey
 
-        fetch = None if self._connection else partial(fetch_key, self.settings, get=self.get_connection)
+        get = partial(fetch_connection, get=self.get_connection)
+        fetch = None if self._connection else lambda _: fetch_key(self.settings, fetch=get)
         return SecretKey(self.settings.secret_key, fetch=fetch)
 
     def get_client(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from airflow_provider_trigger.hooks.connection import safe_text
-from airflow_provider_trigger.hooks.fetching import fetch_again, fetch_shielded
+from airflow_provider_trigger.hooks.connection import read_settings, safe_text
+from airflow_provider_trigger.hooks.fetching import fetch_shielded
 from airflow_provider_trigger.log import Outage
 from airflow_provider_trigger.threads import in_thread
 from airflow_provider_trigger.triggers.base import keep
@@ -98,7 +98,8 @@ class Feed:
     async def _follow_connection(self) -> None:
         while True:
             await asyncio.sleep(_CONNECTION_INTERVAL)
-            settings = await fetch_again(self._settings.conn_id, fetch=fetch_shielded)
-            self.is_outdated = settings not in (None, self._settings)
+            with suppress(Exception):  # any: a failing backend does not say that the connection has changed
+                connection = await fetch_shielded(self._settings.conn_id)
+                self.is_outdated = read_settings(connection) != self._settings
             if self.is_outdated:
                 self._wake()

@@ -7,22 +7,23 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial, partialmethod
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
+from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.limits import RateLimit
 from airflow_provider_trigger.api.secret_key import SecretKey
 from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelResult
-from airflow_provider_trigger.hooks.fetching import fetch_again, fetch_patiently, fetch_shielded
+from airflow_provider_trigger.hooks.fetching import fetch_key, fetch_patiently, fetch_shielded
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import reply_of
 from airflow_provider_trigger.run.polled import check_interval
@@ -31,6 +32,8 @@ from airflow_provider_trigger.run.watch import Watch
 from airflow_provider_trigger.threads import in_thread
 
 if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
     from airflow_provider_trigger.api.tokens import WaitpointToken
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -91,9 +94,12 @@ class SharedConnection:
         self.users = 0
         self.settings = settings
         self._loop = asyncio.get_running_loop()
-        self._clients = _new_clients(settings)
-        self._lock = threading.Lock()
-        self._renew_at = -math.inf
+        self._key = SecretKey(settings.secret_key, fetch=self._key_that_shows)
+        self._clients = {
+            use: new_client(settings, reserve=reserve, secret_key=self._key)
+            for use, reserve in _RESERVES.items()
+        }
+        self._fetch_at = -math.inf
         self._free = asyncio.Semaphore(CHECK_CONCURRENCY)
         self._cancel_pace = RateLimit(reserve=0.0)
         self.watch = Watch(
@@ -127,63 +133,46 @@ class SharedConnection:
 
     def _call(self, use: Use, call: Call[Any], **how: Any) -> Any:
         """Make a call, in any thread, without repeating it unless that is wanted."""
-        clients, how = self._clients, {"patience": 0, **how}
-        try:
-            return clients[use].call(call, **how)
-        except AuthenticationError:
-            self._renew(clients, call)
-            if self._clients is clients:
-                raise
-        return self._clients[use].call(call, **how)
+        return self._clients[use].call(call, **{"patience": 0, **how})
 
-    def _renew(self, rejected: Mapping[Use, TriggerDevClient], call: Call[Any]) -> None:
-        """Replace the clients if the connection has other values now, and the call shows anything by them."""
-        with self._lock:  # of many threads, one fetches the connection
-            if self._clients is not rejected or time.monotonic() < self._renew_at:
-                return
-            settings = self._fetch(fetch_shielded)
-            self._renew_at = time.monotonic() + _RENEW_INTERVAL
-            if settings not in (None, self.settings) and _shows(settings, call):
-                # The last call of the old clients that ends closes their connections.
-                self.settings, self._clients = settings, _new_clients(settings)
+    def _fetch_key(self, fetch: Callable[[str], Coroutine[Any, Any, Connection]]) -> str | None:
+        def fetch_on_loop(conn_id: str) -> Connection:
+            return asyncio.run_coroutine_threadsafe(fetch(conn_id), self._loop).result()
 
-    def _fetch(self, fetch: Callable[[str], Any]) -> Settings | None:
-        """Return what the connection has now, None if that is not known or leads to another environment."""
-        fetching = fetch_again(self.settings.conn_id, fetch=fetch)
-        now = asyncio.run_coroutine_threadsafe(fetching, self._loop).result()
-        return now if now is not None and now.environment == self.settings.environment else None
+        return fetch_key(self.settings, fetch=fetch_on_loop)
 
-    def _fetch_key(self) -> str | None:
-        now = self._fetch(partial(fetch_patiently, log=log))
-        return None if now is None else now.secret_key
+    def _key_that_shows(self, call: Call[Any]) -> str | None:
+        """Return another key by which a rejected call shows anything, None for none, or soon after a fetch."""
+        if time.monotonic() < self._fetch_at:
+            return None
+        key = self._fetch_key(fetch_shielded)
+        self._fetch_at = time.monotonic() + _RENEW_INTERVAL
+        if key in (None, self._key.value):
+            return None
+        # The key of another environment shows nothing of it: 404, or no rows.
+        with TriggerDevClient(replace(self.settings, secret_key=key), max_connections=1) as client:
+            reply = reply_of(client.call, call, patience=0)
+        return key if reply and not isinstance(reply, TriggerDevError) else None
 
     def _cancel(self, run_ids: Sequence[str], seconds: float) -> Mapping[str, CancelResult]:
         """Cancel runs by a client of its own, which does not wait behind status checks."""
-        settings = self.settings
-        with TriggerDevClient(
-            settings,
-            rate_limit=self._cancel_pace,
-            secret_key=SecretKey(settings.secret_key, fetch=self._fetch_key),
-        ) as client:
+        # A key of its own: a cancel shows nothing of a run, so that its key is not for the checks.
+        key = SecretKey(self._key.value, fetch=lambda _: self._fetch_key(partial(fetch_patiently, log=log)))
+        with TriggerDevClient(self.settings, rate_limit=self._cancel_pace, secret_key=key) as client:
             client.breaker.has_worked = True
-            return cancel_all(client, run_ids, seconds, action_for=settings.action_for)
+            return cancel_all(client, run_ids, seconds, action_for=self.settings.action_for)
 
 
-def _shows(settings: Settings, call: Call[Any]) -> bool:
-    # The key of another environment shows nothing of it: 404, or no rows.
-    with TriggerDevClient(settings, max_connections=1) as client:
-        reply = reply_of(client.call, call, patience=0)
-    return bool(reply) and not isinstance(reply, TriggerDevError)
-
-
-def _new_clients(settings: Settings) -> dict[Use, TriggerDevClient]:
-    return {use: new_client(settings, reserve=reserve) for use, reserve in _RESERVES.items()}
-
-
-def new_client(settings: Settings, *, reserve: float) -> TriggerDevClient:
+def new_client(
+    settings: Settings, *, reserve: float, secret_key: SecretKey | None = None
+) -> TriggerDevClient:
     """Return a client that leaves a part of the rate limit's bucket to others, 0 to 1."""
-    pace = RateLimit(reserve=reserve)
-    client = TriggerDevClient(settings, max_connections=CHECK_CONCURRENCY, rate_limit=pace)
+    client = TriggerDevClient(
+        settings,
+        max_connections=CHECK_CONCURRENCY,
+        rate_limit=RateLimit(reserve=reserve),
+        secret_key=secret_key,
+    )
     # The server has worked before: a page in its place passes, and is no reason to stop.
     client.breaker.has_worked = True
     return client
