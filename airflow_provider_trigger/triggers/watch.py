@@ -142,7 +142,7 @@ class SharedConnection:
         return fetch_key(self.settings, fetch=fetch_on_loop)
 
     def _key_that_shows(self, call: Call[Any]) -> str | None:
-        """Return another key by which a rejected call shows anything, None for none, or soon after a fetch."""
+        """Return another key that shows anything of a rejected call; None for none, or soon after a fetch."""
         if time.monotonic() < self._fetch_at:
             return None
         key = self._fetch_key(fetch_shielded)

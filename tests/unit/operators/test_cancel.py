@@ -166,7 +166,7 @@ FURTHER = "runs that were not found yet may still run"
     ],
 )
 def test_a_missing_connection_is_named_with_what_may_still_run(arguments, end: str) -> None:
-    with pytest.raises(AirflowNotFoundException, match="Connection .mine. was not found; create") as raised:
+    with pytest.raises(AirflowNotFoundException, match=r"Connection .mine. was not found; create") as raised:
         operator(trigger_dev_conn_id="mine", **arguments).execute(context())
     assert str(raised.value).endswith(end)
     assert str(raised.value).count("may still run") == end.count("may still run")
