@@ -8,7 +8,10 @@ from typing import Any
 
 from arrangements_of_starts import seconds
 
-from airflow_provider_trigger.api.statuses import todays_word
+
+def status_of(row: dict[str, Any]) -> str:
+    """Return the status that a list, or a query in its own words, shows."""
+    return str(row["status"]).upper().replace(" ", "_")
 
 
 def arrange_queries(replay: Any) -> None:
@@ -25,7 +28,7 @@ def arrange_queries(replay: Any) -> None:
         parent = run["parent_run_id"]
         if parent is not None and parent not in replay.server.runs:
             replay.server.add_run(run_id=parent)
-        status, tags = todays_word(run["status"]), run.get("tags", ())
+        status, tags = status_of(run), run.get("tags", ())
         replay.server.add_run(status, run_id=run_id, parent=parent, tags=tags)
 
 
@@ -50,7 +53,7 @@ def arrange_ended_runs(replay: Any) -> None:
             environment="stg",
             task_identifier="work",
             tags=run.get("tags", ()),
-            then=[(ended_at - replay.now, todays_word(run["status"]))],
+            then=[(ended_at - replay.now, status_of(run))],
         )
     replay.now += 10
 

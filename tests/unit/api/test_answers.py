@@ -1,27 +1,20 @@
-"""What an answer is read as, how often its request is tried, and how long the server wants us to wait."""
+"""What the server says in an answer, and how long it wants us to wait."""
 
 from __future__ import annotations
 
 import pytest
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.answers import (
-    json_object,
-    raise_unless_success,
-    server_message,
-    server_wait,
-)
-from airflow_provider_trigger.api.http import Request, Response
+from airflow_provider_trigger.api.answers import server_wait
+from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.runs import retrieve_run
 
-GET = retrieve_run("run_1").request
-ONCE = Request(method="POST", path="/api/v1/tasks/t/trigger", repeatable=False)
 FOREIGN = "this is not a Trigger.dev server, or a proxy stands in front of it"
 
 
 def failure(response: Response) -> errors.ResponseError:
     with pytest.raises(errors.ResponseError) as raised:
-        raise_unless_success(GET, response)
+        retrieve_run("run_1").read(response)
     return raised.value
 
 
@@ -49,7 +42,6 @@ def test_a_redirect_names_the_target_and_that_it_was_not_followed(response) -> N
     ],
 )
 def test_the_servers_own_message_is_found_and_shown_in_one_line(response, body, detail: str) -> None:
-    assert server_message(response(400, body)) == detail
     assert failure(response(500, body)).detail == detail
 
 
@@ -63,7 +55,7 @@ def test_the_servers_own_message_is_found_and_shown_in_one_line(response, body, 
 )
 def test_a_success_that_is_not_an_object_is_an_unexpected_answer(response, body: bytes, what: str) -> None:
     with pytest.raises(errors.UnexpectedAnswerError) as raised:
-        json_object(GET, response(200, body, {"content-type": "text/html"}))
+        retrieve_run("run_1").read(response(200, body, {"content-type": "text/html"}))
     assert str(raised.value) == f"GET /api/v3/runs/run_1 answered {what}: {FOREIGN}"
 
 

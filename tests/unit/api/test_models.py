@@ -1,24 +1,25 @@
+"""What is read of a run, and what its status means: to those who wait for it, and to those who cancel it."""
+
 from __future__ import annotations
 
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api import models
 from airflow_provider_trigger.api.models import ChildRun, Run
-from airflow_provider_trigger.api.statuses import RunStatus
 
-
-@pytest.fixture(autouse=True)
-def _nothing_warned_of() -> Iterator[None]:
-    models._warn_of_unknown_status.cache_clear()
-    yield
-    models._warn_of_unknown_status.cache_clear()
+# Of each status: whether the run has ended, whether no worker has it, and whether it lacks a version.
+STATUSES = {
+    **dict.fromkeys(("QUEUED", "DELAYED", "WAITING", "FROZEN"), (False, True, False)),
+    **dict.fromkeys(("PENDING_VERSION", "WAITING_FOR_DEPLOY"), (False, True, True)),
+    **dict.fromkeys(("DEQUEUED", "EXECUTING", "REATTEMPTING"), (False, False, False)),
+    **dict.fromkeys(("COMPLETED", "CANCELED", "FAILED", "CRASHED", "SYSTEM_FAILURE"), (True, False, False)),
+    **dict.fromkeys(("EXPIRED", "TIMED_OUT", "INTERRUPTED"), (True, False, False)),
+}
 
 
 def run(status: str = "CANCELED", *, seen_at: datetime | None = None, **attributes: Any) -> Run:
@@ -28,12 +29,21 @@ def run(status: str = "CANCELED", *, seen_at: datetime | None = None, **attribut
 # Statuses
 
 
+@pytest.mark.parametrize("status", STATUSES)
+def test_what_each_status_means(status: str) -> None:
+    shown = run(status)
+    assert (shown.is_final, shown.is_without_worker, shown.waits_for_version) == STATUSES[status]
+    assert shown.is_terminated is shown.is_final
+    assert shown.is_canceled is (status == "CANCELED")
+    assert shown.is_success is (status == "COMPLETED")
+
+
 def test_an_unknown_word_counts_as_alive_and_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     strange = run("HIBERNATING")
     assert (strange.status, strange.is_final, strange.is_without_worker) == ("HIBERNATING", False, False)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "unknown run status 'HIBERNATING'" in caplog.text
-    for status in ("HIBERNATING", "DREAMING", "HIBERNATING", *RunStatus):
+    for status in ("HIBERNATING", "DREAMING", "HIBERNATING", *STATUSES):
         run(status)
     assert len(caplog.records) == 2
 

@@ -8,10 +8,7 @@ import pytest
 
 from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.models import Run
-from airflow_provider_trigger.api.runs import (
-    can_be_queried,
-    query_runs,
-)
+from airflow_provider_trigger.api.runs import can_be_queried, query_runs
 
 DATE = "Wed, 25 Nov 2026 09:10:00 GMT"
 ROW = {
@@ -44,6 +41,22 @@ def test_only_plain_ids_are_queried() -> None:
     for run_ids in ([], *(["run_1", run_id] for run_id in ODD)):
         with pytest.raises(ValueError, match="can be queried"):
             query_runs(run_ids)
+
+
+# The query's words; the recordings show others.
+WORDS = {
+    "Pending version": "PENDING_VERSION",
+    "Timed out": "TIMED_OUT",
+    "INTERRUPTED": "INTERRUPTED",  # it has no other word
+    "FROZEN": "WAITING",
+    "Fast asleep": "Fast asleep",
+}
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_each_word_of_the_query_is_put_into_todays(response: Answered, word: str) -> None:
+    status = one(response, status=word).status
+    assert (status, type(status)) == (WORDS[word], str)
 
 
 @pytest.mark.parametrize(

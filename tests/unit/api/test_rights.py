@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from in_process import Network
+from world import World
 
 from airflow_provider_trigger.api import runs
-from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.secret_key import SecretKey
 from airflow_provider_trigger.api.tokens import create_token, retrieve_token
-from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 Calls = dict[str, tuple[Call[Any], str]]
 READ: Calls = {
@@ -47,32 +44,18 @@ MEASURED = {
 }
 
 
-@pytest.fixture
-def server(clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock.time)
-
-
-@pytest.fixture
-def network(server: TriggerDevServer, answer) -> Network:
-    return Network(server, answer)
-
-
-@pytest.fixture
-def client(connect, network: Network) -> Callable[[SecretKey], TriggerDevClient]:
-    return lambda key: connect(network, key=key)[0]
-
-
 @pytest.mark.parametrize("scopes", MEASURED)
 def test_a_key_of_few_rights_may_do_as_much_as_on_the_server_and_else_an_error_names_the_right(
-    scopes: str, client, server
+    scopes: str, world: World
 ) -> None:
-    server.add_run("EXECUTING", run_id="run_1", idempotency_key="a/b", task_identifier="work")
-    made = client(SecretKey(server.add_key(scopes.split())))
+    world.server.add_run("EXECUTING", run_id="run_1", idempotency_key="a/b", task_identifier="work")
+    world.connect(world.server.add_key(scopes.split()))
+    client = TriggerDevHook().get_client()
     for name, (call, right) in CALLS.items():
         if name in MEASURED[scopes]:
-            made.call(call)
+            client.call(call)
             continue
         with pytest.raises(ResponseError) as raised:
-            made.call(call)
+            client.call(call)
         text = f": the key may lack the right {right}" if ":" in right else right
         assert str(raised.value).endswith(text)

@@ -1,4 +1,4 @@
-"""What the Test button says, and what an error of the API, or below it, says of its connection."""
+"""What the Test button says, and what an error of the API or of the libraries below says of it."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.errors import NotSentError, TLSError, TriggerDevError, UnreadableAnswerError
 
 KEY = "tr_prod_marker_of_the_test"
 SIGNATURE = "0bb7f8494b6be95e"
@@ -36,9 +36,9 @@ def get_output(connect_as, wire, answer) -> GetOutput:
 
 
 @pytest.fixture
-def failure(get_output, assert_hides) -> Callable[..., errors.TriggerDevError]:
-    def get(*replies: Any, **given: Any) -> errors.TriggerDevError:
-        with pytest.raises(errors.TriggerDevError) as raised:
+def failure(get_output, assert_hides) -> Callable[..., TriggerDevError]:
+    def get(*replies: Any, **given: Any) -> TriggerDevError:
+        with pytest.raises(TriggerDevError) as raised:
             get_output(*replies, **given)
         assert_hides(raised.value, SIGNATURE, KEY, "hunter2")
         return raised.value
@@ -49,7 +49,7 @@ def failure(get_output, assert_hides) -> Callable[..., errors.TriggerDevError]:
 # What is sent
 
 
-def test_a_signed_address_is_fetched_without_key_branch_and_version(get_output, wire, answer) -> None:
+def test_a_signed_address_is_fetched_as_it_is_without_key_and_branch(get_output, wire, answer) -> None:
     assert get_output(answer(200, {"json": 1}), branch="feature/x") == 1
     own, sent = wire.sent
     assert (sent.method, sent.url, sent.body) == ("GET", URL, None)
@@ -64,11 +64,12 @@ def test_neither_signature_nor_user_info_is_in_an_error(failure) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["/packets/1", "ftp://store.test/1", "file:///etc/passwd", "http://", "https://[x/1", "https://x:y/1"]
+    "url",
+    ["/packets/1", "ftp://store.test/1", "file:///etc/passwd", "http://", "https://[x/1", "https://x:y/1"],
 )
 def test_what_is_not_a_url_is_not_fetched(failure, wire, url: str) -> None:
     error = failure(url=url)
-    assert type(error) is errors.NotSentError
+    assert type(error) is NotSentError
     assert str(error).endswith(": the server sent a URL for the run's output that is not valid")
     assert len(wire.sent) == 1
 
@@ -79,11 +80,16 @@ def test_a_store_elsewhere_is_checked_against_the_cas_of_all_and_then_the_privat
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/all.pem")
     (private := tmp_path / "ca.pem").touch()
-    tried = {"private": ["/all.pem", str(private)], True: ["/all.pem"], False: [False]}[verify]
+    by_verify: dict[Any, list[Any]] = {
+        "private": ["/all.pem", str(private)],
+        True: ["/all.pem"],
+        False: [False],
+    }
+    tried = by_verify[verify]
     verify = str(private) if verify == "private" else verify
     unknown = requests.exceptions.SSLError("certificate verify failed")
     for url, verified in ((URL, tried), ("https://trigger.test/packets/1.json", tried[-1:])):
-        assert isinstance(failure(unknown, unknown, url=url, verify=verify), errors.TLSError)
+        assert isinstance(failure(unknown, unknown, url=url, verify=verify), TLSError)
         assert [options["verify"] for options in wire.options[1:]] == verified
         replies = [unknown] * (len(verified) - 1) + [answer(200, {"json": 1})]
         assert get_output(*replies, url=url, verify=verify) == 1
@@ -133,7 +139,7 @@ def test_a_text_stays_text(get_output, answer, url: str, kind: str) -> None:
 )
 def test_what_cannot_be_read_is_an_error(failure, answer, body: bytes, kind: str, what: str) -> None:
     error = failure(answer(200, body, {"content-type": kind}))
-    assert type(error) is errors.UnreadableAnswerError
+    assert type(error) is UnreadableAnswerError
     assert str(error).endswith(f"{TARGET} answered {what}")
 
 

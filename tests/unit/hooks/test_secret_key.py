@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 from unittest.mock import Mock
 from urllib.parse import quote
 
@@ -30,7 +31,7 @@ def test_the_key_is_hidden_in_answers_and_errors_and_the_rest_stays(
     wire.script = lambda _: answer(500, {"error": text}, {"x-request-id": text})
     with pytest.raises(Exception, match="answered 500") as raised:
         hook.get_run(KEY)
-    error = raised.value
+    error: Any = raised.value
     assert (error.path, error.detail, error.request_id) == ("/api/v3/runs/***", TEXTS[text], TEXTS[text])
     assert_hides(error, KEY, quote(KEY), quote(KEY, safe=""))
 
