@@ -100,7 +100,7 @@ class TriggerDev:
         skew: float = 0.0,
         **settings: Any,
     ) -> None:
-        address = {"host": "trigger.test", "port": 443, "ssl_certfile": "unused"}
+        address: dict[str, Any] = {"host": "trigger.test", "port": 443, "ssl_certfile": "unused"}
         settings = {"acknowledge_after": 1.0} | address | settings
         self.server = TriggerDevServer(clock=lambda: hub.time() + skew, **settings)
         self.latency = latency
