@@ -71,28 +71,30 @@ RIGHTS = {
     "POST /api/v2/tasks/batch": "batchTrigger:tasks",
     "GET /api/v1/waitpoints/.*": "read:waitpoints",
     "POST /api/v1/waitpoints/.*": "write:waitpoints",
-    "GET .*": "read:runs",
-    ".*": "write:runs",
+    "GET /api/v[123]/(runs|batches|packets)/.*": "read:runs",
+    "(POST|PUT) /api/v[123]/runs/.*": "write:runs",
 }
 """The right that a kind of call needs: the first that matches (measured; of queries and tokens: read)."""
 
 
-def kind_of(request: Request) -> str:
-    """Return which of the kinds in :data:`RIGHTS` a call is."""
-    return next(kind for kind in RIGHTS if re.fullmatch(kind, f"{request.method} {request.path}"))
+def json_value(request: Request, response: Response) -> Any:
+    """Return the JSON of a successful response, or raise what the response is instead."""
+    raise_unless_success(request, response)
+    answer = response.json()
+    if answer is None and response.body.strip() != b"null":
+        kind = response.headers.get("content-type", "no content type")[:100]
+        what = f"{response.status} without valid JSON ({kind}, {len(response.body)} bytes)"
+        raise errors.UnexpectedAnswerError(f"{request} answered {what}: {_NOT_TRIGGER_DEV}")
+    return answer
 
 
 def json_object(request: Request, response: Response) -> dict[str, Any]:
     """Return the JSON object of a successful response, or raise what the response is instead."""
-    raise_unless_success(request, response)
-    answer = response.json()
-    if isinstance(answer, dict):
-        return answer
-    what = "JSON that is not an object"
-    if answer is None:
-        kind = response.headers.get("content-type", "no content type")[:100]
-        what = f"{response.status} without valid JSON ({kind}, {len(response.body)} bytes)"
-    raise errors.UnexpectedAnswerError(f"{request} answered {what}: {_NOT_TRIGGER_DEV}")
+    answer = json_value(request, response)
+    if not isinstance(answer, dict):
+        what = f"{request} answered JSON that is not an object"
+        raise errors.UnexpectedAnswerError(f"{what}: {_NOT_TRIGGER_DEV}")
+    return answer
 
 
 def read_id(request: Request, answer: Mapping[str, Any], *, what: str) -> str:
@@ -109,7 +111,9 @@ def raise_unless_success(request: Request, response: Response) -> None:
         return
     kind, detail, hint = _error_class(request, response), server_message(response), ""
     if kind is errors.PermissionDeniedError:
-        hint = f": the key may lack the right {RIGHTS[kind_of(request)]}"
+        call = f"{request.method} {request.path}"
+        rights = (right for kind, right in RIGHTS.items() if re.fullmatch(kind, call))
+        hint = f": the key may lack the right {next(rights, 'for it')}"
     elif 300 <= status < 400:
         location = response.headers.get("location", "nowhere")[:200]
         detail = f"a redirect to {location}, not followed"

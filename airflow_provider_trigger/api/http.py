@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.errors import InvalidIdError
+from airflow_provider_trigger.api.plain import plain
 from airflow_provider_trigger.rules import is_encodable
 
 
@@ -59,7 +60,7 @@ class Request:
     method: str
     path: str
     params: Mapping[str, str] = field(default_factory=dict)
-    json: Mapping[str, Any] | None = None
+    json: Any = None  # None for no body
     headers: Mapping[str, str] = field(default_factory=dict)  # in addition to those of each request
     repeatable: bool  # whether sending it twice does no more than sending it once
     run_id: str | None = None  # None where it is about none or several
@@ -124,7 +125,7 @@ class Call(Generic[T]):
 
 def encode_json(value: Any) -> bytes:
     """Encode as the API's servers count sizes: compact, in UTF-8."""
-    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=plain)
     return text.encode("utf-8", "backslashreplace")  # a lone surrogate's escape in Python is JSON's, too
 
 

@@ -168,6 +168,37 @@ class TriggerDevHook(BaseHook):
                 self.settings.explain(error)
                 raise
 
+    def request(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        *,
+        params: Mapping[str, str | float | bool] | None = None,
+        repeatable: bool | None = None,
+    ) -> Any:
+        """
+        Send any request of Trigger.dev's API, and return the JSON of its answer.
+
+        It has the key, the branch, the pace, the retries and the errors of all other calls.
+
+        :param method: ``GET``, ``POST``, ``PUT``, ``PATCH`` or ``DELETE``
+        :param path: such as ``/api/v1/queues``, percent-encoded, without a query
+        :param json: the body; None for none
+        :param params: the query
+        :param repeatable: whether sending it twice does no more than sending it once, so that it is sent
+            again where its answer is lost; None for GET only
+        :raises ValueError: an argument is invalid; nothing is sent
+        :raises TriggerDevError: the server did not do it, or its answer is no JSON or above 16 MB
+        """
+        from airflow_provider_trigger.api.any_call import any_call
+
+        with rules.naming("request"):
+            check_json("json", json)
+            call = any_call(method, path, json, params or {}, repeatable=repeatable)
+        with self.client() as client:
+            return client.call(call)
+
     def trigger_task(
         self, task_identifier: str, payload: Any = None, options: Mapping[str, Any] | None = None
     ) -> str:

@@ -171,6 +171,9 @@ class TaskRunsOperator(arguments.ChecksRendered, RunsOperator):
         templated
     :param region: where it runs; templated
     :param lock_to_version: the version of the task to run; templated
+    :param extra_options: a dict of options that have no argument here, in the API's spelling, sent as they
+        are; a server ignores those that it does not know (measured). A run with ``externalDeploymentId``
+        waits for this deployment: ``pending_version_timeout`` has to allow for it; templated
     :raises ValueError: when the Dag is parsed: an argument is invalid; where it is templated, or in a mapped
         task, when it runs: then it fails without retries, before anything is sent
     """

@@ -132,6 +132,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         "payloads": "json",
         "items": "json",
         "metadata": "json",
+        "extra_options": "json",
     }
 
     def __init__(
@@ -153,6 +154,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         priority: float | str | None = None,
         region: str | None = None,
         lock_to_version: str | None = None,
+        extra_options: dict[str, Any] | str | None = None,
         fail_on: FailOn = "any",
         cancel_others: bool = False,
         trigger_dev_conn_id: str = defaults.CONN_ID,

@@ -68,7 +68,11 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
 
     rendered_arguments: ClassVar[dict[str, str]] = _RENDERED
     template_fields: Sequence[str] = (*_RENDERED.values(), "trigger_dev_conn_id")
-    template_fields_renderers: ClassVar[dict[str, str]] = {"payload": "json", "metadata": "json"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "payload": "json",
+        "metadata": "json",
+        "extra_options": "json",
+    }
 
     payload: Any
     idempotency_key: str | None
@@ -91,6 +95,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
         priority: float | str | None = None,
         region: str | None = None,
         lock_to_version: str | None = None,
+        extra_options: dict[str, Any] | str | None = None,
         trigger_dev_conn_id: str = defaults.CONN_ID,
         wait_for_completion: bool = True,
         deferrable: bool | None = None,

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from airflow_provider_trigger.api.plain import plain
+
 MAX_TAG_LENGTH = 128  # in UTF-16 units (measured)
 KEY_PREFIX = "airflow"
 # Repeated tests of a Dag with one date have the same ids and dates: they differ in their process.
@@ -191,7 +193,7 @@ def content_of(task_identifier: str, payload: Any) -> str:
 
 def _hash(parts: list[Any]) -> str:
     # The keys of a dict have no order in JSON; nothing else here has a dict.
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=plain).encode()).hexdigest()[:24]
 
 
 def _cut(text: str, length: int) -> str:

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_trigger import rules
+from airflow_provider_trigger.api.plain import plain
 from airflow_provider_trigger.defaults import TAGS_OF_OURS
 from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, Rule, invalid
@@ -27,15 +28,16 @@ _encode = partial(json.dumps, allow_nan=False, ensure_ascii=False, separators=("
 
 
 def check_json(name: str, value: Any, when: Circumstances = AS_GIVEN) -> str:
-    """Return a value as JSON, with null for what is not known yet."""
-
-    def of_others(part: object) -> None:
-        if not when.skip(part):
-            raise TypeError(f"a dict, list, string, number, bool or None, not a {type(part).__name__}")
-
+    """Return a value as JSON, with null for what is not known yet; an error names the invalid part."""
     try:
-        return _encode(value, default=of_others)
+        return _encode(value, default=lambda part: None if when.skip(part) else plain(part))
     except (TypeError, ValueError, RecursionError) as error:
+        if not isinstance(error, RecursionError) and "Circular" not in str(error):
+            is_list = isinstance(value, (list, tuple))
+            for key, part in (
+                enumerate(value) if is_list else value.items() if isinstance(value, dict) else ()
+            ):
+                check_json(f"{name}[{rules.shown(key)}]", part, when)
         raise ValueError(f"{name} must be JSON: {error}") from None
 
 
@@ -101,7 +103,7 @@ def tags(*, ours: int = 0) -> Rule:
     return check
 
 
-def _metadata(name: str, value: Any, when: Circumstances) -> dict[str, Any]:
+def _object(name: str, value: Any, when: Circumstances) -> dict[str, Any]:
     """Take a JSON object, also in a string."""
     try:
         found = json.loads(value) if isinstance(value, str) else value
@@ -111,6 +113,26 @@ def _metadata(name: str, value: Any, when: Circumstances) -> dict[str, Any]:
         raise invalid(name, "a dict of JSON", value)
     check_json(name, found, when)
     return found
+
+
+def _extra_options(name: str, value: Any, when: Circumstances) -> dict[str, Any]:
+    """Take options in the API's spelling that have no argument, and change neither key, payload nor tags."""
+    found = _object(name, value, when)
+    for option in found:
+        if why := _NOT_EXTRA.get(option) or (option in _ARGUMENTS and f"use {_ARGUMENTS[option]}"):
+            raise ValueError(f"{name} must not have {option!r}: {why}")
+    return found
+
+
+_ONE_RUN = "it decides which run a start gets, and a task instance has one run"
+_NOT_EXTRA = {
+    "debounce": _ONE_RUN,
+    "idempotencyKey": _ONE_RUN,
+    "idempotencyKeyOptions": _ONE_RUN,
+    "idempotencyKeyTTL": _ONE_RUN,
+    "payloadType": "the payload is sent as JSON",
+}
+"""Options that are refused, and why."""
 
 
 def _key(name: str, value: Any, when: Circumstances) -> str:
@@ -136,13 +158,14 @@ OPTIONS: dict[str, Rule] = {
     "delay": _delay,
     "ttl": _ttl,
     "tags": tags(ours=TAGS_OF_OURS),
-    "metadata": _metadata,
+    "metadata": _object,
     "max_attempts": rules.number("attempts", least=1, whole=True),
     "max_duration": rules.number("seconds", least=5, whole=True),  # the server takes less for this
     "machine": rules.choice(*_MACHINES),
     "priority": rules.number("seconds", least=0),
     "region": _text,
     "lock_to_version": _version,
+    "extra_options": _extra_options,
 }
 """The options of a run; each rule returns what the API takes."""
 
@@ -160,11 +183,16 @@ def to_api(
         raise rules.invalid("options", "a dict", options)
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"there is no option {unknown[0]!r}; the options are {', '.join(known)}")
-    return {_api_name(name): value for name, value in rules.checked_given(known, options, when).items()}
+    found = rules.checked_given(known, options, when)
+    extra = found.pop("extra_options", {})
+    return {**extra, **{_api_name(name): value for name, value in found.items()}}
 
 
 def _api_name(name: str) -> str:
     return re.sub(r"_(ttl|.)", lambda match: match[1].upper(), name)
+
+
+_ARGUMENTS = {_api_name(name): name for name in OPTIONS}
 
 
 MAX_DATA_SIZE = 512 * 1024
@@ -183,10 +211,11 @@ TOKEN_OPTIONS: dict[str, Rule] = {"timeout": _token_timeout, "tags": tags(), "id
 
 def check_data(name: str, value: Any, when: Circumstances = AS_GIVEN) -> None:
     """Check that a value is JSON that Trigger.dev keeps as it is; an error says what is not."""
-    size = len(check_json(name, value, when).encode("utf-8", "backslashreplace"))
+    text = check_json(name, value, when)
+    size = len(text.encode("utf-8", "backslashreplace"))
     if size > MAX_DATA_SIZE:
         raise ValueError(f"{name} must have {MAX_DATA_SIZE:,} bytes or less as JSON, not {size:,}")
-    _check_integers(name, value)
+    _check_integers(name, json.loads(text))
 
 
 def _check_integers(name: str, value: Any) -> None:
@@ -195,7 +224,7 @@ def _check_integers(name: str, value: Any) -> None:
             f"{name} must not have an integer beyond 2^53, whose last digits Trigger.dev changes: send it as "
             f"a text, {str(value)!r}"
         )
-    if isinstance(value, (dict, list, tuple)):
+    if isinstance(value, (dict, list)):
         for part in value.values() if isinstance(value, dict) else value:
             _check_integers(name, part)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.answers import well_formed
 from airflow_provider_trigger.api.limits import Deadline
+from airflow_provider_trigger.api.plain import plain
 from airflow_provider_trigger.api.runs import UNKNOWN_RUN_ID, check_run
 from airflow_provider_trigger.api.tokens import (
     WAITING,
@@ -192,7 +193,7 @@ def _of_ended(token: WaitpointToken, data: Any) -> CompletionResult:
 
 def _form(data: Any) -> str:
     """Return a text that is the same for equal data: of 1 and 1.0, but not of 1 and true, unlike ``==``."""
-    text = well_formed(json.dumps(data, ensure_ascii=False))
+    text = well_formed(json.dumps(data, ensure_ascii=False, default=plain))
     return json.dumps(json.loads(text, parse_int=float), sort_keys=True)
 
 

@@ -95,7 +95,7 @@ def of_tokens(rows: list[Row]) -> list[Row]:
 
 
 DATA: list[Row] = [
-    ("data", {"a": [1, {2}]}, "data must be JSON: a dict, list, "),
+    ("data", {"a": [1, b"x"]}, "data['a'][1] must be JSON: a dict, list, "),
     (
         "data",
         {"a": [2**53 + 1]},
@@ -137,15 +137,18 @@ RENDERED: list[Row] = [
     ("priority", -1, "must be a number of seconds, 0 or more, not -1"),
     ("region", "", f"{NO_TEXT} ''"),
     ("lock_to_version", 20261130.1, "must be a text, not 20261130.1, which may lack a digit: write it in "),
+    ("extra_options", ["a"], "must be a dict of JSON, not ['a']"),
+    ("extra_options", {"maxAttempts": 3}, "must not have 'maxAttempts': use max_attempts"),
+    ("extra_options", {"debounce": {}}, "must not have 'debounce': it decides which run a start gets, and "),
 ]
 RENDERED_ONE: list[Row] = [
     *RENDERED,
-    ("payload", {"a": [1, {2}]}, "payload must be JSON: a dict, list, "),
+    ("payload", {"a": [1, b"x"]}, "payload['a'][1] must be JSON: a dict, list, "),
     ("idempotency_key", " null", "must not be ' null': a template that finds nothing renders to this, and "),
 ]
 RENDERED_MANY: list[Row] = [
     *RENDERED,
-    ("payloads", [1, {2}], "payloads[1] must be JSON: a dict, list, "),
+    ("payloads", [1, b"x"], "payloads[1] must be JSON: a dict, list, "),
     ("payloads", {"iban": 7}, "must be a list with one entry for each run, not a dict"),
 ]
 ROWS: dict[Any, list[Row]] = {

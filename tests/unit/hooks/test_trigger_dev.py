@@ -131,7 +131,7 @@ def test_every_error_of_the_api_names_the_connection_and_says_what_to_do(
 DURATION = "s or more: seconds, a timedelta, or a text such as '5m', not"
 NO_ZONE = "created_after must be a datetime with a zone, not "
 INVALID: list[tuple[str, dict[str, Any], str]] = [
-    ("trigger_task", {"payload": {"a": [object()]}}, "payload must be JSON"),
+    ("trigger_task", {"payload": {"a": [object()]}}, "payload['a'][0] must be JSON"),
     ("trigger_task", {"options": {"delay": "soon"}}, "delay must be "),
     ("trigger_task", {"options": "queue"}, "options must be a dict, not 'queue'"),
     ("trigger_task", {"options": ["queue"]}, "options must be a dict, not ['queue']"),

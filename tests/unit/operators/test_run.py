@@ -96,6 +96,7 @@ def test_its_options_are_sent_in_the_apis_spelling(connection: str, body) -> Non
         priority=2.5,
         region="eu-central-1",
         lock_to_version="20261125.1",
+        extra_options={"externalDeploymentId": "commit-abc"},
         idempotency_key="order 17",
         wait_for_completion=False,
     )
@@ -116,6 +117,7 @@ def test_its_options_are_sent_in_the_apis_spelling(connection: str, body) -> Non
             "priority": 2.5,
             "region": "eu-central-1",
             "lockToVersion": "20261125.1",
+            "externalDeploymentId": "commit-abc",
             "idempotencyKey": "order 17",
         },
     }

@@ -2,13 +2,20 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from http import HTTPStatus
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.rules import AS_GIVEN, RENDERED, Circumstances, shown
+from airflow_provider_trigger.run.identity import content_of
 from airflow_provider_trigger.run.request import (
     KEY_OPTIONS,
     OPTIONS,
@@ -44,7 +51,7 @@ def problem(name: str, value: Any, when: Circumstances = AS_GIVEN) -> str:
 @pytest.mark.parametrize("name", [*OPTIONS, *KEY_OPTIONS])
 def test_what_is_none_or_not_known_yet_is_left_out_and_a_long_value_is_shown_by_its_start(name: str) -> None:
     assert to_api({name: None}) == to_api({name: object()}, Circumstances(skip=lambda value: True)) == {}
-    assert len(problem(name, {"k" * 999: {1}})) < 300
+    assert len(problem(name, {"k" * 999: b"1"})) < 300
 
 
 def test_an_option_that_does_not_exist_is_an_error_that_lists_those_that_do() -> None:
@@ -61,6 +68,7 @@ def test_an_option_that_does_not_exist_is_an_error_that_lists_those_that_do() ->
         ("concurrency_key", {"default": "a", "gpu": "b"}, {"default": "a", "gpu": "b"}),
         ("queue", "paid/users", {"name": "paid/users"}),
         ("max_attempts", "3", 3),
+        ("extra_options", '{"newest": [1]}', [1]),
         ("priority", 2.5, 2.5),
         # A number of seconds; without a unit, that of a key would be ignored (measured).
         *(
@@ -184,24 +192,51 @@ def test_a_run_has_up_to_ten_tags_and_those_of_ours_count() -> None:
 # Metadata and payload
 
 
-TYPES = "a dict, list, string, number, bool or None, not a"
+TYPES = "a dict, list, set, string, number, bool, None, time, UUID, path, enum or dataclass, not a"
 
 
 @pytest.mark.parametrize(
-    ("payload", "what"),
+    ("payload", "where", "what"),
     [
-        ({1}, f"{TYPES} set"),
-        ({"a": [0, 1, 2, NOW]}, f"{TYPES} datetime"),
-        ([b"x"], f"{TYPES} bytes"),
-        (MappingProxyType({}), f"{TYPES} mappingproxy"),
-        ({"a b": math.nan}, "Out of range float values are not JSON compliant"),
-        ([[-math.inf]], "Out of range float values are not JSON compliant"),
-        ({"a": {(1, 2): 3}}, "keys must be str, int, float, bool or None, not tuple"),
+        (b"x", "", f"{TYPES} bytes"),
+        ({"rows": [0, {"at": object()}]}, "['rows'][1]['at']", f"{TYPES} object"),
+        (MappingProxyType({}), "", f"{TYPES} mappingproxy"),
+        ([iter([1])], "[0]", f"{TYPES} list_iterator"),
+        ({"a b": math.nan}, "['a b']", "Out of range float values are not JSON compliant"),
+        ([[-math.inf]], "[0][0]", "Out of range float values are not JSON compliant"),
+        ({"a": {(1, 2): 3}}, "['a']", "keys must be str, int, float, bool or None, not tuple"),
     ],
 )
-def test_a_payload_that_is_not_json_is_an_error_that_says_what_is_not(payload, what: str) -> None:
-    assert problem("payload", payload).startswith(f"payload must be JSON: {what}")
-    assert problem("metadata", {"a": payload}).startswith(f"metadata must be JSON: {what}")
+def test_an_error_names_the_part_that_is_not_json(payload, where: str, what: str) -> None:
+    assert problem("payload", payload).startswith(f"payload{where} must be JSON: {what}")
+    assert problem("metadata", {"a": payload}).startswith(f"metadata['a']{where} must be JSON: {what}")
+
+
+@dataclass
+class Order:
+    at: datetime
+    items: set[str]
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (NOW, "2026-11-25T09:00:00Z"),
+        (NOW.date(), "2026-11-25"),
+        (NOW.time(), "09:00:00"),
+        (timedelta(minutes=90), "PT1H30M"),
+        (Decimal("1.50"), "1.50"),
+        (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+        (Path("a") / "b", "a/b"),
+        (HTTPStatus.OK, 200),
+        ({"b", "c", "a"}, ["a", "b", "c"]),
+        (Order(NOW, {"y", "x"}), {"at": "2026-11-25T09:00:00Z", "items": ["x", "y"]}),
+    ],
+)
+def test_what_json_lacks_is_sent_in_its_plain_form(value: Any, plain: Any) -> None:
+    assert json.loads(encode_json({"a": [value]})) == {"a": [plain]}
+    assert json.loads(check_json("payload", [value])) == [plain]
+    assert content_of("task", [value]) == content_of("task", [plain])
 
 
 def test_a_payload_that_contains_itself_is_an_error() -> None:
@@ -256,7 +291,7 @@ def test_what_is_not_known_yet_is_not_checked() -> None:
         (7, "items[0] must be a dict of 'payload' and 'options', such as "),
         (7, "goes into payloads, not a int"),
         ({"payload": 1, "tags": []}, "goes into payloads, not one with ['payload', 'tags']"),
-        ({"payload": {1}}, "items[0]['payload'] must be JSON: "),
+        ({"payload": {1: b"x"}}, "items[0]['payload'][1] must be JSON: "),
         ({"options": ["a"]}, "items[0]['options']: options must be a dict, not ['a']"),
         (
             {"options": {"payload": 1}},
@@ -275,7 +310,7 @@ def test_an_item_must_be_a_payload_and_options(item: Any, reason: str) -> None:
 
 def test_one_error_names_several_invalid_items_and_counts_all() -> None:
     with pytest.raises(ValueError, match="payloads") as raised:
-        check_items("payloads", [{1} if number % 2 else number for number in range(40)], RENDERED)
+        check_items("payloads", [b"1" if number % 2 else number for number in range(40)], RENDERED)
     text = str(raised.value)
     assert text.startswith("20 of 40 payloads are invalid: payloads[1] must be JSON: ")
     assert "; payloads[19] must be JSON" in text
