@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -155,8 +157,30 @@ def word(name: str, value: Any, when: Circumstances) -> str:
     """Take a text by which runs can be listed: there a comma separates two (measured)."""
     found: str = _word(name, value, when)
     if "," in found:
-        raise invalid(name, _WORD, value)
+        how = "; for a list, use a task's .output, or render_template_as_native_obj=True"
+        raise ValueError(f"{invalid(name, _WORD, value)}{how if when.is_rendered else ''}")
     return found
+
+
+def read_literal(text: str) -> object:
+    """Read what Jinja makes of a list, a dict or a quoted text, or JSON; ValueError if it is neither."""
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise ValueError("neither JSON nor a Python literal") from None
+
+
+def read_list(value: object) -> object:
+    """Return the list that a text or a set stands for, any other value as it is."""
+    if isinstance(value, str):
+        with suppress(ValueError):  # a tag may begin with a bracket
+            found = read_literal(value) if value.strip().startswith(("[", "(")) else value
+            if isinstance(found, (list, tuple)):
+                return found
+        return [value]
+    return sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
 
 
 def is_encodable(text: str) -> bool:

@@ -13,11 +13,17 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.statuses import RETRY_STATUSES
 from airflow_provider_trigger.log import counted
 from airflow_provider_trigger.operators.base import OPTION_ATTRIBUTES, RunsOperator, TaskRunsOperator
-from airflow_provider_trigger.rules import Circumstances, Duration, boolean, invalid, read_number
+from airflow_provider_trigger.rules import (
+    Circumstances,
+    Duration,
+    boolean,
+    invalid,
+    read_literal,
+    read_number,
+)
 from airflow_provider_trigger.run.request import TaskRequest, check_items, read_items
 from airflow_provider_trigger.sources.arguments import arguments_of, check_arguments
 from airflow_provider_trigger.sources.context import key_of_execution
-from airflow_provider_trigger.sources.run_ids import read_literal
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

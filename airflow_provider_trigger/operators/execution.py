@@ -21,6 +21,7 @@ from airflow_provider_trigger.log import enumeration, named, write
 from airflow_provider_trigger.operators.base import push, storing
 from airflow_provider_trigger.report.ends import ItemEnd, end_of, log_stop, of_cancels
 from airflow_provider_trigger.report.run_logs import write_logs
+from airflow_provider_trigger.rules import read_list
 from airflow_provider_trigger.run.facts import UnstorableError, for_xcom, run_facts, state_of
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.identity import KEY_PREFIX
@@ -38,7 +39,6 @@ from airflow_provider_trigger.run.wait_outcome import (
 )
 from airflow_provider_trigger.run.watch import wait_for_runs
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy, task_instance_of
-from airflow_provider_trigger.sources.run_ids import read_list
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

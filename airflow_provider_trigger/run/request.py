@@ -92,7 +92,8 @@ def tags(*, ours: int = 0) -> Rule:
 
     def check(name: str, value: Any, when: Circumstances) -> list[str]:
         found: list[str] = []
-        for given in value if isinstance(value, (list, tuple)) else [value]:
+        listed: Any = rules.read_list(value) if when.is_rendered else value  # a template gives a list's text
+        for given in listed if isinstance(listed, (list, tuple)) else [listed]:
             tag = given if when.skip(given) else rules.word(name, given, when)
             if tag not in found:  # the server counts repeated ones (measured)
                 found.append(tag)

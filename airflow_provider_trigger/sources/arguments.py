@@ -20,7 +20,6 @@ from airflow_provider_trigger.sources.run_ids import (
     Reaction,
     RunIds,
     log_sources,
-    read_list,
 )
 from airflow_provider_trigger.sources.xcom import add_xcoms, noting_failure
 
@@ -328,7 +327,7 @@ def terms(kind: str, known: Collection[str] = ()) -> Rule:
     """
 
     def check(name: str, value: Any, when: Circumstances) -> tuple[str, ...]:
-        given = read_list(_compat.read_sequence(value))
+        given = rules.read_list(_compat.read_sequence(value))
         if not isinstance(given, (list, tuple)) or not given:
             raise rules.invalid(name, f"a string, or a list of at least one {kind}", value)
         found = [rules.word(name, text, when) for text in given if not when.skip(text)]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_trigger.log import MAX_LINES, Level, Line, Log, enumeration, write
-from airflow_provider_trigger.rules import SEQUENCE_TEXT
+from airflow_provider_trigger.rules import SEQUENCE_TEXT, read_literal
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.run.identity import TaskInstanceIdentity
@@ -104,27 +101,6 @@ def hint(found: str, kind: IdKind = RUN_IDS) -> str | None:
         return f"{found!r} is a batch's id, not a run's: give the batch's runs"
     shape = f"{kind.name} ({kind.prefix}…)"
     return f"{found!r} does not look like a {shape}; is it a task's id? use xcom_task_ids"
-
-
-def read_literal(text: str) -> object:
-    """Read what Jinja makes of a list, a dict or a quoted text, or JSON; ValueError if it is neither."""
-    with suppress(ValueError, RecursionError):
-        return json.loads(text)
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise ValueError("neither JSON nor a Python literal") from None
-
-
-def read_list(value: object) -> object:
-    """Return the list that a text or a set stands for, any other value as it is."""
-    if isinstance(value, str):
-        with suppress(ValueError):  # a tag may begin with a bracket
-            found = read_literal(value) if value.strip().startswith(("[", "(")) else value
-            if isinstance(found, (list, tuple)):
-                return found
-        return [value]
-    return sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
 
 
 def show(value: object) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import has_no_supervisor, iteration_of, xcom_is_out_of_reach
 from airflow_provider_trigger.defaults import RETURN_VALUE_KEY, RUN_ID_KEY
+from airflow_provider_trigger.rules import read_list
 from airflow_provider_trigger.sources.context import dag_run_of, map_index_of, own_ti_of
-from airflow_provider_trigger.sources.run_ids import RUN_IDS, RunIds, invalid_value, read_list
+from airflow_provider_trigger.sources.run_ids import RUN_IDS, RunIds, invalid_value
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

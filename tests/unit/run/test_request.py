@@ -110,6 +110,13 @@ def test_what_is_sent_for_a_value(name: str, value: Any, expected: Any) -> None:
     assert sent(name, value) == expected
 
 
+@pytest.mark.parametrize("text", ["['a', 'b']", '["a", "b"]', "('a', 'b')"])
+def test_tags_may_be_the_text_that_a_template_makes_of_a_list(text: str) -> None:
+    assert to_api({"tags": text}, RENDERED) == {"tags": ["a", "b"]}
+    assert to_api({"tags": "[a"}, RENDERED) == {"tags": ["[a"]}
+    assert "a task's .output, or render_template_as_native_obj=True" in problem("tags", "a, b", RENDERED)
+
+
 @pytest.mark.parametrize("text", ["1s", "60s", "1h30m", "2w", "1w2d3h4m5s", "0h1m", "007s"])
 @pytest.mark.parametrize("name", ["ttl", "delay", "idempotency_key_ttl"])
 def test_a_duration_is_sent_as_it_is(name: str, text: str) -> None:
