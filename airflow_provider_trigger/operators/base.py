@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger import _compat, rules
-from airflow_provider_trigger.api.statuses import FINAL_STATUSES
+from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.defaults import RETURN_VALUE_KEY
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.run.request import OPTIONS, TaskRequest, to_api
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.run.earlier import Earlier
     from airflow_provider_trigger.run.identity import RunKey
 
+
+def _no_multiple_outputs(name: str, value: Any, _: rules.Circumstances) -> bool:
+    """Refuse to push each field of the output: it could overwrite XCom `run_id`, `run_url` or `run`."""
+    if value:
+        how = "{{ ti.xcom_pull(task_ids='…')['field'] }} is one field"
+        raise ValueError(f"{name} must be False, as the output could overwrite XCom 'run_id': {how}")
+    return False
+
+
 RULES = {
     "trigger_dev_conn_id": rules.connection_id,
     "wait_for_completion": rules.boolean,
@@ -30,9 +39,12 @@ RULES = {
     "timeout": rules.optional(rules.duration(least=0.01)),
     "pending_version_timeout": rules.duration(least=0),
     "cancel_on_kill": rules.boolean,
-    "retry_statuses": rules.list_of("final statuses", FINAL_STATUSES),
+    "retry_statuses": rules.list_of(
+        "final statuses of failures", FINAL_STATUSES.difference(SUCCESS_STATUSES)
+    ),
     "max_output_size": rules.number("bytes", least=0, whole=True),
     "run_logs": rules.choice("on_failure", "always", "never"),
+    "multiple_outputs": _no_multiple_outputs,
 }
 
 RULES_OF_TASK = {"task_identifier": rules.text("the id of a Trigger.dev task")}

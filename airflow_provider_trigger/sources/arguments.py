@@ -337,6 +337,8 @@ def terms(kind: str, known: Collection[str] = ()) -> Rule:
                 raise ValueError(f"{name} must not be {text!r}: {why}")
             if known and text not in known:
                 raise rules.invalid(name, f"one of {', '.join(sorted(known))}", text)
+            if kind == "batch id" and text.startswith(RUN_IDS.prefix):
+                raise ValueError(f"{name} must not be {text!r}: it is the id of a run; use run_ids")
         return tuple(dict.fromkeys(found))
 
     return check

@@ -176,6 +176,8 @@ def _read_id(text: str, kind: IdKind) -> _Item:
         return None, ""
     address = _ADDRESS.fullmatch(text) if kind is TOKEN_IDS else None
     found = address[1] if address else text
+    if kind is TOKEN_IDS and found.startswith(RUN_IDS.prefix):
+        return text, "it is the id of a run"
     if _ID.fullmatch(found):
         return found, ""
     return text, kind.valid if text else f"it is empty: {_NO_XCOM}"

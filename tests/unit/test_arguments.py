@@ -53,6 +53,7 @@ with DAG("d", schedule=None):
 
 BOOLEAN = "must be True or False, not"
 DURATION = "s or more: seconds, a timedelta, or a text such as '5m', not"
+FAILURES = "must be a list of final statuses of failures (CANCELED, CRASHED, "
 STATUSES = "must be a list of final statuses (CANCELED, COMPLETED, "
 COUNT = "must be a whole number of"
 
@@ -113,7 +114,8 @@ WAIT: list[Row] = [
     ("timeout", "soon", f"must be a duration of 0.01 {DURATION} 'soon'"),
     ("pending_version_timeout", -1, f"must be a duration of 0 {DURATION} -1"),
     ("pending_version_timeout", None, f"must be a duration of 0 {DURATION} None"),
-    ("retry_statuses", ["EXECUTING"], STATUSES),
+    *(("retry_statuses", [status], FAILURES) for status in ("EXECUTING", "COMPLETED")),
+    ("multiple_outputs", True, "must be False, as the output could overwrite XCom 'run_id': {{ ti.xcom_pull("),
     ("max_output_size", -1, f"{COUNT} bytes, 0 or more, not -1"),
     ("run_logs", True, "must be 'on_failure' or 'always' or 'never', not True"),
 ]
@@ -171,6 +173,7 @@ ROWS: dict[Any, list[Row]] = {
         *CONNECTION,
         *SOURCES,
         ("tags", [], "must be a string, or a list of at least one tag, not []"),
+        ("batch_ids", ["run_a"], "must not be 'run_a': it is the id of a run; use run_ids"),
         ("tags", ["{{ a }}", ""], f"{NO_WORD} ''"),
         ("batch_ids", "", f"{NO_WORD} ''"),
         ("max_runs", 0, f"{COUNT} runs, 1 or more, not 0"),
@@ -218,6 +221,7 @@ ROWS: dict[Any, list[Row]] = {
     WaitpointTokenSensor: [
         *CONNECTION,
         ("token_id", None, "token_id is None"),
+        ("token_id", "run_a", "is not a valid token id: it is the id of a run"),
         (
             "token_id",
             TASK,
