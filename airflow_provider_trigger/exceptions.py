@@ -65,9 +65,28 @@ class TriggerRunNotRetriedError(TriggerRunFailedError, AirflowFailException):
     """A run that this try has started has ended in none of ``retry_statuses``: the task fails for good."""
 
 
+class TriggerRunTimeoutError(TriggerRunFailedError):
+    """
+    A run had not ended within a time limit, or waited too long for a deployed version.
+
+    It was canceled, unless ``cancel_on_kill`` is off: the text says what became of it. Of the attributes of
+    the error, those of the run's own error are None.
+
+    :param limit: ``timeout``, ``execution_timeout`` or ``pending_version_timeout``
+    """
+
+    def __init__(self, *args: object, limit: str | None = None, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.limit = limit
+
+
+class TriggerRunTimeoutNotRetriedError(TriggerRunTimeoutError, TriggerRunNotRetriedError):
+    """No deployed version has the run's task, or its queue: another run would wait for the same."""
+
+
 class TriggerBatchFailedError(AirflowException):
     """
-    Runs of a batch have ended without success. A retry of the task may do better.
+    Runs of a batch have ended without success, or not in time. A retry of the task may do better.
 
     It is also raised for statuses without retries where the task has a ``retry_policy`` (Airflow 3.3).
 

@@ -13,10 +13,18 @@ from airflow_provider_trigger.run.facts import failure_facts
 def failure_of(end: ItemEnd, *, log: Log) -> _compat.AirflowException:
     """Return the error to raise for a run; its class says whether the task is retried."""
     write(log, stack_trace(end.outcome.run))
+    if end.limit:
+        timeout = (
+            exceptions.TriggerRunTimeoutError
+            if end.is_retried
+            else exceptions.TriggerRunTimeoutNotRetriedError
+        )
+        facts = failure_facts(end.outcome.run, run_id=end.run_id, run_url=end.run_url)
+        return timeout(end.reason, limit=end.limit, **facts)
     if end.ended_run is None:
         return _compat.task_failure(end.reason, is_retried=end.is_retried)
     kind = exceptions.TriggerRunFailedError if end.is_retried else exceptions.TriggerRunNotRetriedError
-    return kind(end.reason, **failure_facts(end.ended_run, run_url=end.run_url))
+    return kind(end.reason, **failure_facts(end.ended_run, run_id=end.run_id, run_url=end.run_url))
 
 
 def failure_of_batch(
@@ -36,7 +44,7 @@ def failure_of_batch(
     if canceled:
         text += f". Canceled because of a failed run (cancel_others=True): {canceled}"
     is_retried = not failed or any(end.is_retried for end in failed)
-    if failed and not any(end.ended_run for end in failed):
+    if failed and not any(end.ended_run or end.limit for end in failed):
         return _compat.task_failure(text, is_retried=is_retried)
     kind = exceptions.TriggerBatchFailedError if is_retried else exceptions.TriggerBatchNotRetriedError
     return kind(text, results=[end.to_dict() for end in ends])

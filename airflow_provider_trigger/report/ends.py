@@ -192,6 +192,8 @@ class ItemEnd:
     error: str = ""
     """The same without the run, for XCom, or why its output cannot be fetched."""
     is_retried: bool = False
+    limit: str | None = None
+    """The argument that says how long it may take, if that ended the wait."""
     lacks_output: bool = False  # as it cannot be fetched, although the run completed
 
     @property
@@ -256,9 +258,20 @@ def end_of(
     reason = why_not_completed(outcome, run_id, run_url=run_url, conn_id=conn_id, timeouts=timeouts)
     if run is None or outcome.end is not WaitEnd.FINAL:
         # Without a version, another run would wait for the same.
-        return replace(end, reason=reason, error=reason, is_retried=outcome.end is not WaitEnd.NO_VERSION)
+        end = replace(end, reason=reason, error=reason, is_retried=outcome.end is not WaitEnd.NO_VERSION)
+        return replace(end, limit=_limit_of(outcome, timeouts or {}))
     error = error_of(run) or f"ended with status {run.status}"
     is_retried, until = run.status in retry_statuses, taken_up_until or -math.inf
     if run.is_canceled and run.created_at and run.created_at.timestamp() <= until:
         reason, is_retried = f"{_why_failed(run)}. {_CANCELED_BY}. {run_url}", True
     return replace(end, reason=reason, error=error, is_retried=is_retried)
+
+
+def _limit_of(outcome: WaitOutcome, timeouts: Mapping[str, float | None]) -> str | None:
+    if outcome.end is WaitEnd.NO_VERSION:
+        return "pending_version_timeout"
+    if outcome.end is not WaitEnd.TIMED_OUT:
+        return None
+    age = outcome.run.age if outcome.run else 0.0
+    given = {name: seconds for name, seconds in timeouts.items() if seconds is not None}
+    return min(given, key=lambda name: abs(given[name] - age), default=None)

@@ -43,11 +43,11 @@ def _number(value: Any) -> float | None:
     return None if isinstance(value, str) else read_number(value)
 
 
-def failure_facts(run: Run, *, run_url: str) -> dict[str, Any]:
-    """Return the attributes of the error for a run that has ended without success."""
+def failure_facts(run: Run | None, *, run_id: str, run_url: str) -> dict[str, Any]:
+    """Return the attributes of the error for a run that has ended without success, or not in time."""
     names = ("run_id", "run_url", "status", "task_identifier", "attempts")
-    facts = run_facts(run, run_id=run.id, run_url=run_url)
-    error = {f"error_{name}": getattr(run.error, name, None) or None for name in ("name", "code", "message")}
+    facts, shown = run_facts(run, run_id=run_id, run_url=run_url), getattr(run, "error", None)
+    error = {f"error_{name}": getattr(shown, name, None) or None for name in ("name", "code", "message")}
     return {name: facts[name] for name in names} | error
 
 

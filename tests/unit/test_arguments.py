@@ -115,7 +115,11 @@ WAIT: list[Row] = [
     ("pending_version_timeout", -1, f"must be a duration of 0 {DURATION} -1"),
     ("pending_version_timeout", None, f"must be a duration of 0 {DURATION} None"),
     *(("retry_statuses", [status], FAILURES) for status in ("EXECUTING", "COMPLETED")),
-    ("multiple_outputs", True, "must be False, as the output could overwrite XCom 'run_id': {{ ti.xcom_pull("),
+    (
+        "multiple_outputs",
+        True,
+        "must be False, as the output could overwrite XCom 'run_id': {{ ti.xcom_pull(",
+    ),
     ("max_output_size", -1, f"{COUNT} bytes, 0 or more, not -1"),
     ("run_logs", True, "must be 'on_failure' or 'always' or 'never', not True"),
 ]

@@ -27,11 +27,14 @@ RUN = {"run_id": "run_1", "run_url": "https://x/runs/run_1", "status": "CRASHED"
 RUN |= {"error_name": "E", "error_code": "C", "error_message": "m"}
 RESULTS = [{"run_id": "run_1", "status": "FAILED", "error": "boom"}]
 OF_RUN: dict[str, Any] = RUN | {"attempts": 2}
+OF_LIMIT: dict[str, Any] = OF_RUN | {"limit": "timeout"}
 OF_BATCH: dict[str, Any] = {"results": RESULTS}
 
 KINDS: list[tuple[Any, Any, dict[str, Any], bool]] = [
     (exceptions.TriggerRunFailedError, AirflowException, OF_RUN, True),
     (exceptions.TriggerRunNotRetriedError, exceptions.TriggerRunFailedError, OF_RUN, False),
+    (exceptions.TriggerRunTimeoutError, exceptions.TriggerRunFailedError, OF_LIMIT, True),
+    (exceptions.TriggerRunTimeoutNotRetriedError, exceptions.TriggerRunTimeoutError, OF_LIMIT, False),
     (exceptions.TriggerBatchFailedError, AirflowException, OF_BATCH, True),
     (exceptions.TriggerBatchNotRetriedError, exceptions.TriggerBatchFailedError, OF_BATCH, False),
     (exceptions.TriggerRunNotStartedError, AirflowException, {}, True),

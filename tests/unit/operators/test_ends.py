@@ -11,7 +11,7 @@ from fake_airflow import TaskInstance, context_of
 from run_operator import batch_in_worker as batch
 from run_operator import operator_in_worker as operator
 
-from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.exceptions import (
     TriggerBatchFailedError,
     TriggerBatchNotRetriedError,
@@ -162,8 +162,8 @@ TAG = ". Look for runs that may still be running by the tag airflow_task:work:"
     ("each", "kind", "text"),
     [
         # The task is retried if one of its runs may do better.
-        (["timed out"], AirflowException, r"within its time limit \(timeout=60 s\). It was canceled"),
-        (["no version"], AirflowFailException, "version after pending_version_timeout"),
+        (["timed out"], TriggerBatchFailedError, r"within its time limit \(timeout=60 s\). It was canceled"),
+        (["no version"], TriggerBatchNotRetriedError, "version after pending_version_timeout"),
         (["rejected"], AirflowException, f"may still be running: why.*{TAG}"),
         (
             ["FAILED", "CANCELED"],
