@@ -49,8 +49,7 @@ def test_the_servers_own_message_is_found_and_shown_in_one_line(response, body, 
     ("body", "what"),
     [
         (b'{"id": "run_1", "sta', "200 without valid JSON (text/html, 20 bytes)"),
-        (b"null", "200 without valid JSON (text/html, 4 bytes)"),
-        (b"[]", "JSON that is not an object"),
+        *((body, "JSON that is not an object") for body in (b"[]", b"null")),
     ],
 )
 def test_a_success_that_is_not_an_object_is_an_unexpected_answer(response, body: bytes, what: str) -> None:
