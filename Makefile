@@ -25,6 +25,7 @@ LINT_VENV := .venv-lint
 DOCS_VENV := .venv-docs
 BENCH_VENV := .venv-bench
 MUTANTS_VENV := .venv-mutants
+PACKAGE_VENV := .venv-package
 # EXECUTOR=CeleryExecutor runs the newest Airflow as large teams do.
 EXECUTOR ?= LocalExecutor
 E2E_GROUP := $(if $(filter CeleryExecutor,$(EXECUTOR)),celery,e2e)
@@ -40,7 +41,7 @@ LEFT_OUT := $(if $(filter airflow,$(PARTS)),$(WITHOUT_AIRFLOW))
 SDK := tests/contract/sdk
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint format docs e2e bench sdk matrix mutants simulate environment constraints clean
+.PHONY: help demo test coverage lint format docs e2e bench sdk matrix mutants simulate package release environment constraints clean
 
 help: ## Show this text
 	@echo 'make TARGET [AIRFLOW=$(NEWEST)] [PYTHON=3.12]'
@@ -91,13 +92,19 @@ mutants: $(MUTANTS_VENV)/.stamp ## Before a release: print changes of the pure m
 simulate: $(VENV)/.stamp ## Cancel and wait for many runs under random faults in virtual time (ARGS='--seeds 0 200')
 	$(VENV)/bin/python tests/simulation/simulation.py $(ARGS)
 
+package: $(PACKAGE_VENV)/.stamp ## Build the sdist and the wheel into dist/, check them, and write the SBOM and the checksums
+	@scripts/package.sh $(PACKAGE_VENV)/bin
+
+release: $(PACKAGE_VENV)/.stamp ## As package; also install each file on three Airflows and use it (ARGS=--unreleased for a trial)
+	@scripts/release.sh $(PACKAGE_VENV)/bin $(ARGS)
+
 environment: $(VENV)/.stamp ## Make only the virtual environment that demo and test use
 
 constraints: $(VENV)/.stamp ## Write constraints/ again, with today's versions (ARGS=lint for one file)
 	scripts/constraints.sh .tools/bin/uv $(ARGS)
 
 clean: ## Remove what these commands made
-	rm -rf .venv-* .tools .demo $(SDK)/node_modules docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv-* .tools .demo dist build $(SDK)/node_modules docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 INSTALLERS := constraints/build.txt constraints/uv.txt scripts/venv.sh scripts/pythons.sh
@@ -110,6 +117,9 @@ $(LINT_VENV)/.stamp: pyproject.toml constraints/airflow-$(NEWEST).txt constraint
 
 $(MUTANTS_VENV)/.stamp: pyproject.toml constraints/airflow-$(NEWEST).txt constraints/mutants.txt $(INSTALLERS)
 	@scripts/venv.sh $(MUTANTS_VENV) $(NEWEST) '' mutants
+
+$(PACKAGE_VENV)/.stamp: pyproject.toml constraints/airflow-$(NEWEST).txt constraints/package.txt $(INSTALLERS)
+	@scripts/venv.sh $(PACKAGE_VENV) $(NEWEST) '' package
 
 $(BENCH_VENV)/.stamp: pyproject.toml constraints/airflow-$(NEWEST).txt constraints/bench.txt $(INSTALLERS)
 	@scripts/venv.sh $(BENCH_VENV) $(NEWEST) '' bench

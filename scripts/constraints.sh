@@ -40,6 +40,7 @@ airflow 3.3 3.3.2 --exclude-newer 2026-09-18T12:00:00Z
 airflow "$newest" 3.4.0b2
 
 compile lint --group lint --constraints "constraints/airflow-$newest.txt"
+compile package --group package --constraints "constraints/airflow-$newest.txt"
 compile mutants --group mutants --constraints "constraints/airflow-$newest.txt"
 compile bench --group bench --constraints "constraints/airflow-$newest.txt"
 # For every Airflow, so without what the file of each Airflow pins.

@@ -1,7 +1,16 @@
-# Functions for the other scripts: which Python an Airflow supports, and where this machine has one.
+# Functions for the other scripts: which Python an Airflow supports, where this machine has one, and the index of packages.
 # shellcheck shell=bash
 
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+say() { printf '==> %s\n' "$*"; }
+
+# uv does not read pip's configuration, where a machine may say which index it uses.
+use_index_of_pip() {
+    local index
+    index=$(.tools/bin/python -m pip config list | sed -n "s/^.*\.index-url='\(.*\)'$/\1/p" | head -n 1)
+    if [[ -n $index ]]; then export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}; fi
+}
 
 # Airflow's own metadata does not tell: 2.11.2 excludes "3.13" and so allows 3.13.1.
 supported_pythons() { # supported_pythons AIRFLOW

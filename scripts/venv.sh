@@ -9,8 +9,6 @@ source scripts/pythons.sh
 directory=$1 airflow=$2 wanted=${3:-} group=${4:-}
 tools=.tools
 
-say() { printf '==> %s\n' "$*"; }
-
 # uv takes seconds where pip takes minutes. pip installs it into an environment of its own.
 install_uv() { # install_uv PYTHON
     local stamp=$tools/.stamp
@@ -38,10 +36,7 @@ install_project() {
     if [[ -n $group ]]; then options+=(--group "$group" -c "constraints/$group.txt"); fi
     say "$directory: installing Airflow $airflow${group:+, the tools for $group} and this project," \
         "some 140 packages; the first time they are downloaded"
-    # uv does not read pip's configuration, where a machine may say which index it uses.
-    local index
-    index=$("$tools/bin/python" -m pip config list | sed -n "s/^.*\.index-url='\(.*\)'$/\1/p" | head -n 1)
-    if [[ -n $index ]]; then export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}; fi
+    use_index_of_pip
     # --exact removes packages that are no longer needed; compiling saves seconds at each start of Airflow.
     # The output omits the list of all packages.
     "$tools/bin/uv" pip install --python "$directory/bin/python" --exact --compile-bytecode \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -43,6 +44,43 @@ def test_an_unknown_airflow_is_answered_with_the_names_and_their_versions() -> N
     done = run("make", "environment", "AIRFLOW=2.11.2")
     assert done.returncode == 2
     assert all(f" {name} ({version})" in done.stderr for name, version in PINNED.items())
+
+
+@pytest.mark.parametrize(
+    ("changelog", "readme", "tag", "said"),
+    [
+        ("1.2.3, unreleased", "", "v1.2.3", "write '1.2.3, YYYY-MM-DD'"),
+        (
+            "1.2.2, 2026-12-01",
+            "",
+            "v1.2.3",
+            "CHANGELOG.md begins with '1.2.2, 2026-12-01', and the version is 1.2.3",
+        ),
+        ("1.2.3, 2026-12-01", "", "v1.2.4", "the tag must be v1.2.3"),
+        ("1.2.3, 2026-12-01", "It is not released yet.", "v1.2.3", "no release yet: README.md"),
+        ("1.2.3, 2026-12-01", "", "v1.2.3", ""),
+    ],
+)
+def test_a_release_needs_a_date_a_tag_and_pages_that_fit(changelog, readme, tag, said, tmp_path) -> None:
+    for name in ("scripts", "docs", "airflow_provider_trigger"):
+        (tmp_path / name).mkdir()
+    for name in ("release.sh", "pythons.sh"):
+        shutil.copy(ROOT / "scripts" / name, tmp_path / "scripts")
+    (tmp_path / "scripts" / "package.sh").write_text("#!/bin/sh\necho built\nexit 7\n")
+    (tmp_path / "scripts" / "package.sh").chmod(0o700)
+    (tmp_path / "airflow_provider_trigger" / "__init__.py").write_text('__version__ = "1.2.3"\n')
+    (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## {changelog}\n\n## 1.2.2, 2026-11-01\n")
+    (tmp_path / "README.md").write_text(readme)
+    (tmp_path / "docs" / "index.md").touch()
+    release = (str(tmp_path / "scripts" / "release.sh"), "no-tools")
+    tagged = {"GITHUB_REF_TYPE": "tag", "GITHUB_REF_NAME": tag}
+    commit = "git init -q && git add -A && git -c user.name=a -c user.email=a@b commit -qm a"
+    subprocess.run(commit, shell=True, check=True, cwd=tmp_path)
+    done = run(*release, **tagged)
+    assert (done.returncode, done.stdout) == ((1, "") if said else (7, "built\n"))
+    assert said in done.stderr
+    trial = run(*release, "--unreleased", **tagged)
+    assert (said in trial.stdout, trial.returncode) == (True, 7)
 
 
 OWN_RUNS = {"RUN_IDS": "run_a", "TRIGGER_API_URL": "", "TRIGGER_SECRET_KEY": "", "no_proxy": "127.0.0.1"}
