@@ -39,6 +39,7 @@ unexport PYTHONDONTWRITEBYTECODE
 LEFT_OUT := $(if $(filter airflow,$(PARTS)),$(WITHOUT_AIRFLOW))
 
 SDK := tests/contract/sdk
+CHECK_FORM = $(LINT_VENV)/bin/check-jsonschema --quiet --builtin-schema vendor
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage lint format docs e2e bench sdk matrix mutants simulate package release environment constraints clean
@@ -57,9 +58,16 @@ test: $(VENV)/.stamp ## Run all tests except tests/e2e (TESTS=tests/unit ARGS=-x
 coverage: $(VENV)/.stamp ## Measure what all tests but those of tests/integration and tests/e2e cover
 	$(VENV)/bin/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=98 -n $(WORKERS) --dist loadscope $(filter-out tests/integration,$(TESTS)) $(ARGS)
 
-lint: $(LINT_VENV)/.stamp ## Check style, format and types, also of the tests
+lint: $(LINT_VENV)/.stamp ## Check style, format and types, also of the tests; and spelling and workflows
 	$(LINT_VENV)/bin/ruff check .
 	$(LINT_VENV)/bin/ruff format --check .
+	$(LINT_VENV)/bin/codespell
+	$(LINT_VENV)/bin/zizmor --quiet --offline --persona=pedantic .
+	$(CHECK_FORM).github-workflows .github/workflows/*.yml
+	$(CHECK_FORM).github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/idea.yml
+	$(CHECK_FORM).dependabot .github/dependabot.yml
+	$(CHECK_FORM).readthedocs .readthedocs.yaml
+	! command -v actionlint >/dev/null || actionlint .github/workflows/*.yml
 	$(LINT_VENV)/bin/mypy
 	MYPYPATH=tests/fakes:tests/integration/helpers:tests/integration/docs $(LINT_VENV)/bin/mypy tests/integration
 	MYPYPATH=tests/e2e $(LINT_VENV)/bin/mypy tests/e2e

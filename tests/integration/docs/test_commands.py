@@ -83,6 +83,14 @@ def test_a_release_needs_a_date_a_tag_and_pages_that_fit(changelog, readme, tag,
     assert (said in trial.stdout, trial.returncode) == (True, 7)
 
 
+def test_a_pull_request_names_each_recipe() -> None:
+    recipes = re.findall(
+        r"^(?:- )?\*\*(.+?)\*\*", (ROOT / "CONTRIBUTING.md").read_text().split("## Recipes")[1], re.M
+    )
+    offered = re.findall(r"^- \[ \] (.+)$", (ROOT / ".github/pull_request_template.md").read_text(), re.M)
+    assert [*recipes, "Another change"] == offered[: len(recipes) + 1]
+
+
 OWN_RUNS = {"RUN_IDS": "run_a", "TRIGGER_API_URL": "", "TRIGGER_SECRET_KEY": "", "no_proxy": "127.0.0.1"}
 
 
