@@ -46,9 +46,9 @@ def from_superjson(value: Any) -> Any:
 
 MAX_DETAIL_LENGTH = 300
 
-# What the API's own 404 says (measured; the last one of other paths). Other products say "Not Found".
+# The texts of the API's own 404 (measured; the last one of other paths). Other products say "Not Found".
 _NOT_FOUND = ("Resource not found", "Not found", "Run not found", "Waitpoint not found")
-# Where the API's answers, and problem+json, have their message.
+# The keys under which answers of the API, and problem+json, have their message.
 _MESSAGE_KEYS = ("error", "detail", "message")
 # With these a gateway in front of Trigger.dev says in a form of its own that it is busy, wants a key, or does
 # not take a payload of this size.

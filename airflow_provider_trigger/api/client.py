@@ -183,7 +183,7 @@ class TriggerDevClient:
                 self.breaker.sent(monotonic=now)
                 self._rate_limit.sent()
                 return 0.0
-            # Where the work has a deadline, that decides how long to wait for the server.
+            # A deadline of the work decides how long to wait for the server.
             for_server = tries.patience if math.isinf(deadline.at) else math.inf
             failed_too_long = self.breaker.has_failed_too_long(for_server, monotonic=now)
             if pause >= _LOGGED_PAUSE and now >= self._pause_logged_until:

@@ -131,7 +131,7 @@ class PlainHttpError(TLSError):
 
 
 class OutdatedAnswerError(TriggerDevError):
-    """What has ended is still shown as alive by the answer: a replica of the database lags (measured)."""
+    """The answer shows a run as alive that has ended: a replica of the database lags (measured)."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=True)

@@ -55,7 +55,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What to send."""
+    """A request of the API, or of an object store."""
 
     method: str
     path: str
@@ -63,9 +63,9 @@ class Request:
     json: Any = None  # None for no body
     headers: Mapping[str, str] = field(default_factory=dict)  # in addition to those of each request
     repeatable: bool  # whether sending it twice does no more than sending it once
-    run_id: str | None = None  # None where it is about none or several
+    run_id: str | None = None  # None if the request is about no run, or several
     url: str | None = field(default=None, repr=False)
-    """Of another server, without key, rate limit and circuit breaker; its query may be a signature."""
+    """The URL on another server: no key, rate limit and circuit breaker; the query may be a signature."""
     limit: int = MAX_BODY_BYTES  # of an answer; a longer one is an OversizeError
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Response:
-    """What came back."""
+    """An answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -116,7 +116,7 @@ class Response:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call(Generic[T]):
-    """One call of the API."""
+    """A request of the API, and how its answer is read."""
 
     request: Request
     read: Callable[[Response], T]

@@ -49,7 +49,7 @@ _LONGEST_FILLING = 3600.0  # in seconds; Trigger.dev fills the bucket each 10 s 
 
 
 class RateLimit:
-    """What the newest answer shows of the bucket that all users of the environment share."""
+    """The state of the bucket that all users of the environment share, by the newest answer."""
 
     def __init__(self, *, reserve: float = defaults.RATE_LIMIT_RESERVE) -> None:
         self.lock = threading.Lock()  # clients share it: hold it at each call, and from delay to sent
@@ -122,7 +122,7 @@ class CircuitBreaker:
 
     @property
     def is_permanent(self) -> bool:
-        """Whether it is open for good: no answer ever came from Trigger.dev, and repeating is useless."""
+        """Whether the breaker is open for good: Trigger.dev never answered, so repeating is useless."""
         return self.is_open and self._all_permanent and not self.has_worked
 
     def delay(self, *, monotonic: float) -> float:

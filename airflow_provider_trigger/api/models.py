@@ -97,7 +97,7 @@ TERMINATES_WITHIN = 75.0
 # parent, whose end it then shows as its own, is updated 50 to 126 ms after that (all measured).
 _OWN_END_WITHIN = 0.025
 
-# What waits, their log, XCom and searches use of the attributes.
+# The attributes that waits, their log, XCom and searches use.
 _USED_BY_WAITS = {"version", "attemptCount", "createdAt", "error", "batchId", "idempotencyKey"}
 _USED_BY_WAITS |= {"durationMs", "costInCents", "baseCostInCents", "depth"}
 
@@ -148,7 +148,7 @@ class ListedRun:
 
     @property
     def _is_forced(self) -> bool:
-        """Whether so much time has passed since it changed that the engine has forced its worker to stop."""
+        """Whether the engine has forced its worker to stop, by the time since the run changed."""
         age = self.seen_at - self.updated_at if self.seen_at and self.updated_at else None
         return age is not None and age.total_seconds() > TERMINATES_WITHIN
 

@@ -20,7 +20,7 @@ MAX_BULK_SIZE = 500
 MAX_PAGE_SIZE = 100
 """As many runs as the server lists at once."""
 
-# So many pages in a row may be empty: the server filters again what it has found (measured).
+# The number of pages in a row that may be empty: the server filters what it has found again (measured).
 _MOST_IDLE_PAGES = 1000
 
 UNKNOWN_RUN_ID = "run_of_the_connection_test"
@@ -71,7 +71,7 @@ def reset_idempotency_key(key: str, *, task_identifier: str) -> Call[None]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """What ``GET /api/v2/batches/{id}`` shows."""
+    """A batch, as ``GET /api/v2/batches/{id}`` shows it."""
 
     id: str
     status: str  # COMPLETED means that its runs have ended in any status, or existed before (measured)
@@ -80,7 +80,7 @@ class Batch:
 
 
 MAX_ITEMS_AT_ONCE = 20
-"""So many runs of a batch are created before the server answers, the others later, in any case (measured)."""
+"""How many runs of a batch are created before the server answers; the others follow in any case (measured)."""
 
 MAX_BATCH_SIZE = 500 * 1000
 """The items of one request, in bytes of JSON; over 512 KB the server needs an object store (measured)."""

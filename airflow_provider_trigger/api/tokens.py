@@ -61,12 +61,12 @@ class WaitpointToken:
 
     @property
     def is_completed(self) -> bool:
-        """Whether somebody has completed it."""
+        """Whether somebody has completed the token."""
         return self.status == COMPLETED
 
     @property
     def has_timed_out(self) -> bool:
-        """Whether its time limit was reached first."""
+        """Whether the time limit of the token was reached first."""
         return self.status == TIMED_OUT
 
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 10.0
 """How long to wait for a connection at most, in seconds."""
 
-# So many bytes are decompressed at once; they can become a thousand times as many.
+# The number of bytes that are decompressed at once; they can become a thousand times as many.
 _PIECE = 16 * 1024
 
 Reply = Response | errors.TriggerDevError
@@ -85,7 +85,7 @@ class Transport:
             options = connection_options(address, self._settings)
         if body is not None:
             headers["Content-Type"] = "application/json"
-        # Not by the session: it reads .netrc, and merging its defaults takes long.
+        # The session is not used: it reads .netrc, and merging its defaults takes long.
         prepared = requests.Request(request.method, address, headers=headers, data=body).prepare()
         # Redirects would carry the key elsewhere, or turn a POST into a GET: an adapter knows of none,
         # while a session reads and resolves them even when it is not to follow them.
@@ -138,7 +138,7 @@ def transport_error(error: Exception, where: str, timeout: float) -> errors.Tran
     """Return what requests and urllib3 raise when no answer comes, in our words: theirs repeat URLs."""
     causes = _causes(error)
     kind, reason, retryable = _describe(error, causes, timeout)
-    is_connected = not any(isinstance(one, urllib3.exceptions.NewConnectionError) for one in causes)
+    is_connected = not any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in causes)
     # All that no other try can change is found before anything is sent.
     was_sent = retryable and is_connected and not reason.startswith(_NO_CONNECTION)
     return kind(f"{where}: {reason}", reason=reason, retryable=retryable, was_sent=was_sent)
@@ -151,7 +151,7 @@ def _describe(
     # Just before a deadline a request has only milliseconds.
     shown, connecting = (f"{max(0.1, round(it, 1)):g} s" for it in (timeout, min(CONNECT_TIMEOUT, timeout)))
     # TLS that takes too long is reported by urllib3 as an answer that does.
-    is_late_tls = any("handshake operation timed out" in str(one) for one in causes)
+    is_late_tls = any("handshake operation timed out" in str(cause) for cause in causes)
     if isinstance(error, requests.ConnectTimeout) or is_late_tls:
         return errors.TransportError, f"{_NO_CONNECTION} {connecting}", True
     if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
@@ -168,17 +168,15 @@ def _describe(
     if isinstance(error, urllib3.exceptions.ProtocolError):
         return errors.TransportError, "the connection was lost before the whole answer arrived", True
     # What the operating system said, without the request that a library repeats around it.
-    said = (
-        one for one in causes if isinstance(one, OSError) and not isinstance(one, requests.RequestException)
-    )
-    reasons = (str(one.strerror or one)[:200] for one in said)
+    said = (it for it in causes if isinstance(it, OSError) and not isinstance(it, requests.RequestException))
+    reasons = (str(error.strerror or error)[:200] for error in said)
     return errors.TransportError, next(reasons, type(error).__name__), True
 
 
 def _describe_tls(
     error: Exception, causes: Sequence[BaseException]
 ) -> tuple[type[errors.TransportError], str, bool]:
-    cause = next((one for one in causes if isinstance(one, ssl.SSLError)), None)
+    cause = next((error for error in causes if isinstance(error, ssl.SSLError)), None)
     if "certificate" in str(error).lower():
         reason = getattr(cause, "verify_message", "") or "reason unknown"
         return errors.TLSError, f"the server's certificate is not accepted: {reason}", False
@@ -191,5 +189,5 @@ def _describe_tls(
 def _causes(error: BaseException) -> list[BaseException]:
     """Return an error and what caused it, the innermost first; a context may be an earlier request's."""
     inner = [*error.args, error.__cause__, getattr(error, "reason", None)]
-    found = [cause for one in inner if isinstance(one, BaseException) for cause in _causes(one)]
+    found = [cause for error in inner if isinstance(error, BaseException) for cause in _causes(error)]
     return [*found, error]

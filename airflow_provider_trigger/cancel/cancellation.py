@@ -47,7 +47,7 @@ _SHARE_FOR_CANCELS = 0.8
 _SHARE_BEFORE_QUERY = 0.9
 # How often a stop is noticed while nothing is answered, and further runs are read, in seconds.
 _INTERVAL = 0.1
-# So often is a request for many runs repeated that a rate limit rejects: cancels of each would use up more.
+# How often a request for many runs is repeated after a 429: a cancel of each run would use up more.
 _MAX_REJECTIONS = 3
 # How long requests in flight may still take once the work has ended, in seconds.
 _GRACE = 0.5
@@ -180,7 +180,8 @@ class Cancellation:
         if not self._settings.include_descendants:
             return []
         reasons = [] if self.finished else ["the search was not finished"]
-        each = [f"{one.run_id} ({one.search_error})" for one in self.records.values() if one.search_error]
+        records = self.records.values()
+        each = [f"{record.run_id} ({record.search_error})" for record in records if record.search_error]
         return reasons + ([f"these runs could not be checked: {enumeration(each)}"] if each else [])
 
     @property
@@ -190,12 +191,12 @@ class Cancellation:
 
     @property
     def finished(self) -> bool:
-        """Whether it came to its end: not stopped, no time limit reached, no key rejected."""
+        """Whether the cancel came to its end: not stopped, no time limit reached, no key rejected."""
         return self.end in (End.FINISHED, End.NO_ANSWER)
 
     @property
     def stopped(self) -> bool:
-        """Whether it was stopped from outside before its end."""
+        """Whether the cancel was stopped from outside before its end."""
         return self.end is End.STOPPED
 
     def run(self, further: Iterable[Iterable[str]] | None = None) -> list[CancelResult]:
@@ -232,7 +233,7 @@ class Cancellation:
 
     def _continues(self) -> bool:
         now = time.monotonic()
-        # Where the work has a deadline, that decides how long to wait for the server.
+        # A deadline of the work decides how long to wait for the server.
         patience = self.client.settings.retry_for if math.isinf(self._deadline.at) else math.inf
         if self.end is not None:
             return False
@@ -272,12 +273,12 @@ class Cancellation:
         run_ids = next(self._further, None)
         if run_ids is None:
             self._further = None
-        elif not self._add(RunRecord(one) for one in run_ids if one not in self.records):
+        elif not self._add(RunRecord(run_id) for run_id in run_ids if run_id not in self.records):
             self._read_at = time.monotonic() + _INTERVAL
 
     def _add(self, records: Iterable[RunRecord]) -> bool:
         """Add runs, also while others are being canceled; those that it has already count once."""
-        new = {one.run_id: one for one in records if one.run_id not in self.records}
+        new = {record.run_id: record for record in records if record.run_id not in self.records}
         self.records |= new
         self._new += new.values()
         self._unfinished += len(new)
@@ -333,7 +334,7 @@ class Cancellation:
             return
         record.note(result, error, now=now)
         if self._settings.include_descendants and isinstance(result, Run):
-            found = (RunRecord(one.id, record.run_id, not one.may_need_cancel) for one in result.children)
+            found = (RunRecord(run.id, record.run_id, not run.may_need_cancel) for run in result.children)
             record.found_at = now if self._add(found) else record.found_at
         self._plan(record)
 
@@ -369,7 +370,7 @@ class Cancellation:
     def _log_progress(self) -> None:
         """Log how far it is, and the last error while the server does not respond."""
         records, last_error = self.records.values(), self.client.breaker.last_error
-        requested = sum(one.cancels > 0 or one.is_in_bulk for one in records)
+        requested = sum(record.cancels > 0 or record.is_in_bulk for record in records)
         finished = counted(len(records) - self._unfinished, "run")
         last = f"; last error: {last_error}" if last_error else ""
         log.info("%d of %d cancel requests sent, %s finished%s", requested, len(records), finished, last)

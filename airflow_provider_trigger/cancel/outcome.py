@@ -1,4 +1,4 @@
-"""What became of a run that was to be canceled. Pure."""
+"""The outcome of a cancel, for one run. Pure."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class CancelSettings:
 
 
 class Action(IntEnum):
-    """What is sent, the most urgent first."""
+    """The requests, the most urgent first."""
 
     FOR_MANY = 0
     CANCEL = 1
@@ -97,7 +97,7 @@ class ForMany:
 
     @property
     def may_have_effect(self) -> bool:
-        """Whether the server may have it."""
+        """Whether the server may have the bulk action."""
         return self.state in (State.SENT, State.ACCEPTED, State.UNANSWERED)
 
 
@@ -129,7 +129,7 @@ class RunRecord:
 
     @property
     def is_in_bulk(self) -> bool:
-        """Whether a bulk action may have canceled it."""
+        """Whether a bulk action may have canceled the run."""
         return self.bulk is not None and self.bulk.may_have_effect
 
     @property

@@ -73,7 +73,7 @@ def connection_not_found(conn_id: str) -> ConnectionNotFoundError:
 
 _OTHER_SERVER = ("{url} is not a Trigger.dev server", "check the host of {connection}")
 _FAILED = ("{url} failed", "")
-# What an error means, and what to do. The first class that fits decides.
+# The meaning of an error, and what to do. The first class that fits decides.
 _MEANINGS: dict[type[TriggerDevError], tuple[str, str]] = {
     errors.AuthenticationError: ("{url} rejected the secret key", "check the password of {connection}"),
     errors.PermissionDeniedError: (
@@ -201,7 +201,7 @@ def _read(conn_id: str, name: str, value: Any, read: Callable[[Any], Any]) -> An
         return read(value)
     except (AttributeError, TypeError, ValueError, RecursionError):
         pass
-    # Not within the block above: that error contains the value, which may be a secret.
+    # Raised outside the block above: that error contains the value, which may be a secret.
     raise _error(conn_id, name, _MUST_BE[name])
 
 

@@ -141,7 +141,9 @@ class TriggerDevHook(BaseHook):
         from airflow_provider_trigger.api.client import TriggerDevClient
 
         given: dict[str, Any] = {"timeout": timeout, "retry_for": retry_for}
-        settings = replace(self.settings, **{name: one for name, one in given.items() if one is not None})
+        settings = replace(
+            self.settings, **{name: value for name, value in given.items() if value is not None}
+        )
         client = TriggerDevClient(settings, max_connections=max_connections, secret_key=self._key)
         client.fetches_key = retry_for != 0
         return client
@@ -430,7 +432,7 @@ class TriggerDevHook(BaseHook):
         """
         from airflow_provider_trigger.cancel.cancellation import Cancellation
 
-        # One more, for a search of further runs.
+        # One more connection, for a search of further runs.
         with self.client(max_connections=settings.max_concurrency + 1) as client:
             action = self.settings.action_for
             yield Cancellation(client, run_ids, settings, is_stopped=is_stopped, action_for=action)

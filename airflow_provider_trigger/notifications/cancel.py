@@ -135,7 +135,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
             for found in ids.rest:
                 if time.monotonic() < late_from:
                     count = len(ids.found)
-                yield [one for one in found if one not in results]
+                yield [run_id for run_id in found if run_id not in results]
 
         while not is_over:
             rejection, count, late_from = None, len(ids.found), deadline.at - self.timeout / 2
@@ -145,7 +145,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
                 time_limit=deadline.remaining(time.monotonic()),
                 bulk_from=defaults.BULK_FROM_IN_A_CALLBACK,
             )
-            left = [one for one in ids.found if one not in results or results[one].error]
+            left = [run_id for run_id in ids.found if run_id not in results or results[run_id].error]
             with hook.cancellation(left, settings) as work:
                 try:
                     work.run(read())

@@ -1,4 +1,4 @@
-"""What an operator with runs does while it executes: start the runs, wait for them, return or fail."""
+"""Execute an operator with runs: start the runs, wait for them, return their outputs or fail."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.operators.base import RunsOperator
 
-# While runs start, their ids are pushed now and then, each time all that are known.
+# While runs start, all ids that are known are pushed now and then.
 _PUSHED_IDS_PER_SECOND = 1000
 
 

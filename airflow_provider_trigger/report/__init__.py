@@ -1,1 +1,1 @@
-"""What is said of runs: each text once, made from what became of them."""
+"""The texts about runs and tokens, each once: what became of them, and what to do."""

@@ -1,4 +1,4 @@
-"""What is said of runs that were to be canceled, and of waitpoint tokens that were to be completed."""
+"""The texts about runs that were canceled, and about waitpoint tokens that were completed."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def make_report(
         problems = [f"Connection {conn_id!r}: the secret key was rejected: {rejection}"]
     problems += runs_left(results, ids)
     for name, is_unconfirmed in (("not canceled", False), ("not confirmed", True)):
-        if reasons := failures(one for one in results if one.is_unconfirmed is is_unconfirmed):
+        if reasons := failures(result for result in results if result.is_unconfirmed is is_unconfirmed):
             problems.append(f"{name}: {reasons}")
-    missing = [one.run_id for one in results if _is_missing(one)]
+    missing = [result.run_id for result in results if _is_missing(result)]
     not_found, environment = _not_found(missing, RUN_IDS, len(results), conn_id)
     if on_not_found == "fail":
         problems += not_found + environment
@@ -160,8 +160,8 @@ def _is_missing(result: CancelResult) -> bool:
 
 def _not_found(found: Sequence[str], kind: IdKind, count: int, conn_id: str) -> tuple[list[str], list[str]]:
     """Return what is said of ids that the server does not know, and what to check if they are all of them."""
-    hints = {one: hint(one, kind) for one in found}
-    named = enumeration(f"{one} ({text})" if text else one for one, text in hints.items())
+    hints = {found_id: hint(found_id, kind) for found_id in found}
+    named = enumeration(f"{name} ({text})" if text else name for name, text in hints.items())
     is_none_found = len(hints) == count and not all(hints.values())
     what = kind.name.replace(" id", "s")
     text = f"None of the {what} was found: does the secret key of connection {conn_id!r} belong to another "
@@ -213,19 +213,19 @@ def report_of_completion(
 ) -> Report:
     """Decide what failed, and describe it in one line; ``ignored`` are outcomes that are no failure."""
     failed, accepted, timed_out, unknown = (
-        [one for one in results if one.outcome == outcome and outcome not in ignored]
+        [result for result in results if result.outcome == outcome and outcome not in ignored]
         for outcome in ("failed", "accepted", "timed_out", "not_found")
     )
     problems = tokens_left(len(failed), ids)
     for name, group in (("not completed", failed), ("not confirmed", accepted)):
         if group:
             # The log has the others' errors. What no retry cures is to be seen first.
-            worst = min(group, key=lambda one: one.retryable)
-            problems.append(f"{name}: {enumeration(one.token_id for one in group)}: {worst.error}")
+            worst = min(group, key=lambda result: result.retryable)
+            problems.append(f"{name}: {enumeration(result.token_id for result in group)}: {worst.error}")
     if timed_out:
-        named = enumeration(one.token_id for one in timed_out)
+        named = enumeration(result.token_id for result in timed_out)
         problems.append(f"timed out: {named} (what waited for it went on without this data)")
-    for texts in _not_found([one.token_id for one in unknown], TOKEN_IDS, len(results), conn_id):
+    for texts in _not_found([result.token_id for result in unknown], TOKEN_IDS, len(results), conn_id):
         problems += texts
     problems += problems_of_sources(ids, on_empty)
     return Report(
@@ -245,7 +245,7 @@ def tokens_left(count: int, ids: RunIds) -> list[str]:
 def each_token(results: Sequence[CompletionResult], *, ignored: Collection[str] = ()) -> Iterator[Line]:
     """Yield a line for each of up to ``MAX_LINES`` tokens; of more, only those without our data."""
     good = (CompletionOutcome.COMPLETED, CompletionOutcome.ALREADY_COMPLETED)
-    shown = [one for one in results if len(results) <= MAX_LINES or one.outcome not in good]
+    shown = [it for it in results if len(results) <= MAX_LINES or it.outcome not in good]
     for result in shown[:MAX_LINES]:
         note = f" - {result.error}" if result.error else ""
         text = f"{result.token_id}: {in_words(result)}, {result.status or 'status unknown'}{note}"

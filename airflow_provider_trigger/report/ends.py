@@ -54,7 +54,7 @@ def _of_stop(stop: Stop, conn_id: str) -> Iterator[Line]:
         accepted += [counted(len(stop.accepted), "single cancel")] if stop.accepted else []
         yield "info", summary(results) + (f"; accepted: {', '.join(accepted)}" if accepted else "")
         shown = (CancelOutcome.CANCELED, CancelOutcome.ALREADY_COMPLETED)
-        results = [one for one in results if not (one.outcome in shown or one.run_id in stop.accepted)]
+        results = [it for it in results if it.outcome not in shown and it.run_id not in stop.accepted]
     yield from of_cancels(results, conn_id, tag=stop.tag)
     if stop.unknown:
         ids = ", ".join(stop.bulk_ids_by_tag)

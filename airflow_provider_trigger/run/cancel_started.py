@@ -68,7 +68,7 @@ _LEFT = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
 
 @dataclass(kw_only=True, slots=True)
 class Stop:
-    """What came of one cancel by the task itself."""
+    """The result of one cancel by the task itself."""
 
     results: list[CancelResult] = field(default_factory=list)
     accepted: set[str] | None = None
@@ -97,7 +97,7 @@ def announcement(started: StartedRuns) -> Stop | None:
 
 
 class CancelOfStarted:
-    """One cancel of the runs that a task has started; ``stop`` is what came of it."""
+    """One cancel of the runs that a task has started; ``stop`` is its result."""
 
     def __init__(
         self,
@@ -148,7 +148,8 @@ class CancelOfStarted:
         """Wait a while for the requests in flight; yield all runs that are known now and then."""
         started, until = self._started, self._deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic())
         # A single run is found by its key at once, where no retry finds it.
-        awaited = [one for one in started.sendings if not (started.is_cut_off and one.is_found_by_key)]
+        is_cut_off = started.is_cut_off
+        awaited = [each for each in started.sendings if not (is_cut_off and each.is_found_by_key)]
         is_over = False
         while not is_over:
             is_over = all(sending.is_done or sending.run_ids for sending in awaited)
@@ -171,7 +172,7 @@ class CancelOfStarted:
         """Yield runs whose ids become known while others are being canceled."""
         yield self._find_by_keys()
         answers = self.answers()
-        if self._way.is_hurried and not all(one.is_done for one in self._started.unanswered):
+        if self._way.is_hurried and not all(sending.is_done for sending in self._started.unanswered):
             search = begin(self._find_by_tag)
             while not search.done():  # a slow list may take most of the time
                 yield next(answers, [])

@@ -30,7 +30,7 @@ _INTERVAL = 0.05
 
 
 class Phase(Enum):
-    """What the end of the work does with the runs; see :class:`Guard`."""
+    """What the guard does with the runs; see :class:`Guard`."""
 
     WORKING = auto()
     RELEASED = auto()
@@ -88,7 +88,7 @@ class Guard:
         if error is None or self._phase is Phase.RELEASED:
             self._phase = Phase.LEAVING
         else:
-            # What ends a task from outside, such as Airflow's timeout, is no Exception.
+            # An end from outside, such as Airflow's timeout, is no Exception.
             self._started.is_cut_off |= not isinstance(error, Exception)
             self.cancel()
 
@@ -157,5 +157,5 @@ class Guard:
         if is_stop or not self._note.is_set:  # else the cancel after the stop says the rest
             work.count_unknown()
         else:
-            work.stop.results = [one for one in work.stop.results if one.run_id in started.ended]
+            work.stop.results = [result for result in work.stop.results if result.run_id in started.ended]
         self._log_stop(work.stop)

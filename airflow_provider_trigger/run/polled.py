@@ -1,4 +1,4 @@
-"""What is known of a run that is waited for, and when it is checked by itself. Without I/O."""
+"""The facts of a run that is waited for, and when it is checked by itself. Without I/O."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def check_interval(age: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a check of one run came to."""
+    """The result of a check of one run."""
 
     reply: Run | TriggerDevError
     server_works: bool | None = None
-    """Whether another call was answered where the check was not with the run; None: that was not asked."""
+    """If the check did not show the run: whether another call was answered; None if none was made."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +62,7 @@ class PolledRun:
     is_checking: bool = False
     must_check: bool = False
     is_lost: bool = False
-    """Whether its checks are answered without it although the server works otherwise."""
+    """Whether its checks fail although the server works otherwise."""
 
     @property
     def unchecked_since(self) -> float:

@@ -29,10 +29,10 @@ ALL_TIMES = datetime.fromtimestamp(1, UTC)
 """Without a time, only the runs of the last 7 days are listed (measured)."""
 
 LIST_LAG = 2.5
-"""After so many seconds, the list shows a run that was started: it lags 1 to 2 s behind (measured)."""
+"""After this number of seconds, the list shows a run that was started: it lags 1 to 2 s behind (measured)."""
 
-# A filter by status would drop runs whose status is new. So a search for runs that are alive reads so many
-# pages of all runs, 75 ms each (measured), and only what is older with a filter.
+"""After these seconds, the list shows a run that was started: it lags 1 to 2 s behind (measured)."""
+# of pages of all runs, 75 ms each (measured), and only older ones with a filter.
 _UNFILTERED_PAGES = 50
 # Items have the metadata of their runs, up to 256 KB (measured): 100 of these are more than is read at once.
 _SMALL_PAGE = 10
@@ -46,7 +46,7 @@ _PAUSE = 0.1  # between two times that the caller can notice a stop, in seconds
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFilter:
-    """What a run must have to be listed; a field that is empty allows any."""
+    """The runs to list; an empty field allows any value."""
 
     tags: tuple[str, ...] = ()  # all of these, exactly
     statuses: Collection[str] = ()  # one of these, in today's words
@@ -127,17 +127,17 @@ class Search:
 
     @property
     def runs(self) -> list[ListedRun]:
-        """All that were listed, but those to skip; without their metadata."""
+        """All runs that were listed, but those to skip; without their metadata."""
         return list(self._listed.values())
 
     @property
     def ours(self) -> list[ListedRun]:
-        """Those that are alive, and belong by their idempotency key."""
+        """The runs that are alive, and belong by their idempotency key."""
         return list(filter(self._is_ours, self.runs))
 
     @property
     def others(self) -> list[str]:
-        """Ids of those that are alive, and do not belong, as replays by someone else."""
+        """The ids of runs that are alive, and do not belong, such as replays by someone else."""
         return [run.id for run in self.runs if not (run.is_final or self._is_ours(run))]
 
     @property
@@ -183,7 +183,7 @@ class Search:
         self._due_at = now + min(LIST_LAG, self.deadline.remaining(now))
 
     def _take(self, page: Iterable[ListedRun]) -> list[ListedRun]:
-        """Return those that were not shown before, are alive, and belong."""
+        """Return the runs of a page that were not shown before, are alive, and belong."""
         new = [run for run in page if run.id not in self._listed and run.id not in self.skip]
         runs = [replace(run, attributes={**run.attributes, "metadata": None}) for run in new]
         self._listed |= {run.id: run for run in runs}

@@ -58,7 +58,7 @@ class Sending:
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether it may have started runs whose ids are not known."""
+        """Whether the request may have started runs whose ids are not known."""
         return self.may_exist and self.run_ids is None
 
     @property
@@ -68,7 +68,7 @@ class Sending:
 
     @property
     def is_found_by_key(self) -> bool:
-        """Whether another request with its key shows its run, which is its only one."""
+        """Whether another request with the same key shows its run; only for a single item."""
         return len(self.requests) == 1 and None not in self.keys
 
     def call(self, client: TriggerDevClient, sleep: Callable[[float], None], call: Call[T]) -> T:

@@ -214,7 +214,7 @@ def _status(run: Run | None) -> str:
 
 
 WaitResult = dict[str, WaitOutcome] | Exception
-"""What became of each run, or the error that has ended the wait."""
+"""The outcome of each run, or the error that has ended the wait."""
 
 
 class Wait:

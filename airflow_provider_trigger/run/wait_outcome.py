@@ -1,4 +1,4 @@
-"""What the wait for a run came to, the event that hands it to a resumed task, and a last check."""
+"""The outcome of the wait for a run, the event that hands it to a resumed task, and a last check."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _UNSEEN = (WaitEnd.REJECTED, WaitEnd.NO_CONNECTION)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WaitOutcome:
-    """What a wait came to."""
+    """The outcome of the wait for one run."""
 
     end: WaitEnd
     run: Run | None
@@ -136,7 +136,7 @@ def check_failed(outcomes: Mapping[str, WaitOutcome], client: TriggerDevClient) 
     """Check again the runs that did not complete, for their errors; one that has ended must be shown."""
     runs = {run_id: outcome.run for run_id, outcome in outcomes.items()}
     failed = [run_id for run_id, run in runs.items() if not (run and (run.is_success or run.has_contents))]
-    # One that the wait has canceled has no error.
+    # A run that the wait has canceled has no error.
     shown = query_many(client, [run_id for run_id in failed if outcomes[run_id].is_canceled]) or {}
     known = {run_id: _after_check(outcomes[run_id], run) for run_id, run in shown.items() if run.is_canceled}
     left = {run_id: outcomes[run_id] for run_id in failed if run_id not in known}

@@ -151,7 +151,7 @@ class SelectedRuns:
                 raise
             except TriggerDevError as error:  # the list and the batches have databases of their own
                 failed = failed or error
-        problems.empty = [one for one in sources if one not in self._alive]
+        problems.empty = [source for source in sources if source not in self._alive]
         self._problems = problems
         if failed:
             raise failed
@@ -183,7 +183,7 @@ def _batch(batch_id: str, client: TriggerDevClient, problems: RunIds) -> Iterato
     for run_id in {**named, **listed}:
         run = checked.get(run_id) or listed[run_id]
         if isinstance(run, TriggerDevError):
-            # One that was named, but never made, is not found (measured).
+            # A batch that was named, but never made, is not found (measured).
             if run_id not in named or isinstance(run, AuthenticationError):
                 failed = failed or run
             elif not isinstance(run, NotFoundError):

@@ -40,7 +40,7 @@ _TIME_FOR_CHECK = 10.0
 _STOP_TIME = 1.0
 
 TokenReply = WaitpointToken | errors.TriggerDevError | None
-"""What a check or a completion returned, or its error; a completion returns None."""
+"""The result of a check or a completion, or its error; a completion returns None."""
 
 _NO_ANSWER = errors.TriggerDevError("the work ended before an answer", retryable=True)
 
@@ -203,7 +203,7 @@ class TokenLostError(Exception):
 
 @dataclass(eq=False)
 class TokenWait:
-    """What is known of a token that is waited for; times are in seconds since 1970."""
+    """The wait for a token; times are in seconds since 1970."""
 
     token_id: str
     conn_id: str
@@ -218,7 +218,7 @@ class TokenWait:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the checks may soon show that to wait longer is useless."""
+        """Whether the checks may soon show that waiting longer is useless."""
         is_new = not self.was_shown and time.time() - self.begun_at < max(self.patience, UNKNOWN_AFTER)
         return self._rejected_since < math.inf or (is_new and self._failing_since < math.inf)
 
