@@ -32,7 +32,7 @@ _API_KEYS_PAGE = "the API keys page of your Trigger.dev project"
 # The error text for each field. It never repeats the value, which may be a secret.
 _MUST_BE = {
     "password": f"must be the secret key as {_API_KEYS_PAGE} shows it, without quotation marks and spaces",
-    "host": "must be the base URL of the API, such as https://trigger.example.com",
+    "host": "must be the base URL of the API, such as https://trigger.example.com, without /api/v1",
     # From a URI that begins with trigger_dev://, Airflow puts the key into this field.
     "schema": "must be http, https or empty; a connection URI begins with trigger-dev://",
     "port": f"must be a number from 1 to {_MAX_PORT}",
@@ -211,6 +211,8 @@ def _secret_key(conn_id: str, value: str | None, *, login: str | None) -> str:
         reason = "empty, but login is set; in a URI, write a colon before the key: trigger-dev://:KEY@HOST"
     elif not key:
         reason = f"the secret key is missing; copy it from {_API_KEYS_PAGE}"
+    elif key.startswith("pk_"):
+        reason = f"is a public key; copy the secret key (tr_…) from {_API_KEYS_PAGE}"
     elif not (key.isascii() and key.isprintable()) or " " in key or key != key.strip("\"'`"):
         reason = _MUST_BE["password"]
     else:
@@ -244,6 +246,8 @@ def _base_url(value: str | None, *, scheme: str, port: int | None) -> str:
     host = (value or "").strip() or API_URL
     base_url = _url(host if "://" in host else f"{scheme}://{host}") or ""
     url = urlsplit(base_url)
+    if re.search(r"/api/v\d+$", url.path):
+        raise ValueError
     return base_url if url.port or not port else f"{url.scheme}://{url.netloc}:{port}{url.path}"
 
 

@@ -24,7 +24,7 @@ INVALID_KEY = (
 )
 BAD_SCHEMA = "must be http, https or empty; a connection URI begins with trigger-dev://"
 CLOUD = ("https://api.trigger.dev", "https://cloud.trigger.dev")
-NO_BASE_URL = "must be the base URL of the API, such as https://trigger.example.com"
+NO_BASE_URL = "must be the base URL of the API, such as https://trigger.example.com, without /api/v1"
 KEY_IN_HOST = (
     "contains a secret key or a user (…@…); the key belongs in the password field, "
     "in a URI: trigger-dev://:KEY@HOST"
@@ -131,6 +131,11 @@ INVALID: list[tuple[str, str, list[Any]]] = [
     ("schema", BAD_SCHEMA, [KEY]),
     ("port", "must be a number from 1 to 65535", [-1, 65536, 1.5, "-1", "x"]),
     ("password", MISSING, [None, "   "]),
+    (
+        "password",
+        "is a public key; copy the secret key (tr_…) from the API keys page of your Trigger.dev project",
+        [f"pk_prod_{PASSWORD}"],
+    ),
     ("password", INVALID_KEY, [f'"{KEY}"', f"{KEY}\u2019", f"Bearer {KEY}", f"{KEY}\n{KEY}"]),
     (
         "host",
@@ -138,6 +143,7 @@ INVALID: list[tuple[str, str, list[Any]]] = [
         [
             *("ftp://trigger.test", "://a", '"https://a"', "https://", "https:///path", "https://:3030"),
             *("https://a b", "https://a/a b", "https://a/a\tb", "https://a?x=1", "https://a/#top"),
+            "https://a/x/api/v1/",
             *("https://[::1", f"https://[{PASSWORD}]", "::1"),
             *(f"https://a:{port}" for port in ("port", "0", "65536", PASSWORD)),
         ],
