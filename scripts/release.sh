@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make a release: build and check it, install each file on three Airflows and run the Quickstart with it.
 # usage: scripts/release.sh TOOLS [--unreleased]
-# (With --unreleased, what stands against a release is only told.)
+# (With --unreleased, the reasons against a release are only printed.)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/pythons.sh
