@@ -80,7 +80,7 @@ class Batch:
 
 
 MAX_ITEMS_AT_ONCE = 20
-"""How many runs of a batch are created before the server answers; in any case others follow (measured)."""
+"""The server answers a batch once this many runs are created, and always creates the others (measured)."""
 
 MAX_BATCH_SIZE = 500 * 1000
 """The items of one request, in bytes of JSON; over 512 KB the server needs an object store (measured)."""

@@ -52,7 +52,7 @@ class Guard:
          └──> RELEASED ─ the end, or a stop ────┘
 
     CANCELING cancels what is left; if a stop comes meanwhile, it begins again, within the time of a stop.
-    LEAVING cancels nothing: it waits for requests in flight, so that the log tells which have no answer.
+    LEAVING cancels nothing: it waits for requests in flight, so that the log names those without an answer.
     Both are done by a thread, as the main thread may wait for Airflow when a stop comes.
 
     :param client: for canceling only, as another one may be busy with the requests of the task

@@ -152,7 +152,7 @@ class RunKey:
 
     @property
     def execution_hash(self) -> str:
-        """The part of a key that tells the executions of a task instance apart."""
+        """The part of a key for one execution of a task instance."""
         return _hash([self.operator_id, self.execution, *([self.content] if self.content else [])])
 
     def __str__(self) -> str:

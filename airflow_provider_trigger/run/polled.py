@@ -21,7 +21,11 @@ _MISSING_AFTER = 10.0
 
 
 def check_interval(age: float) -> float:
-    """Return the seconds between two checks of a run: a tenth of its age, but at least 2 and up to 30."""
+    """
+    Return the seconds between two checks of a run, or of a token: a tenth of its age, but 2 to 30.
+
+    A worker uses it always, a triggerer for tokens and for runs that no query shows.
+    """
     return min(30.0, max(2.0, age / 10))
 
 

@@ -29,10 +29,10 @@ ALL_TIMES = datetime.fromtimestamp(1, UTC)
 """Without a time, only the runs of the last 7 days are listed (measured)."""
 
 LIST_LAG = 2.5
-"""After this number of seconds, the list shows a run that was started: it lags 1 to 2 s behind (measured)."""
-
 """After these seconds, the list shows a run that was started: it lags 1 to 2 s behind (measured)."""
-# of pages of all runs, 75 ms each (measured), and only older ones with a filter.
+
+# A filter by status would drop runs whose status is new. So a search for runs that are alive reads this many
+# pages of all runs, 75 ms each (measured), and only older runs with a filter.
 _UNFILTERED_PAGES = 50
 # Items have the metadata of their runs, up to 256 KB (measured): 100 of these are more than is read at once.
 _SMALL_PAGE = 10

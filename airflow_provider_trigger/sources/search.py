@@ -183,7 +183,7 @@ def _batch(batch_id: str, client: TriggerDevClient, problems: RunIds) -> Iterato
     for run_id in {**named, **listed}:
         run = checked.get(run_id) or listed[run_id]
         if isinstance(run, TriggerDevError):
-            # A batch that was named, but never made, is not found (measured).
+            # A run that was named, but never made, is not found (measured).
             if run_id not in named or isinstance(run, AuthenticationError):
                 failed = failed or run
             elif not isinstance(run, NotFoundError):

@@ -52,7 +52,7 @@ class EndFilter:
 class Position:
     """How far ends were handed over. Times are the server's, as ISO texts to the millisecond."""
 
-    until: str  # the time of the newest end that was handed over
+    until: str  # each end up to this time was handed over, or did not fit
     start: str  # of the watcher: ends at or before this time are not handed over
     seen: tuple[str, ...] = ()  # ids of runs that will be read again, the newest last
 

@@ -429,9 +429,7 @@ def test_they_neither_open_nor_close_the_breaker(calls: Calls, run, output) -> N
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.DEBUG, "airflow_provider_trigger")
-    monkeypatch.setattr(
-        logging.getLogger("airflow_provider_trigger"), "propagate", True
-    )  # the world takes it
+    monkeypatch.setattr(logging.getLogger("airflow_provider_trigger"), "propagate", True)  # a world ends it
     return caplog
 
 
