@@ -9,22 +9,24 @@ from airflow_provider_trigger.log import MAX_NAMED, MAY_RUN, Log, enumeration, w
 from airflow_provider_trigger.report.ends import ItemEnd, stack_trace
 from airflow_provider_trigger.run.facts import failure_facts
 
+# By whether a time limit has ended the wait, and whether the task is retried.
+_KINDS = {
+    (False, True): exceptions.TriggerRunFailedError,
+    (False, False): exceptions.TriggerRunNotRetriedError,
+    (True, True): exceptions.TriggerRunTimeoutError,
+    (True, False): exceptions.TriggerRunTimeoutNotRetriedError,
+}
+
 
 def failure_of(end: ItemEnd, *, log: Log) -> _compat.AirflowException:
     """Return the error to raise for a run; its class says whether the task is retried."""
     write(log, stack_trace(end.outcome.run))
-    if end.limit:
-        timeout = (
-            exceptions.TriggerRunTimeoutError
-            if end.is_retried
-            else exceptions.TriggerRunTimeoutNotRetriedError
-        )
-        facts = failure_facts(end.outcome.run, run_id=end.run_id, run_url=end.run_url)
-        return timeout(end.reason, limit=end.limit, **facts)
-    if end.ended_run is None:
+    if not (end.ended_run or end.limit):
         return _compat.task_failure(end.reason, is_retried=end.is_retried)
-    kind = exceptions.TriggerRunFailedError if end.is_retried else exceptions.TriggerRunNotRetriedError
-    return kind(end.reason, **failure_facts(end.ended_run, run_id=end.run_id, run_url=end.run_url))
+    facts = failure_facts(end.outcome.run, run_id=end.run_id, run_url=end.run_url)
+    if end.limit:
+        facts["limit"] = end.limit
+    return _KINDS[bool(end.limit), end.is_retried](end.reason, **facts)
 
 
 def failure_of_batch(

@@ -168,8 +168,9 @@ def _describe(
     if isinstance(error, urllib3.exceptions.ProtocolError):
         return errors.TransportError, "the connection was lost before the whole answer arrived", True
     # What the operating system said, without the request that a library repeats around it.
-    said = (it for it in causes if isinstance(it, OSError) and not isinstance(it, requests.RequestException))
-    reasons = (str(error.strerror or error)[:200] for error in said)
+    of_system = (cause for cause in causes if isinstance(cause, OSError))
+    said = (cause for cause in of_system if not isinstance(cause, requests.RequestException))
+    reasons = (str(cause.strerror or cause)[:200] for cause in said)
     return errors.TransportError, next(reasons, type(error).__name__), True
 
 

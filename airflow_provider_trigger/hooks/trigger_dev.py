@@ -41,7 +41,7 @@ from airflow_provider_trigger.run.request import (
 from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
 from airflow_provider_trigger.run.wait import WaitSettings
 from airflow_provider_trigger.run.wait_outcome import WaitEnd
-from airflow_provider_trigger.sources.arguments import SELECTING, Selection, terms
+from airflow_provider_trigger.sources.arguments import SELECTING, Selection, batch_ids, terms
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, RunIds, all_valid, exactly_one
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ FILTER_RULES = {
     "tags": SELECTING["tags"],
     "statuses": terms("status", TODAYS_STATUSES),
     "task_identifiers": terms("task identifier"),
-    "batch_id": lambda name, value, when: terms("batch id")(name, [value], when)[0],
+    "batch_id": lambda name, value, when: batch_ids(name, [value], when)[0],
     "limit": rules.number("runs", least=1, whole=True),
 }
 

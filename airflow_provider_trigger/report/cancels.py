@@ -245,7 +245,8 @@ def tokens_left(count: int, ids: RunIds) -> list[str]:
 def each_token(results: Sequence[CompletionResult], *, ignored: Collection[str] = ()) -> Iterator[Line]:
     """Yield a line for each of up to ``MAX_LINES`` tokens; of more, only those without our data."""
     good = (CompletionOutcome.COMPLETED, CompletionOutcome.ALREADY_COMPLETED)
-    shown = [it for it in results if len(results) <= MAX_LINES or it.outcome not in good]
+    are_few = len(results) <= MAX_LINES
+    shown = [result for result in results if are_few or result.outcome not in good]
     for result in shown[:MAX_LINES]:
         note = f" - {result.error}" if result.error else ""
         text = f"{result.token_id}: {in_words(result)}, {result.status or 'status unknown'}{note}"

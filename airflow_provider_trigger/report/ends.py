@@ -54,7 +54,8 @@ def _of_stop(stop: Stop, conn_id: str) -> Iterator[Line]:
         accepted += [counted(len(stop.accepted), "single cancel")] if stop.accepted else []
         yield "info", summary(results) + (f"; accepted: {', '.join(accepted)}" if accepted else "")
         shown = (CancelOutcome.CANCELED, CancelOutcome.ALREADY_COMPLETED)
-        results = [it for it in results if it.outcome not in shown and it.run_id not in stop.accepted]
+        left = (result for result in results if result.outcome not in shown)
+        results = [result for result in left if result.run_id not in stop.accepted]
     yield from of_cancels(results, conn_id, tag=stop.tag)
     if stop.unknown:
         ids = ", ".join(stop.bulk_ids_by_tag)
@@ -193,7 +194,7 @@ class ItemEnd:
     """The same without the run, for XCom, or why its output cannot be fetched."""
     is_retried: bool = False
     limit: str | None = None
-    """The argument that says how long it may take, if that ended the wait."""
+    """The argument whose time limit has ended the wait; None if none has."""
     lacks_output: bool = False  # as it cannot be fetched, although the run completed
 
     @property
@@ -258,8 +259,8 @@ def end_of(
     reason = why_not_completed(outcome, run_id, run_url=run_url, conn_id=conn_id, timeouts=timeouts)
     if run is None or outcome.end is not WaitEnd.FINAL:
         # Without a version, another run would wait for the same.
-        end = replace(end, reason=reason, error=reason, is_retried=outcome.end is not WaitEnd.NO_VERSION)
-        return replace(end, limit=_limit_of(outcome, timeouts or {}))
+        is_retried, limit = outcome.end is not WaitEnd.NO_VERSION, _limit_of(outcome, timeouts or {})
+        return replace(end, reason=reason, error=reason, is_retried=is_retried, limit=limit)
     error = error_of(run) or f"ended with status {run.status}"
     is_retried, until = run.status in retry_statuses, taken_up_until or -math.inf
     if run.is_canceled and run.created_at and run.created_at.timestamp() <= until:

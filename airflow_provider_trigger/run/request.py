@@ -11,7 +11,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -33,12 +33,16 @@ def check_json(name: str, value: Any, when: Circumstances = AS_GIVEN) -> str:
         return _encode(value, default=lambda part: None if when.skip(part) else plain(part))
     except (TypeError, ValueError, RecursionError) as error:
         if not isinstance(error, RecursionError) and "Circular" not in str(error):
-            is_list = isinstance(value, (list, tuple))
-            for key, part in (
-                enumerate(value) if is_list else value.items() if isinstance(value, dict) else ()
-            ):
+            for key, part in _parts(value):
                 check_json(f"{name}[{rules.shown(key)}]", part, when)
         raise ValueError(f"{name} must be JSON: {error}") from None
+
+
+def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the keys, or indexes, and values of a dict or a list; nothing of another value."""
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, (list, tuple)) else ()
 
 
 MAX_TAGS = 10  # of a run (measured)
@@ -225,9 +229,8 @@ def _check_integers(name: str, value: Any) -> None:
             f"{name} must not have an integer beyond 2^53, whose last digits Trigger.dev changes: send it as "
             f"a text, {str(value)!r}"
         )
-    if isinstance(value, (dict, list)):
-        for part in value.values() if isinstance(value, dict) else value:
-            _check_integers(name, part)
+    for _, part in _parts(value):
+        _check_integers(name, part)
 
 
 _ITEM = (

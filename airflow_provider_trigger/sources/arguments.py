@@ -337,14 +337,21 @@ def terms(kind: str, known: Collection[str] = ()) -> Rule:
                 raise ValueError(f"{name} must not be {text!r}: {why}")
             if known and text not in known:
                 raise rules.invalid(name, f"one of {', '.join(sorted(known))}", text)
-            if kind == "batch id" and text.startswith(RUN_IDS.prefix):
-                raise ValueError(f"{name} must not be {text!r}: it is the id of a run; use run_ids")
         return tuple(dict.fromkeys(found))
 
     return check
 
 
-SELECTING = {"tags": terms("tag"), "batch_ids": terms("batch id")}
+def batch_ids(name: str, value: Any, when: Circumstances) -> tuple[str, ...]:
+    """Take the ids of batches, but not those of runs."""
+    found: tuple[str, ...] = terms("batch id")(name, value, when)
+    for batch_id in found:
+        if batch_id.startswith(RUN_IDS.prefix):
+            raise ValueError(f"{name} must not be {batch_id!r}: it is the id of a run; use run_ids")
+    return found
+
+
+SELECTING = {"tags": terms("tag"), "batch_ids": batch_ids}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
