@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.log import MAX_LINES, MAX_NAMED, Level, Line, counted, enumeration
+from airflow_provider_trigger.log import MAX_LINES, Level, Line, counted, enumeration, named
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,
     TOKEN_IDS,
@@ -122,11 +122,8 @@ def failures(results: Iterable[CancelResult]) -> str:
     for result in results:
         if result.error is not None:
             groups.setdefault(shared_error(result), []).append(result.run_id)
-    texts = []
-    for why, run_ids in sorted(groups.items(), key=lambda group: -len(group[1])):
-        text = enumeration(run_ids)
-        texts.append(f"{len(run_ids)} runs ({text}): {why}" if len(run_ids) > MAX_NAMED else f"{text}: {why}")
-    return enumeration(texts, " | ")
+    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
+    return enumeration((f"{named(run_ids)}: {why}" for why, run_ids in ordered), " | ")
 
 
 def shared_error(result: CancelResult) -> str:

@@ -13,19 +13,17 @@ from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.log import LOG_INTERVAL, MAX_NAMED, MAY_RUN, OUTAGE_INTERVAL, Log, counted
+from airflow_provider_trigger.log import LOG_INTERVAL, MAY_RUN, OUTAGE_INTERVAL, Log, capitalized, named
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER
 from airflow_provider_trigger.run.facts import missing_version, state_of
 from airflow_provider_trigger.run.polled import PolledRun
 from airflow_provider_trigger.run.wait_outcome import WaitEnd, WaitOutcome
 
-_COUNT_INTERVAL = 30.0  # between two lines that count the runs that have ended, in seconds
-
-NOT_ENDED_YET = "%d of %d runs have not ended yet"
+_COUNT_INTERVAL = 30.0  # between two lines about several runs, in seconds
 
 _WHY_CANCELED = {
-    WaitEnd.TIMED_OUT: "it did not end in time",
-    WaitEnd.NO_VERSION: "no deployed version has its task or its queue",
+    WaitEnd.TIMED_OUT: "the time limit was reached",
+    WaitEnd.NO_VERSION: "no deployed version has the task or the queue",
     WaitEnd.NOT_NEEDED: "another run has failed",
 }
 
@@ -49,7 +47,7 @@ class WaitSettings:
     :param success_statuses: the final statuses that count as success: a run that ends otherwise ends the
         wait for all; None for waiting for each run, however the others end
     :param cancels_others: whether the other runs are canceled where one has ended the wait for all
-    :param logs_progress: whether the number of runs in each status is logged every 30 s
+    :param logs_progress: whether it is logged each 30 s how many runs have which status, not each 5 minutes
     :param logs_end: whether it is logged how a run has ended; else the resumed task logs it
     :param tag: what all runs carry, to look for them in the dashboard
     """
@@ -92,56 +90,41 @@ class WaitSettings:
 
 
 class WaitLog:
-    """Log the progress of a wait; of many runs, those that end as they should are only counted."""
+    """Log the progress of a wait: each change of a single run; how many of several runs have which status."""
 
     def __init__(self, log: Log, settings: WaitSettings, count: int) -> None:
         self._log, self._settings, self._count = log, settings, count
-        self._logs_progress = settings.logs_progress and count > 1
-        self._names_each = count <= MAX_NAMED
-        self._begun_at = self._counted_at = self._logged_at = 0.0
-        self._failed: set[str] = set()  # since checks fail
+        self._interval = _COUNT_INTERVAL if settings.logs_progress and count > 1 else LOG_INTERVAL
+        self._begun_at = self._logged_at = 0.0
+        self._failed: dict[str, None] = {}  # the runs whose checks have failed in this outage
         self._failing_since: float | None = None
-        self._warned_at: float | None = None
+        self._warned_at = -math.inf
         self._lack_version = False
 
     @property
     def due(self) -> float:
         """When the next line is due."""
-        due = self._logged_at + LOG_INTERVAL
-        if self._logs_progress:
-            due = min(due, self._counted_at + _COUNT_INTERVAL)
-        return due if self._warned_at is None else min(due, self._warned_at + OUTAGE_INTERVAL)
+        due = self._logged_at + self._interval
+        return due if self._failing_since is None else min(due, self._warned_at + OUTAGE_INTERVAL)
 
     def begin(self, run_ids: Sequence[str], now: float) -> None:
         """Log which runs are waited for."""
-        self._begun_at = self._counted_at = self._logged_at = now
-        what = f"run {run_ids[0]} {self._settings.run_url}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
-        self._log.info("Waiting for %s", what)
+        self._begun_at = self._logged_at = now
+        self._log.info("Waiting for %s %s", named(run_ids), self._settings.run_url)
 
     def changed(self, run: Run, now: float) -> None:
-        """Log that the status or the attempt of a run is new."""
+        """Log a new status or attempt of a single run; of several runs, only an end without success."""
         if self._count == 1:
             self._logged_at, self._begun_at = now, min(self._begun_at, now - run.age)
         if run.waits_for_version or (run.is_final and not self._settings.logs_end):
             return
         expected = self._settings.success_statuses or SUCCESS_STATUSES
-        if self._count == 1 or (run.is_final and (self._names_each or run.status not in expected)):
+        if self._count == 1 or (run.is_final and run.status not in expected):
             self._log.info("%s", state_of(run))
 
-    def _warn_of_version(self, runs: Sequence[Run]) -> None:
-        run, others = runs[0], len(runs) - 1
-        who = f"Run {run.id} is {run.status}" + (f", as are {others} others" if others else "")
-        limit = self._settings.pending_version_timeout
-        then = "the run is canceled" if self._settings.cancels else "the wait ends"
-        until = "" if limit is None else f". After {limit:g} s (pending_version_timeout) {then}"
-        self._log.warning("%s: %s%s", who, missing_version(run), until)
-
-    def canceling(self, ends: Mapping[str, WaitEnd]) -> None:
+    def canceling(self, run_ids: Sequence[str], end: WaitEnd) -> None:
         """Log why runs are canceled."""
-        each = [(f"run {run_id}", end) for run_id, end in ends.items()]
-        together = [(f"each of {count} runs", end) for end, count in Counter(ends.values()).items()]
-        for who, end in each if len(ends) <= MAX_NAMED else together:
-            self._log.warning("Canceling %s: %s", who, _WHY_CANCELED[end])
+        self._log.warning("Canceling %s: %s", named(run_ids), _WHY_CANCELED[end])
 
     def not_canceled(self, run_id: str, error: str) -> None:
         """Log that a cancel failed: at its ``execution_timeout``, Airflow 2 does not resume the task."""
@@ -157,56 +140,56 @@ class WaitLog:
         unseen: float,
     ) -> None:
         """
-        Log what is new, and now and then that nothing is; ``left`` have not ended, and have ``errors``.
+        Log what is new, and at intervals that nothing is; ``left`` have not ended, and have ``errors``.
 
         ``unseen``: for how many seconds no check has shown one of them.
         """
-        if errors or self._failed:
-            self._note_failures(errors, ended, now)
-        if self._logs_progress and not (left and now < self._counted_at + _COUNT_INTERVAL):
-            self._counted_at = now
-            if not errors:  # what was seen before is not said as if it was seen now
-                runs = [*(outcome.run for outcome in ended.values()), *left.values()]
-                statuses = Counter(map(_status, runs)).items()
-                shown = ", ".join(f"{count} {status}" for status, count in statuses)
-                self._log.info("%d of %d runs have ended: %s", self._count - len(left), self._count, shown)
+        self._note_failures(errors, ended, now)
         waiting = [run for run in left.values() if run and run.waits_for_version]
         if waiting and not self._lack_version:
             self._warn_of_version(waiting)
         self._lack_version = bool(waiting)
-        if now < self._logged_at + LOG_INTERVAL:
+        if now < self._logged_at + self._interval and (left or self._count == 1):
             return
         self._logged_at = now
-        if self._count > 1 and not (errors or self._logs_progress):
-            self._log.info(NOT_ENDED_YET, len(left), self._count)
-        for run_id, run in left.items() if self._count == 1 and not errors else ():
+        if errors:  # what was seen before them is not logged as if it was seen now
+            return
+        if self._count > 1:
+            statuses = Counter(map(_status, [*(outcome.run for outcome in ended.values()), *left.values()]))
+            shown = ", ".join(f"{count} {status}" for status, count in statuses.items())
+            self._log.info("%d of %d runs have ended: %s", self._count - len(left), self._count, shown)
+            return
+        for run_id, run in left.items():
             minutes = (now - self._begun_at) / 60
             late = f"; no check has shown it for {unseen / 60:.0f} minutes" if unseen >= LOG_INTERVAL else ""
             text = "Run %s is still %s after %.0f minutes%s"
             self._log.info(text, run_id, _status(run), minutes, late)
 
+    def _warn_of_version(self, runs: Sequence[Run]) -> None:
+        limit = self._settings.pending_version_timeout
+        then = "a cancel follows" if self._settings.cancels else "the wait ends"
+        until = "" if limit is None else f". After {limit:g} s (pending_version_timeout) {then}"
+        who, why = capitalized(named([run.id for run in runs])), missing_version(runs[0])
+        self._log.warning("%s cannot start (%s): %s%s", who, runs[0].status, why, until)
+
     def _note_failures(
         self, errors: Mapping[str, TriggerDevError], ended: Mapping[str, WaitOutcome], now: float
     ) -> None:
-        seconds = 0.0 if self._failing_since is None else now - self._failing_since
+        if not errors and self._failing_since is None:
+            return
+        since = self._failing_since = now if self._failing_since is None else self._failing_since
+        self._failed |= dict.fromkeys(errors)
         if not errors:
             if seen := [run_id for run_id in self._failed if run_id not in ended or not ended[run_id].error]:
-                who = f"Run {seen[0]}" if self._count == 1 else counted(len(seen), "run")
-                self._log.info("%s can be checked again after %.0f s", who, seconds)
-            self._failing_since = self._warned_at = None
+                text = "%s can be checked again after %.0f s"
+                self._log.info(text, capitalized(named(seen)), now - since)
+            self._failed, self._failing_since, self._warned_at = {}, None, -math.inf
             self._logged_at = now
-            self._failed.clear()
-            return
-        *_, last_error = errors.values()
-        who = f"run {next(iter(errors))}" if self._count == 1 else f"{len(errors)} of {self._count} runs"
-        if self._warned_at is None:
-            self._failing_since = self._warned_at = now
-            self._log.warning("Status checks of %s failed; still waiting: %s", who, last_error)
         elif now >= self._warned_at + OUTAGE_INTERVAL:
             self._warned_at = now
+            *_, last_error = errors.values()
             text = "Status checks of %s have failed for %.0f s; still waiting: %s"
-            self._log.warning(text, who, seconds, last_error)
-        self._failed.update(errors)
+            self._log.warning(text, named(list(errors)), now - since, last_error)
 
 
 def _status(run: Run | None) -> str:
@@ -318,20 +301,19 @@ class Wait:
         errors = {run_id: polled.error for run_id, polled in self._left.items() if polled.error is not None}
         seen_at = (max(polled.seen_at or 0.0, self._begun_at) for polled in self._left.values())
         self._log.note(runs, errors, self._ended, now, unseen=now - min(seen_at, default=now))
-        ends: dict[str, WaitEnd] = {}
-        for run_id, (end, at) in self._over(now).items():
+        end, over = self._over(now)
+        run_ids: list[str] = []
+        for run_id, at in over.items():
             polled = self._left[run_id]
             if self._needs_check(end) and (polled.checked_at is None or polled.checked_at < at):
-                polled.must_check = (
-                    True  # also with one in flight: of that one the wait hears only what is new
-                )
+                polled.must_check = True  # also with one in flight, whose result the wait may not get
             else:
-                ends[run_id] = end
+                run_ids.append(run_id)
         is_canceled = self.settings.cancels or self._is_useless
-        if ends and is_canceled:
-            self._log.canceling(ends)
-            self._canceling |= ends
-        for run_id, end in ends.items() if not is_canceled else ():
+        if run_ids and is_canceled:
+            self._log.canceling(run_ids, end)
+            self._canceling |= dict.fromkeys(run_ids, end)
+        for run_id in run_ids if not is_canceled else ():
             polled = self._left[run_id]
             self._close(polled, end, error=f"its last check failed: {polled.error}" if polled.error else "")
         is_canceling = not self._left.keys().isdisjoint(self._canceling)
@@ -340,20 +322,18 @@ class Wait:
         limits = [self._deadline, *self._version_limits.values()]
         # After a limit, nothing is due: the answer to the cancel or check continues the wait.
         self.due = min([self._log.due, *(at for at in limits if at is not None and at > now)])
-        return list(ends) if is_canceled else []
+        return run_ids if is_canceled else []
 
-    def _over(self, now: float) -> dict[str, tuple[WaitEnd, float]]:
-        """Return which runs are no longer waited for although they have not ended, why, and since when."""
+    def _over(self, now: float) -> tuple[WaitEnd, dict[str, float]]:
+        """Return why runs that have not ended are no longer waited for, and since when for each."""
         left = [run_id for run_id in self._left if run_id not in self._canceling]
         if self._is_useless:
-            return dict.fromkeys(left, (WaitEnd.NOT_NEEDED, now)) if self.settings.cancels_others else {}
+            return WaitEnd.NOT_NEEDED, dict.fromkeys(left if self.settings.cancels_others else (), now)
         deadline, limits = self._deadline, self._version_limits
         if deadline is not None and now >= deadline:
-            return dict.fromkeys(left, (WaitEnd.TIMED_OUT, deadline))
-        late = (run_id for run_id in left if run_id in limits and now >= limits[run_id])
-        return {
-            run_id: (WaitEnd.NO_VERSION, limits[run_id]) for run_id in late if not self._left[run_id].error
-        }
+            return WaitEnd.TIMED_OUT, dict.fromkeys(left, deadline)
+        late = [run_id for run_id in left if run_id in limits and now >= limits[run_id]]
+        return WaitEnd.NO_VERSION, {run_id: limits[run_id] for run_id in late if not self._left[run_id].error}
 
     @property
     def _deadline(self) -> float | None:

@@ -44,7 +44,7 @@ from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.polled import Checked, PolledRun, check_interval
 from airflow_provider_trigger.run.stop import pause
-from airflow_provider_trigger.run.wait import NOT_ENDED_YET, Wait, WaitResult, WaitSettings
+from airflow_provider_trigger.run.wait import Wait, WaitResult, WaitSettings
 from airflow_provider_trigger.run.wait_outcome import WaitOutcome
 from airflow_provider_trigger.threads import begin, in_threads
 
@@ -454,7 +454,7 @@ class Pokes:
             if isinstance(result, Exception):
                 raise result
             return result
-        self._log.info(NOT_ENDED_YET, len(wait.left), len(wait.run_ids))
+        self._log.info("%d of %d runs have not ended yet", len(wait.left), len(wait.run_ids))
         return None
 
     def _check(self, client: TriggerDevClient, run_id: str) -> tuple[float, Checked]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from datetime import timedelta
 from functools import partial
@@ -88,11 +89,7 @@ def test_a_wait_survives_an_outage(world: World, wait: str, kind: str) -> None:
     assert (outcome.state, outcome.tries) == ("success", 1)
     assert 1230 <= world.now <= 1330
     if wait in KNOWING:
-        for text, count in (
-            ("failed; still waiting", 1),
-            ("have failed for", 19),
-            ("can be checked again", 1),
-        ):
+        for text, count in (("have failed for", 20), ("can be checked again", 1)):
             assert count <= len([line for line in world.log.lines if text in line]) + 3, text
 
 
@@ -149,11 +146,9 @@ def test_an_outage_of_many_is_a_line_at_its_begin_one_a_minute_and_one_at_its_en
     lines = [
         line for line in world.log.lines if line.startswith("Status checks of ") or " again after " in line
     ]
-    assert f" of {count} runs failed" in lines[0]
-    assert "; still waiting: " in lines[0]
-    for line, seconds in zip(lines[1:4], "611", strict=True):
-        assert f"of {count} runs have failed for {seconds}" in line
-    assert " runs can be checked again after 2" in lines[4]
+    for line, seconds in zip(lines[:4], "0611", strict=True):
+        assert re.match(f"Status checks of .* have failed for {seconds}[0-9]* s; still waiting: ", line)
+    assert re.match(rf"{count} runs \(.*\) can be checked again after 2", lines[4])
     assert len(lines) == 5
     counted = f"{count} of {count} runs have ended: {count} COMPLETED"
     assert f"0 of {count} runs have ended: {count} EXECUTING" in world.log.lines

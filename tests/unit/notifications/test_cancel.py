@@ -94,7 +94,7 @@ def test_each_run_gets_a_line_and_all_a_summary(log: Log) -> None:
     summary = "2 Trigger.dev runs: 1 canceled, 1 failed - 1 run may still run (status unknown); not canceled"
     first = "Canceling the Trigger.dev runs of run_ids"
     assert log.leveled[:2] == [("info", WHERE + first), ("info", WHERE + canceled)]
-    for (level, text), begin in zip(log.leveled[2:], (failed, f"{summary}: run_bad: "), strict=True):
+    for (level, text), begin in zip(log.leveled[2:], (failed, f"{summary}: run run_bad: "), strict=True):
         assert level == "error"
         assert text.startswith(WHERE + begin)
 

@@ -58,7 +58,7 @@ def report(*results: CancelResult, ids: RunIds | None = None, **options: Any) ->
             [failed(), UNKNOWN, result("run_2", "already_completed"), *[result()] * 12],
             {},
             "15 Trigger.dev runs: 12 canceled, 1 already completed, 1 not found, 1 failed",
-            ["1 run may still run (status unknown)", "not canceled: run_1: busy", "not found: run_x"],
+            ["1 run may still run (status unknown)", "not canceled: run run_1: busy", "not found: run_x"],
         ),
         (
             [failed(), *[failed(status="EXECUTING")] * 2],
@@ -66,7 +66,7 @@ def report(*results: CancelResult, ids: RunIds | None = None, **options: Any) ->
             "3 Trigger.dev runs: 3 failed",
             [
                 "3 runs may still run (status EXECUTING: 2, unknown: 1)",
-                "not canceled: run_1, run_1, run_1: busy",
+                "not canceled: 3 runs (run_1, run_1, run_1): busy",
             ],
         ),
         (
@@ -76,8 +76,8 @@ def report(*results: CancelResult, ids: RunIds | None = None, **options: Any) ->
             [
                 "the cancel of 1 run was requested, and is not confirmed",
                 "1 run may still run (status QUEUED)",
-                "not canceled: run_2: busy",
-                "not confirmed: run_1: busy",
+                "not canceled: run run_2: busy",
+                "not confirmed: run run_1: busy",
             ],
         ),
         (
@@ -93,7 +93,7 @@ def report(*results: CancelResult, ids: RunIds | None = None, **options: Any) ->
             [
                 "Connection 'x': the secret key was rejected: check it",
                 "1 run may still run (status unknown)",
-                "not canceled: run_1: busy",
+                "not canceled: run run_1: busy",
             ],
         ),
         (
@@ -167,19 +167,19 @@ FIRST = ", ".join(MANY[:10])
         # Those with the same reason are grouped, and the reason that most runs share comes first.
         (
             [failed("run_0", error="alone"), failed(), result(), failed("run_3")],
-            "run_1, run_3: busy | run_0: alone",
+            "2 runs (run_1, run_3): busy | run run_0: alone",
         ),
         (map(failed, MANY), f"290 runs ({FIRST} … and 280 more): busy"),
         # What differs from run to run does not make another reason.
         (
             [failed(run_id, error=f"no: GET /runs/{run_id} (request {run_id})") for run_id in MANY[:2]],
-            "run_0, run_1: no: GET /runs/…",
+            "2 runs (run_0, run_1): no: GET /runs/…",
         ),
         (
             [failed("a/b", error="GET /v3/runs/a%2Fb answered 403 (request abc)")],
-            "a/b: GET /v3/runs/… answered 403",
+            "run a/b: GET /v3/runs/… answered 403",
         ),
-        ([failed("t", error="GET /runs/t answered that")], "t: GET /runs/… answered that"),
+        ([failed("t", error="GET /runs/t answered that")], "run t: GET /runs/… answered that"),
     ],
 )
 def test_failures_are_grouped_by_their_reasons(results: Iterable[CancelResult], text: str) -> None:
