@@ -31,7 +31,7 @@ def read_time(value: object) -> datetime | None:
         time = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
         return None
-    # Without a zone it could not be compared with one that has it; the API speaks UTC.
+    # A time without a zone cannot be compared with one that has a zone; the API uses UTC.
     return time.replace(tzinfo=UTC) if time and not time.tzinfo else time
 
 
@@ -39,7 +39,7 @@ SUPERJSON = "application/super+json"  # see from_superjson
 
 
 def from_superjson(value: Any) -> Any:
-    """Return what a superjson document holds; what is none stays as it is."""
+    """Return the value in a superjson document; another value stays as it is."""
     is_document = isinstance(value, dict) and bool(value) and value.keys() <= {"json", "meta"}
     return value.get("json") if is_document else value  # without "json" it is undefined
 
@@ -50,8 +50,7 @@ MAX_DETAIL_LENGTH = 300
 _NOT_FOUND = ("Resource not found", "Not found", "Run not found", "Waitpoint not found")
 # The keys under which answers of the API, and problem+json, have their message.
 _MESSAGE_KEYS = ("error", "detail", "message")
-# With these a gateway in front of Trigger.dev says in a form of its own that it is busy, wants a key, or does
-# not take a payload of this size.
+# A gateway in front of Trigger.dev answers so if it is busy, wants a key, or rejects the size of the payload.
 _OF_GATEWAYS = frozenset({401, 408, 413, 425, 429, 500, *range(502, 600)})
 _NOT_TRIGGER_DEV = "this is not a Trigger.dev server, or a proxy stands in front of it"
 
@@ -74,7 +73,7 @@ RIGHTS = {
     "GET /api/v[123]/(runs|batches|packets)/.*": "read:runs",
     "(POST|PUT) /api/v[123]/runs/.*": "write:runs",
 }
-"""The right that a kind of call needs: the first that matches (measured; of queries and tokens: read)."""
+"""The right that a kind of call needs: the first match (measured; for queries and tokens, as documented)."""
 
 
 def json_value(request: Request, response: Response) -> Any:
@@ -98,14 +97,14 @@ def json_object(request: Request, response: Response) -> dict[str, Any]:
 
 
 def read_id(request: Request, answer: Mapping[str, Any], *, what: str) -> str:
-    """Return the id of an answer; an UnexpectedAnswerError names what has none as ``what``."""
+    """Return the id in an answer; an UnexpectedAnswerError names an answer without an id as ``what``."""
     if (found := read_text(answer.get("id"))) is None:
         raise errors.UnexpectedAnswerError(f"{request} answered {what} without an id")
     return found
 
 
 def raise_unless_success(request: Request, response: Response) -> None:
-    """Raise the ResponseError that a status other than 2xx stands for."""
+    """Raise the ResponseError for a status other than 2xx."""
     status = response.status
     if 200 <= status < 300:
         return
@@ -135,7 +134,7 @@ def error_of(
     retryable: bool,
     response: Response | None = None,
 ) -> E:
-    """Return an error of a kind about a request; with the id that a response of Trigger.dev has."""
+    """Return an error of a kind about a request, with the request id of the response."""
     request_id = response.headers.get("x-request-id", "")[:100] if response else None
     about: Any = {"method": request.method, "path": request.path[:200], "request_id": request_id or None}
     return kind(**about, status=status, detail=detail, retryable=retryable)
@@ -167,12 +166,12 @@ def _error_class(request: Request, response: Response) -> type[errors.ResponseEr
 
 
 def may_pass(status: int) -> bool:
-    """Return whether a request may succeed later that was answered with this error status."""
+    """Return whether a request with this error status may succeed later."""
     return status >= 500 or status in (408, 409, 425, 429)
 
 
 MAX_WAIT = 60.0
-"""No single wait is longer, in seconds: clocks differ, and a server may name any time."""
+"""The longest single wait, in seconds: clocks differ, and a server may name any time."""
 
 _MAX_CLOCK_DIFFERENCE = 10.0  # in seconds; a canceled run counts as terminated 15 s after it is
 
@@ -184,7 +183,7 @@ def should_retry(response: Response | None) -> bool | None:
 
 
 def is_rejected_by_bucket(response: Response) -> bool:
-    """Return whether a 429 may be the rate limit's; that of queries at once shows tokens left (measured)."""
+    """Return whether a 429 may be of the rate limit; that of the queries shows tokens left (measured)."""
     left = read_number(response.headers.get("x-ratelimit-remaining"))
     return response.status == 429 and not (left or 0.0) > 0
 

@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Sleep = Callable[[float], None]
 
-# How long a call waits at a time for its turn, in seconds; then it checks again what holds it up.
+# A call waits this long for its turn, in seconds, and checks again whether it may be sent.
 _TURN_INTERVAL = 0.1
 # A shorter pause for the rate limit is not worth a line in the log, in seconds.
 _LOGGED_PAUSE = 2.0
-# In an outage many calls are repeated: one line of them in so many seconds is logged above debug level.
+# In an outage many calls are repeated: one line within this time, in seconds, is above debug level.
 _RETRY_LOG_INTERVAL = 5.0
 
 
@@ -37,13 +37,12 @@ class TriggerDevClient:
 
     :param settings: how to reach the server
     :param max_connections: how many connections are kept open
-    :param rate_limit: the pace, where it is shared with other clients or leaves another reserve; None for its
-        own
-    :param secret_key: the key, where it is shared with other clients or can be fetched again; None for that
-        of the settings
+    :param rate_limit: a pace that is shared with other clients, or has another reserve; None for its own
+    :param secret_key: a key that is shared with other clients, or can be fetched again; None for that of the
+        settings
     """
 
-    sleep: Sleep | None = None  # of calls that are given none
+    sleep: Sleep | None = None  # for calls without one of their own
     fetches_key = True  # after a 401
 
     def __init__(
@@ -57,7 +56,7 @@ class TriggerDevClient:
         self.settings = settings
         self.breaker = limits.CircuitBreaker()
         self.key_is_rejected = False
-        """Whether a call got a 401 twice, and no answer since then shows that the key is valid."""
+        """Whether a call got a 401 twice, and no answer since then has shown that the key is valid."""
         self._key = secret_key or SecretKey(settings.secret_key)
         self.transport = Transport(settings, self._key, max_connections=max_connections)
         self._rate_limit = rate_limit or RateLimit()
@@ -72,7 +71,7 @@ class TriggerDevClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; a call that another thread is making sends nothing more."""
+        """Close the connections; calls in other threads send nothing more."""
         self._is_closed = True
         self.transport.close()
 
@@ -85,13 +84,13 @@ class TriggerDevClient:
         sleep: Callable[[float], None] | None = None,
     ) -> T:
         """
-        Make one call, and repeat it where that is safe and may help, after a 401 with a key that was changed.
+        Make one call. Repeat it if that is safe and may help, after a 401 also with a changed key.
 
         :param call: from :mod:`airflow_provider_trigger.api`
-        :param deadline: of the work that the call is part of
+        :param deadline: the deadline of the work that the call belongs to
         :param patience: how long to repeat it after the first request, in seconds; None for ``retry_for``
-        :param sleep: waits so many seconds, before each request 0: what it raises ends the call before
-            anything more is sent; None for the client's own, or waits that nothing ends
+        :param sleep: waits for a number of seconds, 0 before each request: an error that it raises ends the
+            call before anything more is sent. None for the client's own, or ``time.sleep``
         :raises TriggerDevError: the last error
         """
         version, sleep = self._key.version, sleep or self.sleep
@@ -128,7 +127,7 @@ class TriggerDevClient:
         try:
             result: T = retrying(self._try, call, tries, sleep)
         except errors.TriggerDevError as raised:
-            # The error's traceback leads to this frame, so that is not to lead to the error.
+            # The error's traceback refers to this frame, so the frame must not refer to the error.
             error, tries.last_error = tries.last_error or raised, None
         else:
             return result
@@ -150,11 +149,11 @@ class TriggerDevClient:
         raise error  # not in the block above, so that it has no context
 
     def _send_in_turn(self, call: Call[Any], tries: limits.Tries, sleep: Sleep | None) -> Reply:
-        """Send a request once nothing holds it up; return its response, or its error."""
+        """Send a request when its turn has come; return its response, or its error."""
         request, begun, response = call.request, time.monotonic(), None
         while pause := self._turn(request, tries):
             (sleep or time.sleep)(pause)
-        tries.started_at += time.monotonic() - begun  # waiting for a turn uses up no patience
+        tries.started_at += time.monotonic() - begun  # to wait for a turn uses up no patience
         try:
             if sleep:
                 sleep(0)
@@ -205,7 +204,7 @@ class TriggerDevClient:
     def _note_failure(
         self, request: Request, reply: Reply, error: errors.TriggerDevError, tries: limits.Tries
     ) -> None:
-        """Add to an error what follows from it, and let other calls know what it shows."""
+        """Complete an error, and note for other calls what it shows about server and key."""
         response, now = reply if isinstance(reply, Response) else None, time.monotonic()
         error.run_id = request.run_id
         self._key.hide_in(error)
@@ -226,13 +225,13 @@ class TriggerDevClient:
             return
         with self._lock:
             if isinstance(error, (errors.AuthenticationError, errors.PermissionDeniedError)):
-                self.breaker.answered()  # else a key that is rejected after an outage would keep it open
+                self.breaker.answered()  # else a rejected key after an outage would keep the breaker open
                 self.key_is_rejected |= isinstance(error, errors.AuthenticationError) and similar > 1
             elif works is False:
                 self.breaker.failed(error, monotonic=now)
 
     def log_retry(self, attempt: int, pause: float, error: errors.TriggerDevError | None) -> None:
-        """Log that a request is repeated: of many in a row, one at a level that is shown."""
+        """Log that a request is repeated, within an interval only once above debug level."""
         now, level = time.monotonic(), logging.DEBUG
         if now >= self._retry_logged_at + _RETRY_LOG_INTERVAL:
             self._retry_logged_at, level = now, logging.INFO

@@ -30,6 +30,7 @@ No error carries the secret key or a response's body, in its text, in an attribu
 from __future__ import annotations
 
 import copyreg
+from collections.abc import Callable
 from typing import Any
 
 
@@ -82,6 +83,10 @@ class TriggerDevError(Exception):
         """Replace the text, where a caller knows more."""
         self.message = message
         self.args = (message,)
+
+
+ActionFor = Callable[[TriggerDevError], str | None]
+"""Returns what to do about an error, None if its text says that already."""
 
 
 class NotSentError(TriggerDevError):
@@ -147,7 +152,7 @@ class UnexpectedAnswerError(TriggerDevError):
 
 
 class UnreadableAnswerError(UnexpectedAnswerError):
-    """The answer is of Trigger.dev, or of its object store, but cannot be read."""
+    """The answer comes from Trigger.dev, or its object store, but cannot be read."""
 
 
 class OversizeError(UnreadableAnswerError):
@@ -226,7 +231,7 @@ class ServerError(ResponseError):
 
 
 class UnknownTokenError(ServerError):
-    """500 for a waitpoint token, which comes each time where the environment does not have it (measured)."""
+    """500 for a waitpoint token: the server always answers so for an unknown token (measured)."""
 
 
 def is_not_from_trigger_dev(error: TriggerDevError) -> bool:
@@ -246,5 +251,5 @@ def is_internal_error(error: TriggerDevError) -> bool:
 
 
 def root_of(error: TriggerDevError) -> TriggerDevError:
-    """Return the last error where that kept a request from being sent, otherwise the error itself."""
+    """Return the error that kept a request from being sent, otherwise the error itself."""
     return (error.last_error if isinstance(error, NotSentError) else None) or error

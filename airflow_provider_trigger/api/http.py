@@ -99,7 +99,7 @@ class Response:
     def json(self) -> Any:
         """Return the decoded body, None where it is not valid JSON in UTF-8."""
         try:
-            # Of bytes, the decoder would guess the encoding; the secret key is masked in this one.
+            # json.loads would guess the encoding of bytes; the secret key is masked in UTF-8.
             return json.loads(self.body.decode("utf-8-sig"))
         except (ValueError, RecursionError):
             return None
@@ -110,7 +110,7 @@ class Response:
         return answer if isinstance(answer, dict) else {}
 
     def date(self) -> datetime | None:
-        """Return the server's clock as it answered, to the second; None if it sent none that is trusted."""
+        """Return the server's clock at its answer, to the second; None without a trusted date."""
         return read_http_date(self.headers.get("date", "")) if self.has_trusted_date else None
 
 

@@ -23,7 +23,7 @@ class Deadline:
     """When a piece of work must have ended."""
 
     at: float = math.inf
-    is_for_one: bool = False  # whether one request may take it all, and of the rate limit, too
+    is_for_one: bool = False  # whether one request may take all of the time, and of the rate limit
 
     @classmethod
     def after(cls, seconds: float | None, *, now: float) -> Deadline:
@@ -62,7 +62,7 @@ class RateLimit:
     def delay(self, *, monotonic: float, is_last: bool = False) -> float:
         """Return how long to wait before sending; the last request of a work may take from the reserve."""
         until, reserve = self._rejected_until, 0.0 if is_last else self._reserve
-        # The newest answer shows some of those that are in flight, and not the others.
+        # The newest answer may or may not count a request that is in flight.
         if self._remaining - self._in_flight <= math.ceil(self._limit * reserve):
             until = max(until, self._refilled_at)
             if monotonic >= self._refilled_at and self._in_flight >= _SENT_TO_LEARN:
@@ -80,7 +80,7 @@ class RateLimit:
             return
         self._read(response, monotonic=monotonic, now=now)
         if answers.is_rejected_by_bucket(response):
-            # It need not be the bucket's: a proxy may have its own limit.
+            # A proxy may have sent it, for a limit of its own.
             wait = answers.server_wait(response, now=now) or 0.0
             self._rejected_until = max(self._rejected_until, monotonic + wait + _MARGIN)
 
@@ -88,10 +88,10 @@ class RateLimit:
         names = ("limit", "remaining", "reset")
         limit, remaining, reset = (read_number(response.headers.get(f"x-ratelimit-{it}")) for it in names)
         if limit is None or remaining is None or reset is None or reset < self._reset:
-            return  # the last is a late answer, from the filling before
+            return  # a lower reset is that of a late answer, from the filling before
         wait = answers.seconds_until_reset(response, now=now) or 0.0
         if limit <= 0 or wait > _LONGEST_FILLING:
-            return  # a proxy's, which need not mean what Trigger.dev means
+            return  # a proxy's, which may mean something else
         self._limit = limit
         # Answers overtake each other: within one filling, the lowest is the latest.
         self._remaining = min(self._remaining, remaining) if reset == self._reset else remaining
@@ -104,7 +104,7 @@ PROBE_INTERVAL = 1.0  # between two requests while the breaker is open, in secon
 
 
 class CircuitBreaker:
-    """Counts failures in a row, of all calls of one client; any answer closes it, also a 401 or 403."""
+    """Count failures in a row of all calls of one client; any answer closes it, also a 401 or 403."""
 
     def __init__(self) -> None:
         self.has_worked = False
@@ -160,8 +160,8 @@ class CircuitBreaker:
 _FINAL = 1.0
 _REJECTED_KEY = 2.0  # a gateway may send a single 401 for a valid key; a wrong or revoked one gets it again
 _AT_SHOULD_RETRY = 4.0  # a GET's 404 says ``x-should-retry: true`` every time (measured)
-# A 500, which can be permanent, as for an id with a NUL (measured); a success that is not Trigger.dev's, as
-# of another product; an answer of a replica that lags, which is newer soon.
+# A 500, which can be permanent, for example for an id with a NUL (measured); a success of another product; an
+# answer of a replica that lags.
 _DOUBTFUL = 6.0
 # A lost connection, a busy server, a page in front of a server that has worked.
 _OUTAGE = float("inf")
@@ -173,7 +173,7 @@ def tries_allowed(
     *,
     should_retry: bool | None = None,
     has_worked: bool = False,
-    is_confirmed: bool = False,  # whether a 401 came twice to another call, and no good answer since
+    is_confirmed: bool = False,  # whether another call got a 401 twice, and none a good answer since
 ) -> float:
     """Return how many times a call is sent in total if each try fails like this."""
     status = error.status if isinstance(error, errors.ResponseError) else 0
@@ -212,10 +212,10 @@ def shows_that_server_works(error: errors.TriggerDevError) -> bool | None:
 
 # The part of the remaining time that one request, or one wait of our own choice, may take.
 _SHARE_OF_ONE_STEP = 1 / 3
-# A request gets at least this, as long as there is so much time.
+# A request gets at least this, if there is as much time left.
 _SHORTEST_TIMEOUT = 1.0
 _LEAST_TIMEOUT = 0.01
-# Within this a 401 is tried again, so that it is soon known whether the key is rejected.
+# A 401 is tried again within this time, so that it is soon known whether the key is rejected.
 _LONGEST_DOUBT = 1.0
 # A wait of our own choice is half fixed and half random; both halves double with each failure.
 _FIRST_HALF, _LONGEST_HALF, _DOUBLED = 0.25, 15.0, 6
@@ -248,14 +248,14 @@ class Tries:
     def timeout_within(self, longest: float, *, now: float) -> float:
         """Return how long the next request may take."""
         remaining = self.deadline.remaining(now)
-        # A call that fails again and again leaves time for one that shows what came of it.
+        # A call that fails again and again leaves time for another call that shows its effect.
         share = remaining / 2 if self.last_error else remaining
         step = remaining if self.deadline.is_for_one else remaining * _SHARE_OF_ONE_STEP
         timeout = min(longest, share, max(step, _SHORTEST_TIMEOUT))
         return max(timeout, _LEAST_TIMEOUT)  # the deadline may have passed since the turn came
 
     def note(self, error: errors.TriggerDevError, *, now: float) -> int:
-        """Take in how a try has failed; return how many failed like that."""
+        """Count a failed try; return how many tries have failed like that."""
         self._failures[error.tries_allowed] += 1
         error.tries = self._failures.total()
         error.may_have_arrived |= self.last_error is not None and self.last_error.may_have_arrived

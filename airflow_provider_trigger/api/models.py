@@ -79,7 +79,7 @@ def advice(code: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ChildRun:
-    """A run that another one has started."""
+    """A run that another run has started."""
 
     id: str
     status: str
@@ -242,7 +242,7 @@ class Run(ListedRun):
 
     @property
     def output(self) -> Any:
-        """What the run returned, None where :attr:`has_output` is false."""
+        """The value that the run returned, None if :attr:`has_output` is false."""
         return self.attributes.get("output")
 
     @property

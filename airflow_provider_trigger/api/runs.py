@@ -15,10 +15,10 @@ from airflow_provider_trigger.api.models import ListedRun, Run, RunPage
 from airflow_provider_trigger.api.statuses import todays_word
 
 MAX_BULK_SIZE = 500
-"""As many ids as the server takes in one bulk action (measured)."""
+"""The most ids that the server takes in one bulk action (measured)."""
 
 MAX_PAGE_SIZE = 100
-"""As many runs as the server lists at once."""
+"""The most runs that the server lists at once."""
 
 # The number of pages in a row that may be empty: the server filters what it has found again (measured).
 _MOST_IDLE_PAGES = 1000
@@ -34,12 +34,12 @@ def trigger_task(
     options: Mapping[str, Any],
     trace: Mapping[str, str] | None = None,  # headers, which the server keeps as the run's external trace
 ) -> Call[tuple[str, bool]]:
-    """Start a run; return its id, and whether it existed, which may have ended in any status."""
+    """Start a run; return its id, and whether it existed already, in whatever status."""
     # Measured: the run of a task that no deployed version has becomes PENDING_VERSION; what the server does
     # not understand in the options it mostly ignores; a run that exists keeps its payload and options.
     path = f"/api/v1/tasks/{segment(task_identifier, what='the id of a task')}/trigger"
     body = _body(payload, options)
-    has_key = bool(options.get("idempotencyKey"))  # an empty one is none (measured)
+    has_key = bool(options.get("idempotencyKey"))  # an empty key is no key (measured)
     request = Request(method="POST", path=path, json=body, headers=trace or {}, repeatable=has_key)
 
     def read(response: Response) -> tuple[str, bool]:
@@ -55,14 +55,14 @@ def _body(payload: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reset_idempotency_key(key: str, *, task_identifier: str) -> Call[None]:
-    """Take a key of a task off its run, which continues (measured)."""
+    """Take an idempotency key off its run, which continues (measured)."""
     path = f"/api/v1/idempotencyKeys/{segment(key, what='an idempotency key')}/reset"
     request = Request(method="POST", path=path, json={"taskIdentifier": task_identifier}, repeatable=True)
 
     def read(response: Response) -> None:
         said = str(response.json_object().get("error"))
         if response.status == 404 and said.startswith("No runs found with idempotency key"):
-            return  # as when the reset is repeated after its answer was lost (measured)
+            return  # the answer to an earlier reset was lost (measured)
         if json_object(request, response).get("id") != key:
             raise UnexpectedAnswerError(f"{request} answered {response.status} without the idempotency key")
 
@@ -106,7 +106,7 @@ def trigger_batch(items: Sequence[Mapping[str, Any]], *, trace: Mapping[str, str
 
 
 def retrieve_batch(batch_id: str) -> Call[Batch]:
-    """Return a batch; runs of others that its items got by their keys are in it, too (measured)."""
+    """Return a batch, also with runs that existed before and that its items got by their keys (measured)."""
     path = f"/api/v2/batches/{segment(batch_id, what='the id of a batch')}"
     request = Request(method="GET", path=path, repeatable=True)
 
@@ -121,13 +121,13 @@ def retrieve_batch(batch_id: str) -> Call[Batch]:
 
 
 def cancel_run(run_id: str) -> Call[None]:
-    """Request the cancel of a run; of every one that exists, alive or not, it is a success (measured)."""
+    """Request the cancel of a run; it succeeds for every run that exists, alive or not (measured)."""
     path = f"/api/v2/runs/{segment(run_id)}/cancel"
     request = Request(method="POST", path=path, repeatable=True, run_id=run_id)
 
     def read(response: Response) -> None:
         if response.status in (400, 409) and "already" in server_message(response).lower():
-            return  # so other versions answer for a run that has ended
+            return  # another version answers like this for a run that has ended
         if json_object(request, response).get("id") != run_id:
             raise UnexpectedAnswerError(f"{request} answered {response.status} without the run's id")
 
@@ -155,13 +155,13 @@ def retrieve_run(run_id: str) -> Call[Run]:
 
 
 def check_run(run_id: str) -> Call[Run]:
-    """Check a run as :func:`retrieve_run` does, without what can be large: for waits for thousands."""
+    """Check a run as :func:`retrieve_run` does, without large contents: for waits for thousands of runs."""
     call = retrieve_run(run_id)
     return Call(request=call.request, read=lambda response: call.read(response).without_contents())
 
 
 def ended_run(call: Call[Run]) -> Call[Run]:
-    """Return the same call for a run that was seen to have ended: an answer of a replica that lags fails."""
+    """Return the same call for a run that has ended: an answer that shows it as alive fails."""
 
     def read(response: Response) -> Run:
         run = call.read(response)
@@ -210,7 +210,7 @@ def list_runs_page(
     batch_ids = [] if batch_id is None else [batch_id]
     for what, values in (("tag", tags), ("task", task_identifiers), ("batch", batch_ids)):
         if not all(value and "," not in value for value in values):
-            # An empty one finds every run; a comma separates tags, encoded or not (measured).
+            # An empty tag finds every run; a comma separates tags, encoded or not (measured).
             text = f"runs cannot be found by a {what} that is empty or has a comma"
             raise ValueError(f"{text}: {list(values)!r}")
     filters = {
@@ -235,7 +235,7 @@ class Cursor:
 
     @property
     def pages(self) -> int:
-        """How many were read."""
+        """How many pages were read."""
         return len(self._read)
 
     def advance(self, page: RunPage, *, shows_new: bool = True) -> bool:
@@ -255,7 +255,7 @@ class RunEvent:
     """A line of a run's log, or a span of its trace."""
 
     message: str  # cut by the server at 256 characters, without a mark (measured)
-    level: str  # of a span TRACE
+    level: str  # TRACE for a span
     started_at: datetime | None  # in UTC
 
 
@@ -311,7 +311,7 @@ def _check_run(request: Request, answer: Mapping[str, Any]) -> None:
 
 
 MAX_QUERIED_RUNS = 5000
-"""As many runs as one query names: 0.4 s and a body of 156 KB (measured)."""
+"""The most runs in one query: 0.4 s and a body of 156 KB (measured)."""
 
 QUERY_TIMEOUT = 5.0
 """How long the server may take for a query, in seconds."""
@@ -327,7 +327,7 @@ _PLAIN_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def can_be_queried(run_id: str) -> bool:
-    """Return whether an id can stand in the text of a query as it is."""
+    """Return whether an id needs no escape in the text of a query."""
     return _PLAIN_ID.fullmatch(run_id) is not None
 
 

@@ -20,7 +20,7 @@ WAITING, COMPLETED, TIMED_OUT = "WAITING", "COMPLETED", "TIMED_OUT"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CreatedToken:
     """
-    What a request for a token answers.
+    The answer to a request for a token.
 
     :param id: the token id
     :param url: completes the token without a key: a secret
@@ -104,7 +104,7 @@ def create_token(options: Mapping[str, Any]) -> Call[CreatedToken]:
 
 
 def retrieve_token(token_id: str) -> Call[WaitpointToken]:
-    """Return a waitpoint token; one that the environment lacks is a 500 (measured), an UnknownTokenError."""
+    """Return a waitpoint token; an unknown token is a 500 (measured), an UnknownTokenError."""
     request = Request(method="GET", path=_path_of(token_id), repeatable=True)
 
     def read(response: Response) -> WaitpointToken:
@@ -129,7 +129,7 @@ def retrieve_token(token_id: str) -> Call[WaitpointToken]:
 
 
 def ended_token(call: Call[WaitpointToken]) -> Call[WaitpointToken]:
-    """Return the same call after an accepted completion: an answer of a replica that lags fails."""
+    """Return the same call after an accepted completion: an answer that shows the token waiting fails."""
 
     def read(response: Response) -> WaitpointToken:
         token = call.read(response)

@@ -16,10 +16,11 @@ from queue import Empty, PriorityQueue, Queue
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.errors import ActionFor
 from airflow_provider_trigger.api.limits import PROBE_INTERVAL, Deadline, pause_after
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.runs import can_be_queried, parts_of, query_runs
-from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, result_of
+from airflow_provider_trigger.cancel.outcome import CancelResult, End, result_of
 from airflow_provider_trigger.cancel.record import (
     LEAST,
     Action,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any
 
-from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError
+from airflow_provider_trigger.api.errors import ActionFor, NotFoundError, TriggerDevError
 from airflow_provider_trigger.cancel.record import RunRecord
 from airflow_provider_trigger.log import counted
 
@@ -62,17 +61,13 @@ class CancelResult:
 
 
 class End(Enum):
-    """Why a cancellation ended; the value is what is said of a run that was not done by then."""
+    """Why a cancellation ended; the value is the reason for a run without an outcome."""
 
     FINISHED = ""
     TIME_LIMIT = "the time limit was reached"
     STOPPED = "canceling was stopped"
     KEY_REJECTED = "the secret key was rejected"
     NO_ANSWER = "the server stopped responding"
-
-
-ActionFor = Callable[[TriggerDevError], str | None]
-"""Returns what to do about an error, None where its text says it all."""
 
 
 def result_of(
@@ -82,7 +77,7 @@ def result_of(
     *,
     action_for: ActionFor = lambda error: None,
 ) -> CancelResult:
-    """Return what became of a run; ``last_error`` is of any run, if the server did not respond at the end."""
+    """Return the result for a run; ``last_error`` is of any run, if the server did not respond at the end."""
     seen, outcome, error = record.seen, CancelOutcome.FAILED, None
     if record.is_unknown:
         outcome = CancelOutcome.NOT_FOUND
@@ -90,7 +85,7 @@ def result_of(
         outcome = CancelOutcome.CANCELED if seen.is_canceled else CancelOutcome.ALREADY_COMPLETED
     else:
         error, cause = _why_failed(record, end, last_error)
-        # A rejected key is raised, so that what to do stands there.
+        # A rejected key is raised as an error, which says what to do.
         if cause and end is not End.KEY_REJECTED and (action := action_for(cause)):
             error = f"{error}; {action}"
     has_failed = outcome is CancelOutcome.FAILED
@@ -108,7 +103,7 @@ def result_of(
 
 
 def not_canceled(run_id: str, why: Exception | str) -> CancelResult:
-    """Return what became of a run whose only cancel failed, or was not sent."""
+    """Return the result for a run whose only cancel failed, or was not sent."""
     retryable = isinstance(why, TriggerDevError) and why.retryable
     error = f"cancel failed: {why}"
     return CancelResult(run_id=run_id, outcome=CancelOutcome.FAILED, error=error, retryable=retryable)
@@ -117,7 +112,7 @@ def not_canceled(run_id: str, why: Exception | str) -> CancelResult:
 def _why_failed(
     record: RunRecord, end: End, last_error: TriggerDevError | None
 ) -> tuple[str, TriggerDevError | None]:
-    """Return what became of the cancel request and why, and the error that was the cause, if any."""
+    """Return why there is no outcome, and the error that is the cause, if any."""
     cancel_error, check_error = record.cancel_error, record.check_error
     if record.seen:
         requests = counted(record.cancels + record.is_in_bulk, "cancel request")
@@ -134,7 +129,7 @@ def _why_failed(
 
 
 def _request(record: RunRecord) -> str:
-    """Return what became of the cancel of a run that no check has shown since."""
+    """Return the state of the cancel of a run that no check has shown since."""
     if not (record.cancels or record.is_in_bulk):
         return "not sent"
     if record.acknowledged_at is None and not (record.bulk and record.bulk.id):
@@ -147,5 +142,5 @@ def _is_retryable(record: RunRecord, end: End, last_error: TriggerDevError | Non
         return False
     last = (record.last_error or last_error) if end is End.NO_ANSWER else None
     errors = [error for error in (record.cancel_error, record.check_error, last) if error]
-    # A run that was acknowledged and then not found is only not readable yet.
+    # A run whose cancel was acknowledged, and that was then not found, cannot be read yet.
     return not errors or any(error.retryable or isinstance(error, NotFoundError) for error in errors)

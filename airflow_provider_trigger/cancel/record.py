@@ -1,4 +1,4 @@
-"""How to cancel, what is known of each run that is being canceled, and what is sent next. Pure."""
+"""The settings of a cancellation, the state of each of its runs, and what is sent next. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CancelSettings:
     """How to cancel runs; times are in seconds."""
 
     max_concurrency: int = defaults.MAX_CONCURRENCY
-    time_limit: float | None = None  # for all of it; None for as long as it needs
+    time_limit: float | None = None  # for the whole cancellation; None for no limit
     termination_timeout: float | None = None
     """How long to wait until a canceled run is terminated, after its cancel; None to not wait."""
     poll_interval: float = defaults.POLL_INTERVAL  # between two status checks while waiting
@@ -57,7 +57,7 @@ class Action(IntEnum):
     FOR_MANY = 0
     CANCEL = 1
     CHECK = 2
-    CHECK_AGAIN = 3  # of a run that has ended, for its termination, and for what it still starts
+    CHECK_AGAIN = 3  # whether a run that has ended is terminated, and what it still starts
 
 
 class State(Enum):
@@ -81,18 +81,18 @@ class State(Enum):
 
 @dataclass(slots=True, eq=False)
 class ForMany:
-    """A request for many runs: a bulk action, or a query of what these have done."""
+    """A request for many runs: a bulk action, or a query for its effect."""
 
     call: Callable[[], Call[Any]]
     run_ids: Sequence[str]
-    ends_at: float = math.inf  # until when it may take
+    ends_at: float = math.inf  # when it must have ended
     state: State = State.PLANNED
     id: str | None = None  # of an accepted bulk action
     rejections: int = 0  # by a rate limit
     action: ClassVar[Action] = Action.FOR_MANY
 
     def note_sent(self, _: float) -> None:
-        """Take in that it goes out."""
+        """Note that it is sent now."""
         self.state = State.SENT
 
     @property
@@ -103,27 +103,29 @@ class ForMany:
 
 @dataclass(slots=True, eq=False)
 class RunRecord:
-    """One run: what was sent, what came back, what was seen. Times are on the monotonic clock."""
+    """One run: its requests, their answers, its status. Times are on the monotonic clock."""
 
     run_id: str
-    parent_run_id: str | None = None  # of a descendant of a given run: the run that has started it
-    had_ended: bool = False  # of a descendant, when it was found: it is only checked for what it has started
-    action: Action = Action.CANCEL  # what is sent next, or is under way
-    ends_at: float = math.inf  # until when that may take
-    sent_at: float | None = None  # when that was sent first; None before
-    failures: int = 0  # of that, in a row, of one kind
-    last_error: errors.TriggerDevError | None = None  # of that, while it is repeated
+    parent_run_id: str | None = None  # for a descendant of a given run: the run that has started it
+    had_ended: bool = False  # a descendant had ended when it was found: only its descendants are searched
+    action: Action = (
+        Action.CANCEL
+    )  # the request that is sent next, or is under way; the next four are about it
+    ends_at: float = math.inf  # when it must have ended
+    sent_at: float | None = None  # when it was sent first; None before
+    failures: int = 0  # in a row, of one kind
+    last_error: errors.TriggerDevError | None = None  # while it is repeated
     bulk: ForMany | None = None
-    cancels: int = 0  # how many cancels of this run alone were sent; one that was repeated counts once
+    cancels: int = 0  # how many cancels of this run alone were sent; a repeated cancel counts once
     acknowledged_at: float | None = None  # when a cancel was acknowledged last, or seen to have arrived
     cancel_error: errors.TriggerDevError | None = None
     checks: int = 0
-    """How many since the last cancel, to which :attr:`check_error` and :attr:`seen` belong as well."""
+    """How many checks since the last cancel; :attr:`check_error` and :attr:`seen` are also since then."""
     check_error: errors.TriggerDevError | None = None
-    seen: Run | None = None  # what the last check showed
-    found_at: float = -math.inf  # when a run was found last that it has started
+    seen: Run | None = None  # the run as the last check showed it
+    found_at: float = -math.inf  # when the last run was found that it has started
     search_error: errors.TriggerDevError | None = None
-    """Why the last check could not show what a canceled run has started meanwhile."""
+    """Why the last check could not show which runs a canceled run has started meanwhile."""
     task_identifier: str | None = None  # None if no check has shown it
     is_unknown: bool = False  # whether this key's environment has no such run
 
@@ -139,7 +141,7 @@ class RunRecord:
 
     @property
     def is_unconfirmed(self) -> bool:
-        """Whether the cancel was requested, and no check shows what came of it."""
+        """Whether the cancel was requested, and no check shows its effect."""
         has_arrived = self.acknowledged_at is not None or self.is_in_bulk
         return has_arrived and not (self.seen or self.cancel_error)
 
@@ -150,7 +152,7 @@ class RunRecord:
         )
 
     def note_sent(self, now: float) -> None:
-        """Take in that a request goes out: what was checked before a cancel says nothing of later."""
+        """Note that a request is sent now: a check before a cancel says nothing about the time after it."""
         if self.sent_at is not None:
             return  # it is repeated
         self.sent_at = now
@@ -160,7 +162,7 @@ class RunRecord:
             self.seen = self.cancel_error = self.check_error = self.search_error = None
 
     def note(self, result: Any, error: errors.TriggerDevError | None, *, now: float) -> None:
-        """Take in how its request ended, with a result or an error."""
+        """Take in the result or the error of its request."""
         self.last_error = None
         if self.action is Action.CANCEL:
             if isinstance(error, errors.NotFoundError) and self.task_identifier is None:
@@ -177,22 +179,22 @@ class RunRecord:
             self.search_error = error
 
     def may_start_more(self, at: float) -> bool:
-        """Return whether a check that begins then may show runs that it has started meanwhile."""
+        """Return whether a check that begins then may show further runs that it has started."""
         return at < max(self.acknowledged_at or at, self.found_at) + LOOKS_FOR
 
     def note_check(self, run: Run, *, now: float) -> None:
-        """Take in a check after the cancel, or what a query shows."""
+        """Take in the run as a check after the cancel, or a query, shows it."""
         self.checks += 1
         self.check_error = self.search_error = None
         if self.acknowledged_at is None:
-            self.acknowledged_at = now  # a bulk action's cancel, or one whose answer was lost
+            self.acknowledged_at = now  # a bulk action has canceled it, or an answer was lost
         self.task_identifier = run.task_identifier
         if not (self.seen and self.seen.is_final and not run.is_final):  # no run leaves a final status
             self.seen = run.without_contents()
 
 
 class Step(NamedTuple):
-    """A request, the earliest time for it, and until when it may take."""
+    """A request, when it is sent at the earliest, and when it must have ended."""
 
     action: Action
     at: float
@@ -239,7 +241,7 @@ def _is_left_to_bulk(record: RunRecord, settings: CancelSettings) -> bool:
 
 
 def _follow(record: RunRecord, seen: Run, settings: CancelSettings, *, now: float) -> Step | None:
-    """Check a run that has ended for what it has started, and until it is terminated, as is wanted."""
+    """Check a run that has ended, for runs that it has started, and until it is terminated."""
     if not seen.is_canceled or seen.is_terminated:
         return None
     acknowledged_at, steps = record.acknowledged_at or now, list[Step]()
@@ -247,7 +249,7 @@ def _follow(record: RunRecord, seen: Run, settings: CancelSettings, *, now: floa
         steps.append(Step(Action.CHECK_AGAIN, now + LOOK_INTERVAL))
     if (timeout := settings.termination_timeout) is not None:
         end = acknowledged_at + timeout
-        last_check = end - min(1.0, timeout / 10)  # it takes some time
+        last_check = end - min(1.0, timeout / 10)  # a check takes some time
         if now < last_check:
             steps.append(Step(Action.CHECK_AGAIN, min(now + settings.poll_interval, last_check), end))
     return min(steps, key=lambda step: step.at, default=None)
@@ -255,12 +257,12 @@ def _follow(record: RunRecord, seen: Run, settings: CancelSettings, *, now: floa
 
 # Fewer runs that are added later are canceled one by one: a bulk action would take as many requests.
 LEAST = 10
-# Between two queries of what they have done, in seconds: a query lags 1.7 s (measured).
+# Between two queries for the effect of bulk actions, in seconds: a query lags 1.7 s (measured).
 _QUERY_INTERVAL = 2.0
 # How long no query may show any progress, in seconds, before runs are canceled one by one: two queries.
 _NO_PROGRESS_AFTER = 3.5
-# The part of the time limit in which one must be accepted, and up to which queries may show progress; single
-# cancels need the rest.
+# The parts of the time limit in which a bulk action must be accepted, and in which queries may show progress;
+# single cancels need the rest.
 _SHARE, _SHARE_WITH_PROGRESS = 1 / 3, 2 / 3
 
 
@@ -277,8 +279,8 @@ class BulkActions:
     The first bulk action goes alone, as an older server does not know them: where it fails, no other is sent.
     """
 
-    # They leave out some runs silently, and their counts stand still for 30 s at times (measured): so queries
-    # show what they have done.
+    # A bulk action leaves out some runs silently, and its count stands still for 30 s at times (measured): so
+    # queries show its effect.
 
     def __init__(self, settings: CancelSettings, deadline: Deadline) -> None:
         self.next_at = math.inf  # when the next query is due
@@ -287,7 +289,7 @@ class BulkActions:
         self._until = math.inf  # when the time for queries is over
         self._parts: list[ForMany] = []
         self._waiting: dict[str, RunRecord] = {}
-        self._queries = 0  # that are under way
+        self._queries = 0  # how many are under way
         self._progressed_at = -math.inf
 
     @property
@@ -296,7 +298,7 @@ class BulkActions:
         return [part.id for part in self._parts if part.id]
 
     def add(self, records: Iterable[RunRecord], now: float) -> None:
-        """Cancel those runs that can be queried in bulk, where that may work and they are not few."""
+        """Cancel runs by bulk actions, unless they are few, or bulk actions have failed."""
         records = [record for record in records if runs.can_be_queried(record.run_id)]
         has_failed = any(part.state in (State.UNANSWERED, State.REJECTED) for part in self._parts)
         if len(records) < LEAST or (has_failed and not self.accepted_ids):

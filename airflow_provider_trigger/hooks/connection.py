@@ -160,7 +160,7 @@ def read_settings(connection: Connection) -> Settings:
     for name in ("conn_type", "host", "schema", "login", "password"):
         if not isinstance(getattr(connection, name, None), (str, type(None))):
             raise _error(conn_id, name, "must be text: in a YAML or JSON file, write it in quotation marks")
-    # JSON without a type and a URI without a scheme are of no other service.
+    # JSON without a type, or a URI without a scheme, is not a connection of another service.
     kind = (getattr(connection, "conn_type", None) or CONNECTION_TYPE).replace("-", "_")
     if kind != CONNECTION_TYPE:
         reason = f"must be {CONNECTION_TYPE!r}, not {kind!r}: its password is not sent to Trigger.dev"
@@ -196,7 +196,7 @@ def _error(conn_id: str, name: str, reason: str) -> InvalidConnectionError:
 
 
 def _read(conn_id: str, name: str, value: Any, read: Callable[[Any], Any]) -> Any:
-    """Return what ``read`` makes of the value of a field, or raise an error that says what it must be."""
+    """Read the value of a field, or raise an error that says what the value must be."""
     try:
         return read(value)
     except (AttributeError, TypeError, ValueError, RecursionError):
@@ -308,6 +308,6 @@ def _warn_if_unencrypted(conn_id: str, base_url: str) -> None:
 
 
 def safe_text(error: Exception) -> str:
-    """Return an error's text where it is made here; others may have values of the connection."""
+    """Return the text of our own errors, else the class: other texts may have values of the connection."""
     is_ours = isinstance(error, (TriggerDevError, ConnectionNotFoundError, InvalidConnectionError))
     return str(error) if is_ours else type(error).__name__

@@ -1,4 +1,4 @@
-"""Fetch an Airflow connection, again where that may help, and test one."""
+"""Fetch an Airflow connection, with repeats, and test a connection."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 # Between two tries, and between two warnings that it still fails, in seconds.
 _PAUSES, _WARN_INTERVAL = (1.0, 5.0, 15.0, 30.0), 300.0
 _FETCH_LIMIT = 30.0  # a secrets backend may never answer
-# The pauses after tries that find none, as Airflow reports a failure of a secrets backend like that.
+# The pauses after a connection was not found: Airflow reports a failure of a secrets backend like that.
 _NOT_FOUND_PAUSES = (1.0, 0.0)
 
 
@@ -46,7 +46,7 @@ def fetch_connection(conn_id: str, *, get: Callable[[str], Connection]) -> Conne
 
 
 async def fetch_on_loop(conn_id: str, *, executor: ThreadPoolExecutor | None = None) -> Connection:
-    """Return a connection; older Airflows wait in the executor, None for the event loop's own."""
+    """Return a connection; older Airflows wait in ``executor``, None for that of the event loop."""
     for pause in _NOT_FOUND_PAUSES:
         with suppress(_compat.AirflowNotFoundException):
             return await _compat.get_async_connection(conn_id, executor=executor)
@@ -61,7 +61,7 @@ async def fetch_shielded(conn_id: str) -> Connection:
 
 
 async def fetch_patiently(conn_id: str, *, log: Log, until: float = 0.0) -> Connection:
-    """Return a connection, which is fetched again for 51 s, and until a time in s since 1970."""
+    """Return a connection; repeat a failed fetch for 51 s, and up to ``until``, in seconds since 1970."""
     failures, warn_at = 0, 0.0
     while True:
         try:

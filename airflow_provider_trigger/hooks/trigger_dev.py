@@ -116,7 +116,7 @@ class TriggerDevHook(BaseHook):
 
     @cached_property
     def _key(self) -> SecretKey:
-        """Shared by all clients; fetched again after it was rejected."""
+        """The key, which all clients share; it is fetched again after a 401."""
         from airflow_provider_trigger.api.secret_key import SecretKey
 
         get = partial(fetch_connection, get=self.get_connection)

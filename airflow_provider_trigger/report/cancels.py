@@ -90,7 +90,7 @@ _UNCONFIRMED = "requested but not confirmed"
 
 
 def in_words(result: CancelResult | CompletionResult) -> str:
-    """Return what became of a run or token: a cancel that only a check is missing for has not failed."""
+    """Return the outcome of a run or token in words; an unconfirmed cancel has not failed."""
     is_unconfirmed = isinstance(result, CancelResult) and result.is_unconfirmed
     return _UNCONFIRMED if is_unconfirmed else _words(result.outcome)
 
@@ -100,7 +100,7 @@ def _words(outcome: StrEnum) -> str:
 
 
 def runs_left(results: Iterable[CancelResult], ids: RunIds) -> list[str]:
-    """Return how many runs were not canceled, by their last known status, and whether there are others."""
+    """Return how many runs were not canceled, by last status, and whether ids could not be read."""
     all_failed = [result for result in results if result.outcome is CancelOutcome.FAILED]
     failed = [result for result in all_failed if not result.is_unconfirmed]
     counts = Counter(result.status or "unknown" for result in failed)
@@ -144,7 +144,7 @@ def adding(left: Sequence[str], *, origin: str = "") -> Iterator[None]:
 
 
 def gathered_left(ids: RunIds, *, searched: bool) -> list[str]:
-    """Return how many runs may still run, where none was canceled; others were to be ``searched``."""
+    """Return how many runs may still run after an error; ``searched``: a search was to find more."""
     left = [f"{counted(len(ids.found), 'run')} may still run"] if ids.found else []
     left += ["runs that were not found yet may still run"] if searched else []
     return [*left, *runs_left((), ids)]
@@ -162,7 +162,7 @@ def _not_found(found: Sequence[str], kind: IdKind, count: int, conn_id: str) -> 
     is_none_found = len(hints) == count and not all(hints.values())
     what = kind.name.replace(" id", "s")
     text = f"None of the {what} was found: does the secret key of connection {conn_id!r} belong to another "
-    return [f"not found: {named}"] * bool(hints), [f"{text}environment?"] * is_none_found
+    return [f"not found: {ids}"] * bool(hints), [f"{text}environment?"] * is_none_found
 
 
 def of_work(
@@ -172,7 +172,7 @@ def of_work(
     *,
     on_not_found: Reaction = "fail",
 ) -> Iterator[Line]:
-    """Yield a line for each run, of many only for failed and not found ones, and what a search may miss."""
+    """Yield a line for each run, above ``MAX_LINES`` only for failed and unknown ones, and for searches."""
     if len(results) > MAX_LINES:
         shown = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
         results = [result for result in results if result.outcome in shown]
@@ -232,15 +232,19 @@ def report_of_completion(
     )
 
 
+def _token_ids(results: Iterable[CompletionResult]) -> str:
+    return enumeration(result.token_id for result in results)
+
+
 def tokens_left(count: int, ids: RunIds) -> list[str]:
-    """Return how many tokens are not known to be completed, and whether there are others."""
+    """Return how many tokens may be waiting, and whether ids could not be read."""
     left = [f"{counted(count, 'token')} may still be waiting"] * bool(count)
     is_unread = bool(ids.failed or ids.invalid)
     return left + ["tokens whose ids could not be read may still be waiting"] * is_unread
 
 
 def each_token(results: Sequence[CompletionResult], *, ignored: Collection[str] = ()) -> Iterator[Line]:
-    """Yield a line for each of up to ``MAX_LINES`` tokens; of more, only those without our data."""
+    """Yield a line for each token, above ``MAX_LINES`` only for those without our data."""
     good = (CompletionOutcome.COMPLETED, CompletionOutcome.ALREADY_COMPLETED)
     are_few = len(results) <= MAX_LINES
     shown = [result for result in results if are_few or result.outcome not in good]

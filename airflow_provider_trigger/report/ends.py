@@ -79,7 +79,7 @@ def of_cancels(
     results: Iterable[CancelResult], conn_id: str, *, was_ended: bool = False, tag: str | None = None
 ) -> Iterator[Line]:
     """
-    Yield one line for the canceled runs with the same outcome, final status and error.
+    Yield one line for all runs with the same outcome, final status and error.
 
     ``was_ended``: also say that the task was ended, for the log of a trigger, which does not say so.
     """
@@ -118,7 +118,7 @@ def _why_failed(run: Run) -> str:
 
 
 def error_of(run: Run) -> str:
-    """Return in one line the error with which a run has failed, empty where the server shows none."""
+    """Return the error of a failed run in one line, empty if the server shows none."""
     error = run.error
     if error is None:
         return ""
@@ -127,7 +127,7 @@ def error_of(run: Run) -> str:
 
 
 def stack_trace(run: Run | None) -> Iterator[Line]:
-    """Yield where a run has failed, if the server shows it."""
+    """Yield the stack trace of a failed run, if the server shows one."""
     if run is not None and run.error and run.error.stack_trace:
         yield "error", f"Stack trace of run {run.id}:\n{run.error.stack_trace}"
 
@@ -172,7 +172,7 @@ def _became(outcome: WaitOutcome) -> str:
     return f"It was not canceled, and is {run.status}" if run else "It was not canceled"
 
 
-# Airflow takes a process for dead that sends no heartbeat. Stopped later, it cancels the run all the same.
+# Without heartbeats, Airflow takes a process for dead. If that process is stopped later, it cancels the run.
 _CANCELED_BY = (
     "An earlier try has started it, and this try has not canceled it. If nobody has, then a process of the "
     "earlier try has, which Airflow had taken for dead. A retry starts another run"
@@ -182,7 +182,7 @@ _MAX_ERROR_LENGTH = 500  # in XCom, which may have 1,000 of them
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ItemEnd:
-    """What became of the run of one item."""
+    """How the run of one item has ended."""
 
     index: int
     run_id: str
@@ -191,7 +191,7 @@ class ItemEnd:
     reason: str = ""
     """Why it did not complete, and what to do; empty if it did."""
     error: str = ""
-    """The same without the run, for XCom, or why its output cannot be fetched."""
+    """The reason without the run, for XCom, or why the output cannot be fetched."""
     is_retried: bool = False
     limit: str | None = None
     """The argument whose time limit has ended the wait; None if none has."""
@@ -199,7 +199,7 @@ class ItemEnd:
 
     @property
     def was_not_needed(self) -> bool:
-        """Whether it was canceled because another one had failed."""
+        """Whether the run was canceled because another run had failed."""
         run = self.outcome.run
         return self.outcome.end is WaitEnd.NOT_NEEDED and run is not None and run.is_canceled
 
@@ -210,11 +210,11 @@ class ItemEnd:
 
     @property
     def ended_run(self) -> Run | None:
-        """The run, if it has ended by itself or was canceled by others; not one whose output is missing."""
+        """The run, unless the task has canceled it, or it is alive, or lacks its output."""
         return self.outcome.run if self.outcome.end is WaitEnd.FINAL and not self.lacks_output else None
 
     def with_output(self, outputs: Outputs) -> ItemEnd:
-        """Return the same with the run as the fetch of its output has shown it, and the error of that."""
+        """Return the same with the run that the fetch of its output has shown, or the error of the fetch."""
         run, why = outputs.runs.get(self.run_id, self.outcome.run), outputs.errors.get(self.run_id)
         if why is None:
             return replace(self, outcome=replace(self.outcome, run=run))
@@ -247,10 +247,10 @@ def end_of(
     taken_up_until: float | None = None,
 ) -> ItemEnd:
     """
-    Return what became of the run of an item; ``timeouts`` are in seconds, None for no limit.
+    Return how the run of an item has ended; ``timeouts`` are in seconds, None for no limit.
 
-    What was created up to ``taken_up_until``, in seconds since 1970 by the server's clock, an earlier try has
-    started.
+    An earlier try has started each run that was created up to ``taken_up_until``, in seconds since 1970 by
+    the server's clock.
     """
     end = ItemEnd(index=index, run_id=run_id, run_url=run_url, outcome=outcome)
     run = outcome.run

@@ -26,7 +26,7 @@ _LEVELS: dict[str, Level] = {"DEBUG": "debug", "WARN": "warning", "ERROR": "erro
 
 
 def write_logs(ends: Sequence[ItemEnd], client: TriggerDevClient, *, only_failed: bool, log: Log) -> None:
-    """Write the logs of the first runs that failed, and of others unless there is no need for them."""
+    """Write the logs of the first runs, failed ones before others; ``only_failed``: of failed ones only."""
     ordered = sorted(ends, key=lambda end: end.has_failed, reverse=True)
     wanted = {end.run_id: end for end in ordered if _has_log(end) and (end.has_failed or not only_failed)}
     deadline = Deadline.after(TIME_LIMIT, now=time.monotonic())

@@ -1,4 +1,4 @@
-"""Make a call for each of several runs, and what the error of a check means."""
+"""Make a call for each of several runs, and read the errors of checks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 CONCURRENCY = 16
 QUERY_ABOVE = 100
-"""Above this number of runs, queries show them together, in place of a check of each."""
+"""Above this number of runs, queries take the place of single checks."""
 
 QUERY_LAG = 3.0
 """The state that a query shows is this old at most, in seconds, with a margin."""
 
 UNKNOWN_AFTER = 30.0
-"""How long checks may be answered without the run at least, in seconds: a replica lags behind (measured)."""
+"""How long the server may answer without the run, in seconds: a replica lags behind (measured)."""
 
 
 def call_each(
@@ -83,7 +83,7 @@ def wait_until_terminated(
 
 
 def query_many(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Run] | None:
-    """Return the runs that queries show; None for few runs, or if one fails, as on a server that has none."""
+    """Return the runs that queries show; None for few runs, or if a query fails, as on an older server."""
     if len(run_ids) <= QUERY_ABOVE or not all(map(can_be_queried, run_ids)):
         return None
     try:
@@ -93,11 +93,11 @@ def query_many(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Ru
 
 
 def query_all(make: Callable[..., Any], run_ids: Sequence[str], *, only_ended: bool = False) -> list[Run]:
-    """Return the runs that queries show, each made once."""
+    """Return the runs that queries show; a failed query is not repeated."""
     calls = (query_runs(part, only_ended=only_ended) for part in parts_of(run_ids))
     return [run for call in calls for run in make(call, patience=0)]
 
 
 def is_answer(error: errors.TriggerDevError) -> bool:
-    """Return whether the server has answered a check, though not with the run; a 429 says nothing of it."""
+    """Return whether the server has answered a check, but not with the run; a 429 is not an answer."""
     return not isinstance(error, (errors.TransportError, errors.NotSentError, errors.RateLimitError))

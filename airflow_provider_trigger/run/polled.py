@@ -16,7 +16,7 @@ from airflow_provider_trigger.run.checks import QUERY_LAG, UNKNOWN_AFTER, is_ans
 
 # A query that shows an end this much later has lost it, in seconds: 4.6 was the longest (measured).
 _LOST_AFTER = 10.0
-# A run that the query does not list, or whose check failed, is checked by itself after this time, in seconds.
+# A run that the query does not list, or whose check failed, gets a single check after this time, in seconds.
 _MISSING_AFTER = 10.0
 
 
@@ -41,28 +41,28 @@ class Checked:
 @dataclass(slots=True, eq=False)
 class PolledRun:
     """
-    What is known of one run, for all waits.
+    The state of one run, for all waits.
 
-    All times are in seconds by the watch's clock; None where it never was so, or is not so now.
+    All times are in seconds on the monotonic clock; None for never, or not now.
     """
 
     run_id: str
     added_at: float
-    born_at: float  # when it was created, as far as that is known: by the server's clock, once it was seen
-    poll_interval: float | None = None  # the shortest one that a wait has
+    born_at: float  # when it was created: by the server's clock, once a check has shown it
+    poll_interval: float | None = None  # the shortest of all waits
     run: Run | None = None
-    error: TriggerDevError | None = None  # of its last check, if nothing was seen since
-    failing_since: float | None = None  # since when its checks fail, also while queries show it
+    error: TriggerDevError | None = None  # of the last check, if nothing has shown the run since
+    failing_since: float | None = None  # since when checks fail, also while queries show the run
     rejected_since: float | None = None
-    """Since when each check was answered with 401, 403 or 404: an outage may begin and end with one."""
+    """Since when each answer to a check is 401, 403 or 404; an outage may begin and end with one of these."""
     answered_since: float | None = None
-    """Since when each check was answered, in whatever way, but not with the run."""
+    """Since when each check was answered, but never with the run."""
     without_version_since: float | None = None
-    # When requests were sent: its last check that has ended, the last one and the last query that showed it.
-    checked_at: float | None = None
-    seen_at: float | None = None
-    listed_at: float | None = None
-    is_listed: bool = True  # by the last query; before the first one, whether that may
+    # When these requests were sent:
+    checked_at: float | None = None  # the last check that has ended
+    seen_at: float | None = None  # the last check or query that showed the run
+    listed_at: float | None = None  # the last query that showed the run
+    is_listed: bool = True  # by the last query; before the first query: whether it can list the run
     is_checking: bool = False
     must_check: bool = False
     is_lost: bool = False
@@ -70,15 +70,15 @@ class PolledRun:
 
     @property
     def unchecked_since(self) -> float:
-        """Since when it was not checked by itself."""
+        """When the last single check was sent, or the wait began."""
         return self.added_at if self.checked_at is None else self.checked_at
 
     def is_broken(self, now: float) -> bool:
-        """Return whether its checks fail for so long that no check may ever show its end."""
+        """Return whether checks have failed for so long that they may never show the end of the run."""
         return self.failing_since is not None and now - self.failing_since >= UNKNOWN_AFTER
 
     def is_due(self, now: float, *, is_queried: bool) -> bool:
-        """Return whether it is to be checked by itself now."""
+        """Return whether a single check is due now."""
         if self.must_check:
             return True
         if self.poll_interval is not None:  # the user's
@@ -86,7 +86,7 @@ class PolledRun:
         if is_queried and self.is_listed and self.failing_since is None:
             return False  # queries show it
         last = self.unchecked_since if is_queried else max(self.unchecked_since, self.seen_at or 0.0)
-        # While checks fail, their time counts: a single fault does not cost a long interval.
+        # While checks fail, the interval begins short again: a single fault does not cost a long interval.
         begun_at = self.born_at if self.failing_since is None else self.failing_since
         interval = check_interval(last - begun_at)
         if is_queried:
@@ -95,7 +95,7 @@ class PolledRun:
         return is_new or now >= last + interval
 
     def has_lost_end(self, run: Run, now: float) -> bool:
-        """Return whether a query showed it as alive long after the end that a check of it shows now."""
+        """Return whether a query showed the run as alive long after the end that a check shows now."""
         ended_at = run.finished_at or run.updated_at
         if not run.is_final or ended_at is None or run.seen_at is None or self.listed_at is None:
             return False
@@ -132,7 +132,7 @@ class PolledRun:
         return True
 
     def take_query(self, run: Run | None, *, sent_at: float, now: float) -> bool:
-        """Take in what a query shows of it, None for nothing; return whether the waits have to know."""
+        """Take in the run that a query shows, None for none; return whether the waits have to know."""
         if self.added_at > sent_at:
             return False
         self.is_listed = run is not None
@@ -151,7 +151,7 @@ class PolledRun:
         return self.run is None or (is_later and run.attempt_count >= self.run.attempt_count)
 
     def _saw(self, run: Run, sent_at: float, now: float) -> bool:
-        """Take in how it was seen; return whether that is new."""
+        """Take in a run that was shown; return whether status or attempt is new."""
         before = None if self.error else self.run
         self.run, self.error, self.seen_at, self.is_lost = run, None, sent_at, False
         self.rejected_since = self.answered_since = None

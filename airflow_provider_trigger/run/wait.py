@@ -45,11 +45,11 @@ class WaitSettings:
         after :data:`airflow_provider_trigger.run.checks.UNKNOWN_AFTER` at the earliest
     :param cancels: whether a run that is no longer waited for is canceled
     :param success_statuses: the final statuses that count as success: a run that ends otherwise ends the
-        wait for all; None for waiting for each run, however the others end
-    :param cancels_others: whether the other runs are canceled where one has ended the wait for all
+        wait for all runs; None to wait for each run in any case
+    :param cancels_others: whether a run that ends the wait for all runs cancels the others
     :param logs_progress: whether it is logged each 30 s how many runs have which status, not each 5 minutes
     :param logs_end: whether it is logged how a run has ended; else the resumed task logs it
-    :param tag: what all runs carry, to look for them in the dashboard
+    :param tag: the tag of all runs, to find them in the dashboard
     """
 
     run_url: str = ""
@@ -204,9 +204,10 @@ class Wait:
     """
     The wait of one task for its runs; a watch calls it, always in the same thread.
 
-    It ends when the wait for each run has ended, or for one without success by the settings: then the others
-    are missing. ``report`` is called once, with its result; ``on_ended`` with each run that has ended. With
-    ``ends_early`` it ends also if a run was never seen and another check of it is useless.
+    It ends when each run has an outcome, or when a run without success ends it (see ``success_statuses``):
+    then the result lacks the other runs. ``report`` is called once, with the result; ``on_ended`` with the id
+    of each run that has ended. ``ends_early``: also a run ends it that no check has shown, if another check
+    is useless.
     """
 
     def __init__(
@@ -222,7 +223,7 @@ class Wait:
         self.run_ids: Sequence[str] = list(dict.fromkeys(run_ids))
         self.settings = settings
         self.is_over = False
-        self.due = 0.0  # when it is to proceed, although nothing is new
+        self.due = 0.0  # when `proceed` is called although nothing is new
         self._report, self._on_ended = report, on_ended
         self._log = WaitLog(log, settings, len(self.run_ids))
         self._begun_at = 0.0
@@ -230,7 +231,7 @@ class Wait:
         self._left: dict[str, PolledRun] = {}
         self._shown: dict[str, tuple[str, int]] = {}
         self._ended: dict[str, WaitOutcome] = {}
-        self._canceling: dict[str, WaitEnd] = {}  # and why
+        self._canceling: dict[str, WaitEnd] = {}  # the runs that are being canceled, and why
         self._is_useless = False
         self._ends_early = ends_early
 
@@ -240,7 +241,7 @@ class Wait:
         return list(self._left)
 
     def begin(self, runs: Mapping[str, PolledRun], *, now: float, wall: float) -> None:
-        """Begin with runs, of which something may be known; ``wall`` is in seconds since 1970."""
+        """Begin; other waits may know the runs already. ``wall`` is in seconds since 1970."""
         self._begun_at = now
         if self.settings.deadline is not None:
             self._stops_at = now + self.settings.deadline - wall
@@ -250,7 +251,7 @@ class Wait:
             self.heard(polled, now)
 
     def is_too_long(self, since: float | None, now: float) -> bool:
-        """Return whether that is so for longer than the wait for a run lasts that no check shows."""
+        """Return whether a wait ends for a run that no check has shown since then."""
         patience = max(self.settings.patience, UNKNOWN_AFTER)
         return since is not None and now - max(since, self._begun_at) >= patience
 
@@ -296,7 +297,7 @@ class Wait:
             self._on_ended(polled.run_id)
 
     def proceed(self, now: float) -> list[str]:
-        """Log the progress, and end what is over; return which runs are to be canceled."""
+        """Log the progress, and apply the limits; return which runs to cancel."""
         runs = {run_id: polled.run for run_id, polled in self._left.items()}
         errors = {run_id: polled.error for run_id, polled in self._left.items() if polled.error is not None}
         seen_at = (max(polled.seen_at or 0.0, self._begun_at) for polled in self._left.values())
@@ -337,7 +338,7 @@ class Wait:
 
     @property
     def _deadline(self) -> float | None:
-        """When the wait ends for all that have not ended; None for never."""
+        """When the wait for all runs ends; None for never."""
         deadlines = [] if self._stops_at is None else [self._stops_at]
         if self._left and self.settings.timeout is not None:
             deadlines.append(min(polled.born_at for polled in self._left.values()) + self.settings.timeout)
@@ -345,18 +346,18 @@ class Wait:
 
     @property
     def _version_limits(self) -> dict[str, float]:
-        """Up to when runs may wait for a version, of those that do."""
+        """The time until which each run without a version may wait for one."""
         since = {run_id: polled.without_version_since for run_id, polled in self._left.items()}
         limit = self.settings.pending_version_timeout
         return {} if limit is None else {run_id: at + limit for run_id, at in since.items() if at is not None}
 
     def _needs_check(self, end: WaitEnd) -> bool:
-        """Return whether a wait ends so only if a check after the limit has shown the run as before."""
-        # The cancel of one that has ended changes nothing; of one that has a version by now, it does.
+        """Return whether a check after the limit must show first that nothing has changed."""
+        # Before a cancel, only the version is checked: a cancel of a run that has ended changes nothing.
         return end is WaitEnd.NO_VERSION or (end is WaitEnd.TIMED_OUT and not self.settings.cancels)
 
     def take_cancel(self, run_id: str, result: CancelResult, now: float) -> None:
-        """Take in what became of a canceled run; of one that had ended, its result counts."""
+        """Take in the outcome of a cancel; if the run had ended before, the wait ends as usual."""
         if (polled := self._left.get(run_id)) is None:
             return
         is_canceled, end = result.outcome is CancelOutcome.CANCELED, self._canceling[run_id]
@@ -368,7 +369,7 @@ class Wait:
         shown = {"id": run_id, "status": result.status, "taskIdentifier": result.task_identifier}
         run = replace(polled.run, status=str(result.status)) if polled.run else Run.from_answer(shown)
         self._log.changed(run, now)
-        # Who needs more of it than its status checks it again.
+        # The resumed task checks the run again if it needs more than the status.
         run = run.without_contents()
         self._close(polled, end if is_canceled else WaitEnd.FINAL, run=run, is_canceled=is_canceled)
 

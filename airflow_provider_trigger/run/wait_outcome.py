@@ -28,8 +28,8 @@ class WaitEnd(StrEnum):
     - ``final``: the run has ended, in whatever status
     - ``timed_out``: it had not ended at the deadline
     - ``no_version``: no deployed version has its task
-    - ``rejected``: no check shows it any more: the key was rejected, the run is unknown, or each check of it
-      fails although the server works otherwise
+    - ``rejected``: no check shows it any more: the key was rejected, the run is unknown, or the server works
+      and each check of the run fails
     - ``not_needed``: it was canceled, as another run had ended in a way that is not a success
     - ``no_connection``: the triggerer could not get the connection, or its fields are invalid there
     """
@@ -42,7 +42,7 @@ class WaitEnd(StrEnum):
     NO_CONNECTION = "no_connection"
 
 
-# In these ends the wait has canceled nothing.
+# If the wait ended like this, it has canceled nothing.
 _UNSEEN = (WaitEnd.REJECTED, WaitEnd.NO_CONNECTION)
 
 
@@ -52,13 +52,13 @@ class WaitOutcome:
 
     end: WaitEnd
     run: Run | None
-    """As last seen, None if it never was."""
+    """The run as a check has shown it last, None if none has."""
     error: str = ""
-    """Why the run was not seen any more, its cancel failed, or ``run`` has its status and nothing else."""
+    """Why no check shows the run, why its cancel failed, or why ``run`` has nothing but a status."""
     is_canceled: bool = False  # by the wait
 
 
-# Airflow stores an event, MySQL in 64 KB: above this number of runs it is compressed, and all errors but the
+# Airflow stores an event, MySQL in 64 KB: above this number of runs it is compressed. The errors after the
 # first few are cut to this length.
 _PACKED_ABOVE, _MAX_ERROR_LENGTH = 100, 80
 
@@ -93,7 +93,7 @@ def is_of_another_try(event: Any, try_number: int | None) -> bool:
 
 
 def read_event(event: Any) -> dict[str, WaitOutcome]:
-    """Read what each wait came to, by run id; ValueError if it is not such an event."""
+    """Return the outcomes in an event, by run id; ValueError if it is not such an event."""
     try:
         runs = event["runs"]
         if isinstance(runs, str):
@@ -125,7 +125,7 @@ def _after_check(outcome: WaitOutcome, reply: Run | TriggerDevError) -> WaitOutc
             return outcome
         if outcome.run is None or not outcome.run.is_final:
             raise reply
-        return replace(outcome, error=str(reply))  # how it has ended is known, and decides about retries
+        return replace(outcome, error=str(reply))  # its status is known, and decides about retries
     if reply.is_final and (outcome.end in _UNSEEN or not reply.is_canceled):
         return WaitOutcome(end=WaitEnd.FINAL, run=reply)  # it ended after all: its result counts
     # It is canceled, even if its cancel request failed.
@@ -133,7 +133,7 @@ def _after_check(outcome: WaitOutcome, reply: Run | TriggerDevError) -> WaitOutc
 
 
 def check_failed(outcomes: Mapping[str, WaitOutcome], client: TriggerDevClient) -> dict[str, WaitOutcome]:
-    """Check again the runs that did not complete, for their errors; one that has ended must be shown."""
+    """Check again the runs that did not complete, for their errors; a run that has ended must be shown."""
     runs = {run_id: outcome.run for run_id, outcome in outcomes.items()}
     failed = [run_id for run_id, run in runs.items() if not (run and (run.is_success or run.has_contents))]
     # A run that the wait has canceled has no error.
@@ -161,7 +161,7 @@ def _recheck(outcome: WaitOutcome, call: Call[Run]) -> Call[Run]:
 
 
 def invalid_event(event: object) -> str:
-    """Return what to say of an event that is not one of this provider's triggers."""
+    """Return the error text for an event that is not one of this provider's triggers."""
     return (
         "the trigger's event is not valid; do all workers and triggerers have the same version of this "
         f"provider? {event!r}"

@@ -1,8 +1,8 @@
 """
-Poll for all runs that anybody waits for on one connection, in one thread, which alone changes anything.
+Poll for all runs that are waited for on one connection. A single thread decides; other threads only send.
 
-A query in place of the checks is about 1 s behind, and can lose the end of a run permanently (measured): so
-checks of single runs go round, too.
+A query is about 1 s behind, and can lose the end of a run permanently (measured): so each run gets a single
+check now and then, too.
 """
 
 from __future__ import annotations
@@ -54,22 +54,22 @@ if TYPE_CHECKING:
 # Up to this number of runs, a check of each costs a worker less than a query for all.
 _WATCHED_ALONE = 20
 _SHARE_OF_TIME = 0.25  # of the server's time that a query may take
-# This number of failures in a row changes nothing where queries have worked, or the server answers 429.
+# Up to this number of failures in a row, queries go on, if they have worked or the server answers 429.
 _FAILED_ROUNDS = 3
 
-# All in seconds. Requests of what begins together go out together.
-_GATHER = 0.25
-_TURN = 0.5  # between two looks at what is due
+# All in seconds.
+_GATHER = 0.25  # so that waits that begin together share their requests
+_TURN = 0.5  # between two turns of the loop
 QUERY_INTERVAL = 2.0
-_ALL_INTERVAL = 10.0  # between two queries that show also those of many runs that have not ended
+_ALL_INTERVAL = 10.0  # between two queries for all of many runs; the others show only ended ones
 _PAUSE = 10.0  # between two queries where they fail
 _BACKGROUND_INTERVAL = 1.0  # between two checks of single runs while queries work
 _ROUND = 30.0  # between two rounds in which all runs are checked, as an end was lost
 _NOT_SENT_PAUSE = 1.0  # after a check that was not sent: the circuit breaker is open
-_PATIENCE = 10.0  # for a check that no later one follows, and a call that shows whether the server works
-_OUTAGE_INTERVAL = 30.0  # after an outage, before it is looked again whether only some runs are not shown
+_PATIENCE = 10.0  # for a last check, and a call that shows whether the server works
+_OUTAGE_INTERVAL = 30.0  # between two calls that show whether the server works, while it does not
 _CANCEL_PAUSE = 2.0  # before cancels that failed are repeated
-# In an outage each work takes long, and has threads of its own: what comes later is canceled together.
+# In an outage each cancellation takes long, and has threads of its own: later runs share the next one.
 _MAX_CANCELS = 8
 
 T = TypeVar("T")
@@ -79,9 +79,9 @@ OnCanceled = Callable[[str, CancelResult], object]
 
 class Watch:
     """
-    The loop; it uses ``make``, ``query`` and ``cancel`` in any thread.
+    The loop; it calls ``make``, ``query`` and ``cancel`` in any thread.
 
-    :param query: makes queries; None for none: then each run is checked by itself
+    :param query: makes queries; None for no queries: then each run gets single checks
     :param cancel: cancels runs within some seconds
     """
 
@@ -94,19 +94,20 @@ class Watch:
         check: Callable[[str], Call[Run]] = check_run,
         max_checks: int = checks.CONCURRENCY,
     ) -> None:
-        self.error: BaseException | None = None  # that it crashed with
+        self.error: BaseException | None = None  # of a crash
         self._make, self._query, self._cancel, self._check = make, query, cancel, check
         self._inbox: Queue[Callable[[], object]] = Queue()
         self._is_closed = False
-        self._free, self._cancels = max_checks, 0  # works that cancel
+        self._free = max_checks  # how many more checks may begin
+        self._cancels = 0  # how many cancellations are under way
         self._runs: dict[str, PolledRun] = {}
-        self._waits_for: dict[str, list[Wait]] = {}  # each of these runs
+        self._waits_for: dict[str, list[Wait]] = {}  # by run id
         self._waits: dict[Wait, None] = {}
         self._changed: set[Wait] = set()
         self._due: deque[PolledRun] = deque()
         self._to_cancel: list[str] = []
-        self._reports: dict[str, list[OnCanceled]] = {}  # of runs that are being canceled
-        self._works: bool | None = None  # whether queries do; None for not known yet
+        self._reports: dict[str, list[OnCanceled]] = {}  # by the id of a run that is being canceled
+        self._works: bool | None = None  # whether queries work; None for not known yet
         self._query_failures = 0
         now = time.monotonic()
         self._turn_at = self._background_at = now
@@ -125,7 +126,7 @@ class Watch:
         self._inbox.put(partial(self._remove, wait))
 
     def cancel(self, run_ids: Iterable[str], report: OnCanceled) -> None:
-        """Cancel runs, together with those of others; ``report`` is called with what became of each."""
+        """Cancel runs, together with those of other tasks; ``report`` gets the result of each."""
         self._inbox.put(partial(self._want_cancel, list(run_ids), report))
 
     def close(self) -> None:
@@ -227,7 +228,7 @@ class Watch:
             return
         if run_ids := [run_id for run_id in self._runs if can_be_queried(run_id)]:
             self._query_at = math.inf  # until it is answered
-            # After a failure all of them: rows show that a changed key is the right one.
+            # After a failure, query all runs: rows show that a changed key is the right one.
             is_whole = self._query_failures or now >= self._all_queried_at + _ALL_INTERVAL
             only_ended = not (is_whole or len(run_ids) <= checks.QUERY_ABOVE)
             work = partial(checks.query_all, self._query, run_ids, only_ended=only_ended)
@@ -323,7 +324,7 @@ class Watch:
             self._reports[run_id].append(report)
 
     def _cancel_all(self, run_ids: Sequence[str]) -> None:
-        """Cancel runs, and again what may pass: where the server answers 500, a work ends early."""
+        """Cancel runs, and repeat what may pass: if the server answers 500, a cancellation ends early."""
         until, left = time.monotonic() + TIME_LIMIT, list(run_ids)
         while left:
             try:
@@ -355,7 +356,7 @@ class Watch:
 
 
 def _check_once(make: Callable[..., Any], call: Call[Run], *, is_wanted: bool, is_doubtful: bool) -> Checked:
-    """Check a run; where it is doubtful that this ever shows the run, ask also whether the server works."""
+    """Check a run; if no check may ever show it, also check whether the server works."""
     reply = checks.reply_of(make, call, patience=_PATIENCE if is_wanted else 0)
     error = root_of(reply) if isinstance(reply, TriggerDevError) else None
     if error is None or not (is_doubtful and checks.is_answer(error)):
@@ -363,7 +364,7 @@ def _check_once(make: Callable[..., Any], call: Call[Run], *, is_wanted: bool, i
     # A gateway that is busy may answer some paths all the same.
     is_busy = isinstance(error, ResponseError) and error.status > 500
     proof: Call[Any] = check_run(UNKNOWN_RUN_ID) if is_busy else list_newest_runs()
-    # With a deadline, a call has its turn although the checks have opened the circuit breaker.
+    # With a deadline, a call is sent although the checks have opened the circuit breaker.
     deadline = Deadline.after(_PATIENCE, now=time.monotonic())
     shown = checks.reply_of(make, proof, deadline=deadline, patience=0)
     if isinstance(shown, TriggerDevError) and not isinstance(shown, NotFoundError):
@@ -382,7 +383,7 @@ def wait_for_runs(
     is_stopped: Callable[[], bool] = lambda: False,
     on_ended: Callable[[str], object] = lambda run_id: None,
 ) -> dict[str, WaitOutcome]:
-    """Wait in this thread; return what became of each run, by run id, or raise StoppedError."""
+    """Wait in this thread; return the outcome of each run, by run id, or raise StoppedError."""
 
     def end(result: WaitResult) -> None:
         results.append(result)
@@ -393,7 +394,7 @@ def wait_for_runs(
         client.call,
         query=client.call if len(run_ids) > _WATCHED_ALONE else None,
         cancel=partial(cancel_all, client, is_stopped=is_stopped),
-        # Who waits for several fetches their outputs later; together they can be too large to be kept.
+        # The outputs of several runs are fetched later: together they may be too large to keep.
         check=retrieve_run if len(run_ids) == 1 else check_run,
     )
     watch.add(Wait(run_ids, settings, log, report=end, on_ended=on_ended))
@@ -405,7 +406,7 @@ def wait_for_runs(
 
 
 class Pokes:
-    """The wait of a sensor that is not deferred: a poke is one round of checks; what they show is kept."""
+    """The wait of a sensor that is not deferred: each poke is one round of checks."""
 
     def __init__(
         self, run_ids: Sequence[str], settings: WaitSettings, *, log: Log, ends_early: bool = True
@@ -424,9 +425,10 @@ class Pokes:
 
     def once(self, client: TriggerDevClient) -> dict[str, WaitOutcome] | None:
         """
-        Check those that have not ended, in this thread; of many only some, where a query shows the others.
+        Check the runs that have not ended, in this thread; if a query shows many runs, check only some.
 
-        Returns what became of each once the wait is over, else None, and logs how many are left.
+        Returns the outcome of each run once the wait is over. Before, it logs how many are left, and returns
+        None.
 
         :raises TriggerDevError: a run was never seen, and another check of it is useless
         """
@@ -437,7 +439,7 @@ class Pokes:
                 run = self._runs[run_id]
                 if run.take_query(shown.get(run_id), sent_at=sent_at, now=time.monotonic()):
                     wait.heard(run, time.monotonic())
-            # It lacks new runs, and can lose an end.
+            # The query lacks new runs, and can lose an end.
             at_random = random.sample(wait.left, len(wait.left))
             run_ids = sorted(at_random, key=shown.__contains__)[: checks.CONCURRENCY]
         try:

@@ -1,4 +1,4 @@
-"""Complete waitpoint tokens, and wait for them; a completion's 200 says nothing (measured), checks do."""
+"""Complete waitpoint tokens, and wait for them; only a check shows the outcome, no 200 does (measured)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from airflow_provider_trigger.api.tokens import (
     ended_token,
     retrieve_token,
 )
-from airflow_provider_trigger.cancel.outcome import ActionFor
 from airflow_provider_trigger.defaults import MAX_CONCURRENCY
 from airflow_provider_trigger.log import LOG_INTERVAL, Log
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, reply_of
@@ -34,9 +33,9 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.http import Call
 
-# How long a check has since a completion has ended, or a token was shown, in seconds.
+# How long a check may take after the last completion, or the last token that was shown, in seconds.
 _TIME_FOR_CHECK = 10.0
-# How long requests in flight have after a stop, in seconds: Airflow 3 kills the task 5 s after it.
+# How long requests in flight may take after a stop, in seconds: Airflow 3 kills the task 5 s after it.
 _STOP_TIME = 1.0
 
 TokenReply = WaitpointToken | errors.TriggerDevError | None
@@ -97,7 +96,7 @@ class Completion:
     client: TriggerDevClient
     data: Any
     deadline: Deadline
-    action_for: ActionFor
+    action_for: errors.ActionFor
     is_stopped: Callable[[], bool]
     rejection: errors.AuthenticationError | None = None  # of the key: nothing more is sent then
     _replies: dict[str, list[TokenReply]] = field(default_factory=dict)  # to the completion, to the check
@@ -163,7 +162,7 @@ class Completion:
 
 
 def _outcome_of(
-    token_id: str, replies: Sequence[TokenReply], data: Any, action_for: ActionFor
+    token_id: str, replies: Sequence[TokenReply], data: Any, action_for: errors.ActionFor
 ) -> CompletionResult:
     """Decide the outcome of a token from the replies so far: to its completion, to the check after it."""
     sent, shown = [*replies, *[_NO_ANSWER] * 2][:2]
@@ -174,7 +173,7 @@ def _outcome_of(
     outcome, error = (CompletionOutcome.ACCEPTED, shown) if sent is None else (CompletionOutcome.FAILED, sent)
     assert isinstance(error, errors.TriggerDevError)
     text = "; ".join(filter(None, (str(error), action_for(error))))
-    # A 404 is of a token that a check has shown.
+    # A 404 may pass: a check has shown the token.
     retryable = error.retryable or isinstance(error, errors.NotFoundError)
     return CompletionResult(token_id=token_id, outcome=outcome, error=text, retryable=retryable)
 
@@ -185,7 +184,7 @@ def _of_ended(token: WaitpointToken, data: Any) -> CompletionResult:
         outcome = CompletionOutcome.TIMED_OUT
     elif not token.is_completed:  # a status that is not known yet
         outcome, error = CompletionOutcome.FAILED, f"it is {token.status}"
-    # As it is kept: an empty text comes back as nothing (measured).
+    # The server returns nothing for an empty text (measured).
     elif not token.output_error and _form(token.output) == _form(None if data == "" else data):
         outcome = CompletionOutcome.COMPLETED
     return CompletionResult(token_id=token.id, outcome=outcome, status=token.status, error=error)
@@ -211,7 +210,7 @@ class TokenWait:
     begun_at: float
     log: Log
     was_shown: bool = False  # whether a check has shown the token before
-    is_deferred: bool = False  # then a check that may be useless is made again, as one in the worker was not
+    is_deferred: bool = False  # then an error that is not retryable does not end the wait at once
     _logged_at: float = field(default=-math.inf, init=False)
     _failing_since: float = field(default=math.inf, init=False)
     _rejected_since: float = field(default=math.inf, init=False)
@@ -232,9 +231,9 @@ class TokenWait:
         is_late = not self.was_shown and time.time() - self.begun_at >= patience
         if is_late and isinstance(reply, errors.UnknownTokenError):
             proof = reply_of(call, check_run(UNKNOWN_RUN_ID))
-            # Also a key that may not read runs shows by its 403 that the server works.
+            # A 403, for a key that may not read runs, also shows that the server works.
             works = isinstance(proof, (errors.NotFoundError, errors.PermissionDeniedError))
-            if works:  # it may do so again since, and a rescheduled sensor does not know what it saw
+            if works:  # check again: it may work only since then, and was_shown is lost by a reschedule
                 reply = reply_of(call, retrieve_token(self.token_id))
             if works and isinstance(reply, errors.UnknownTokenError):
                 raise TokenLostError(
@@ -265,7 +264,7 @@ class TokenWait:
         return token
 
     def failed(self, error: errors.TriggerDevError) -> None:
-        """Take in that a check failed; it is raised where that ends the wait."""
+        """Note a failed check; raise its error if that ends the wait."""
         now = time.time()
         self._failing_since = min(self._failing_since, now)
         is_rejected = errors.is_rejection(error) or isinstance(error, errors.NotFoundError)
