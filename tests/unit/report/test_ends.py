@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
-from airflow_provider_trigger.log import MAX_NAMED, capitalized
+from airflow_provider_trigger.log import MAX_NAMED
 from airflow_provider_trigger.report.ends import of_cancels, why_not_completed
 from airflow_provider_trigger.run.wait_outcome import WaitEnd, WaitOutcome
 
@@ -121,47 +121,33 @@ def result(outcome: str, **fields: Any) -> CancelResult:
 
 
 @pytest.mark.parametrize(
-    ("one", "level", "text", "names_all"),
+    ("outcome", "level", "text"),
     [
-        (result("canceled"), "info", "Canceled {runs}, because the task was ended", False),
-        (result("already_completed", status="FAILED"), "info", "FAILED before the cancel: {runs}", False),
-        (
-            result("not_found"),
-            "error",
-            f"{{Runs}} may still be running: connection 'mine' has no such run. {TO_DO}",
-            True,
-        ),
-        (
-            not_canceled("", "no time."),
-            "error",
-            f"{{Runs}} may still be running: cancel failed: no time. {TO_DO}",
-            True,
-        ),
+        (result("canceled"), "info", "Canceled {some}, because the task was ended"),
+        (result("already_completed", status="FAILED"), "info", "FAILED before the cancel: {some}"),
+        (result("not_found"), "error", "{each} may still be running: connection 'mine' has no such run. "),
+        (not_canceled("", "no time."), "error", "{each} may still be running: cancel failed: no time. "),
         (
             result("failed", error="it is still EXECUTING", is_unconfirmed=True),
             "warning",
-            f"{{Runs}} may still be running: it is still EXECUTING. {TO_DO}",
-            True,
+            "{each} may still be running: it is still EXECUTING. ",
         ),
     ],
 )
 def test_each_outcome_is_one_line_for_one_run_and_for_many(
-    one: CancelResult, level: str, text: str, names_all: bool
+    outcome: CancelResult, level: str, text: str
 ) -> None:
-    for run_ids in (IDS[:1], IDS[:3], IDS):
-        runs = run_ids[0] if len(run_ids) == 1 else ", ".join(run_ids)
-        if len(run_ids) == len(IDS) and not names_all:
-            runs = f"{', '.join(run_ids[:MAX_NAMED])} … and 2 more"
-        runs = f"run {runs}" if len(run_ids) == 1 else f"{len(run_ids)} runs ({runs})"
-        expected = text.format(runs=runs, Runs=capitalized(runs))
-        results = [replace(one, run_id=run_id) for run_id in run_ids]
+    some, each = f"12 runs ({', '.join(IDS[:MAX_NAMED])} … and 2 more)", f"12 runs ({', '.join(IDS)})"
+    for run_ids, names in ((IDS[:1], ("run run_0", "Run run_0")), (IDS, (some, each))):
+        expected = text.format(some=names[0], each=names[1]) + TO_DO * text.endswith(". ")
+        results = [replace(outcome, run_id=run_id) for run_id in run_ids]
         shown = list(of_cancels(results, "mine", was_ended=True, tag="airflow_task:x"))
         assert shown == [(level, expected)]
 
 
 def test_runs_whose_cancels_failed_for_other_reasons_have_lines_of_their_own() -> None:
     why = {"run_1": "busy", "run_2": "gone", "run_3": "busy"}
-    shown = [text for _, text in of_cancels([not_canceled(*one) for one in why.items()], "mine")]
+    shown = [text for _, text in of_cancels([not_canceled(*error) for error in why.items()], "mine")]
     assert [text.partition(". ")[0] for text in shown] == [
         "2 runs (run_1, run_3) may still be running: cancel failed: busy",
         "Run run_2 may still be running: cancel failed: gone",
