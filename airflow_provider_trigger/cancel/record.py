@@ -108,9 +108,7 @@ class RunRecord:
     run_id: str
     parent_run_id: str | None = None  # for a descendant of a given run: the run that has started it
     had_ended: bool = False  # a descendant had ended when it was found: only its descendants are searched
-    action: Action = (
-        Action.CANCEL
-    )  # the request that is sent next, or is under way; the next four are about it
+    action: Action = Action.CANCEL  # the request that is next or under way, as the next four fields
     ends_at: float = math.inf  # when it must have ended
     sent_at: float | None = None  # when it was sent first; None before
     failures: int = 0  # in a row, of one kind

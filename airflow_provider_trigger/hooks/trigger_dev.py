@@ -141,9 +141,8 @@ class TriggerDevHook(BaseHook):
         from airflow_provider_trigger.api.client import TriggerDevClient
 
         given: dict[str, Any] = {"timeout": timeout, "retry_for": retry_for}
-        settings = replace(
-            self.settings, **{name: value for name, value in given.items() if value is not None}
-        )
+        given = {name: value for name, value in given.items() if value is not None}
+        settings = replace(self.settings, **given)
         client = TriggerDevClient(settings, max_connections=max_connections, secret_key=self._key)
         client.fetches_key = retry_for != 0
         return client
