@@ -110,7 +110,8 @@ class WaitLog:
     def begin(self, run_ids: Sequence[str], now: float) -> None:
         """Log which runs are waited for."""
         self._begun_at = self._logged_at = now
-        self._log.info("Waiting for %s %s", named(run_ids), self._settings.run_url)
+        url = f" {self._settings.run_url}" if len(run_ids) == 1 else ""
+        self._log.info("Waiting for %s%s", named(run_ids), url)
 
     def changed(self, run: Run, now: float) -> None:
         """Log a new status or attempt of a single run; of several runs, only an end without success."""

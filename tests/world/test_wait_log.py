@@ -84,6 +84,7 @@ def test_runs_that_go_on_are_a_line_each_five_minutes(world: World) -> None:
     assert lines(world, " is still ") == [f"Run {first} is still EXECUTING after 5 minutes"]
     ids = [world.server.add_run("EXECUTING", then=[(390, "COMPLETED")]).id for _ in range(2)]
     world.task(lambda: TriggerRunSensor(task_id="wait", run_ids=ids, deferrable=True)).run()
+    assert f"Waiting for 2 runs ({', '.join(ids)})" in world.log.lines
     counts = [
         f"{count} of 2 runs have ended: 2 {status}" for count, status in ((0, "EXECUTING"), (2, "COMPLETED"))
     ]
