@@ -162,7 +162,7 @@ def _not_found(found: Sequence[str], kind: IdKind, count: int, conn_id: str) -> 
     is_none_found = len(hints) == count and not all(hints.values())
     what = kind.name.replace(" id", "s")
     text = f"None of the {what} was found: does the secret key of connection {conn_id!r} belong to another "
-    return [f"not found: {ids}"] * bool(hints), [f"{text}environment?"] * is_none_found
+    return [f"not found: {named}"] * bool(hints), [f"{text}environment?"] * is_none_found
 
 
 def of_work(
