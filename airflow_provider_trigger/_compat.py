@@ -70,7 +70,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     version = airflow_version() if name == "BaseEventTrigger" else ""
-    # The triggerer of 3.0.4 never answers a request that sets a Variable, which blocks all triggers (read).
+    # The triggerer of 3.0.4 never answers a request that sets a Variable, which blocks all triggers (read;
+    # changed by apache/airflow #53514).
     known = _MODULES if version in ("", "3.0.4") else {name: ("airflow.triggers.base",)}
     for module in known.get(name, ()):
         try:
@@ -127,6 +128,7 @@ def link_key(kind: type[BaseOperatorLink]) -> str:
 
 def triggers_have_on_kill() -> bool:
     """Return whether Airflow calls ``on_kill`` of a trigger whose task was ended, as it does since 3.3."""
+    # Since apache/airflow #65590.
     from airflow.triggers.base import BaseTrigger
 
     return hasattr(BaseTrigger, "on_kill")
@@ -134,11 +136,13 @@ def triggers_have_on_kill() -> bool:
 
 def scheduler_knows_resumed_tasks() -> bool:
     """Return whether the scheduler distinguishes a deferral that it sees late from the resumed task's end."""
+    # Since apache/airflow #66431 for one that is scheduled, since #68741 for one that is queued.
     return tuple(map(int, airflow_version().split(".")[:2])) >= (3, 4)
 
 
 def dag_runs_have_newest_events() -> bool:
     """Return whether a Dag run has all events of its assets, also those after the one that has queued it."""
+    # Since apache/airflow #70972.
     return tuple(map(int, airflow_version().split(".")[:2])) >= (3, 4)
 
 
@@ -188,7 +192,7 @@ def _is_in_loop(task: Any) -> bool:
 def first_reschedule_of(context: Context, sensor: Any) -> datetime | None:
     """Return when a sensor poked first that was rescheduled since, None for one that was not."""
     ti: Any = context["ti"]
-    if hasattr(ti, "get_first_reschedule_date"):
+    if hasattr(ti, "get_first_reschedule_date"):  # Airflow 3, apache/airflow #48193
         return cast("datetime | None", ti.get_first_reschedule_date(context))
     first_try = (ti.max_tries or 0) - (sensor.retries or 0) + 1
     ids = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
@@ -206,7 +210,8 @@ def has_no_supervisor(ti: Any) -> bool:
 
 def xcom_is_out_of_reach() -> bool:
     """Return whether pulling an XCom would never return: in the Dag processor of Airflow 3.0 (measured)."""
-    # Its supervisor does not know that request, and this process cannot decode the response.
+    # Its supervisor does not know that request, and this process cannot decode the response (changed by
+    # apache/airflow #55542).
     task_runner = sys.modules.get(_TASK_RUNNER)
     decoder: Any = getattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "body_decoder", None)
     if decoder is None:
@@ -222,6 +227,7 @@ def xcom_is_out_of_reach() -> bool:
 
 def may_pull_in_thread() -> bool:
     """Return whether answers to two requests at a time are kept apart: not in 3.0 and ``dag.test()``."""
+    # The lock came with apache/airflow #60268.
     comms = getattr(sys.modules.get(_TASK_RUNNER), "SUPERVISOR_COMMS", None)
     return comms is None or hasattr(comms, "_thread_lock")
 
@@ -305,7 +311,7 @@ def store_of(trigger: Any, *, name: str, digest: str) -> Store:
     # It loads a list: nothing or one object for each place, and what else somebody has put there. Its calls
     # end although their caller is canceled: on Airflow 3.0 and 3.1 a trigger canceled while it talks to the
     # supervisor breaks all others (measured).
-    state = getattr(trigger, "asset_state_store", None)  # Airflow 3.3 and newer
+    state = getattr(trigger, "asset_state_store", None)  # Airflow 3.3 and newer, apache/airflow #67839
     if state is None:
         return _Variable(_POSITION_KEY + digest, description=f"What the watcher {name!r} has seen")
     return _AssetStates(list(state._by_name.values()), _POSITION_KEY + name)
