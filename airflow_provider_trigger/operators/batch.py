@@ -132,6 +132,8 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         10 invalid items by their index
     """
 
+    # Airflow's registry shows so that a retry continues with the same runs, without ResumableJobMixin.
+    __supports_durable_execution: ClassVar[bool] = True
     rendered_arguments: ClassVar[dict[str, str]] = _RENDERED
     template_fields: Sequence[str] = (*_RENDERED.values(), "trigger_dev_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {

@@ -66,6 +66,8 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
         error starts another run; templated
     """
 
+    # Airflow's registry shows so that a retry continues with the same run, without ResumableJobMixin.
+    __supports_durable_execution: ClassVar[bool] = True
     rendered_arguments: ClassVar[dict[str, str]] = _RENDERED
     template_fields: Sequence[str] = (*_RENDERED.values(), "trigger_dev_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {

@@ -14,6 +14,9 @@ import pytest
 
 import airflow_provider_trigger
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
+from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 SCHEMA = Path(airflow.__file__).parent / "provider_info.schema.json"
 # What some Airflow reads; older schemas do not mention all.
@@ -103,3 +106,10 @@ def test_the_form_shows_the_defaults_also_in_older_airflows(info) -> None:
 def test_the_hook_brings_no_http_library_until_it_is_used(parse) -> None:
     imported = parse("from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook")
     assert not {"requests", "urllib3", "tenacity"} & set(imported)
+
+
+def test_the_operators_that_are_durable_are_marked_for_airflows_registry() -> None:
+    """It reads the mark by the name of the class itself; a replay is started again by a retry."""
+    kinds = (RunTriggerTaskOperator, RunTriggerTaskBatchOperator, ReplayTriggerRunOperator)
+    marks = [getattr(kind, f"_{kind.__name__}__supports_durable_execution", None) for kind in kinds]
+    assert marks == [True, True, None]
