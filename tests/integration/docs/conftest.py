@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,17 @@ def check_connection(monkeypatch) -> Check:
         settings = TriggerDevHook().settings
         assert re.fullmatch(r"tr_\w+_XXXX", settings.secret_key)
         assert {name: getattr(settings, name) for name in expected} == expected
+
+    return check
+
+
+@pytest.fixture
+def check_secret(check_connection) -> Check:
+    """The block is a secret of a secrets backend, which Airflow reads as it reads its variable."""
+
+    def check(block: Any, **expected: Any) -> None:
+        variable = f"AIRFLOW_CONN_TRIGGER_DEV_DEFAULT='{block.text.strip()}'"
+        check_connection(replace(block, text=variable), **expected)
 
     return check
 
