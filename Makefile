@@ -7,7 +7,7 @@ PYTHON ?=
 TESTS := tests/integration tests/world tests/simulation tests/contract tests/unit
 # What does not depend on the version of Airflow: `make matrix` runs it once on each Python.
 WITHOUT_AIRFLOW := $(addprefix tests/unit/,api cancel run testing) tests/contract tests/simulation
-WITHOUT_AIRFLOW += $(wildcard $(addprefix tests/integration/test_,faults.py local_server*.py proxy_and_ca.py)) \
+WITHOUT_AIRFLOW += $(wildcard $(addprefix tests/integration/test_,faults.py local_server*.py proxy_and_ca.py real.py)) \
 	$(addprefix tests/integration/docs/test_,a_new_user.py commands.py)
 # PARTS=airflow leaves these out.
 PARTS ?= all
@@ -42,7 +42,7 @@ SDK := tests/contract/sdk
 CHECK_FORM = $(LINT_VENV)/bin/check-jsonschema --quiet --builtin-schema vendor
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint format docs e2e bench sdk matrix mutants simulate package release environment constraints clean
+.PHONY: help demo test coverage lint format docs e2e bench sdk real matrix mutants simulate package release environment constraints clean
 
 help: ## Show this text
 	@echo 'make TARGET [AIRFLOW=$(NEWEST)] [PYTHON=3.12]'
@@ -90,6 +90,9 @@ sdk: $(VENV)/.stamp ## Let the vendor's own SDK use the local server (needs Node
 	@command -v npm >/dev/null || { echo 'make sdk needs Node.js 20 or newer, with npm'; exit 1; }
 	npm --prefix $(SDK) install --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
 	$(VENV)/bin/python $(SDK)/run_checks.py
+
+real: $(VENV)/.stamp ## Compare the answers of a real server with the recordings (URL=https://… KEY=tr_… TASK=…)
+	@AIRFLOW_HOME=$(CURDIR)/.demo/real AIRFLOW__LOGGING__LOGGING_LEVEL=WARNING $(VENV)/bin/python scripts/real.py
 
 matrix: ## Run the tests on every supported Airflow and Python, and show all results
 	@MAKE='$(MAKE)' scripts/matrix.sh $(sort $(AIRFLOWS))

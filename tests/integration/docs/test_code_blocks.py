@@ -75,6 +75,7 @@ CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("cancel.md", "cancel_at_a_deadline", "deadline", {}),
     ("outcomes.md", '"outcome": "canceled"', "results", {}),
     ("testing.md", "--tasks FILE.py", "local_server", {"runs": 5, "tasks": "tasks = {"}),
+    ("testing.md", "make real", "make", {}),
     ("deployment.md", "trigger-dev://", "secret", CLOUD),
     ("versions.md", "airflow-provider-trigger==", "requirement", {}),
 ]

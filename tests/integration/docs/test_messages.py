@@ -54,6 +54,11 @@ def test_a_message_that_a_page_shows_is_one_of_the_code(shown):
     assert missing(shown) == []
 
 
+@pytest.mark.parametrize("shown", messages("testing.md", "| it says | which means |"))
+def test_what_make_real_says_of_a_server(shown):
+    assert shown.removesuffix(": …") in "\n".join(texts_of(ROOT / "scripts" / "real.py"))
+
+
 def test_another_message_is_none_of_the_code():
     assert missing("… answered 403: …") == []
     assert missing("the time limit was exceeded: …") == ["the time limit was exceeded"]
