@@ -29,12 +29,13 @@ class TriggerDevServer(FaultMethods, Engine):
     It speaks real HTTP from a thread of its own and behaves as the real server does, as far as runs are
     triggered (also in batches), retrieved, listed, replayed, rescheduled and canceled, one by one or by their
     ids in bulk. Waitpoint tokens are in :attr:`tokens`, by id, and are completed with :meth:`complete_token`,
-    or by a POST to their address. What its tasks do is said with :meth:`on_task`. A run's page is at
-    ``/runs/`` and its id. Use
-    it as a context manager, or call :meth:`start` and :meth:`stop`. The faults are methods ending in
-    ``_next``. Each takes ``times`` first, the number of requests that it applies to (``None`` for all until
-    :meth:`clear_faults`), and the keyword arguments of :class:`RequestFilter`. A request meets the first
-    fault that applies to it, in the order in which they were added; only a delay lets the next one apply too.
+    or by a POST to their address. Queues are listed, paused and resumed, and the metadata and tags of runs
+    changed. A path that it does not know is answered 404. What its tasks do is said with :meth:`on_task`. A
+    run's page is at ``/runs/`` and its id. Use it as a context manager, or call :meth:`start` and
+    :meth:`stop`. The faults are methods ending in ``_next``. Each takes ``times`` first, the number of
+    requests that it applies to (``None`` for all until :meth:`clear_faults`), and the keyword arguments of
+    :class:`RequestFilter`. A request meets the first fault that applies to it, in the order in which they
+    were added; only a delay lets the next one apply too.
 
     :param secret_key: the key of its ``prod`` environment; by default one that is obviously not real
     :param host: the address to listen on

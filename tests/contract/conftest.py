@@ -42,7 +42,8 @@ SNAPSHOT = re.compile(r"/realtime/v1/runs/(?!.*live=true)")
 NOT_IN_USE = {
     "/api/v1/tasks/(.+/)?batch": "version 1 of batches is not in use",
     ".*/results": "the results of a batch are not in use",
-    ".*/(tags|metadata|abort)": "changes of tags and metadata, and aborts, are not in use",
+    ".*/abort": "aborts are not in use",
+    "/api/v1/queues/.*/metrics.*": "metrics of queues are not in use",
     "/api/v1/runs/.*/(trace|spans/.*)": "traces are not in use, but for the list of their events",
     "/api/v1/(errors|reports)[?/].*": "errors of all runs, and reports, are not in use",
 }

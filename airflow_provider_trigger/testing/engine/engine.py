@@ -10,6 +10,7 @@ from typing import Any, Unpack
 from .batches import Batch, Batches, BatchItem
 from .environments import Environment
 from .life import Life
+from .queues import Queue
 from .runs import ServerRun
 from .server_time import moment, read_delay
 from .settings import UNSET
@@ -33,7 +34,7 @@ class Engine(Store):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.worker = Worker(self.time)
+        self.worker = Worker(self.time, self.queues)
         self.batches = Batches(self._start_item, time=self.time, agenda=self.agenda)
 
     def on_task(
@@ -167,6 +168,19 @@ class Engine(Store):
             run.updated_at = moment(self.time.now())
             run.change(partial(self._delay, run, due))
             return True
+
+    def queues_in(self, environment: Environment) -> list[Queue]:
+        """Return the queues of an environment, by their names."""
+        return self.queues.listed(environment, self._scripts)
+
+    def pause_queue(self, queue: Queue, *, paused: bool) -> None:
+        """Pause a queue, so that its queued runs stay QUEUED, or resume it; what executes continues."""
+        with self._lock:
+            waiting = [run for run in self.runs.values() if self.queues.of(run) is queue]
+            waiting = [run for run in waiting if run.status == "QUEUED" and not run.attempt_count]
+            queue.pause(self.time.now(), paused=paused)
+            for run in waiting if not paused else ():
+                run.change(partial(self.worker.offer, run))
 
     def _delay(self, run: ServerRun, due: float, life: Life, now: float) -> Life:
         """Let a delayed run be queued when it is due, and at no other time."""

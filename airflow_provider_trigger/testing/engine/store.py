@@ -12,6 +12,7 @@ from . import settings, states
 from .bulk_actions import BulkActions
 from .environments import Environment, EnvironmentKind, Environments, RateLimiter
 from .packets import ObjectStore
+from .queues import Queue, Queues
 from .runs import RunAttributes, ServerRun, new_id
 from .server_time import Agenda, ServerTime, moment, read_delay, read_duration
 from .settings import UNSET, Settings, Unset, default_key
@@ -71,6 +72,7 @@ class Store(Settings):
     agenda: Agenda = field(init=False)
     bulk: BulkActions = field(init=False)
     packets: ObjectStore = field(init=False)
+    queues: Queues = field(init=False)
     tokens: dict[str, ServerToken] = field(default_factory=dict, init=False)
     _runs: dict[str, ServerRun] = field(default_factory=dict, init=False)
     _limiter: RateLimiter | None = field(init=False)
@@ -81,6 +83,7 @@ class Store(Settings):
         self.environment = self.add_environment(settings.ENVIRONMENT, secret_key=self.secret_key)
         self.keys = IdempotencyKeys(self.time)
         self.packets = ObjectStore(self.time)
+        self.queues = Queues()
         self.agenda = Agenda(self.time, lock=self._lock)
         self.bulk = BulkActions(self, runs=self._runs, time=self.time)
         self._limiter = None if self.rate_limit is None else RateLimiter(self, time=self.time)
@@ -182,8 +185,22 @@ class Store(Settings):
         run.schedule(then)
         with self._lock:
             self.runs[run.id] = run
+            self.queues.of(run)
             self.keys.hold(run, lifetime=run.options.get("idempotencyKeyTTL"))
         return run
+
+    def add_queue(
+        self, name: str, *, limit: int | None = None, environment: Environment | str | None = None
+    ) -> Queue:
+        """
+        Add a queue with a name of its own, and return it. Each task has one anyway.
+
+        :param limit: its concurrency limit, which is shown, and does not hold runs back
+        :param environment: its environment, or its name; by default ``prod``
+        """
+        queue = self.queues.add(self.environments.find(environment), "custom", name)
+        queue.limit = limit
+        return queue
 
     def reset_key(
         self, key: str, task_identifier: str, *, environment: Environment | str | None = None

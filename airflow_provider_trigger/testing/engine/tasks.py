@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -223,6 +223,10 @@ class TaskScripts:
             scripts.always = script
         else:
             scripts.next += [script] * times
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the tasks that have a script."""
+        return iter(list(self._scripts))
 
     def take(self, task_identifier: str) -> TaskScript:
         """Return what a task does with a new run, and count the run."""

@@ -8,6 +8,7 @@ from functools import partial
 
 from . import settings
 from .life import Life
+from .queues import Queues
 from .runs import ServerRun
 from .server_time import ServerTime, read_duration
 from .states import thrown
@@ -32,8 +33,9 @@ class Deployment:
 class Worker:
     """Take queued runs; steps depend on the run and the deployment alone, not on when they are computed."""
 
-    def __init__(self, time: ServerTime) -> None:
+    def __init__(self, time: ServerTime, queues: Queues) -> None:
         self._time = time
+        self._queues = queues
         self._deployments = [Deployment(float("-inf"))]
 
     @property
@@ -73,9 +75,14 @@ class Worker:
 
     def queue(self, run: ServerRun, life: Life, at: float) -> Life:
         """Let a run that has become QUEUED wait for a worker; it may expire before."""
-        expires_after, starts_after = read_duration(run.ttl), run.script.start_after
+        expires_after = read_duration(run.ttl)
         if expires_after is not None:
             life = self._then(run, expires_after, _expire, life, at)
+        return self.offer(run, life, at)
+
+    def offer(self, run: ServerRun, life: Life, at: float) -> Life:
+        """Let a worker take a queued run; the first one that does so has it."""
+        starts_after = run.script.start_after
         return life if starts_after is None else self._then(run, starts_after, self._take, life, at)
 
     def release(self, run: ServerRun, life: Life, at: float) -> Life:
@@ -83,6 +90,8 @@ class Worker:
         return self.queue(run, life.moved(at, "QUEUED"), at)
 
     def _take(self, run: ServerRun, life: Life, at: float) -> Life:
+        if self._queues.of(run).paused_at(at):
+            return life
         life = life.without_plan()  # it no longer expires
         known = next(one for one in reversed(self._deployments) if one.since <= at)
         if known.lacks(run):

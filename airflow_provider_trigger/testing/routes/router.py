@@ -16,7 +16,9 @@ from .batches import ITEMS, BatchCalls, StreamedBatchCalls
 from .bulk_actions import BulkActionCalls
 from .calls import READING, Call, Route
 from .query import QueryCalls
+from .queues import QueueCalls
 from .realtime import RealtimeCalls
+from .run_changes import RunChangeCalls
 from .run_page import PAGES, answer_page
 from .runs import PREFIX, RunCalls, answer_packet
 from .tasks import TaskCalls
@@ -51,6 +53,7 @@ class Router:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._routes = RunCalls(engine).routes + TaskCalls(engine).routes + RealtimeCalls(engine).routes
+        self._routes += QueueCalls(engine).routes + RunChangeCalls(engine).routes
         self._waitpoints = WaitpointCalls(engine)
         self._routes += self._waitpoints.routes
         self._batch_routes = BatchCalls(engine).routes + StreamedBatchCalls(engine).routes

@@ -18,7 +18,7 @@ from .calls import Call, InvalidBodyError, Route, kind_of, read_json
 
 TOO_LARGE = "Request body too large"
 LARGEST_BODY = 3 * 1024 * 1024
-_LARGEST_METADATA = 256 * 1024
+LARGEST_METADATA = 256 * 1024
 MOST_TAGS = 10
 _LONGEST_TAG = 128
 _LONGEST_KEY = 2048
@@ -117,8 +117,8 @@ def make_request(given: Mapping[str, Any]) -> TriggerRequest:
     if isinstance(options.get("ttl"), int):
         options["ttl"] = f"{options['ttl']}s"
     metadata = json.dumps(options.get("metadata"), separators=(",", ":"), ensure_ascii=False)
-    if len(metadata.encode()) > _LARGEST_METADATA:
-        message = f"Metadata exceeds maximum size of {_LARGEST_METADATA} bytes"
+    if len(metadata.encode()) > LARGEST_METADATA:
+        message = f"Metadata exceeds maximum size of {LARGEST_METADATA} bytes"
         raise InvalidBodyError(message, status=413)
     payload = given.get("payload", UNSET)
     if options.get("payloadType") == _SUPERJSON and isinstance(payload, str):

@@ -13,6 +13,7 @@ from arrangements_of_batches import (
     arrange_small_batches,
     before_batches,
 )
+from arrangements_of_changes import arrange_changes, arrange_queues, before_changes, before_queues
 from arrangements_of_children import arrange_children, before_children
 from arrangements_of_ends import arrange_failures, arrange_outputs, before_failures, before_outputs
 from arrangements_of_events import arrange_events, before_events
@@ -157,10 +158,12 @@ ARRANGEMENTS = {
     "list_keys": (arrange_keys_of_runs, before_others),
     "list_more": (arrange_more_lists, before_lists),
     "list_runs": (arrange_lists, before_others),
+    "metadata_tags": (arrange_changes, before_changes),
     "outputs": (arrange_outputs, before_outputs),
     "pending_version": (arrange_versions, before_versions),
     "query": (arrange_queries, before_others),
     "query_2": (arrange_queries, before_others),
+    "queues": (arrange_queues, before_queues),
     "rate_limit": (arrange_limits, before_others),
     "region": (arrange_regions, before_others),
     "realtime": (arrange_feeds, before_others),
