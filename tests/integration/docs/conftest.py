@@ -32,6 +32,7 @@ from docs_shell import (
     in_a_shell,
     output_of_local_server,
 )
+from recipe_checks import *  # noqa: F403
 
 Check = Callable[..., None]
 

@@ -78,6 +78,19 @@ CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("testing.md", "make real", "make", {}),
     ("deployment.md", "trigger-dev://", "secret", CLOUD),
     ("versions.md", "airflow-provider-trigger==", "requirement", {}),
+    ("recipes.md", "named_instances", "named_instances", {"names": ["cat.png", "dog.png"]}),
+    ("recipes.md", "one_field", "runs_of_a_dag", {"payload": ["", "{'width': 100}"]}),
+    ("recipes.md", "way_back", "runs_of_a_dag", {"metadata": ["{.*/dags/way_back/runs/manual__.*%3A.*}"]}),
+    ("recipes.md", "approve_in_airflow", "approval", {"answer": ["Publish"]}),
+    ("recipes.md", "pause_queue", "setup_and_teardown", {"changes": {"action": ["pause", "resume"]}}),
+    ("recipes.md", "short_queue", "backlog", {}),
+    ("recipes.md", "limit_exports", "setup_and_teardown", {"changes": {"concurrencyLimit": [3, None]}}),
+    ("recipes.md", "label_run", "label", {}),
+    ("recipes.md", "pinned", "runs_of_a_dag", {"options": [".*'lockToVersion': '20261125.1'.*"]}),
+    ("recipes.md", "any_environment", "runs_of_a_dag", {"environment": [".*name='staging'.*"]}),
+    ("recipes.md", "class ResizeOperator", "subclass", {}),
+    ("recipes.md", "yaml.safe_load", "dags_of_yaml", {}),
+    ("recipes.md", "RunsMayStillRun", "alert", {}),
 ]
 
 
