@@ -11,6 +11,7 @@ from airflow_provider_trigger import _compat, rules
 from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.defaults import RETURN_VALUE_KEY
 from airflow_provider_trigger.links.run import TriggerRunLink
+from airflow_provider_trigger.log import counted
 from airflow_provider_trigger.run.request import OPTIONS, TaskRequest, to_api
 from airflow_provider_trigger.sources import arguments
 from airflow_provider_trigger.sources.context import is_repeated, task_instance_of
@@ -129,6 +130,9 @@ class RunsOperator(arguments.TakesArguments, _compat.BaseOperator):
         """Return what to start, and what finds the runs of an earlier try; None where there was none."""
         raise NotImplementedError
 
+    def _log_start(self, new: Sequence[TaskRequest]) -> None:
+        """Log which runs are started, but those that an earlier try has started."""
+
     def execute(self, context: Context) -> Any:
         """Start what the class says, and wait for it."""
         self.run_url = None
@@ -210,6 +214,10 @@ class TaskRunsOperator(arguments.ChecksRendered, RunsOperator):
         if not self.wait_for_completion:
             policy = Policy.LEAVE_ALONE
         return requests, Earlier(key=key, policy=policy, reuses=self.reuse_completed)
+
+    def _log_start(self, new: Sequence[TaskRequest]) -> None:
+        what = "a run" if len(new) == 1 else counted(len(new), "run")
+        self.log.info("Starting %s of Trigger.dev task %r", what, self.task_identifier)
 
     def _requests(
         self, context: Context, tags: Sequence[str]

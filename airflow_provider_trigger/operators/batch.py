@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.statuses import RETRY_STATUSES
-from airflow_provider_trigger.log import counted
 from airflow_provider_trigger.operators.base import OPTION_ATTRIBUTES, RunsOperator, TaskRunsOperator
 from airflow_provider_trigger.rules import (
     Circumstances,
@@ -220,8 +219,6 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         for index, (payload, options) in enumerate(items):
             own = key.of_item(index, task_identifier=task, payload=payload) if key else f"{once}-{index}"
             requests.append(self._request(payload, options, tags, own))
-        if requests:
-            self.log.info("Starting %s of Trigger.dev task %r", counted(len(requests), "run"), task)
-        else:
+        if not requests:
             self.log.info("%s is an empty list: no run is started", self._list_name)
         return requests, key

@@ -134,5 +134,4 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
         if key == AUTOMATIC_KEY:
             content = content_of(self.task_identifier, self.payload)
             key = key_of_execution(context, self, content=content)
-        self.log.info("Starting a run of Trigger.dev task %r", self.task_identifier)
         return [self._request(self.payload, options, tags, None if key is None else str(key))], key

@@ -30,15 +30,23 @@ class Starts:
     Start runs; ``started`` learns of each request before it is sent, and of the runs' ids after it.
 
     :param sleep: each wait is done by it; what it raises ends the start before anything more is sent
+    :param on_start: is called before they are sent with those that no earlier try has started, if there are
     """
 
     def __init__(
-        self, client: TriggerDevClient, started: StartedRuns, *, sleep: Callable[[float], None], log: Log
+        self,
+        client: TriggerDevClient,
+        started: StartedRuns,
+        *,
+        sleep: Callable[[float], None],
+        log: Log,
+        on_start: Callable[[Sequence[TaskRequest]], object] = lambda new: None,
     ) -> None:
         self._client = client
         self._started = started
         self._sleep = sleep
         self._log = log
+        self._on_start = on_start
         self.taken_up_until: datetime | None = None
         """When the newest run was created that was alive before; None if none was. By the server's clock."""
 
@@ -53,6 +61,9 @@ class Starts:
         for index, run_id in found.run_ids.items():
             self._started.run_ids[index] = run_id
         left = {index: request for index, request in enumerate(requests) if index not in found.run_ids}
+        new = [request for request in left.values() if request.key not in found.keys_in_use]
+        if new:
+            self._on_start(new)
         has_old_key = self._send_all(left)
         # The answer to a batch does not say whether a key was in use.
         if has_old_key or found.run_ids or (self._is_batch and earlier is not None):

@@ -462,6 +462,29 @@ def test_a_retry_logs_which_run_it_takes_up(world: World) -> None:
     assert f"Run {run_id} was started before and is EXECUTING: no new one is started" in world.log.lines
 
 
+def starts(world: World) -> list[str]:
+    """Return what the log says of starts."""
+    return [line.partition(" of Trigger")[0] for line in world.log.lines if line.startswith("Starting ")]
+
+
+def test_the_log_names_as_started_only_what_no_earlier_try_has_started(world: World) -> None:
+    world.server.on_task("resize", times=2, after=5)
+    world.server.on_task("resize", times=1, after=5, error="boom")
+    world.server.on_task("resize", after=300)
+    task = left_alive(world, many(6, deferrable=False), retries=1)
+    assert starts(world) == ["Starting 6 runs"]
+    assert task.join().state == "success"
+    assert starts(world) == ["Starting 6 runs", "Starting a run"]
+    assert len(world.server.runs) == 7
+
+
+def test_the_log_names_no_start_where_the_run_was_started_before(world: World) -> None:
+    world.server.on_task("resize", after=300)
+    task = left_alive(world, one(deferrable=False), retries=1)
+    assert task.join().state == "success"
+    assert starts(world) == ["Starting a run"]
+
+
 def test_operators_that_a_task_executes_by_hand_have_a_run_each_that_a_retry_takes_up(world: World) -> None:
     """Each execution has a run of its own, also one with the same payload."""
     payloads = [1, 2, 2]
