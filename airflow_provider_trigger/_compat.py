@@ -166,6 +166,20 @@ def default_queue() -> str:
     return str(conf.get("operators", "default_queue", fallback="default"))
 
 
+def log_url_of(ti: Any) -> str | None:
+    """Return the URL of a task instance's log in Airflow's UI; None where Airflow is not told its own URL."""
+    from airflow.configuration import conf
+
+    section = "webserver" if airflow_version().startswith("2.") else "api"
+    base, log_url = conf.get(section, "base_url", fallback=""), getattr(ti, "log_url", None)
+    # Airflow 2 has a default, and writes it into the `airflow.cfg` that it makes (measured).
+    is_known = base and base != conf.get_default_value(section, "base_url")
+    if not (is_known and log_url):  # in Airflow 3.0, a task instance of `dag.test()` has no URL
+        return None
+    # After a base that ends with a slash Airflow 2 writes another one; Airflow 3.0 never writes any.
+    return f"{base.rstrip('/')}/{log_url.removeprefix(base).lstrip('/')}"
+
+
 _TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 
 # The prefix of the name under which a watcher's position is stored.

@@ -130,8 +130,8 @@ class RunsOperator(arguments.TakesArguments, _compat.BaseOperator):
         """Return what to start, and what finds the runs of an earlier try; None where there was none."""
         raise NotImplementedError
 
-    def _log_start(self, new: Sequence[TaskRequest]) -> None:
-        """Log which runs are started, but those that an earlier try has started."""
+    def _log_start(self, tag: str | None, new: Sequence[TaskRequest]) -> None:
+        """Log how many runs are started that no earlier try has started, and the tag of their Dag run."""
 
     def execute(self, context: Context) -> Any:
         """Start what the class says, and wait for it."""
@@ -190,6 +190,8 @@ class TaskRunsOperator(arguments.ChecksRendered, RunsOperator):
     :param extra_options: a dict of options that have no argument here, in the API's spelling, sent as they
         are; a server ignores those that it does not know (measured). A run with ``externalDeploymentId``
         waits for this deployment: ``pending_version_timeout`` has to allow for it; templated
+    :param link_back: whether metadata have the URL of the task's log in Airflow as ``"airflow"``, unless they
+        have this name, or no room for it, or ``[api] base_url`` (2.11: ``[webserver] base_url``) is not set
     :raises ValueError: when the Dag is parsed: an argument is invalid; where it is templated, or in a mapped
         task, when it runs: then it fails without retries, before anything is sent
     """
@@ -198,7 +200,12 @@ class TaskRunsOperator(arguments.ChecksRendered, RunsOperator):
 
     task_identifier: str
     run_queue: str | None
+    link_back: bool
     reuse_completed = False
+
+    def _take(self, given: Mapping[str, Any]) -> None:
+        super()._take(given)
+        arguments.check_arguments(self, {"link_back": rules.boolean})
 
     def _to_start(self, context: Context) -> tuple[list[TaskRequest], Earlier | None]:
         from airflow_provider_trigger.run.earlier import Earlier, Policy
@@ -208,6 +215,8 @@ class TaskRunsOperator(arguments.ChecksRendered, RunsOperator):
         is_retry = identity is not None and is_repeated(context)
         self._check_rendered()
         requests, key = self._requests(context, identity.tags if identity else [])
+        if self.link_back and (url := _compat.log_url_of(context.get("ti"))):
+            requests = [request.with_link(url) for request in requests]
         if not (is_retry and isinstance(key, RunKey)):
             return requests, None
         policy = Policy.REPLACE if self.cancel_on_kill else Policy.TAKE_UP
@@ -215,9 +224,11 @@ class TaskRunsOperator(arguments.ChecksRendered, RunsOperator):
             policy = Policy.LEAVE_ALONE
         return requests, Earlier(key=key, policy=policy, reuses=self.reuse_completed)
 
-    def _log_start(self, new: Sequence[TaskRequest]) -> None:
+    def _log_start(self, tag: str | None, new: Sequence[TaskRequest]) -> None:
         what = "a run" if len(new) == 1 else counted(len(new), "run")
         self.log.info("Starting %s of Trigger.dev task %r", what, self.task_identifier)
+        if tag:
+            self.log.info("All runs of this Dag run have the tag %s", tag)
 
     def _requests(
         self, context: Context, tags: Sequence[str]

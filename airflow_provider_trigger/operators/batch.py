@@ -162,6 +162,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         region: str | None = None,
         lock_to_version: str | None = None,
         extra_options: dict[str, Any] | str | None = None,
+        link_back: bool = True,
         fail_on: FailOn = "any",
         cancel_others: bool = False,
         trigger_dev_conn_id: str = defaults.CONN_ID,

@@ -132,9 +132,9 @@ class Execution:
         started.run_ids = [None] * len(requests)
         if any(request.replay_of for request in requests):  # a replay has its original's tags
             started.tag = None
-        starts = Starts(
-            self.client, started, sleep=guard.sleep, log=self.log, on_start=self.operator._log_start
-        )
+        tag = None if self._identity is None else self._identity.dag_run.tag
+        log_start = partial(self.operator._log_start, tag)
+        starts = Starts(self.client, started, sleep=guard.sleep, log=self.log, on_start=log_start)
         seen = self.note.wait_for(partial(starts.start, requests, earlier), meanwhile=self._push_now_and_then)
         started.ended = {run_id for run_id, run in seen.items() if run.is_final}
         # In a first try, another task with the same key has started it.

@@ -98,6 +98,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
         region: str | None = None,
         lock_to_version: str | None = None,
         extra_options: dict[str, Any] | str | None = None,
+        link_back: bool = True,
         trigger_dev_conn_id: str = defaults.CONN_ID,
         wait_for_completion: bool = True,
         deferrable: bool | None = None,

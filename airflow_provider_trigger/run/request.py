@@ -12,7 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -200,6 +200,11 @@ def _api_name(name: str) -> str:
 _ARGUMENTS = {_api_name(name): name for name in OPTIONS}
 
 
+LINK_KEY = "airflow"
+"""The name in a run's metadata of the way back from the run to its task."""
+
+MAX_METADATA_SIZE = 256 * 1024  # in bytes of JSON (measured)
+
 MAX_DATA_SIZE = 512 * 1024
 """Bytes of JSON: the server takes 200 KB and refuses 600 KB (measured)."""
 
@@ -311,3 +316,10 @@ class TaskRequest:
     def key(self) -> str | None:
         """The idempotency key."""
         return self.options.get("idempotencyKey")
+
+    def with_link(self, url: str) -> TaskRequest:
+        """Return the same with a URL in its metadata, unless they have one, or have no room for it."""
+        metadata = {LINK_KEY: url} | self.options.get("metadata", {})
+        if len(check_json("metadata", metadata).encode("utf-8", "backslashreplace")) > MAX_METADATA_SIZE:
+            return self
+        return replace(self, options={**self.options, "metadata": metadata})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_trigger._compat import BaseOperator
+from airflow_provider_trigger._compat import BaseOperator, airflow_version
 
 try:
     from airflow.sdk import DAG
@@ -24,6 +24,10 @@ except ImportError:  # before 3.2
     )
 
 __all__ = ["DAG", "AirflowRescheduleException", "AirflowTaskTimeout", "TaskDeferralError", "TaskDeferred"]
+
+IS_AIRFLOW_2 = airflow_version().startswith("2.")
+AIRFLOW_URL = f"AIRFLOW__{'WEBSERVER' if IS_AIRFLOW_2 else 'API'}__BASE_URL"
+"""The variable that tells Airflow its own URL."""
 
 
 def dag_of(*task_ids: str) -> DAG:

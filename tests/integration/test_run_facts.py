@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from airflow_names import AIRFLOW_URL, IS_AIRFLOW_2
+
+from airflow_provider_trigger._compat import airflow_version
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -65,3 +68,22 @@ def test_what_is_known_of_runs_is_in_xcom_and_in_the_events_of_assets(server, ru
     seen = result.xcoms["events_True"] + result.xcoms["events_False"]
     for deferrable in (True, False):
         assert {"trigger_dev": known[f"done_{deferrable}"], "rows": 3} in seen
+
+
+MAPPED = """
+arguments = {"task_identifier": "resize", "deferrable": False, "poll_interval": 0.05}
+RunTriggerTaskOperator(task_id="one", **arguments)
+RunTriggerTaskOperator.partial(task_id="mapped", **arguments).expand(payload=[1, 2])
+"""
+
+
+@pytest.mark.skipif(airflow_version().startswith("3.0."), reason="dag.test() does not know the URL of a log")
+def test_a_run_has_the_url_of_its_task_instances_log(server, run_tasks, monkeypatch):
+    monkeypatch.setenv(AIRFLOW_URL, "https://airflow.test/a")
+    server.on_task("resize", after=0.1)
+    result = run_tasks(MAPPED)
+    urls = [run["metadata"]["airflow"] for name in ("one", "mapped") for run in result.pushed[name, "run"]]
+    assert all(url.startswith("https://airflow.test/a/dags/dag_") for url in urls)
+    of_mapped = "task_id=mapped&map_index={}&" if IS_AIRFLOW_2 else "/tasks/mapped/mapped/{}?try_number=1"
+    for part, url in zip(["one", of_mapped.format(0), of_mapped.format(1)], urls, strict=True):
+        assert part in url

@@ -158,7 +158,7 @@ RENDERED_MANY: list[Row] = [
     ("payloads", {"iban": 7}, "must be a list with one entry for each run, not a dict"),
 ]
 ROWS: dict[Any, list[Row]] = {
-    RunTriggerTaskOperator: [*WAIT, *RENDERED_ONE],
+    RunTriggerTaskOperator: [*WAIT, *RENDERED_ONE, ("link_back", None, f"{BOOLEAN} None")],
     RunTriggerTaskBatchOperator: [
         *WAIT,
         *RENDERED_MANY,
@@ -166,6 +166,7 @@ ROWS: dict[Any, list[Row]] = {
         ("items", [], "give either payloads or items"),
         ("fail_on", "some", "must be 'any', 'all', 'never', a whole number of runs, 1 or more, or a share "),
         ("reuse_completed", 1, f"{BOOLEAN} 1"),
+        ("link_back", None, f"{BOOLEAN} None"),
         ("cancel_others", 1, f"{BOOLEAN} 1"),
     ],
     ReplayTriggerRunOperator: [

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import greenlet  # type: ignore[import-untyped]
-from airflow_names import AirflowRescheduleException, TaskDeferred
+from airflow_names import IS_AIRFLOW_2, AirflowRescheduleException, TaskDeferred
 from fake_airflow import TaskInstance, dag_run
 from hub import HUB, EventLoop, Hub, Thread
 
@@ -27,8 +27,6 @@ from airflow_provider_trigger._compat import AirflowException, AirflowFailExcept
 
 KILLED_AFTER = 5.0
 """Airflow 3 kills a task so many seconds after it has asked it to end."""
-
-IS_AIRFLOW_2 = _compat.airflow_version().startswith("2.")
 
 
 class Stopped(BaseException):

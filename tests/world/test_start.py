@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from airflow_names import AIRFLOW_URL
 from world import World
 
 from airflow_provider_trigger._compat import BaseOperator
@@ -483,6 +484,30 @@ def test_the_log_names_no_start_where_the_run_was_started_before(world: World) -
     task = left_alive(world, one(deferrable=False), retries=1)
     assert task.join().state == "success"
     assert starts(world) == ["Starting a run"]
+
+
+def test_a_retry_takes_up_a_run_that_has_the_url_of_an_earlier_try(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(AIRFLOW_URL, "https://airflow.test")
+    world.server.on_task("resize", after=300)
+    task = world.task(one(deferrable=False), retries=1)
+    task.ti.log_url = "https://airflow.test/first"
+    task.begin()
+    world.sleep(20)
+    task.kill()
+    task.ti.log_url = "https://airflow.test/second"
+    assert task.join().tries == 2
+    assert [run.metadata for run in world.server.runs.values()] == [{"airflow": "https://airflow.test/first"}]
+    assert task.pushed["run"]["metadata"] == {"airflow": "https://airflow.test/first"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_log_has_once_the_tag_that_all_runs_of_the_dag_run_have(world: World, kind: str) -> None:
+    assert world.task(KINDS[kind]()).run().state == "success"
+    [line] = [line for line in world.log.lines if "airflow_dag_run:" in line]
+    tag = line.removeprefix("All runs of this Dag run have the tag ")
+    assert all(tag in run.tags for run in world.server.runs.values())
 
 
 def test_operators_that_a_task_executes_by_hand_have_a_run_each_that_a_retry_takes_up(world: World) -> None:

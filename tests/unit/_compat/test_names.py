@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow_names import AIRFLOW_URL, IS_AIRFLOW_2
 from asgiref.sync import async_to_sync
 
 from airflow_provider_trigger import _compat
@@ -67,6 +68,31 @@ def test_airflows_settings_are_read_when_they_are_used(monkeypatch: pytest.Monke
     monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
     monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_QUEUE", "gpu")
     assert (_compat.default_deferrable(), _compat.default_queue()) == (True, "gpu")
+
+
+@pytest.mark.parametrize(
+    ("base", "log_url", "expected"),
+    [
+        (None, "http://localhost:8080/dags/d", None),
+        ("https://a.test", None, None),
+        ("https://a.test", "https://a.test/dags/d", "https://a.test/dags/d"),
+        ("https://a.test", "https://a.testdags/d", "https://a.test/dags/d"),  # 3.0
+        ("https://a.test/b/", "https://a.test/b//dags/d", "https://a.test/b/dags/d"),  # 2.11
+        # What Airflow 2 writes into its own `airflow.cfg` is not known from what a user has set.
+        (
+            "http://localhost:8080",
+            "http://localhost:8080/d",
+            None if IS_AIRFLOW_2 else "http://localhost:8080/d",
+        ),
+    ],
+)
+def test_the_url_of_a_log_is_known_where_airflow_is_told_its_own_url(
+    base: str | None, log_url: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if base:
+        monkeypatch.setenv(AIRFLOW_URL, base)
+    assert _compat.log_url_of(SimpleNamespace(log_url=log_url)) == expected
+    assert _compat.log_url_of(None) is None
 
 
 @pytest.mark.parametrize(
