@@ -199,6 +199,7 @@ class TaskRunsOperator(arguments.ChecksRendered, RunsOperator):
     rendered_arguments: ClassVar[dict[str, str]] = {"task_identifier": "task_identifier"} | OPTION_ATTRIBUTES
 
     task_identifier: str
+    _known_options: ClassVar[Mapping[str, rules.Rule]] = OPTIONS
     run_queue: str | None
     link_back: bool
     reuse_completed = False
@@ -260,11 +261,11 @@ class TaskRunsOperator(arguments.ChecksRendered, RunsOperator):
             setattr(self, name, value)
         if when.is_rendered:
             self._check_given_none(self._as_given, self._options)
-        to_api(self._options, when, OPTIONS)
+        to_api(self._options, when, self._known_options)
 
     def _check_given_none(self, given: Mapping[str, Any], rendered: Mapping[str, Any], of: str = "") -> None:
         """Warn of an option of which a native template has made None; without its version none may run."""
-        for name in OPTIONS:
+        for name in self._known_options:
             template = given.get(name)
             if rendered.get(name) is None and isinstance(template, str) and arguments.is_templated(template):
                 what = f"{of}{name} must not be None, of which its template {template!r} has made it"
@@ -274,7 +275,7 @@ class TaskRunsOperator(arguments.ChecksRendered, RunsOperator):
 
     @property
     def _options(self) -> dict[str, Any]:
-        options = {name: getattr(self, attribute) for name, attribute in OPTION_ATTRIBUTES.items()}
+        options = {name: getattr(self, OPTION_ATTRIBUTES.get(name, name)) for name in self._known_options}
         return {name: value for name, value in options.items() if value is not None}
 
 

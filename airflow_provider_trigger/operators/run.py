@@ -11,7 +11,7 @@ from airflow_provider_trigger.api.statuses import RETRY_STATUSES
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.operators.base import OPTION_ATTRIBUTES, RunsOperator, TaskRunsOperator
 from airflow_provider_trigger.rules import RENDERED, Circumstances, Duration
-from airflow_provider_trigger.run.request import TaskRequest, check_json, to_api
+from airflow_provider_trigger.run.request import KEY_OPTIONS, OPTIONS, TaskRequest, check_json, to_api
 from airflow_provider_trigger.sources.context import key_of_execution
 
 if TYPE_CHECKING:
@@ -42,7 +42,10 @@ class OneRunOperator(RunsOperator):
         return Execution(self, context)
 
 
-_RENDERED = {name: name for name in ("task_identifier", "payload", "idempotency_key")} | OPTION_ATTRIBUTES
+_TTL = "idempotency_key_ttl"
+_RENDERED = {
+    name: name for name in ("task_identifier", "payload", "idempotency_key", _TTL)
+} | OPTION_ATTRIBUTES
 
 
 class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
@@ -64,11 +67,14 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
     :param idempotency_key: ``"auto"`` for the one described above, or your own; None for none: then a lost
         answer is an error that says that a run may exist, without retries, and a retry after any other
         error starts another run; templated
+    :param idempotency_key_ttl: how long your own key stands for its run: ``"1h"``, seconds, or a timedelta;
+        a start after that, also of a retry, is another run. None for Trigger.dev's default; templated
     """
 
     # Airflow's registry shows so that a retry continues with the same run, without ResumableJobMixin.
     __supports_durable_execution: ClassVar[bool] = True
     rendered_arguments: ClassVar[dict[str, str]] = _RENDERED
+    _known_options = OPTIONS | {_TTL: KEY_OPTIONS[_TTL]}
     template_fields: Sequence[str] = (*_RENDERED.values(), "trigger_dev_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "payload": "json",
@@ -78,6 +84,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
 
     payload: Any
     idempotency_key: str | None
+    idempotency_key_ttl: str | int | timedelta | None
 
     def __init__(
         self,
@@ -85,6 +92,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
         task_identifier: str,
         payload: Any = None,
         idempotency_key: str | None = AUTOMATIC_KEY,
+        idempotency_key_ttl: str | int | timedelta | None = None,
         queue: str | None = None,
         concurrency_key: str | dict[str, str] | None = None,
         delay: str | timedelta | datetime | None = None,
@@ -124,6 +132,8 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             # With native rendering, a template that finds nothing is None, and not the text.
             key = str(None) if self.idempotency_key is None else self.idempotency_key
             to_api({"idempotency_key": key}, when)
+        if self.idempotency_key_ttl is not None and self.idempotency_key in (None, AUTOMATIC_KEY):
+            raise ValueError("idempotency_key_ttl is only for an idempotency_key of your own")
 
     def _requests(
         self, context: Context, tags: Sequence[str]

@@ -158,7 +158,17 @@ RENDERED_MANY: list[Row] = [
     ("payloads", {"iban": 7}, "must be a list with one entry for each run, not a dict"),
 ]
 ROWS: dict[Any, list[Row]] = {
-    RunTriggerTaskOperator: [*WAIT, *RENDERED_ONE, ("link_back", None, f"{BOOLEAN} None")],
+    RunTriggerTaskOperator: [
+        *WAIT,
+        *RENDERED_ONE,
+        ("link_back", None, f"{BOOLEAN} None"),
+        (
+            "idempotency_key_ttl",
+            "1.5h",
+            "must be a duration above 0, such as '1h30m', seconds or a timedelta",
+        ),
+        ("idempotency_key_ttl", "1h", "is only for an idempotency_key of your own"),
+    ],
     RunTriggerTaskBatchOperator: [
         *WAIT,
         *RENDERED_MANY,

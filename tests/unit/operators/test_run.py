@@ -98,6 +98,7 @@ def test_its_options_are_sent_in_the_apis_spelling(connection: str, body) -> Non
         lock_to_version="20261125.1",
         extra_options={"externalDeploymentId": "commit-abc"},
         idempotency_key="order 17",
+        idempotency_key_ttl=timedelta(hours=1),
         wait_for_completion=False,
     )
     made.execute(context_of(TaskInstance()))
@@ -119,6 +120,7 @@ def test_its_options_are_sent_in_the_apis_spelling(connection: str, body) -> Non
             "lockToVersion": "20261125.1",
             "externalDeploymentId": "commit-abc",
             "idempotencyKey": "order 17",
+            "idempotencyKeyTTL": "3600s",
         },
     }
     assert tags[:7] == PLENTY
