@@ -50,7 +50,7 @@ class Found:
     taken_up: dict[int, str] = field(default_factory=dict)  # alive, by the index of the item
     reused: dict[int, Run] = field(default_factory=dict)  # completed, by the index of the item
     canceled: list[str] = field(default_factory=list)  # by this try
-    left: list[str] = field(default_factory=list)  # alive, and named in a warning
+    kept: list[str] = field(default_factory=list)  # alive, not of this try; a warning names them
     stopping: list[str] = field(default_factory=list)  # canceled before; the worker may still execute
 
     @property
@@ -93,12 +93,12 @@ class Earlier:
             )
             log.info(text, counted(len(found.canceled), "run"), enumeration(found.canceled))
             checks.call_all(client, cancel_run, found.canceled)
-        if found.left:
+        if found.kept:
             log.warning(
                 "Still running, and not canceled: %s. They have the tag %s, but were started before the Dag "
                 "run was cleared, by another Airflow, as a replay, or for what this try does not start "
                 "(cancel_on_kill=False). Cancel those that you do not need",
-                ", ".join(found.left),
+                ", ".join(found.kept),
                 self.key.task_instance.tag,
             )
         if waits and len(found.run_ids) < len(requests):
@@ -114,7 +114,7 @@ class Earlier:
         max_tries, found = str(self.key.max_tries), Found(all_ids={run.id for run in runs})
         found.keys_in_use = {run.idempotency_key for run in runs if not run.is_final or run.is_success}
         found.stopping = [run.id for run in runs if run.may_have_worker]
-        replaced = found.canceled if self.policy is Policy.REPLACE else found.left
+        replaced = found.canceled if self.policy is Policy.REPLACE else found.kept
         items = [parse(request.key) for request in requests]
         indexes = {(item.item, item.test_number): index for index, item in enumerate(items) if item}
         tasks = {"", *(request.task_identifier for request in requests)}
@@ -127,7 +127,7 @@ class Earlier:
             elif self.policy is Policy.LEAVE_ALONE:
                 pass
             elif parts is None or parts.task_instance != task_instance:
-                found.left.append(run.id)  # a replay, another Airflow's, or before a clear of the Dag run
+                found.kept.append(run.id)  # a replay, another Airflow's, or before a clear of the Dag run
             elif parts.execution != execution:
                 pass  # another operator of the same task deals with it
             elif index is None or index in found.taken_up:

@@ -52,12 +52,12 @@ def fates(runs: list[ListedRun], keys: list[str], now: RunKey, policy: Policy, r
     requests = [TaskRequest(task_identifier="resize", options={"idempotencyKey": one}) for one in keys]
     found = Earlier(key=now, policy=policy, reuses=reuses).sort(runs, requests)
     assert found.all_ids == {run.id for run in runs}
-    names = ("found_by_key", "taken_up", "reused", "canceled", "left", "stopping")
+    names = ("found_by_key", "taken_up", "reused", "canceled", "kept", "stopping")
     return {name: getattr(found, name) for name in names if getattr(found, name)}
 
 
 OF_ITEM, TAKEN_UP = {"found_by_key": {0}}, {"taken_up": {0: "run_1"}}
-CANCELED, LEFT, STOPPING = ({name: ["run_1"]} for name in ("canceled", "left", "stopping"))
+CANCELED, KEPT, STOPPING = ({name: ["run_1"]} for name in ("canceled", "kept", "stopping"))
 EXECUTING, OLD = "EXECUTING", {"taskIdentifier": "rezise"}
 STARTED = {"startedAt": START.isoformat()}
 
@@ -72,12 +72,12 @@ STARTED = {"startedAt": START.isoformat()}
         ("it was canceled", run("CANCELED", SAME, **STARTED), STOPPING, STOPPING, STOPPING),
         ("it was canceled before it began", run("CANCELED", SAME), {}, {}, {}),
         ("the task was cleared", run(EXECUTING, BEFORE_CLEAR), CANCELED, TAKEN_UP, {}),
-        ("the Dag run was cleared", run(EXECUTING, BEFORE_CLEAR_OF_DAG_RUN), LEFT, LEFT, {}),
-        ("the task has another task_identifier", run(EXECUTING, SAME, **OLD), CANCELED, LEFT, {}),
-        ("it is a replay by someone else", run(EXECUTING, None), LEFT, LEFT, {}),
-        ("its key is the user's", run(EXECUTING, "order-1"), LEFT, LEFT, {}),
+        ("the Dag run was cleared", run(EXECUTING, BEFORE_CLEAR_OF_DAG_RUN), KEPT, KEPT, {}),
+        ("the task has another task_identifier", run(EXECUTING, SAME, **OLD), CANCELED, KEPT, {}),
+        ("it is a replay by someone else", run(EXECUTING, None), KEPT, KEPT, {}),
+        ("its key is the user's", run(EXECUTING, "order-1"), KEPT, KEPT, {}),
         ("it is of another operator", run(EXECUTING, OTHER_OPERATOR), {}, {}, {}),
-        ("it is of an earlier dag.test()", run(EXECUTING, str(key(test_number=1))), CANCELED, LEFT, {}),
+        ("it is of an earlier dag.test()", run(EXECUTING, str(key(test_number=1))), CANCELED, KEPT, {}),
     ],
 )
 def test_what_becomes_of_a_run(
@@ -90,10 +90,10 @@ def test_what_becomes_of_a_run(
 @pytest.mark.parametrize(
     ("listed", "replace", "take_up"),
     [
-        ([item(5)], {"canceled": ["run_0"]}, {"left": ["run_0"]}),
+        ([item(5)], {"canceled": ["run_0"]}, {"kept": ["run_0"]}),
         (
             [item(1, key(retries=1))] * 2,
-            *([{"taken_up": {1: "run_0"}, name: ["run_1"]} for name in ("canceled", "left")]),
+            *([{"taken_up": {1: "run_0"}, name: ["run_1"]} for name in ("canceled", "kept")]),
         ),
     ],
 )
