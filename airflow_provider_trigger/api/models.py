@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from airflow_provider_trigger.api.answers import read_text, read_time
+from airflow_provider_trigger.api.answers import read_text, read_time, well_formed
 from airflow_provider_trigger.api.statuses import (
     FINAL_STATUSES,
     SUCCESS_STATUSES,
@@ -96,6 +97,9 @@ TERMINATES_WITHIN = 75.0
 # How long after a run's own end it was updated, in seconds: 0 to 5 ms. A child that is canceled with its
 # parent, whose end it then shows as its own, is updated 50 to 126 ms after that (all measured).
 _OWN_END_WITHIN = 0.025
+
+LINK_KEY = "airflow"  # of the metadata in which a run leads back to its task
+_LONGEST_PROGRESS = 200  # in characters
 
 # The attributes that waits, their log, XCom and searches use.
 _USED_BY_WAITS = {"version", "attemptCount", "createdAt", "error", "batchId", "idempotencyKey"}
@@ -184,11 +188,14 @@ class Run(ListedRun):
     :param finished_at: when it ended. A run canceled while no worker had it never gets one (measured).
     :param attempt_count: how many attempts have begun
     :param has_contents: whether the answer shows output and metadata, if the run has them
+    :param progress: its metadata as JSON, without the link to its task, cut at 200 characters; empty if it
+        has none, or none was shown
     """
 
     finished_at: datetime | None
     attempt_count: int
     has_contents: bool = False
+    progress: str = ""
 
     @property
     def is_without_worker(self) -> bool:
@@ -287,12 +294,24 @@ class Run(ListedRun):
             finished_at=read_time(answer.get("finishedAt")),
             attempt_count=attempt_count if isinstance(attempt_count, int) else 0,
             has_contents=has_contents,
+            progress=_in_a_line(answer.get("metadata")),
         )
 
     def without_contents(self) -> Run:
         """Return the same run without what can be large, except its error."""
         kept = {name: value for name, value in self.attributes.items() if name in _USED_BY_WAITS}
         return replace(self, attributes=kept, has_contents=False)
+
+
+def _in_a_line(metadata: Any) -> str:
+    """Return metadata as the end of a line in a log."""
+    if isinstance(metadata, dict):
+        metadata = {name: value for name, value in metadata.items() if name != LINK_KEY}
+    try:
+        text = well_formed(json.dumps(metadata, ensure_ascii=False)) if metadata else ""
+    except RecursionError:  # it may be nested as deeply as Python just reads it
+        return ""
+    return text if len(text) <= _LONGEST_PROGRESS else f"{text[:_LONGEST_PROGRESS]}…"
 
 
 def _read_basics(answer: Mapping[str, Any], seen_at: datetime | None) -> dict[str, Any]:

@@ -67,6 +67,7 @@ WAIT_RULES = {
     "timeout": rules.optional(rules.duration(least=0)),
     "poll_interval": rules.optional(rules.duration(least=0.01)),
     "pending_version_timeout": rules.optional(rules.duration(least=0)),
+    "run_progress": rules.boolean,
 }
 
 
@@ -233,6 +234,7 @@ class TriggerDevHook(BaseHook):
         timeout: Duration | None = None,
         poll_interval: Duration | None = None,
         pending_version_timeout: Duration | None = defaults.PENDING_VERSION_TIMEOUT,
+        run_progress: bool = True,
     ) -> Run:
         """
         Wait until a run has ended, and return it, whatever its status; outages are waited out.
@@ -244,6 +246,8 @@ class TriggerDevHook(BaseHook):
         :param poll_interval: between two status checks; None for a tenth of the run's age, but 2 to 30 s
         :param pending_version_timeout: how long the run may wait for a deployed version that has its task;
             None for no limit
+        :param run_progress: whether the log shows the run's metadata when it has changed, cut at 200
+            characters
         :raises TimeoutError: the run had not ended in time, or waited for a version for longer than
             ``pending_version_timeout``; it is not canceled
         :raises TriggerDevError: the server answered the checks without the run for longer than ``retry_for``,
@@ -253,12 +257,12 @@ class TriggerDevHook(BaseHook):
         from airflow_provider_trigger.run.watch import wait_for_runs
 
         segment(run_id)
-        durations = {"poll_interval": poll_interval, "pending_version_timeout": pending_version_timeout}
+        given = {"timeout": timeout, "poll_interval": poll_interval, "run_progress": run_progress}
         with rules.naming("wait_for_run"):
-            seconds = rules.checked(WAIT_RULES, {"timeout": timeout, **durations})
-        limit = seconds.pop("timeout")
+            how = rules.checked(WAIT_RULES, given | {"pending_version_timeout": pending_version_timeout})
+        limit = how.pop("timeout")
         settings = WaitSettings(
-            **seconds,
+            **how,
             run_url=self.settings.run_url(run_id),
             deadline=None if limit is None else time.time() + limit,
             patience=self.settings.retry_for,

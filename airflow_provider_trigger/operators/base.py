@@ -45,6 +45,7 @@ RULES = {
     ),
     "max_output_size": rules.number("bytes", least=0, whole=True),
     "run_logs": rules.choice("on_failure", "always", "never"),
+    "run_progress": rules.boolean,
     "multiple_outputs": _no_multiple_outputs,
 }
 
@@ -83,6 +84,8 @@ class RunsOperator(arguments.TakesArguments, _compat.BaseOperator):
     :param run_logs: when the log of the run is written to the task's log, once the run has ended:
         ``"on_failure"``, if the task fails for it, ``"always"`` or ``"never"``; of several runs, those of 3
         at most. Each has its last 1,000 lines. It takes up to 5 s, and has no effect on the task if it fails
+    :param run_progress: whether the log shows the run's metadata when it has changed, cut at 200 characters:
+        with each change of its status, and every 5 minutes; of several runs, of 100 at most
     """
 
     operator_extra_links = (TriggerRunLink(),)
@@ -100,6 +103,7 @@ class RunsOperator(arguments.TakesArguments, _compat.BaseOperator):
     retry_statuses: Sequence[str]
     max_output_size: int
     run_logs: str
+    run_progress: bool
     run_url: str | None
     # Arguments of operators with several runs.
     fail_on: int | str = "any"

@@ -175,6 +175,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         retry_statuses: Sequence[str] = RETRY_STATUSES,
         max_output_size: int = defaults.MAX_OUTPUT_SIZE,
         run_logs: Literal["on_failure", "always", "never"] = "on_failure",
+        run_progress: bool = True,
         **kwargs: Any,
     ) -> None:
         queue = self._own_queue(queue, kwargs)

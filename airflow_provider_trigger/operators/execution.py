@@ -22,7 +22,7 @@ from airflow_provider_trigger.operators.base import push, storing
 from airflow_provider_trigger.report.ends import ItemEnd, end_of, log_stop, of_cancels
 from airflow_provider_trigger.report.run_logs import write_logs
 from airflow_provider_trigger.rules import read_list
-from airflow_provider_trigger.run.facts import UnstorableError, for_xcom, run_facts, state_of
+from airflow_provider_trigger.run.facts import UnstorableError, for_xcom, progress_of, run_facts, state_of
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.identity import KEY_PREFIX
 from airflow_provider_trigger.run.output import Outputs
@@ -90,7 +90,8 @@ class Execution:
         [end] = ends
         run = end.outcome.run
         if run is not None and run.is_final:
-            self.log.info("%s", state_of(run))
+            progress = progress_of(run, end.outcome.progress) if self.operator.run_progress else ""
+            self.log.info("%s%s", state_of(run), progress)
         facts = run_facts(run, run_id=end.run_id, run_url=end.run_url)
         metadata = facts.pop("metadata")
         _compat.add_to_asset_events(self.operator.outlets, self.context, key="trigger_dev", value=facts)
@@ -192,6 +193,7 @@ class Execution:
             cancels=operator.cancel_on_kill,
             success_statuses=SUCCESS_STATUSES if operator.cancel_others else None,
             cancels_others=operator.cancel_others,
+            run_progress=operator.run_progress,
             **self._logs,
         )
 

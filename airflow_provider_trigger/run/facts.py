@@ -68,6 +68,11 @@ def state_of(run: Run) -> str:
     return f"Run {run.id} is {run.status}{attempt}" + (f" ({', '.join(used)})" if used else "")
 
 
+def progress_of(run: Run, before: str) -> str:
+    """Return the end of a line that shows a run's metadata; empty if a line before has shown the same."""
+    return "" if run.progress in ("", before) else f": {run.progress}"
+
+
 def missing_version(run: Run | None) -> str:
     """Return why a run waits for a version, and what to do."""
     task = f" {run.task_identifier!r}" if run and run.task_identifier else ""

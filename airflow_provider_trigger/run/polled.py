@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from airflow_provider_trigger.api.errors import (
     NotFoundError,
@@ -153,6 +153,8 @@ class PolledRun:
     def _saw(self, run: Run, sent_at: float, now: float) -> bool:
         """Take in a run that was shown; return whether status or attempt is new."""
         before = None if self.error else self.run
+        if self.run and self.run.progress and not run.progress:  # as by a query
+            run = replace(run, progress=self.run.progress)
         self.run, self.error, self.seen_at, self.is_lost = run, None, sent_at, False
         self.rejected_since = self.answered_since = None
         self.born_at = min(self.born_at, now - run.age)

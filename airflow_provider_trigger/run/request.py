@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_trigger import rules
+from airflow_provider_trigger.api.models import LINK_KEY
 from airflow_provider_trigger.api.plain import plain
 from airflow_provider_trigger.defaults import TAGS_OF_OURS
 from airflow_provider_trigger.log import enumeration
@@ -199,9 +200,6 @@ def _api_name(name: str) -> str:
 
 _ARGUMENTS = {_api_name(name): name for name in OPTIONS}
 
-
-LINK_KEY = "airflow"
-"""The name in a run's metadata of the way back from the run to its task."""
 
 MAX_METADATA_SIZE = 256 * 1024  # in bytes of JSON (measured)
 

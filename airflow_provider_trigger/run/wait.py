@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import islice
 from typing import Any
 
 from airflow_provider_trigger import defaults
@@ -13,9 +14,17 @@ from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.log import LOG_INTERVAL, MAY_RUN, OUTAGE_INTERVAL, Log, capitalized, named
+from airflow_provider_trigger.log import (
+    LOG_INTERVAL,
+    MAX_LINES,
+    MAY_RUN,
+    OUTAGE_INTERVAL,
+    Log,
+    capitalized,
+    named,
+)
 from airflow_provider_trigger.run.checks import UNKNOWN_AFTER
-from airflow_provider_trigger.run.facts import missing_version, state_of
+from airflow_provider_trigger.run.facts import missing_version, progress_of, state_of
 from airflow_provider_trigger.run.polled import PolledRun
 from airflow_provider_trigger.run.wait_outcome import WaitEnd, WaitOutcome
 
@@ -49,6 +58,7 @@ class WaitSettings:
     :param cancels_others: whether a run that ends the wait for all runs cancels the others
     :param logs_progress: whether it is logged each 30 s how many runs have which status, not each 5 minutes
     :param logs_end: whether it is logged how a run has ended; else the resumed task logs it
+    :param run_progress: whether the log shows the metadata of runs when it has changed
     :param tag: the tag of all runs, to find them in the dashboard
     """
 
@@ -63,6 +73,7 @@ class WaitSettings:
     cancels_others: bool = False
     logs_progress: bool = False
     logs_end: bool = True
+    run_progress: bool = True
     tag: str = ""
 
     @classmethod
@@ -95,7 +106,8 @@ class WaitLog:
     def __init__(self, log: Log, settings: WaitSettings, count: int) -> None:
         self._log, self._settings, self._count = log, settings, count
         self._interval = _COUNT_INTERVAL if settings.logs_progress and count > 1 else LOG_INTERVAL
-        self._begun_at = self._logged_at = 0.0
+        self._begun_at = self._logged_at = self._progress_at = 0.0
+        self.progress: dict[str, str] = {}  # what was logged last of the metadata of each run
         self._failed: dict[str, None] = {}  # the runs whose checks have failed in this outage
         self._failing_since: float | None = None
         self._warned_at = -math.inf
@@ -109,7 +121,7 @@ class WaitLog:
 
     def begin(self, run_ids: Sequence[str], now: float) -> None:
         """Log which runs are waited for."""
-        self._begun_at = self._logged_at = now
+        self._begun_at = self._logged_at = self._progress_at = now
         url = f" {self._settings.run_url}" if len(run_ids) == 1 else ""
         self._log.info("Waiting for %s%s", named(run_ids), url)
 
@@ -121,7 +133,14 @@ class WaitLog:
             return
         expected = self._settings.success_statuses or SUCCESS_STATUSES
         if self._count == 1 or (run.is_final and run.status not in expected):
-            self._log.info("%s", state_of(run))
+            self._log.info("%s%s", state_of(run), self._new_progress(run))
+
+    def _new_progress(self, run: Run) -> str:
+        if not self._settings.run_progress:
+            return ""
+        text = progress_of(run, self.progress.get(run.id, ""))
+        self.progress[run.id] = run.progress
+        return text
 
     def canceling(self, run_ids: Sequence[str], end: WaitEnd) -> None:
         """Log why runs are canceled."""
@@ -159,12 +178,21 @@ class WaitLog:
             statuses = Counter(map(_status, [*(outcome.run for outcome in ended.values()), *left.values()]))
             shown = ", ".join(f"{count} {status}" for status, count in statuses.items())
             self._log.info("%d of %d runs have ended: %s", self._count - len(left), self._count, shown)
+            if now >= self._progress_at + LOG_INTERVAL:
+                self._progress_at = now
+                self._log_progress(filter(None, islice(left.values(), MAX_LINES)))
             return
         for run_id, run in left.items():
             minutes = (now - self._begun_at) / 60
             late = f"; no check has shown it for {unseen / 60:.0f} minutes" if unseen >= LOG_INTERVAL else ""
-            text = "Run %s is still %s after %.0f minutes%s"
-            self._log.info(text, run_id, _status(run), minutes, late)
+            text = "Run %s is still %s after %.0f minutes%s%s"
+            progress = self._new_progress(run) if run else ""
+            self._log.info(text, run_id, _status(run), minutes, late, progress)
+
+    def _log_progress(self, runs: Iterable[Run]) -> None:
+        for run in runs:
+            if progress := self._new_progress(run):
+                self._log.info("%s%s", state_of(run), progress)
 
     def _warn_of_version(self, runs: Sequence[Run]) -> None:
         limit = self._settings.pending_version_timeout
@@ -291,7 +319,8 @@ class Wait:
     ) -> None:
         run = run or polled.run
         del self._left[polled.run_id]
-        outcome = WaitOutcome(end=end, run=run, error=error, is_canceled=is_canceled)
+        progress = self._log.progress.get(polled.run_id, "")
+        outcome = WaitOutcome(end=end, run=run, error=error, is_canceled=is_canceled, progress=progress)
         self._ended[polled.run_id] = outcome
         self._is_useless = self._is_useless or not self.settings.counts_as_success(outcome)
         if run is not None and run.is_final:

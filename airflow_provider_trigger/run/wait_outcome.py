@@ -56,6 +56,8 @@ class WaitOutcome:
     error: str = ""
     """Why no check shows the run, why its cancel failed, or why ``run`` has nothing but a status."""
     is_canceled: bool = False  # by the wait
+    progress: str = ""
+    """What the log of the wait has shown last of the metadata."""
 
 
 # Airflow stores an event, MySQL in 64 KB: above this number of runs it is compressed. The errors after the
@@ -73,6 +75,8 @@ def make_event(ended: Mapping[str, WaitOutcome], *, try_number: int | None = Non
             "status": outcome.run.status if outcome.run else None,
             "error": outcome.error if run_id in whole else outcome.error[:_MAX_ERROR_LENGTH],
             "is_canceled": outcome.is_canceled,
+            # The end of a single run is logged by the resumed task.
+            **({"progress": outcome.progress} if outcome.progress and len(ended) == 1 else {}),
         }
         for run_id, outcome in ended.items()
     ]
@@ -104,6 +108,7 @@ def read_event(event: Any) -> dict[str, WaitOutcome]:
                 run=_run_of(run),
                 error=run.get("error") or "",
                 is_canceled=bool(run.get("is_canceled")),
+                progress=run.get("progress") or "",
             )
             for run in runs
         }
@@ -127,7 +132,8 @@ def _after_check(outcome: WaitOutcome, reply: Run | TriggerDevError) -> WaitOutc
             raise reply
         return replace(outcome, error=str(reply))  # its status is known, and decides about retries
     if reply.is_final and (outcome.end in _UNSEEN or not reply.is_canceled):
-        return WaitOutcome(end=WaitEnd.FINAL, run=reply)  # it ended after all: its result counts
+        # It ended after all: its result counts.
+        return replace(outcome, end=WaitEnd.FINAL, run=reply, error="", is_canceled=False)
     # It is canceled, even if its cancel request failed.
     return replace(outcome, run=reply, error="" if reply.is_canceled else outcome.error)
 

@@ -31,6 +31,7 @@ RULES = {
     "on_empty": rules.choice("ignore", "fail"),
     "deferrable": rules.boolean,
     "poll_interval": rules.optional(rules.duration(least=0.01)),
+    "run_progress": rules.boolean,
 }
 
 
@@ -49,6 +50,8 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         log
     :param poll_interval: between two status checks of a run while deferred: seconds, a timedelta, or a text
         such as ``"5m"``; None for one check of all runs together every 2 s
+    :param run_progress: whether the log shows the metadata of runs when it has changed, cut at 200
+        characters: of one run with each change of its status, and every 5 minutes, there of 100 at most
     :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task in place of
         its id, or an invalid value; in a mapped task, when it runs: then it fails without retries
     """
@@ -68,6 +71,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         on_empty: Literal["ignore", "fail"] = "fail",
         deferrable: bool | None = None,
         poll_interval: Duration | None = None,
+        run_progress: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -78,6 +82,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         self.on_empty = on_empty
         self.deferrable = _compat.default_deferrable() if deferrable is None else deferrable
         self.poll_interval: Any = poll_interval
+        self.run_progress = run_progress
         self._take_ids(run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
         check_arguments(self, RULES)
 
@@ -125,6 +130,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
             pending_version_timeout=None,
             cancels=False,
             success_statuses=list(self.success_statuses),
+            run_progress=self.run_progress,
         )
 
     def _defer(self, run_ids: list[str], context: Context) -> None:

@@ -122,6 +122,7 @@ WAIT: list[Row] = [
     ),
     ("max_output_size", -1, f"{COUNT} bytes, 0 or more, not -1"),
     ("run_logs", True, "must be 'on_failure' or 'always' or 'never', not True"),
+    ("run_progress", "no", f"{BOOLEAN} 'no'"),
 ]
 NO_TEXT = "must be a string that is not empty, not"
 NO_WORD = "must be a string that is not empty, without a comma, not"
@@ -227,6 +228,7 @@ ROWS: dict[Any, list[Row]] = {
         *CONNECTION,
         *SOURCES,
         ("success_statuses", "COMPLETED", STATUSES),
+        ("run_progress", "no", f"{BOOLEAN} 'no'"),
         ("return_outputs", 1, f"{BOOLEAN} 1"),
         ("max_output_size", -1, f"{COUNT} bytes, 0 or more, not -1"),
         ("on_empty", "skip", "must be 'ignore' or 'fail', not 'skip'"),

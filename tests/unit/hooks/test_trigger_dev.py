@@ -143,6 +143,7 @@ INVALID: list[tuple[str, dict[str, Any], str]] = [
         {"pending_version_timeout": timedelta(-1)},
         "pending_version_timeout must be a duration of ",
     ),
+    ("wait_for_run", {"run_progress": None}, "run_progress must be True or False, not None"),
     ("list_runs", {"tags": []}, "tags must be a string, or a list of at least one tag, not []"),
     ("list_runs", {"statuses": ["QUEUED", "RUNNING"]}, "statuses must be one of CANCELED, COMPLETED, "),
     ("list_runs", {"batch_id": "None"}, "batch_id must not be 'None': a template that finds nothing"),

@@ -22,6 +22,7 @@ ALL: dict[str, Any] = {
     "cancels_others": True,
     "logs_progress": True,
     "logs_end": False,
+    "run_progress": False,
     "tag": "airflow_task:x",
 }
 
