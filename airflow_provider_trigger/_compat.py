@@ -167,7 +167,7 @@ def default_queue() -> str:
 
 
 def log_url_of(ti: Any) -> str | None:
-    """Return the URL of a task instance's log in Airflow's UI; None where Airflow is not told its own URL."""
+    """Return the URL of a task instance's log in Airflow's UI; None unless someone has set that of the UI."""
     from airflow.configuration import conf
 
     section = "webserver" if airflow_version().startswith("2.") else "api"

@@ -45,7 +45,7 @@ class Found:
     all_ids: set[str] = field(default_factory=set)
     found_by_key: set[int] = field(default_factory=set)
     """The indexes of the items whose run is alive and has the key of this try: the start returns it."""
-    keys_in_use: set[str | None] = field(default_factory=set)
+    keys_in_use: set[str] = field(default_factory=set)
     """With these keys a start returns a run that is alive or has completed."""
     taken_up: dict[int, str] = field(default_factory=dict)  # alive, by the index of the item
     reused: dict[int, Run] = field(default_factory=dict)  # completed, by the index of the item
@@ -112,7 +112,8 @@ class Earlier:
         """Decide what becomes of each run, the newest first; see :class:`Policy`. Pure."""
         task_instance, execution = self.key.task_instance.hash, self.key.execution_hash
         max_tries, found = str(self.key.max_tries), Found(all_ids={run.id for run in runs})
-        found.keys_in_use = {run.idempotency_key for run in runs if not run.is_final or run.is_success}
+        in_use = (run.idempotency_key for run in runs if not run.is_final or run.is_success)
+        found.keys_in_use = set(filter(None, in_use))
         found.stopping = [run.id for run in runs if run.may_have_worker]
         replaced = found.canceled if self.policy is Policy.REPLACE else found.kept
         items = [parse(request.key) for request in requests]

@@ -220,10 +220,15 @@ TOKEN_OPTIONS: dict[str, Rule] = {"timeout": _token_timeout, "tags": tags(), "id
 def check_data(name: str, value: Any, when: Circumstances = AS_GIVEN) -> None:
     """Check that a value is JSON that Trigger.dev keeps as it is; an error says what is not."""
     text = check_json(name, value, when)
-    size = len(text.encode("utf-8", "backslashreplace"))
+    size = _size_of(text)
     if size > MAX_DATA_SIZE:
         raise ValueError(f"{name} must have {MAX_DATA_SIZE:,} bytes or less as JSON, not {size:,}")
     _check_integers(name, json.loads(text))
+
+
+def _size_of(text: str) -> int:
+    """Return the bytes of a JSON text as it is sent: the escape of a lone surrogate has six."""
+    return len(text.encode("utf-8", "backslashreplace"))
 
 
 def _check_integers(name: str, value: Any) -> None:
@@ -318,6 +323,6 @@ class TaskRequest:
     def with_link(self, url: str) -> TaskRequest:
         """Return the same with a URL in its metadata, unless they have one, or have no room for it."""
         metadata = {LINK_KEY: url} | self.options.get("metadata", {})
-        if len(check_json("metadata", metadata).encode("utf-8", "backslashreplace")) > MAX_METADATA_SIZE:
+        if _size_of(check_json("metadata", metadata)) > MAX_METADATA_SIZE:
             return self
         return replace(self, options={**self.options, "metadata": metadata})

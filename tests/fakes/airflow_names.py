@@ -27,7 +27,7 @@ __all__ = ["DAG", "AirflowRescheduleException", "AirflowTaskTimeout", "TaskDefer
 
 IS_AIRFLOW_2 = airflow_version().startswith("2.")
 AIRFLOW_URL = f"AIRFLOW__{'WEBSERVER' if IS_AIRFLOW_2 else 'API'}__BASE_URL"
-"""The variable that tells Airflow its own URL."""
+"""The variable for the URL of Airflow's UI."""
 
 
 def dag_of(*task_ids: str) -> DAG:

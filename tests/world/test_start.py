@@ -510,7 +510,7 @@ def test_the_log_has_once_the_tag_that_all_runs_of_the_dag_run_have(world: World
     assert all(tag in run.tags for run in world.server.runs.values())
 
 
-def test_a_key_of_ones_own_stands_for_its_run_as_long_as_it_is_told(world: World) -> None:
+def test_a_key_of_ones_own_stands_for_its_run_as_long_as_its_ttl(world: World) -> None:
     world.server.on_task("resize", after=5)
     own = {"idempotency_key": "order-17", "idempotency_key_ttl": "10m"}
     for sleep, count in ((0, 1), (300, 1), (300, 2)):

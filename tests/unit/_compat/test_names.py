@@ -86,7 +86,7 @@ def test_airflows_settings_are_read_when_they_are_used(monkeypatch: pytest.Monke
         ),
     ],
 )
-def test_the_url_of_a_log_is_known_where_airflow_is_told_its_own_url(
+def test_the_url_of_a_log_is_known_where_airflow_has_its_base_url(
     base: str | None, log_url: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if base:

@@ -61,7 +61,7 @@ def test_what_the_user_gives_stays_as_it_is(start, given: Any, expected: Any) ->
     assert start(metadata=given)[1] == expected
 
 
-def test_where_airflow_is_not_told_its_own_url_there_is_none(start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_url_of_airflow_there_is_no_link(start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(AIRFLOW_URL)
     assert start()[1] is None
 
