@@ -79,7 +79,9 @@ class State:
     delayed_until: datetime | None = None
     expired_at: datetime | None = None
     attempt_count: int = 0
-    duration_ms: int = 0
+    duration_ms: int = 0  # shown once it has ended, or is queued for another attempt
+    executing_since: datetime | None = None
+    executed: timedelta = timedelta()  # before that
     version: str = settings.VERSION
     output: Any = UNSET
     output_by_url: bool | None = None  # None for whether it is large
@@ -93,7 +95,10 @@ class State:
 
 def new_state(status: str, now: datetime, *, started: bool | None = None) -> State:
     """Return the state of a run that was triggered just now and is already in a status, known or not."""
-    return move(State(status=status, created_at=now, updated_at=now), status, now, started=started)
+    # One that has ended already has executed before.
+    executed = timedelta(milliseconds=120 if status in FINAL else 0)
+    state = State(status=status, created_at=now, updated_at=now, executed=executed)
+    return move(state, status, now, started=started)
 
 
 def move(state: State, status: str, now: datetime, *, started: bool | None = None) -> State:
@@ -102,7 +107,8 @@ def move(state: State, status: str, now: datetime, *, started: bool | None = Non
         started = state.started_at is not None or status not in _NEVER_STARTED
     finished = status in FINAL and (started or status == "EXPIRED")
     attempted = started and status != "DEQUEUED"
-    used = 120 if attempted and (finished or status == "QUEUED") else 0
+    executed = _executed(state, now)
+    shows = attempted and (finished or status == "QUEUED")
     return replace(
         state,
         status=status,
@@ -112,10 +118,21 @@ def move(state: State, status: str, now: datetime, *, started: bool | None = Non
         delayed_until=now + timedelta(hours=1) if status == "DELAYED" else state.delayed_until,
         expired_at=now if status == "EXPIRED" else None,
         attempt_count=_attempts(state, status) if attempted else state.attempt_count,
-        duration_ms=state.duration_ms or used,
+        executing_since=now if status == "EXECUTING" else None,
+        executed=executed,
+        duration_ms=_milliseconds(executed) if shows else state.duration_ms,
         output=settings.OUTPUT if status == "COMPLETED" else UNSET,
         error=_ERRORS.get(status),
     )
+
+
+def _executed(state: State, now: datetime) -> timedelta:
+    """Return how long a run has executed up to now, without the time in which it waited."""
+    return state.executed + (now - state.executing_since if state.executing_since else timedelta())
+
+
+def _milliseconds(time: timedelta) -> int:
+    return round(time / timedelta(milliseconds=1))
 
 
 def _attempts(state: State, status: str) -> int:
@@ -142,6 +159,6 @@ def acknowledge(state: State, now: datetime, *, completed: bool, output: Any = U
         status="COMPLETED" if completed else "CANCELED",
         updated_at=now,
         finished_at=now,
-        duration_ms=50 if state.attempt_count > 0 else state.duration_ms,
+        duration_ms=_milliseconds(_executed(state, now)),
         output=output if completed else UNSET,
     )

@@ -256,28 +256,29 @@ class Store(Settings):
             self.tokens[token.id] = token
             return token, False
 
-    def complete_token(self, token_id: str, data: Any = UNSET) -> None:
+    def complete_token(self, token: ServerToken | str, data: Any = UNSET) -> None:
         """
         Complete a waitpoint token, so that runs that wait for it continue.
 
         As on the real server, this has no effect if it was completed before, or has timed out.
 
+        :param token: the token, or its id
         :param data: its output, any JSON, also ``None``; integers above 2^53 lose digits
         :raises KeyError: there is no such token
         """
         with self._lock:
-            self.tokens[token_id].complete(data)
+            self.tokens[getattr(token, "id", token)].complete(data)
 
-    def lose_in_query(self, *run_ids: str) -> None:
+    def lose_in_query(self, *runs: ServerRun | str) -> None:
         """
         Let the query always show what runs are now, as the real server's does if it has lost their end.
 
         So the list finds such a run by no final status.
 
-        :param run_ids: of which runs
+        :param runs: which runs, or their ids
         """
-        for run_id in run_ids:
-            self.runs[run_id].lost_since = self.time.now()
+        for run in runs:
+            self.runs[getattr(run, "id", run)].lost_since = self.time.now()
 
     def take_tokens(self, count: int, environment: Environment | str | None = None) -> int:
         """

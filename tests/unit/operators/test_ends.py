@@ -44,7 +44,7 @@ def test_a_run_that_was_waited_for_in_the_worker_is_known(execute, server, ti, r
     assert facts["run_url"] == f"{server.url}/runs/{run.id}"
     some = {name: facts[name] for name in ("run_id", "status", "task_identifier", "attempts", "metadata")}
     assert list(some.values()) == [run.id, "COMPLETED", "resize", 1, {"rows": 3}]
-    assert facts["compute_seconds"] == 0.12
+    assert facts["compute_seconds"] == 0.1
 
 
 @pytest.mark.parametrize(
@@ -109,14 +109,16 @@ def test_metadata_that_xcom_cannot_store_is_corrected_or_left_out(
 
 
 def test_what_the_answers_show_of_the_runs_of_a_batch_is_in_its_results(execute, server, ti) -> None:
-    server.on_task("resize", error="x" * 900, times=1)
+    server.on_task("resize", after=0.02)
+    server.on_task("resize", error="x" * 900, times=1, after=0.02)
     with pytest.raises(TriggerBatchFailedError) as raised:
         execute(batch(payloads=[1, 2]))
     failed, completed = ti.pushed["results"]
     assert failed["error"] == ("Error: " + "x" * 900)[:500]
     assert raised.value.results == ti.pushed["results"]
     for result, status in ((failed, "FAILED"), (completed, "COMPLETED")):
-        assert (result["status"], result["attempts"], result["compute_seconds"]) == (status, 1, 0.12)
+        assert (result["status"], result["attempts"]) == (status, 1)
+        assert result["compute_seconds"] == 0.02
         assert None not in {name: value for name, value in result.items() if name != "error"}.values()
 
 

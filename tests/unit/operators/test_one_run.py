@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -214,17 +215,19 @@ ERROR = {"name": "Error", "message": "no such file", "stackTrace": "at resize.ts
 def test_a_task_whose_run_failed_fails_and_logs_once_why_and_what_the_run_has_used(
     deferrable: bool, execute, defer, server, run_of, log
 ) -> None:
-    server.on_task("resize", error=ERROR, start_after=0, after=0)
+    server.on_task("resize", error=ERROR, start_after=0, after=0.02)
     wait = partial(execute, operator())
     if deferrable:
         _, go_on = defer(operator(deferrable=True))
+        while not run_of().terminated:
+            time.sleep(0.01)
         wait = partial(go_on, {}, ended(run_of()))
     with pytest.raises(AirflowException, match=r"ended with status FAILED.*no such file") as raised:
         wait()
     assert not isinstance(raised.value, AirflowFailException)
     [trace] = log.of("error")
     assert "at resize.ts:5" in trace
-    assert len([line for line in log.of("info") if line.endswith("(0.12 s of compute time)")]) == 1
+    assert len([line for line in log.of("info") if line.endswith("(0.02 s of compute time)")]) == 1
     assert run_of().cancel_requests == 0
 
 

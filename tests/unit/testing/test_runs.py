@@ -34,6 +34,47 @@ def test_a_cancel_is_enforced_if_no_worker_acknowledges_it(
     assert (run.status, run.finished_at, run.terminated) == ("CANCELED", at(60), True)
 
 
+def duration(server: TriggerDevServer, run: ServerRun) -> int:
+    return int(json.loads(bytes(routed(server, "GET", f"/api/v3/runs/{run.id}").body))["durationMs"])
+
+
+@pytest.mark.parametrize(
+    ("steps", "shown"),
+    [
+        ([(30, "COMPLETED")], 30_000),
+        ([(10, "WAITING"), (50, "EXECUTING"), (55, "FAILED")], 15_000),
+        ([(10, "QUEUED"), (50, "EXECUTING"), (70, "COMPLETED")], 30_000),
+        ([(10, "QUEUED")], 10_000),
+        ([(10, "WAITING")], 0),
+    ],
+)
+def test_a_run_shows_how_long_it_has_executed_without_its_waits(
+    server: TriggerDevServer, clock: Clock, steps: list[tuple[float, str]], shown: int
+) -> None:
+    run = server.add_run("EXECUTING", then=steps)
+    clock.now += 100
+    assert duration(server, run) == shown
+
+
+def test_a_canceled_run_has_executed_until_its_worker_acknowledged_it(
+    server: TriggerDevServer, clock: Clock
+) -> None:
+    run = server.add_run("EXECUTING", acknowledge_after=5)
+    clock.now += 20
+    run.cancel()
+    clock.now += 60
+    assert (run.status, duration(server, run)) == ("CANCELED", 25_000)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("path", ["/api/v1/nothing", "/api/v1/runs/run_a", "/nothing"])
+def test_a_path_that_the_server_does_not_have_is_not_found(
+    server: TriggerDevServer, method: str, path: str
+) -> None:
+    answer = routed(server, method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+
+
 @pytest.mark.parametrize(
     ("status", "started", "steps", "attempts"),
     [

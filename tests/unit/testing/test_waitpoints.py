@@ -45,6 +45,13 @@ def test_an_idempotency_key_stands_for_its_token_as_long_as_it_says(server, cloc
     assert listed(server, "filter[idempotencyKey]=k") == [second, first]
 
 
+@pytest.mark.parametrize("by_id", [True, False])
+def test_a_test_completes_a_token_by_its_id_or_itself(server, by_id: bool) -> None:
+    token = server.tokens[create(server)]
+    server.complete_token(token.id if by_id else token, {"approved": True})
+    assert token.status == "COMPLETED"
+
+
 # Addresses
 
 
