@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from tenacity import Retrying
@@ -43,6 +44,7 @@ class TriggerDevClient:
     """
 
     sleep: Sleep | None = None  # for calls without one of their own
+    deadline = limits.NEVER  # of all calls, also of those with a later one of their own
     fetches_key = True  # after a 401
 
     def __init__(
@@ -94,6 +96,7 @@ class TriggerDevClient:
         :raises TriggerDevError: the last error
         """
         version, sleep = self._key.version, sleep or self.sleep
+        deadline = min(deadline, self.deadline, key=attrgetter("at"))
         patience = self.settings.retry_for if patience is None else patience
         try:
             return self._repeat(call, deadline, patience, sleep)

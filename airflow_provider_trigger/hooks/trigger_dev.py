@@ -42,7 +42,7 @@ from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
 from airflow_provider_trigger.run.wait import WaitSettings
 from airflow_provider_trigger.run.wait_outcome import WaitEnd
 from airflow_provider_trigger.sources.arguments import SELECTING, Selection, batch_ids, terms
-from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, RunIds, all_valid, exactly_one
+from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, RunIds, all_valid, exactly_one, hint
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -69,6 +69,8 @@ WAIT_RULES = {
     "pending_version_timeout": rules.optional(rules.duration(least=0)),
     "run_progress": rules.boolean,
 }
+# After its timeout, wait_for_run ends within a second: in the last check, and two turns of the wait.
+_LAST_CHECK, _TURN = 0.75, 0.1
 
 
 class TriggerDevHook(BaseHook):
@@ -242,12 +244,13 @@ class TriggerDevHook(BaseHook):
         A duration is given in seconds, as a timedelta, or as a text such as ``"5m"``.
 
         :param run_id: the run id
-        :param timeout: how long to wait; None for no limit
+        :param timeout: how long to wait, a second more at most; None for no limit
         :param poll_interval: between two status checks; None for a tenth of the run's age, but 2 to 30 s
         :param pending_version_timeout: how long the run may wait for a deployed version that has its task;
             None for no limit
         :param run_progress: whether the log shows the run's metadata when it has changed, cut at 200
             characters
+        :raises ValueError: it is the id of a batch, or no id; nothing is sent
         :raises TimeoutError: the run had not ended in time, or waited for a version for longer than
             ``pending_version_timeout``; it is not canceled
         :raises TriggerDevError: the server answered the checks without the run for longer than ``retry_for``,
@@ -256,20 +259,24 @@ class TriggerDevHook(BaseHook):
         from airflow_provider_trigger.report.ends import why_not_completed
         from airflow_provider_trigger.run.watch import wait_for_runs
 
-        segment(run_id)
+        began_at, now = time.time(), time.monotonic()
         given = {"timeout": timeout, "poll_interval": poll_interval, "run_progress": run_progress}
         with rules.naming("wait_for_run"):
+            run_id = exactly_one(run_id)
+            if run_id.startswith("batch_"):
+                raise ValueError(hint(run_id))
             how = rules.checked(WAIT_RULES, given | {"pending_version_timeout": pending_version_timeout})
         limit = how.pop("timeout")
         settings = WaitSettings(
             **how,
             run_url=self.settings.run_url(run_id),
-            deadline=None if limit is None else time.time() + limit,
+            deadline=None if limit is None else began_at + limit,
             patience=self.settings.retry_for,
             cancels=False,
         )
         with self.client(has_worked=True) as client:
-            outcome = wait_for_runs([run_id], settings, client, log=self.log)[run_id]
+            client.deadline = Deadline.after(None if limit is None else limit + _LAST_CHECK, now=now)
+            outcome = wait_for_runs([run_id], settings, client, log=self.log, turn=_TURN)[run_id]
             if outcome.end is WaitEnd.FINAL and outcome.run:
                 return outcome.run
             where = {"run_url": settings.run_url, "conn_id": self.trigger_dev_conn_id}

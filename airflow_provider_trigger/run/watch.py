@@ -59,7 +59,7 @@ _FAILED_ROUNDS = 3
 
 # All in seconds.
 _GATHER = 0.25  # so that waits that begin together share their requests
-_TURN = 0.5  # between two turns of the loop
+TURN = 0.5  # between two turns of the loop
 QUERY_INTERVAL = 2.0
 _ALL_INTERVAL = 10.0  # between two queries for all of many runs; the others show only ended ones
 _PAUSE = 10.0  # between two queries where they fail
@@ -83,6 +83,7 @@ class Watch:
 
     :param query: makes queries; None for no queries: then each run gets single checks
     :param cancel: cancels runs within some seconds
+    :param turn: between two turns of the loop, in seconds
     """
 
     def __init__(
@@ -93,11 +94,13 @@ class Watch:
         cancel: Callable[[Sequence[str], float], Mapping[str, CancelResult]],
         check: Callable[[str], Call[Run]] = check_run,
         max_checks: int = checks.CONCURRENCY,
+        turn: float = TURN,
     ) -> None:
         self.error: BaseException | None = None  # of a crash
         self._make, self._query, self._cancel, self._check = make, query, cancel, check
         self._inbox: Queue[Callable[[], object]] = Queue()
         self._is_closed = False
+        self._turn = turn
         self._free = max_checks  # how many more checks may begin
         self._cancels = 0  # how many cancellations are under way
         self._runs: dict[str, PolledRun] = {}
@@ -141,7 +144,7 @@ class Watch:
                 pause(0, is_stopped=is_stopped)
                 self._proceed()
                 with suppress(Empty):
-                    self._inbox.get(timeout=_GATHER if self._to_cancel else _TURN)()
+                    self._inbox.get(timeout=_GATHER if self._to_cancel else self._turn)()
         except BaseException as error:
             self._crash(error)
             raise
@@ -164,7 +167,7 @@ class Watch:
     def _proceed(self) -> None:
         self._take_in()
         if (now := time.monotonic()) >= self._turn_at:
-            self._turn_at = now + _TURN
+            self._turn_at = now + self._turn
             self._changed.update(wait for wait in self._waits if now >= wait.due)
             self._begin_query(now)
             self._due = deque(self._due_checks(now))
@@ -299,7 +302,7 @@ class Watch:
         reply, polled.is_checking, now = checked.reply, False, time.monotonic()
         if checked.server_works is False:
             self._outage_until = now + _OUTAGE_INTERVAL
-        if isinstance(reply, NotSentError) and reply.retryable:
+        if isinstance(reply, NotSentError) and reply.retryable and not polled.must_check:
             self._held_until = now + _NOT_SENT_PAUSE
         if isinstance(reply, Run) and polled.has_lost_end(reply, now) and now >= self._recheck_from + _ROUND:
             self._recheck_from = now  # others may be lost, too
@@ -382,6 +385,7 @@ def wait_for_runs(
     log: Log,
     is_stopped: Callable[[], bool] = lambda: False,
     on_ended: Callable[[str], object] = lambda run_id: None,
+    turn: float = TURN,
 ) -> dict[str, WaitOutcome]:
     """Wait in this thread; return the outcome of each run, by run id, or raise StoppedError."""
 
@@ -396,6 +400,7 @@ def wait_for_runs(
         cancel=partial(cancel_all, client, is_stopped=is_stopped),
         # The outputs of several runs are fetched later: together they may be too large to keep.
         check=retrieve_run if len(run_ids) == 1 else check_run,
+        turn=turn,
     )
     watch.add(Wait(run_ids, settings, log, report=end, on_ended=on_ended))
     watch.run(is_stopped=is_stopped)

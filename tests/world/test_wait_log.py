@@ -177,3 +177,19 @@ def test_a_run_that_never_was_ends_a_wait_after_30_s_at_least(world: World) -> N
     with pytest.raises(Exception, match="run_unknown answered 404"):
         TriggerDevHook().wait_for_run("run_unknown")
     assert 30 <= world.now < 45
+
+
+@pytest.mark.parametrize(
+    ("kind", "headers"),
+    [("hang", {}), ("refused", {}), ("500", {}), ("429", {}), ("429", {"retry-after": "60"})],
+)
+@pytest.mark.parametrize("begins", [0, 2, 50])
+@pytest.mark.parametrize("timeout", [3, 61])
+def test_the_time_limit_of_own_code_holds_within_a_second_whatever_the_server_does(
+    world: World, kind: str, headers: dict[str, str], begins: float, timeout: float
+) -> None:
+    run = world.server.add_run("EXECUTING")
+    world.network.fault(kind, start=world.hub.now + begins, headers=headers)
+    with pytest.raises(TimeoutError, match="timeout"):
+        TriggerDevHook().wait_for_run(run.id, timeout=timeout)
+    assert timeout <= world.now <= timeout + 1

@@ -144,6 +144,8 @@ INVALID: list[tuple[str, dict[str, Any], str]] = [
         "pending_version_timeout must be a duration of ",
     ),
     ("wait_for_run", {"run_progress": None}, "run_progress must be True or False, not None"),
+    ("wait_for_run", {"run_id": "batch_1"}, "'batch_1' is a batch's id, not a run's: give the batch's runs"),
+    ("wait_for_run", {"run_id": ""}, "'' from run_id is not a valid run id: it is empty"),
     ("list_runs", {"tags": []}, "tags must be a string, or a list of at least one tag, not []"),
     ("list_runs", {"statuses": ["QUEUED", "RUNNING"]}, "statuses must be one of CANCELED, COMPLETED, "),
     ("list_runs", {"batch_id": "None"}, "batch_id must not be 'None': a template that finds nothing"),
@@ -180,7 +182,11 @@ def test_an_invalid_argument_is_an_error_that_names_it_and_nothing_is_sent(
     ],
 )
 def test_an_invalid_run_id_is_named_and_nothing_is_sent(hook, network: TriggerDev, given, named: str) -> None:
-    for call, argument in ((hook.cancel_runs, "run_ids"), (hook.cancel_run, "run_id")):
+    for call, argument in (
+        (hook.cancel_runs, "run_ids"),
+        (hook.cancel_run, "run_id"),
+        (hook.wait_for_run, "run_id"),
+    ):
         with pytest.raises(ValueError, match=re.escape(named.replace("run_ids", argument))):
             call(given)
     assert network.requests() == []
@@ -193,7 +199,7 @@ def test_an_invalid_run_id_is_named_and_nothing_is_sent(hook, network: TriggerDe
 def test_what_cannot_be_an_id_is_a_value_error_and_nothing_is_sent(
     given: Any, shown: str, hook, network: TriggerDev
 ) -> None:
-    for name in ("get_run", "get_output", "wait_for_run", "replay_run", "trigger_task", "reschedule_run"):
+    for name in ("get_run", "get_output", "replay_run", "trigger_task", "reschedule_run"):
         more = ["1h"] * (name == "reschedule_run")
         with pytest.raises(ValueError, match=f"{re.escape(shown)} cannot be the id of a (run|task)"):
             getattr(hook, name)(given, *more)
