@@ -18,7 +18,7 @@ LONGEST_EVENT_HOLD = 30.0  # the same where Airflow is slow, at most
 
 RATE_LIMIT_RESERVE = 0.05  # the share of the rate limit's bucket that is left to the application, 0 to 1
 MAX_CONCURRENCY = 32  # how many requests are in flight at a time
-MAX_RUNS = 1000  # how many runs may be canceled that are found by tags and batches
+MAX_RUNS = 1000  # how many runs that tags and batches find may be canceled or waited for
 MAX_OUTPUT_SIZE = 1024 * 1024  # in bytes of JSON; a larger output is replaced in XCom by a reference
 AUTOMATIC_KEY = "auto"  # the idempotency key of a run is made of what identifies its task instance
 TAGS_OF_OURS = 3  # how many tags the provider adds to those of a run: its Dag, its Dag run and its task

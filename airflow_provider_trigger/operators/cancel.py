@@ -11,14 +11,7 @@ from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.log import counted, enumeration, write
 from airflow_provider_trigger.operators.base import conclude, push_results
 from airflow_provider_trigger.rules import Duration
-from airflow_provider_trigger.sources.arguments import (
-    SELECTING,
-    Selection,
-    TakesRunIds,
-    arguments_of,
-    check_arguments,
-    is_templated,
-)
+from airflow_provider_trigger.sources.arguments import SelectsRuns, check_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,6 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.cancel.cancellation import Cancellation
     from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.sources.arguments import Selection
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 RULES = {
@@ -41,7 +35,7 @@ RULES = {
 }
 
 
-class CancelTriggerRunOperator(TakesRunIds, _compat.BaseOperator):
+class CancelTriggerRunOperator(SelectsRuns, _compat.BaseOperator):
     """
     Cancel Trigger.dev runs, and report for each run what became of it.
 
@@ -77,12 +71,7 @@ class CancelTriggerRunOperator(TakesRunIds, _compat.BaseOperator):
         mapped task, when it runs: then it fails without retries
     """
 
-    template_fields: Sequence[str] = (
-        *TakesRunIds.template_fields,
-        "tags",
-        "batch_ids",
-        "trigger_dev_conn_id",
-    )
+    template_fields: Sequence[str] = (*SelectsRuns.template_fields, "trigger_dev_conn_id")
     operator_extra_links = (TriggerRunLink(),)  # to the first run
     ui_color = "#fde8e4"
 
@@ -106,9 +95,6 @@ class CancelTriggerRunOperator(TakesRunIds, _compat.BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.tags: Any = tags
-        self.batch_ids: Any = batch_ids
-        self.max_runs = max_runs
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.on_not_found = on_not_found
         self.on_empty = on_empty
@@ -119,11 +105,14 @@ class CancelTriggerRunOperator(TakesRunIds, _compat.BaseOperator):
         self.max_concurrency = max_concurrency
         self.run_url: str | None = None
         self._is_stopped = False
-        selecting = {"tags": tags, "batch_ids": batch_ids}
-        self._selecting = [name for name, value in selecting.items() if value is not None]
-        with arguments_of(self):
-            rules.checked_given(SELECTING, selecting, rules.Circumstances(skip=is_templated))
-        self._take_ids(run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, others=selecting)
+        self._take_runs(
+            run_ids,
+            xcom_task_ids=xcom_task_ids,
+            xcom_key=xcom_key,
+            tags=tags,
+            batch_ids=batch_ids,
+            max_runs=max_runs,
+        )
         check_arguments(self, RULES)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -133,19 +122,6 @@ class CancelTriggerRunOperator(TakesRunIds, _compat.BaseOperator):
         if ids.found or selection:
             return self._cancel(ids, selection, context)
         return self._conclude([], ids, context)
-
-    def _selection(self, ids: RunIds) -> Selection:
-        """Return which runs they select, as rendered; ``ids`` gets what is invalid, such as a None."""
-        found: dict[str, tuple[str, ...]] = {}
-        # A value of a mapped argument may be None: unlike an argument that was not given, it is an error.
-        given = getattr(self, _compat.INIT_ARGUMENTS) if _compat.is_mapped_instance(self) else {}
-        for name in [name for name in SELECTING if name in self._selecting or name in given]:
-            try:
-                found |= rules.checked(SELECTING, {name: getattr(self, name)})
-            except ValueError as error:
-                ids.invalid.append(str(error))
-                self.log.error("%s", error)
-        return Selection(**found, max_runs=self.max_runs)
 
     def _cancel(self, ids: RunIds, selection: Selection, context: Context) -> list[dict[str, Any]]:
         from airflow_provider_trigger.api.errors import AuthenticationError

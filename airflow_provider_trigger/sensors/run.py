@@ -12,7 +12,7 @@ from airflow_provider_trigger.api.statuses import FINAL_STATUSES, SUCCESS_STATUS
 from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.rules import Duration
 from airflow_provider_trigger.sensors.base import TriggerDevSensor
-from airflow_provider_trigger.sources.arguments import TakesRunIds, check_arguments
+from airflow_provider_trigger.sources.arguments import SelectsRuns, arguments_of, check_arguments
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy
 from airflow_provider_trigger.sources.run_ids import problems_of_sources
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.wait import WaitSettings
     from airflow_provider_trigger.run.wait_outcome import WaitOutcome
+    from airflow_provider_trigger.sources.run_ids import RunIds
 
 RULES = {
+    "max_runs": rules.number("runs", least=1, whole=True),
     "trigger_dev_conn_id": rules.connection_id,
     "success_statuses": rules.list_of("final statuses", FINAL_STATUSES),
     "return_outputs": rules.boolean,
@@ -35,28 +37,39 @@ RULES = {
 }
 
 
-class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
+class TriggerRunSensor(SelectsRuns, TriggerDevSensor):
     """
     Wait until runs have ended, all in a status that counts as success.
 
     A run that has ended otherwise, or that the key's environment does not have, fails the sensor. It
     cancels nothing. The return value is a list in the ids' order: of ``{"run_id", "status"}``, or of outputs.
 
+    ``tags`` and ``batch_ids`` are searched for once, when the task begins to wait, or is retried: a run that
+    had ended before, or starts later, is not waited for. They need ``deferrable=True`` or ``mode="poke"``, as
+    a rescheduled sensor would search again at each check, and miss what has ended since.
+
+    :param tags: waits for the runs that are alive and have all of these, too; they are searched for twice,
+        2.5 s apart, as the server shows a new run with a delay; templated
+    :param batch_ids: waits for the runs of these batches that are alive, in the same way; if more are still
+        being created, the task fails, and a retry waits for all that are alive then; templated
+    :param max_runs: if ``tags`` and ``batch_ids`` find more runs, the task fails
     :param success_statuses: the final statuses that count as success
     :param return_outputs: whether it returns the runs' outputs, with None for a run that has none
     :param max_output_size: of all outputs together, in bytes of JSON; above it, each is replaced by
         ``{"run_id", "output_size"}``, and ``TriggerDevHook.get_output`` returns it
-    :param on_empty: ``"fail"``: a source without run ids fails the task; ``"ignore"``: it is a warning in the
-        log
+    :param on_empty: ``"fail"``: a source without run ids, or tags or a batch without runs that are alive,
+        fails the task; ``"ignore"``: it is a warning in the log
     :param poll_interval: between two status checks of a run while deferred: seconds, a timedelta, or a text
         such as ``"5m"``; None for one check of all runs together every 2 s
     :param run_progress: whether the log shows the metadata of runs when it has changed, cut at 200
         characters: of one run with each change of its status, and every 5 minutes, there of 100 at most
-    :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task in place of
-        its id, or an invalid value; in a mapped task, when it runs: then it fails without retries
+    :raises ValueError: when the Dag is parsed: none of ``run_ids``, ``xcom_task_ids``, ``tags`` and
+        ``batch_ids``, a task in place of its id, ``tags`` or ``batch_ids`` with ``mode="reschedule"``, or an
+        invalid value such as an empty list of tags; in a mapped task, when it runs: then it fails without
+        retries
     """
 
-    template_fields: Sequence[str] = (*TakesRunIds.template_fields, "trigger_dev_conn_id")
+    template_fields: Sequence[str] = (*SelectsRuns.template_fields, "trigger_dev_conn_id")
 
     def __init__(
         self,
@@ -64,6 +77,9 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         run_ids: Any = None,
         xcom_task_ids: str | Iterable[str] | None = None,
         xcom_key: str | None = None,
+        tags: str | Sequence[str] | None = None,
+        batch_ids: str | Sequence[str] | None = None,
+        max_runs: int = defaults.MAX_RUNS,
         trigger_dev_conn_id: str = defaults.CONN_ID,
         success_statuses: Sequence[str] = SUCCESS_STATUSES,
         return_outputs: bool = False,
@@ -83,8 +99,20 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         self.deferrable = _compat.default_deferrable() if deferrable is None else deferrable
         self.poll_interval: Any = poll_interval
         self.run_progress = run_progress
-        self._take_ids(run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
+        self._take_runs(
+            run_ids,
+            xcom_task_ids=xcom_task_ids,
+            xcom_key=xcom_key,
+            tags=tags,
+            batch_ids=batch_ids,
+            max_runs=max_runs,
+        )
         check_arguments(self, RULES)
+        if self._selecting and self.reschedule and not self.deferrable:
+            with arguments_of(self):
+                what = f"{' and '.join(self._selecting)}, as each check would search again"
+                how = "use deferrable=True or mode='poke'"
+                raise ValueError(f"mode must not be 'reschedule' with {what}: {how}")
 
     @property
     def _is_in_doubt(self) -> bool:
@@ -138,30 +166,40 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
         hold = event_hold(context, self.execution_timeout)
+        trigger = TriggerDevRunTrigger(
+            run_ids=run_ids,
+            trigger_dev_conn_id=self.trigger_dev_conn_id,
+            wait=self._settings(run_ids, self._hook()).to_json(),
+            not_before=time.time() + hold,
+        )
+        # Another search would miss those that have ended, and the event may lack some.
+        packed = trigger.serialize()[1]["run_ids"]
         self.defer(
-            trigger=TriggerDevRunTrigger(
-                run_ids=run_ids,
-                trigger_dev_conn_id=self.trigger_dev_conn_id,
-                wait=self._settings(run_ids, self._hook()).to_json(),
-                not_before=time.time() + hold,
-            ),
+            trigger=trigger,
             method_name=self.execute_complete.__name__,
+            kwargs={"found": packed} if self._selecting else None,
             timeout=timedelta(seconds=max(self.timeout, 1.5 * hold)),  # else its event is too late
         )
 
-    def execute_complete(self, context: Context, event: Any = None) -> Any:
+    def execute_complete(
+        self, context: Context, event: Any = None, found: Sequence[str] | str | None = None
+    ) -> Any:
         """
         Return the runs once the trigger has seen all of them end, or fail.
 
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
+        :param found: the trigger's ``run_ids``, where tags or batches have found some
         """
         from airflow_provider_trigger.run.wait_outcome import read_event
+        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
         try:
             outcomes = read_event(event)
         except ValueError as error:
             raise _compat.AirflowException(str(error)) from None
+        if found is not None:
+            self._found = TriggerDevRunTrigger(run_ids=found).run_ids
         checked = self._conclude(outcomes, context)
         if not checked.is_done:  # the wait begins again
             checked = self.poke(context)
@@ -205,10 +243,30 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
     def _run_ids(self, context: Context) -> list[str]:
         if self._found is None:
             ids = self._gather_ids(context, on_empty=self.on_empty)
+            found = self._search(ids)
             if problems := problems_of_sources(ids, self.on_empty):
                 raise _compat.task_failure("; ".join(problems), is_retried=bool(ids.failed))
-            self._found = list(dict.fromkeys(ids.found))
+            self._found = list(dict.fromkeys(found))
         return self._found
+
+    def _search(self, ids: RunIds) -> list[str]:
+        """Return the given ids, and those that tags and batches find; ``ids`` gets what is wrong."""
+        from airflow_provider_trigger.api.errors import AuthenticationError
+        from airflow_provider_trigger.sources.search import SelectedRuns
+
+        selection, found = self._selection(ids), [*ids.found]
+        if not selection or ids.invalid or ids.failed:
+            return found
+        selected = SelectedRuns(selection, ids, log=self.log, on_empty=self.on_empty, done="waited for")
+        try:
+            with self._hook().client() as client:
+                for page in selected.search(client):
+                    found += page
+                if isinstance(selected.error, AuthenticationError):
+                    raise selected.error  # to which the client's ``with`` adds the connection
+        except AuthenticationError as error:
+            raise _compat.task_failure(str(error), is_retried=False) from None
+        return found
 
     def _returned(self, statuses: Mapping[str, str | None]) -> list[Any]:
         from airflow_provider_trigger.api.errors import TriggerDevError

@@ -302,6 +302,40 @@ class TakesRunIds(TakesIds):
     run_ids: Any
 
 
+class SelectsRuns(TakesRunIds):
+    """Take ``tags`` and ``batch_ids``, too, which runs are searched by; a subclass documents them."""
+
+    template_fields: Sequence[str] = (*TakesRunIds.template_fields, "tags", "batch_ids")
+
+    tags: Any
+    batch_ids: Any
+    max_runs: int
+
+    def _take_runs(
+        self, run_ids: Any, *, tags: Any, batch_ids: Any, max_runs: int, xcom_task_ids: Any, xcom_key: Any
+    ) -> None:
+        """Check the arguments, and keep them."""
+        self.tags, self.batch_ids, self.max_runs = tags, batch_ids, max_runs
+        selecting = {"tags": tags, "batch_ids": batch_ids}
+        self._selecting = [name for name, value in selecting.items() if value is not None]
+        with arguments_of(self):
+            rules.checked_given(SELECTING, selecting, Circumstances(skip=is_templated))
+        self._take_ids(run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, others=selecting)
+
+    def _selection(self, ids: RunIds) -> Selection:
+        """Return which runs they select, as rendered; ``ids`` gets what is invalid, such as a None."""
+        found: dict[str, tuple[str, ...]] = {}
+        # A value of a mapped argument may be None: unlike an argument that was not given, it is an error.
+        given = getattr(self, _compat.INIT_ARGUMENTS) if _compat.is_mapped_instance(self) else {}
+        for name in [name for name in SELECTING if name in self._selecting or name in given]:
+            try:
+                found |= rules.checked(SELECTING, {name: getattr(self, name)})
+            except ValueError as error:
+                ids.invalid.append(str(error))
+                self.log.error("%s", error)
+        return Selection(**found, max_runs=self.max_runs)
+
+
 class TakesTokenIds(TakesIds):
     """
     Take ``token_ids``, and the tasks that have pushed some.

@@ -1,4 +1,4 @@
-"""Find the runs that a selection means, or that a Dag run or task instance has started, to cancel these."""
+"""Find the runs that a selection means, or that a Dag run or task instance has started."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ class SelectedRuns:
     _: KW_ONLY
     log: Log
     on_empty: Reaction = "ignore"
+    done: str = "canceled"  # what becomes of them, for messages
     is_stopped: Callable[[], bool] = lambda: False
     error: TriggerDevError | None = None  # of the first look
     _has_looked: bool = False
@@ -79,7 +80,7 @@ class SelectedRuns:
         is_unknown = self._note(invalid=self._problems.invalid)
         if len(found) > limit:
             text = f"{self.selection} finds more than max_runs={limit} runs that are alive: none of these was"
-            self._note(too_many=[f"{text} canceled. Select fewer runs, or set max_runs"])
+            self._note(too_many=[f"{text} {self.done}. Select fewer runs, or set max_runs"])
             return
         self._log_found(found, "run")
         if found:
@@ -111,7 +112,7 @@ class SelectedRuns:
             self._note(empty=self._problems.empty)
         if left < 0:
             limit = f"max_runs={self.selection.max_runs}"
-            self._fail(f"not canceled, as {limit} runs were found: {-left} more. Cancel these again")
+            self._fail(f"not {self.done}, as {limit} runs were found: {-left} more. Try again for these")
         self._note(failed=self._problems.failed)
 
     def _note(self, **problems: Any) -> bool:
@@ -125,7 +126,7 @@ class SelectedRuns:
         self._note(failed=[f"{self.selection}: {text}"])
 
     def _log_found(self, runs: list[ListedRun], name: str) -> None:
-        """Name all runs before the first is canceled."""
+        """Name all runs before anything is done to the first."""
         if runs:
             found, run_ids = counted(len(runs), name), ", ".join(run.id for run in runs)
             self.log.info("Found %s alive by %s: %s", found, self.selection, run_ids)
@@ -193,7 +194,7 @@ def _batch(batch_id: str, client: TriggerDevClient, problems: RunIds) -> Iterato
     yield found
     if batch.status in ("PENDING", "PROCESSING") and is_incomplete:
         exist = f"{len(batch.run_ids)} of its {batch.run_count} runs exist"
-        text = f"batch {batch_id!r} is still being created: {exist}. Cancel it again for the others"
+        text = f"batch {batch_id!r} is still being created: {exist}. Try again for the others"
         problems.failed.append(text)
     if failed:
         raise failed

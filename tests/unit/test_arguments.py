@@ -158,6 +158,13 @@ RENDERED_MANY: list[Row] = [
     ("payloads", [1, b"x"], "payloads[1] must be JSON: a dict, list, "),
     ("payloads", {"iban": 7}, "must be a list with one entry for each run, not a dict"),
 ]
+SELECTING: list[Row] = [
+    ("tags", [], "must be a string, or a list of at least one tag, not []"),
+    ("batch_ids", ["run_a"], "must not be 'run_a': it is the id of a run; use run_ids"),
+    ("tags", ["{{ a }}", ""], f"{NO_WORD} ''"),
+    ("batch_ids", "", f"{NO_WORD} ''"),
+    ("max_runs", 0, f"{COUNT} runs, 1 or more, not 0"),
+]
 ROWS: dict[Any, list[Row]] = {
     RunTriggerTaskOperator: [
         *WAIT,
@@ -188,11 +195,7 @@ ROWS: dict[Any, list[Row]] = {
     CancelTriggerRunOperator: [
         *CONNECTION,
         *SOURCES,
-        ("tags", [], "must be a string, or a list of at least one tag, not []"),
-        ("batch_ids", ["run_a"], "must not be 'run_a': it is the id of a run; use run_ids"),
-        ("tags", ["{{ a }}", ""], f"{NO_WORD} ''"),
-        ("batch_ids", "", f"{NO_WORD} ''"),
-        ("max_runs", 0, f"{COUNT} runs, 1 or more, not 0"),
+        *SELECTING,
         ("on_not_found", "skip", "must be 'fail' or 'ignore', not 'skip'"),
         ("on_empty", None, "must be 'fail' or 'ignore', not None"),
         ("include_descendants", "yes", f"{BOOLEAN} 'yes'"),
@@ -227,6 +230,7 @@ ROWS: dict[Any, list[Row]] = {
     TriggerRunSensor: [
         *CONNECTION,
         *SOURCES,
+        *SELECTING,
         ("success_statuses", "COMPLETED", STATUSES),
         ("run_progress", "no", f"{BOOLEAN} 'no'"),
         ("return_outputs", 1, f"{BOOLEAN} 1"),
@@ -587,6 +591,26 @@ def test_a_version_of_which_a_native_template_makes_none_is_an_error_as_another_
         made.execute(context_of(TaskInstance()))
     assert_names(raised.value, kind, NOTHING)
     assert wire.sent == []
+
+
+@pytest.mark.parametrize(
+    ("selecting", "named"),
+    [({"tags": "a"}, "tags"), ({"tags": "a", "batch_ids": "{{ x }}"}, "tags and batch_ids")],
+)
+def test_a_sensor_that_would_search_at_each_check_is_an_error_that_says_what_to_do(
+    selecting: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ValueError, match="mode") as raised:
+        made(TriggerRunSensor, **selecting, mode="reschedule")
+    assert str(raised.value) == (
+        f"TriggerRunSensor 'work': mode must not be 'reschedule' with {named}, as each check would search "
+        "again: use deferrable=True or mode='poke'"
+    )
+    with pytest.raises(AirflowFailException, match="mode must not be"):
+        made(TriggerRunSensor, **selecting, mode="reschedule", _airflow_from_mapped=True)
+    for how in ({"mode": "reschedule", "deferrable": True}, {"mode": "poke"}):
+        made(TriggerRunSensor, **selecting, **how)
+    made(TriggerRunSensor, mode="reschedule")
 
 
 @pytest.mark.parametrize("kind", ROWS)

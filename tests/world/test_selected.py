@@ -1,14 +1,15 @@
-"""Runs that are searched by tags and batches: which are canceled, and what is said of the search."""
+"""Runs that are searched by tags and batches: which are canceled or waited for, and what is said of it."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 import requests
-from airflow_task import IS_AIRFLOW_2
+from airflow_task import IS_AIRFLOW_2, Task
 from fake_airflow import TaskInstance, context_of
 from world import World
 
@@ -16,6 +17,7 @@ from airflow_provider_trigger._compat import AirflowException, AirflowFailExcept
 from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+from airflow_provider_trigger.sensors.run import TriggerRunSensor
 
 LIST = "GET /api/v1/runs"
 LAGS = pytest.mark.parametrize("world", [{"list_lag": 2.0}], indirect=True)
@@ -185,7 +187,7 @@ def test_runs_that_appear_later_and_are_too_many_are_left_alone_and_are_a_failur
     world.sleep(5)
     later = tagged(world, 3)
     outcome = cancel(world, tags="a", max_runs=2)
-    text = "tags=['a']: not canceled, as max_runs=2 runs were found: 2 more. Cancel these again"
+    text = "tags=['a']: not canceled, as max_runs=2 runs were found: 2 more. Try again for these"
     assert text in str(outcome.error)
     assert type(outcome.error) is not AirflowFailException
     assert first in canceled(world)
@@ -353,7 +355,7 @@ def test_a_batch_that_is_still_being_created_is_a_failure_and_what_exists_is_can
     batch_id, run_ids = unsealed(world)
     outcome = cancel(world, batch_ids=batch_id)
     assert canceled(world) == run_ids
-    text = f"batch {batch_id!r} is still being created: 0 of its 4 runs exist. Cancel it again for the others"
+    text = f"batch {batch_id!r} is still being created: 0 of its 4 runs exist. Try again for the others"
     assert text in str(outcome.error)
     assert type(outcome.error) is not AirflowFailException
 
@@ -376,3 +378,162 @@ def test_a_run_that_only_the_list_shows_and_that_cannot_be_checked_is_left_alone
     outcome = cancel(world, batch_ids=batch_id)
     assert canceled(world) == others
     assert f"not all runs could be searched: GET /api/v3/runs/{odd} " in str(outcome.error)
+
+
+# The sensor
+
+MODES: dict[str, dict[str, Any]] = {
+    "poke": {"mode": "poke"},
+    "deferred": {"deferrable": True},
+    "deferred in place of rescheduled": {"deferrable": True, "mode": "reschedule"},
+}
+IN_EACH_MODE = pytest.mark.parametrize("mode", MODES)
+
+
+def begin(world: World, mode: str = "poke", retries: int = 0, **arguments: Any) -> Task:
+    """Begin a sensor, which has searched 10 s later."""
+    given = {"task_id": "wait", "poke_interval": 30} | MODES[mode] | arguments
+    task = world.task(partial(TriggerRunSensor, **given), retries=retries).begin()
+    world.sleep(10)
+    return task
+
+
+def add(world: World, *, ends: float = 100, status: str = "COMPLETED", tags: str = "a", **more: Any) -> str:
+    """Start a run as another application would; return its id."""
+    world.server.on_task("resize", after=None)
+    run = world.server.add_run("EXECUTING", tags=[tags], then=[(ends, status)], **more)
+    return str(run.id)
+
+
+def ended(*run_ids: str, status: str = "COMPLETED") -> list[dict[str, str]]:
+    return [{"run_id": run_id, "status": status} for run_id in run_ids]
+
+
+@IN_EACH_MODE
+def test_it_waits_for_the_runs_that_are_alive_and_those_given(world: World, mode: str) -> None:
+    given, first, last = (add(world, tags=tag, ends=ends) for tag, ends in (("b", 20), ("a", 40), ("a", 200)))
+    add(world, ends=1, status="FAILED")  # it has ended before
+    world.sleep(5)
+    outcome = begin(world, mode, run_ids=given, tags=["a"]).join()
+    assert (outcome.state, outcome.tries) == ("success", 1), outcome.error
+    assert sorted(map(str, outcome.result)) == sorted(map(str, ended(given, first, last)))
+    assert 190 <= world.now <= 240
+
+
+@IN_EACH_MODE
+def test_a_run_that_fails_after_the_search_fails_it(world: World, mode: str) -> None:
+    failing = add(world, ends=32, status="FAILED")
+    add(world, ends=900)
+    world.sleep(5)
+    outcome = begin(world, mode, tags="a").join()
+    assert type(outcome.error).__name__ == "TriggerRunNotRetriedError", outcome.error
+    assert failing in str(outcome.error)
+    assert world.now < 100
+
+
+@IN_EACH_MODE
+def test_a_run_that_starts_after_the_search_is_not_waited_for(world: World, mode: str) -> None:
+    run_id = add(world)
+    world.sleep(5)
+    task = begin(world, mode, tags="a")
+    add(world, ends=9000)
+    assert task.join().result == ended(run_id)
+    assert len(world.network.requests(LIST)) == 2
+
+
+@IN_EACH_MODE
+def test_a_retry_searches_again(world: World, mode: str) -> None:
+    add(world, ends=30)
+    world.sleep(5)
+    task = begin(world, mode, tags="a", retries=1)
+    second = add(world, ends=900)
+    (task.kill if mode == "poke" else task.fail_trigger)()
+    outcome = task.join()
+    assert (outcome.tries, outcome.result) == (2, ended(second))
+
+
+@pytest.mark.parametrize("count", [1, 1001])
+def test_a_wait_that_begins_again_is_for_the_same_runs(world: World, count: int) -> None:
+    run_ids = [add(world, ends=900) for _ in range(count)]
+    odd = world.server.add_run("EXECUTING", tags=["a"])
+    world.sleep(20)
+    task = begin(world, "deferred", tags="a", max_runs=2000)
+    world.sleep(30)
+    later = add(world, ends=5)
+    task.before_resuming = lambda: setattr(odd, "status", "COMPLETED")  # its worker completed it all the same
+    odd.status = "CANCELED"
+    outcome = task.join()
+    assert sorted(map(str, outcome.result)) == sorted(map(str, ended(odd.id, *run_ids)))
+    assert later not in str(outcome.result)
+    assert 900 <= world.now <= 1000
+
+
+@pytest.mark.parametrize("world", [{"list_lag": 2.0}], indirect=True)
+def test_a_run_that_the_list_does_not_show_at_once_is_found(world: World) -> None:
+    run_id = add(world)
+    assert begin(world, tags="a").join().result == ended(run_id)
+
+
+@IN_EACH_MODE
+def test_it_waits_for_the_runs_of_a_batch_in_their_order(world: World, mode: str) -> None:
+    batch_id, run_ids = start_batch(world, *({} for _ in range(3)))
+    world.sleep(5)
+    task = begin(world, mode, batch_ids=batch_id)
+    for run_id in run_ids:
+        world.server.runs[run_id].status = "COMPLETED"
+        world.sleep(40)
+    assert task.join().result == ended(*run_ids)
+
+
+def test_a_wait_for_a_batch_that_is_still_being_created_is_a_failure(world: World) -> None:
+    batch_id, _ = unsealed(world)
+    outcome = begin(world, batch_ids=batch_id).join()
+    text = "is still being created: 0 of its 4 runs exist. Try again for the others"
+    assert f"batch {batch_id!r} {text}" in str(outcome.error)
+    assert type(outcome.error) is not AirflowFailException
+
+
+@IN_EACH_MODE
+@pytest.mark.parametrize("on_empty", ["fail", "ignore"])
+def test_a_search_that_finds_nothing_is_an_empty_source(world: World, mode: str, on_empty: str) -> None:
+    batch_id, [run_id] = start_batch(world, {})
+    world.server.runs[run_id].status = "COMPLETED"
+    add(world, tags="b")
+    world.sleep(5)
+    outcome = begin(world, mode, tags=["a", "b"], batch_ids=[batch_id], on_empty=on_empty).join()
+    empty = ["no run that is alive has tags=['a', 'b']", f"batch {batch_id!r} has no run that is alive"]
+    assert world.log.of("error" if on_empty == "fail" else "warning") == empty
+    if on_empty == "ignore":
+        assert (outcome.state, outcome.result) == ("success", [])
+    else:
+        assert (type(outcome.error), str(outcome.error)) == (AirflowFailException, "; ".join(empty))
+
+
+def test_more_runs_to_wait_for_than_allowed_are_an_error(world: World) -> None:
+    for _ in range(4):
+        add(world)
+    world.sleep(5)
+    error = begin(world, tags="a", max_runs=3).join().error
+    text = "tags=['a'] finds more than max_runs=3 runs that are alive: none of these was waited for. "
+    assert (type(error), str(error)) == (AirflowFailException, f"{text}Select fewer runs, or set max_runs")
+
+
+@pytest.mark.parametrize(
+    ("fault", "arguments", "text", "is_final"),
+    [
+        ("500", {"tags": "a"}, f"tags=['a']: not all runs could be searched: {LIST} ", False),
+        ("401", {"tags": "a"}, f"{LIST} answered 401: ", True),
+        ("", {"batch_ids": "batch_nope"}, "'batch_nope' from batch_ids is not a valid batch id: ", True),
+        ("", {"tags": "a", "run_ids": [5]}, "5 from run_ids is not a valid run id", True),
+    ],
+)
+def test_a_search_that_cannot_be_made_is_a_failure_that_is_retried_if_that_may_help(
+    world: World, fault: str, arguments: dict[str, Any], text: str, is_final: bool
+) -> None:
+    add(world)
+    world.sleep(5)
+    if fault:
+        world.network.fault(fault, LIST)
+    error = begin(world, **arguments).join().error
+    assert text in str(error)
+    assert isinstance(error, AirflowFailException) is is_final
