@@ -93,7 +93,8 @@ TEXTS = {
     "## Operators": 'A duration is given in seconds, as a timedelta, or as a text such as `"5m"`. '
     "In addition, an operator and a sensor take\nAirflow's arguments (`**kwargs`).",
     "## Testing": "See [Test your Dags](testing.md).",
-    "## Errors of tasks": "[When they are raised](run.md#errors-for-programs).",
+    "## Errors of tasks": "A task without a `retry_policy` is [retried](run.md#how-a-run-ends) after those\n"
+    "that are no `AirflowFailException`.",
 }
 LINES = [line.split() for line in CONTENTS.strip().splitlines()]
 CLASSES = {name: rest for _, name, *rest in (line for line in LINES if len(line) > 1 and line[0][0] != "#")}

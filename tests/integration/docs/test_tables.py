@@ -107,7 +107,7 @@ def test_what_run_ids_may_be(given, server, run_try):
 
 
 def test_versions():
-    shown = rows("../README.md", "| Airflow | Python | dependencies of | whole Airflow tested with |")
+    shown = rows("../README.md", "| Airflow | Python | whole Airflow tested with |")
     for airflow, pythons, *_ in shown:
         (name,) = [name for name in PINNED if PINNED[name] == airflow]
         script = f"source scripts/pythons.sh; supported_pythons {name}"
