@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import visible
+from airflow_names import AIRFLOW_URL
 from cryptography.fernet import Fernet
 
 from airflow_provider_trigger.testing import TriggerDevServer
@@ -123,6 +125,7 @@ def airflow(server: TriggerDevServer, marked: Marked, home: Path, state: State) 
         "AIRFLOW_CONN_TRIGGER_DEV_DEFAULT": json.dumps(connection),
         **marked.environment(),
         "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
+        AIRFLOW_URL: visible.AIRFLOW,
         "E2E_STATE_DIR": str(state.directory),
     }
     examples = {path.stem for path in EXAMPLES.glob("*.py")} - {*EXAMPLES_WITHOUT_DAG}

@@ -267,7 +267,7 @@ class Store(Settings):
         :raises KeyError: there is no such token
         """
         with self._lock:
-            self.tokens[getattr(token, "id", token)].complete(data)
+            self.tokens[token if isinstance(token, str) else token.id].complete(data)
 
     def lose_in_query(self, *runs: ServerRun | str) -> None:
         """
@@ -278,7 +278,7 @@ class Store(Settings):
         :param runs: which runs, or their ids
         """
         for run in runs:
-            self.runs[getattr(run, "id", run)].lost_since = self.time.now()
+            self.runs[run if isinstance(run, str) else run.id].lost_since = self.time.now()
 
     def take_tokens(self, count: int, environment: Environment | str | None = None) -> int:
         """
