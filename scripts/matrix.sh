@@ -10,7 +10,7 @@ source scripts/pythons.sh
 
 BETWEEN=(3.1 3.3)
 WHOLE=(2.11 "${BETWEEN[@]}" "$(sed -n 's/^NEWEST := //p' Makefile)")
-ENDINGS="-k 'test_endings or test_batch or test_callbacks or test_routes or test_connection_form or test_link'"
+ENDINGS="-k 'test_endings or test_batch or test_callbacks or test_routes or test_connection_form or test_link or test_visible'"
 # The one with the oldest versions of all that the package depends on.
 OLDEST=2.11.0
 

@@ -137,7 +137,8 @@ def airflow(server: TriggerDevServer, marked: Marked, home: Path, state: State) 
                 home / "airflow", dags=[HERE / "dags", EXAMPLES], environment=environment, **arguments
             )
         )
-        airflow.wait_for_dags("callback_dag_fails", "operator_slow", "route_fence", "secret_key", *examples)
+        awaited = ("callback_dag_fails", "operator_slow", "route_fence", "secret_key", "visible")
+        airflow.wait_for_dags(*awaited, *examples)
         if HAS_WATCHERS:  # the runs of other tests would start it
             airflow.api.watch("on_run_end", begins=False)
         yield airflow
