@@ -48,7 +48,7 @@ for airflow in 2.11 3.3 "$(sed -n 's/^NEWEST := //p' Makefile)"; do
         say "Airflow $airflow: the Quickstart with $file"
         .tools/bin/uv venv --quiet --clear --python "$python" "$work/venv"
         .tools/bin/uv pip install --quiet --python "$work/venv/bin/python" -c "constraints/airflow-$airflow.txt" \
-            -b constraints/build.txt --group test "$file[testing]"
+            -b constraints/build.txt "$file[testing]"
         (cd "$unpacked" && "$work/venv/bin/pytest" -q tests/integration/docs/test_a_new_user.py)
     done
 done
