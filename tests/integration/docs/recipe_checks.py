@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from docs_shell import AIRFLOW, changed_for_this_airflow
+from docs_shell import AIRFLOW, changed_for_this_airflow, in_a_shell
 
 from airflow_provider_trigger.testing import UNSET
 from airflow_provider_trigger.testing.engine.settings import VERSION
@@ -113,6 +113,26 @@ def check_label(recipe, server) -> Callable[..., None]:
         recipe(block, {"trigger_run_id": run.id})
         assert changes_of(server)
         assert (run.tags, run.metadata) == (("a", "audited"), {"rows": 3, "audit": "passed"})
+
+    return check
+
+
+@pytest.fixture
+def check_lineage(connection, server, dags_folder, tmp_path) -> Callable[..., None]:
+    """The run's metadata name its task as the events of OpenLineage's provider do."""
+
+    def check(block: Any, *, job: str) -> None:
+        (dags_folder / "lineage.py").write_text(changed_for_this_airflow(block.text))
+        events = tmp_path / "events"
+        transport = {"type": "file", "log_file_path": str(events), "append": True}
+        # The plugin is read once in a process.
+        in_a_shell("airflow dags test lineage", AIRFLOW__OPENLINEAGE__TRANSPORT=json.dumps(transport))
+        sent = [json.loads(line) for line in events.read_text().splitlines()]
+        (run,) = server.runs.values()
+        of_task = [(each["eventType"], each["run"]["runId"]) for each in sent if each["job"]["name"] == job]
+        lineage_id = run.metadata["openlineage_parent"].rpartition("/")
+        assert lineage_id[0] == f"{sent[0]['job']['namespace']}/{job}"
+        assert of_task == [("START", lineage_id[2]), ("COMPLETE", lineage_id[2])]
 
     return check
 

@@ -81,6 +81,7 @@ CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("recipes.md", "named_instances", "named_instances", {"names": ["cat.png", "dog.png"]}),
     ("recipes.md", "one_field", "runs_of_a_dag", {"payload": ["", "{'width': 100}"]}),
     ("recipes.md", "way_back", "runs_of_a_dag", {"metadata": ["{.*/dags/way_back/runs/manual__.*%3A.*}"]}),
+    ("recipes.md", "lineage_parent_id", "lineage", {"job": "lineage.resize"}),
     ("recipes.md", "approve_in_airflow", "approval", {"answer": ["Publish"]}),
     ("recipes.md", "pause_queue", "setup_and_teardown", {"changes": {"action": ["pause", "resume"]}}),
     ("recipes.md", "short_queue", "backlog", {}),
