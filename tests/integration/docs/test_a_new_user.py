@@ -98,7 +98,8 @@ def results_of_tests(folder: Path) -> str:
 @pytest.fixture
 def project(tmp_path) -> Path:
     (tmp_path / "dags").mkdir()
-    shutil.copy(EXAMPLES / "cancel_at_the_end.py", tmp_path / "dags")
+    for dag_id in ("cancel_at_the_end", "batch_some_fail"):
+        shutil.copy(EXAMPLES / f"{dag_id}.py", tmp_path / "dags")
     for name, text in zip(NAMES, PYTHON, strict=True):
         (tmp_path / name).write_text(changed_for_this_airflow(text))
     return tmp_path
