@@ -99,9 +99,7 @@ def test_answers_as_recorded(replayed_exchange: Any, replay: Any) -> None:
     assert "date" in answer.headers
 
 
-def test_every_recorded_line_is_replayed_or_left_out_for_a_reason(
-    server_recordings: Any, replay: Any
-) -> None:
+def test_each_recorded_line_is_replayed_or_left_out_for_a_reason(server_recordings: Any, replay: Any) -> None:
     reasons = Counter(exchange.left_out for exchange in server_recordings)
     cases = {(exchange.file, exchange.case) for exchange in server_recordings}
     replayed = sum(len(replay(*case)) for case in cases)

@@ -78,9 +78,7 @@ TASK_PAGE = f"/dags/{DAG_ID}/runs/{RUN_ID}/tasks/{TASK_ID}"
 COUNT, OUTAGE = (300, 180.0) if os.environ.get("E2E_PICTURES") else (40, 5.0)
 
 
-def test_a_clear_in_the_morning_starts_only_what_failed_at_night(
-    airflow: WholeAirflow, server: TriggerDevServer
-) -> None:
+def test_a_clear_starts_only_what_failed_at_night(airflow: WholeAirflow, server: TriggerDevServer) -> None:
     earlier, bad = set(server.runs), [7, 18, 23, 31]
     without_address = set(bad)
 

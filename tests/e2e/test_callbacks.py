@@ -63,9 +63,7 @@ def test_a_failing_dag_cancels_in_the_dag_processor(airflow: WholeAirflow, serve
     wait_for_callback_in_the_dag_processor(airflow, server, run_ids)
 
 
-def test_a_callback_that_airflow_runs_again_does_no_harm(
-    airflow: WholeAirflow, server: TriggerDevServer, state: State
-) -> None:
+def test_a_second_callback_is_no_harm(airflow: WholeAirflow, server: TriggerDevServer, state: State) -> None:
     run_ids = add_runs(server)
     airflow.api.trigger("callback_worker_killed", "killed", {"run_ids": run_ids})
     state.kill("killed", parent_too=True)

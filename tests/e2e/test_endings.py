@@ -244,8 +244,6 @@ def test_ending(observation: Observation, kind: str, event: str, mode: str) -> N
     assert ending.seen == ending.expected
 
 
-def test_the_rate_limit_was_used_up_for_deferred_tasks(
-    observation: Observation, server: TriggerDevServer
-) -> None:
+def test_deferred_tasks_have_met_the_rate_limit(observation: Observation, server: TriggerDevServer) -> None:
     limited = {request.path.split("/")[-1] for request in server.requests if request.status == 429}
     assert limited == {"cancel", "bulk-actions"}

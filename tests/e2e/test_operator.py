@@ -11,9 +11,7 @@ from airflow_provider_trigger.testing import TriggerDevServer
 
 
 @pytest.mark.parametrize("mark", ["task", "dag_run"])
-def test_marked_failed_it_stops_to_cancel(
-    airflow: WholeAirflow, slow_server: TriggerDevServer, mark: str
-) -> None:
+def test_a_mark_as_failed_stops_it(airflow: WholeAirflow, slow_server: TriggerDevServer, mark: str) -> None:
     runs = [slow_server.add_run() for _ in range(100)]
     run_ids = [run.id for run in runs]
     airflow.api.trigger("operator_slow", mark, {"run_ids": run_ids})
@@ -36,9 +34,7 @@ def test_marked_failed_it_stops_to_cancel(
     assert airflow.api.states("operator_slow", mark)["cancel"] == "failed"
 
 
-def test_where_scheduler_and_workers_die_every_run_ends_canceled(
-    airflow: WholeAirflow, slow_server: TriggerDevServer
-) -> None:
+def test_dead_workers_leave_each_run_canceled(airflow: WholeAirflow, slow_server: TriggerDevServer) -> None:
     if airflow.executor == "CeleryExecutor" and not SURVIVES_DEAD_CELERY_WORKERS:
         pytest.skip("this Airflow's scheduler ends where workers have died")
     runs = [slow_server.add_run() for _ in range(20)]

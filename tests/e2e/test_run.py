@@ -64,9 +64,7 @@ def test_a_run_that_was_canceled_by_hand_fails_the_task_for_good_until_it_is_cle
 
 
 @pytest.mark.together
-def test_killed_between_request_and_answer_there_is_one_run(
-    airflow: WholeAirflow, server: TriggerDevServer, state: State
-) -> None:
+def test_a_killed_start_leaves_one_run(airflow: WholeAirflow, server: TriggerDevServer, state: State) -> None:
     dag_id, run_id = "run_killed_starting", "killedstarting"
     server.hang_next(path="/tasks/starting/trigger", after_handling=True)
     airflow.api.trigger(dag_id, run_id)
@@ -79,9 +77,7 @@ def test_killed_between_request_and_answer_there_is_one_run(
     assert len(runs_of(server, dag_id)) == 1
 
 
-def test_an_outage_of_the_server_does_not_end_the_wait(
-    airflow: WholeAirflow, server: TriggerDevServer
-) -> None:
+def test_an_outage_of_the_server_ends_no_wait(airflow: WholeAirflow, server: TriggerDevServer) -> None:
     dag_ids = [f"run_outage_{mode}" for mode in MODES]
     for dag_id in dag_ids:
         airflow.api.trigger(dag_id, "outage")
@@ -98,9 +94,7 @@ def test_an_outage_of_the_server_does_not_end_the_wait(
 
 
 @pytest.mark.together
-def test_in_a_dags_callback_it_cancels_what_the_dag_run_started(
-    airflow: WholeAirflow, server: TriggerDevServer, state: State
-) -> None:
+def test_a_dags_callback_cancels_runs(airflow: WholeAirflow, server: TriggerDevServer, state: State) -> None:
     airflow.api.trigger("started_dag", "startedother")
     wait_until(lambda: len(runs_of(server, "started_dag")) == 3, timeout=90, what="three runs")
     others = runs_of(server, "started_dag")
@@ -119,9 +113,7 @@ def test_in_a_dags_callback_it_cancels_what_the_dag_run_started(
 
 
 @pytest.mark.together
-def test_a_deadline_cancels_what_the_dag_run_started(
-    airflow: WholeAirflow, server: TriggerDevServer, state: State
-) -> None:
+def test_a_deadline_cancels_its_runs(airflow: WholeAirflow, server: TriggerDevServer, state: State) -> None:
     if "started_deadline" not in airflow.api.dag_ids():
         pytest.skip("this Airflow has no deadline alerts")
     airflow.api.trigger("started_deadline", "startedlate")
@@ -136,9 +128,7 @@ def test_a_deadline_cancels_what_the_dag_run_started(
     assert airflow.api.wait_for_dag_run("started_deadline", "startedlate") == "success"
 
 
-def test_stopped_while_the_server_hangs_it_names_its_run(
-    airflow: WholeAirflow, server: TriggerDevServer
-) -> None:
+def test_a_stop_while_the_server_hangs_names_the_run(airflow: WholeAirflow, server: TriggerDevServer) -> None:
     dag_id = "run_outage_running"
     before = len(runs_of(server, dag_id))
     airflow.api.trigger(dag_id, "hangs")

@@ -125,9 +125,7 @@ def test_a_run_that_waits_learns_that_airflow_has_failed(
 
 
 @pytest.mark.together
-def test_whoever_has_the_address_answers_without_a_key(
-    airflow: WholeAirflow, server: TriggerDevServer
-) -> None:
+def test_who_has_the_address_answers_without_a_key(airflow: WholeAirflow, server: TriggerDevServer) -> None:
     airflow.api.trigger("approval", "report")
     airflow.api.wait_for_task("approval", "report", "wait", "deferred")
     url = airflow.api.xcom("approval", "report", "create", "url")
@@ -137,9 +135,7 @@ def test_whoever_has_the_address_answers_without_a_key(
     assert airflow.api.xcom("approval", "report", "wait") == ANSWER
 
 
-def test_the_addresses_of_all_these_tokens_are_in_xcom_and_in_no_log(
-    airflow: WholeAirflow, server: TriggerDevServer
-) -> None:
+def test_all_addresses_are_in_xcom_and_in_no_log(airflow: WholeAirflow, server: TriggerDevServer) -> None:
     hashes = [token.path.rpartition("/")[2] for token in server.tokens.values()]
     logs = {**traces.files(airflow.home / "logs"), **traces.files(airflow.output)}
     tables = traces.rows(airflow.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])

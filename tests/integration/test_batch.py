@@ -9,9 +9,7 @@ def double(payload):
     return payload * 2
 
 
-def test_payloads_come_from_mapped_tasks_outputs_and_templates_and_runs_are_canceled_by_the_task_id(
-    server, run_tasks
-):
+def test_payloads_come_from_tasks_and_templates_and_a_task_id_cancels_their_runs(server, run_tasks):
     server.on_task("resize", output=double)
     server.on_task("endless", after=None)
     result = run_tasks("""

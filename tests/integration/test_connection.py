@@ -55,9 +55,7 @@ def test_a_certificate_of_another_host_is_rejected(secure_server, certificate, c
     assert (works, "TLS" in message) == (False, True)
 
 
-def test_http_and_https_that_were_mistaken_for_each_other_are_an_error(
-    server, secure_server, connect, cancel
-):
+def test_http_and_https_that_are_mistaken_for_each_other_are_an_error(server, secure_server, connect, cancel):
     connect(host=secure_server.url.replace("https", "http"))
     assert not press_test_button()[0]
     connect(host=server.url.replace("http", "https"))

@@ -17,9 +17,7 @@ class TaskTimeoutError(BaseException):
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
 @pytest.mark.parametrize("error", [None, Killed, TaskTimeoutError])
-def test_a_signal_ends_the_work_at_once_and_for_good(
-    error, method, server, connect, make_operator, run_try, said
-):
+def test_a_signal_ends_the_work_for_good(error, method, server, connect, make_operator, run_try, said):
     def handle(*_):
         if len(server.requests) < 4:
             signal.setitimer(signal.ITIMER_REAL, 0.05)

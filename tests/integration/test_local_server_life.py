@@ -160,9 +160,7 @@ def test_the_command_line_has_the_tasks_of_a_file_and_prints_their_runs(tmp_path
     assert (page.status_code, "[\n  5\n]" in page.text) == (200, True)
 
 
-def test_a_port_in_use_and_an_address_of_another_machine_are_rejected(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_port_in_use_and_an_address_elsewhere_are_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = str(busy.getsockname()[1])
         in_use = f"port {port} is in use; choose another one with --port, or --port 0 for any free one"

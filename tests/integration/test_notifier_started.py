@@ -29,9 +29,7 @@ def of_the_dag_run(server):
     return [run for run in server.runs.values() if run.task_identifier == "endless"]
 
 
-def test_operator_and_notifier_cancel_the_runs_that_tasks_have_started_and_not_their_outputs(
-    server, run_tasks
-):
+def test_operator_and_notifier_cancel_runs_that_tasks_have_started_and_no_output(server, run_tasks):
     bystander, original = server.trigger("endless")[0], server.add_run("FAILED", task_identifier="endless")
     result = run_tasks(
         STARTS

@@ -138,9 +138,7 @@ def test_no_proxy_of_the_environment_bypasses_its_proxy(server, proxy, connect, 
     assert proxy.passed == []
 
 
-def test_the_connections_proxy_overrides_the_environment(
-    server, proxy, strict_proxy, connect, cancel, monkeypatch
-):
+def test_the_connections_proxy_comes_first(server, proxy, strict_proxy, connect, cancel, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", strict_proxy.url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     connect(proxy=proxy.url)
@@ -194,9 +192,7 @@ def test_the_proxys_password_is_shown_nowhere(
     assert [text for text in shown if any(form in text for form in FORMS)] == []
 
 
-def test_a_proxy_that_rejects_the_connection_is_named(
-    secure_server, strict_proxy, certificate, connect, cancel
-):
+def test_a_proxy_that_rejects_it_is_named(secure_server, strict_proxy, certificate, connect, cancel):
     proxy = f"http://{strict_proxy.address}"
     connect(host=secure_server.url, verify=certificate.file, proxy=proxy, retry_for=0.3)
     result = cancel(secure_server.add_run())
@@ -205,9 +201,7 @@ def test_a_proxy_that_rejects_the_connection_is_named(
     assert secure_server.requests == []
 
 
-def test_a_proxy_that_rejects_http_answers_itself_and_is_not_tried_again(
-    server, strict_proxy, connect, cancel
-):
+def test_a_proxy_that_rejects_http_answers_and_is_not_tried_again(server, strict_proxy, connect, cancel):
     connect(proxy=f"http://{strict_proxy.address}")
     result = cancel(server.add_run())
     assert type(result.error) is AirflowFailException
@@ -228,9 +222,7 @@ def test_verify_says_what_to_trust(
 
 
 @pytest.mark.parametrize("through_proxy", [True, False])
-def test_an_unknown_certificate_is_named_and_not_tried_again(
-    through_proxy, secure_server, proxy, connect, cancel
-):
+def test_an_unknown_certificate_is_named_and_final(through_proxy, secure_server, proxy, connect, cancel):
     connect(host=secure_server.url, retry_for=30, **({"proxy": proxy.url} if through_proxy else {}))
     result = cancel(secure_server.add_run())
     assert type(result.error) is AirflowFailException
@@ -240,9 +232,7 @@ def test_an_unknown_certificate_is_named_and_not_tried_again(
     assert secure_server.requests == []
 
 
-def test_a_ca_file_of_the_environment_is_used_if_the_connection_has_none(
-    secure_server, certificate, connect, cancel, monkeypatch
-):
+def test_without_a_ca_file_the_environments_is_used(secure_server, certificate, connect, cancel, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate.file)
     connect(host=secure_server.url)
     assert cancel(secure_server.add_run()).outcomes == ["canceled"]

@@ -66,9 +66,7 @@ def stop_when(request):
 @pytest.mark.parametrize("stop_when", ["goes_on", "raises", "times_out"], indirect=True)
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("kind", STARTS)
-def test_a_kill_or_time_limit_cancels_all_runs_and_starts_no_other_ones(
-    kind, phase, server, connect, run_try, stop_when
-):
+def test_a_kill_or_time_limit_cancels_all_and_starts_none(kind, phase, server, connect, run_try, stop_when):
     connect(timeout=3, retry_for=60)
     server.on_task("endless", after=None)
     make, path, count = STARTS[kind]
@@ -93,9 +91,7 @@ def test_a_kill_or_time_limit_cancels_all_runs_and_starts_no_other_ones(
 
 
 @pytest.mark.parametrize("stop_when", ["goes_on", "raises"], indirect=True)
-def test_a_kill_while_the_server_is_down_says_that_the_run_may_be_alive(
-    server, connect, run_try, stop_when, said
-):
+def test_a_kill_while_the_server_is_down_names_a_run_in_doubt(server, connect, run_try, stop_when, said):
     connect(timeout=LONG, retry_for=LONG)
     server.on_task("endless", after=None)
     made = operator("endless")

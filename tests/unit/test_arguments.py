@@ -299,9 +299,7 @@ def server(wire, answer, monkeypatch: pytest.MonkeyPatch) -> TriggerDevServer:
 
 @pytest.mark.parametrize("is_mapped", [False, True])
 @pytest.mark.parametrize(("kind", "name", "value", "reason"), rows(*ROWS))
-def test_an_invalid_argument_is_an_error_when_the_dag_is_parsed_and_fails_a_mapped_task_for_good(
-    kind, name: str, value, reason: str, is_mapped: bool
-) -> None:
+def test_what_is_invalid_is_an_error_at_parse(kind, name: str, value, reason: str, is_mapped: bool) -> None:
     given = {name: value}
     if is_mapped and kind in OPERATORS:  # Airflow makes the instance when it runs
         given["_airflow_from_mapped"] = True
@@ -442,9 +440,7 @@ def test_what_a_template_makes_of_nothing_or_of_outputs_is_no_tag(value: str) ->
     [(RunTriggerTaskOperator, *row) for row in RENDERED_ONE]
     + [(RunTriggerTaskBatchOperator, *row) for row in RENDERED_MANY],
 )
-def test_rendered_it_fails_the_task_for_good_before_anything_is_sent(
-    kind, name: str, value, reason: str, server, wire
-) -> None:
+def test_rendered_it_fails_the_task_for_good(kind, name: str, value, reason: str, server, wire) -> None:
     operator = made(kind, **{name: "{{ x }}"})
     setattr(operator, "run_queue" if name == "queue" else name, value)  # as rendered natively
     with pytest.raises(AirflowFailException) as raised:
@@ -477,9 +473,7 @@ NUMBER = "{{ number }}"
 
 
 @pytest.mark.parametrize(("tags", "sent"), [(NUMBER, ["17"]), ([NUMBER, "1e3"], ["17", "1e3"])])
-def test_of_a_number_that_a_template_gives_for_a_text_the_text_is_sent(
-    tags: Any, sent: list[str], server, wire
-) -> None:
+def test_a_number_of_a_template_is_sent_as_its_text(tags: Any, sent: list[str], server, wire) -> None:
     of_all: Any = {"task_identifier": NUMBER, "wait_for_completion": False}
     options: Any = {"tags": tags, **dict.fromkeys(("concurrency_key", "queue", "region"), NUMBER)}
     one = of_all | options | {"idempotency_key": NUMBER, "payload": NUMBER}
@@ -525,9 +519,7 @@ def test_a_number_of_a_native_template_is_a_number_of_the_payload(template: str,
 
 
 @pytest.mark.parametrize("name", ["idempotency_key", "concurrency_key", "tags", "lock_to_version"])
-def test_a_float_that_a_template_gives_for_a_text_is_an_error_as_it_has_lost_digits(
-    name: str, server, wire
-) -> None:
+def test_a_float_that_a_template_gives_for_a_text_has_lost_digits(name: str, server, wire) -> None:
     given = natively(RunTriggerTaskOperator, {name: NUMBER, "wait_for_completion": False}, number="1.10")
     with pytest.raises(AirflowFailException, match=f"{name}.* must be a text, not 1.1, .*tojson"):
         given.execute(context_of(TaskInstance()))
@@ -580,9 +572,7 @@ def test_an_option_of_which_a_native_template_makes_none_is_left_out_with_a_warn
         ),
     ],
 )
-def test_a_version_of_which_a_native_template_makes_none_is_an_error_as_another_one_would_run(
-    kind, arguments: dict[str, Any], server, wire
-) -> None:
+def test_a_version_that_becomes_none_is_an_error(kind, arguments: dict[str, Any], server, wire) -> None:
     made = natively(kind, arguments, nothing=None)
     text = (
         r"lock_to_version must not be None, of which its template .* has made it: another version could run"

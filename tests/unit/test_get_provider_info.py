@@ -74,9 +74,7 @@ def test_the_version_is_the_packages(info) -> None:
     assert importlib.metadata.version("airflow-provider-trigger") == airflow_provider_trigger.__version__
 
 
-def test_the_connection_type_is_the_hooks_and_its_form_has_the_fields_that_are_read(
-    info, world, connection_to
-) -> None:
+def test_the_connection_type_is_the_hooks_and_its_form_has_all_fields(info, world, connection_to) -> None:
     hook, [found] = TriggerDevHook, info["connection-types"]
     assert (found["connection-type"], found["hook-name"]) == (hook.conn_type, hook.hook_name)
     assert found["hook-class-name"] == f"{hook.__module__}.{hook.__qualname__}"

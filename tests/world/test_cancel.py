@@ -93,9 +93,7 @@ RUNS: dict[str, tuple[dict[str, Any], str, str | None, bool]] = {
 
 
 @pytest.mark.parametrize("on_not_found", ["fail", "ignore"])
-def test_each_run_has_its_true_outcome_once_and_no_other_run_is_touched(
-    world: World, on_not_found: str
-) -> None:
+def test_each_run_has_its_true_outcome_and_no_other_is_touched(world: World, on_not_found: str) -> None:
     given = list(RUNS)
     world.chance.shuffle(given)
     for name in given:
@@ -243,9 +241,7 @@ BROKEN: dict[str, tuple[float, int]] = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_server_that_fails_costs_bounded_time_and_requests_and_each_run_is_named(
-    world: World, kind: str
-) -> None:
+def test_a_failing_server_costs_bounded_time_and_each_run_is_named(world: World, kind: str) -> None:
     run_ids = start(world, 100)
     world.network.fault(kind)
     task = cancel(world, run_ids)
@@ -369,9 +365,7 @@ def test_a_stop_reports_what_is_known_of_each_run(world: World, stop_at: float, 
 
 
 @pytest.mark.parametrize("error", [AirflowTaskTimeout, KeyboardInterrupt, SystemExit])
-def test_what_airflow_raises_ends_the_work_and_its_results_are_kept(
-    world: World, error: type[BaseException]
-) -> None:
+def test_what_airflow_raises_ends_work_and_keeps_results(world: World, error: type[BaseException]) -> None:
     def fail() -> None:
         raise error
 
@@ -391,9 +385,7 @@ def test_what_airflow_raises_ends_the_work_and_its_results_are_kept(
 
 
 @pytest.mark.parametrize("most", [5, 2])
-def test_as_many_requests_are_in_flight_as_allowed_or_as_threads_can_be_started(
-    world: World, most: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_how_many_requests_are_in_flight(world: World, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     world.network.latency = (1.0, 1.0)
     begin, left = Thread.start, list(range(most))
 
@@ -460,9 +452,7 @@ def test_termination_is_waited_for_and_shows_what_completed_in_spite_of_it(world
     assert results(task)[0]["outcome"] == "already_completed"
 
 
-def test_a_suspended_run_that_resumes_just_before_its_cancel_is_not_said_to_be_terminated(
-    world: World,
-) -> None:
+def test_a_suspended_run_that_resumes_just_before_its_cancel_is_not_terminated(world: World) -> None:
     run = world.server.add_run("WAITING", acknowledge_after=20)
 
     def resume(request: str) -> None:
@@ -479,9 +469,7 @@ def test_a_suspended_run_that_resumes_just_before_its_cancel_is_not_said_to_be_t
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(300, []), (301, [301]), (1001, [500, 500, 1])])
-def test_more_than_300_runs_are_canceled_in_bulk_500_at_a_time(
-    world: World, count: int, sizes: list[int]
-) -> None:
+def test_more_than_300_runs_are_canceled_500_at_a_time(world: World, count: int, sizes: list[int]) -> None:
     task = cancel(world, many_runs(world, count))
     assert set(outcomes(task).values()) == {"canceled"}
     assert sorted([len(one.members) for one in world.server.bulk.values()], reverse=True) == sizes
@@ -523,9 +511,7 @@ def test_a_bulk_action_that_fails_takes_nothing_from_any_run(world: World, kind:
 
 @pytest.mark.parametrize("part", ["/bulk-actions", "/query"])
 @pytest.mark.parametrize("headers", [{"retry-after": "7"}, {}])
-def test_what_is_done_for_many_is_repeated_where_the_rate_limit_is_used_up(
-    world: World, part: str, headers: dict[str, str]
-) -> None:
+def test_bulk_requests_are_repeated_after_a_429(world: World, part: str, headers: dict[str, str]) -> None:
     run_ids = many_runs(world, 301)
     world.network.fault("429", part, times=2, headers=headers)
     assert set(outcomes(cancel(world, run_ids)).values()) == {"canceled"}
@@ -575,9 +561,7 @@ TREES: dict[str, tuple[dict[str, tuple[str, str | None]], str, dict[str, str]]] 
 
 @pytest.mark.parametrize("has_query", [True, False])
 @pytest.mark.parametrize("tree", TREES)
-def test_descendants_are_canceled_once_and_named_after_the_given_ones(
-    world: World, tree: str, has_query: bool
-) -> None:
+def test_descendants_are_canceled_after_the_given_runs(world: World, tree: str, has_query: bool) -> None:
     runs, given, found = TREES[tree]
     for run_id, (status, parent) in runs.items():
         world.server.add_run(
@@ -609,9 +593,7 @@ def test_what_a_run_starts_after_its_cancel_is_canceled_too(world: World) -> Non
     ("kind", "run_id", "start"),
     [("403", "b", 0.0), ("503", "a", 1000.3), ("hang", "a", 1000.3), (None, "a", 0.0)],
 )
-def test_where_descendants_may_be_missing_is_said(
-    world: World, kind: str | None, run_id: str, start: float
-) -> None:
+def test_descendants_may_be_missing(world: World, kind: str | None, run_id: str, start: float) -> None:
     executing(world, "a", acknowledge_after=60)
     world.server.add_run("COMPLETED", run_id="b", parent=world.server.runs["a"])
     if kind:
@@ -629,9 +611,7 @@ def test_a_check_that_fails_once_leaves_no_doubt_about_descendants(world: World)
 
 
 @pytest.mark.parametrize("of_parent", [True, False])
-def test_a_child_that_was_canceled_with_its_parent_is_terminated_when_its_own_worker_has_stopped(
-    world: World, of_parent: bool
-) -> None:
+def test_a_child_is_terminated_when_its_own_worker_has_stopped(world: World, of_parent: bool) -> None:
     parent = world.server.add_run("EXECUTING", run_id="a", acknowledge_after=0.2)
     world.server.add_run("EXECUTING", run_id="b", parent=parent, acknowledge_after=20)
     world.server.add_run("FAILED", run_id="c", parent=parent)

@@ -73,9 +73,7 @@ WORKERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("work", WORKERS)
 @pytest.mark.parametrize(("seconds", "tries"), [(0.5, 1), (30, 2)], ids=["a moment", "longer"])
-def test_a_task_goes_on_after_a_moment_without_its_connection_and_is_retried_after_a_longer_time(
-    world: World, work: str, seconds: float, tries: int
-) -> None:
+def test_a_task_survives_a_lost_connection(world: World, work: str, seconds: float, tries: int) -> None:
     make = WORKERS[work](world)
     world.disconnect()
     task = world.task(make, retries=1).begin()
@@ -124,9 +122,7 @@ def test_a_triggerer_waits_until_it_finds_the_connection_and_cancels_nothing(wor
 
 
 @pytest.mark.parametrize("wait", ["one", "batch"])
-def test_a_time_limit_without_the_connection_cancels_nothing_and_a_retry_has_the_same_runs(
-    world: World, wait: str
-) -> None:
+def test_a_time_limit_without_the_connection_leaves_the_runs_to_a_retry(world: World, wait: str) -> None:
     make = WAITS[wait](world, deferrable=True, timeout=60)
     task = world.task(make, retries=1, retry_delay=90).begin()
     world.sleep(30)
@@ -156,9 +152,7 @@ def test_a_connection_that_became_invalid_cancels_nothing_either(world: World) -
 
 
 @pytest.mark.parametrize("wait", WAITS)
-def test_a_resume_without_the_connection_is_retried_with_the_run_that_has_completed(
-    world: World, wait: str
-) -> None:
+def test_a_resume_without_the_connection_is_retried_with_its_run(world: World, wait: str) -> None:
     task = world.task(WAITS[wait](world, deferrable=True), retries=1).begin()
     world.sleep(30)
     task.before_resuming = world.disconnect
@@ -195,9 +189,7 @@ def test_the_runs_of_an_ended_task_are_canceled_once_the_connection_is_found(wor
     assert world.network.statuses() == ["CANCELED"]
 
 
-def test_a_rejected_key_that_a_secrets_backend_never_gives_again_ends_the_wait_with_lines(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rejected_key_that_is_lost_ends_the_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit of the fetch lets the checks go on; they are rejected, and say so."""
     task = world.task(one(world, deferrable=True)).begin()
     world.sleep(30)

@@ -67,9 +67,7 @@ def test_what_the_query_shows_late_is_sent_too(world: World, watcher: Watcher) -
 
 
 @pytest.mark.parametrize("kind", ["503", "hang", "page", "no database", "404"])
-def test_an_outage_loses_nothing_and_is_logged_once_a_minute(
-    world: World, watcher: Watcher, kind: str
-) -> None:
+def test_an_outage_loses_nothing_and_is_logged_each_minute(world: World, watcher: Watcher, kind: str) -> None:
     watcher.start()
     world.sleep(10)
     world.network.outage(kind, seconds=1200)
@@ -96,9 +94,7 @@ def test_one_403_delays_an_end_by_no_more_than_one_poll(world: World, watcher: W
 
 @pytest.mark.parametrize("longest", [1.0, 8.0])
 @pytest.mark.parametrize("pause", [0.2, 1.0, 3.0, 6.0])
-def test_a_kill_or_pause_loses_nothing_and_little_is_sent_again(
-    world: World, longest: float, pause: float
-) -> None:
+def test_a_kill_or_pause_loses_and_repeats_little(world: World, longest: float, pause: float) -> None:
     watcher = Watcher(world, longest=longest, has_states=airflow_has.ASSET_STATES and pause < 2, **GIVEN)
     watcher.start()
     world.sleep(10)
@@ -128,9 +124,7 @@ BEFORE_3_4 = pytest.mark.skipif(
 @BEFORE_3_4
 @pytest.mark.parametrize(("takes", "within"), [(1.0, 6), (5.0, 6), (25.0, 30), (250.0, 300)])
 @pytest.mark.parametrize("count", [2, 40, 300])
-def test_a_dag_run_has_each_end_of_a_burst(
-    world: World, watcher: Watcher, count: int, takes: float, within: int
-) -> None:
+def test_dag_runs_have_a_burst(world: World, watcher: Watcher, count: int, takes: float, within: int) -> None:
     watcher.start()
     world.sleep(10)
     wanted = [end(world) for _ in range(count)]
@@ -141,9 +135,7 @@ def test_a_dag_run_has_each_end_of_a_burst(
 
 @BEFORE_3_4
 @pytest.mark.parametrize("takes", [1.0, 5.0])
-def test_a_dag_run_has_each_end_at_whatever_intervals_they_come(
-    world: World, watcher: Watcher, takes: float
-) -> None:
+def test_a_dag_run_has_each_end_at_whatever_interval(world: World, watcher: Watcher, takes: float) -> None:
     watcher.start()
     world.sleep(10)
     for _ in range(30):
@@ -157,9 +149,7 @@ def test_a_dag_run_has_each_end_at_whatever_intervals_they_come(
 
 @BEFORE_3_4
 @pytest.mark.parametrize("after", [4.0, 8.0, 20.0])
-def test_a_dag_run_has_each_end_of_a_burst_also_after_a_kill(
-    world: World, watcher: Watcher, after: float
-) -> None:
+def test_a_dag_run_has_each_end_of_a_burst_after_a_kill(world: World, watcher: Watcher, after: float) -> None:
     watcher.start()
     world.sleep(10)
     wanted = [end(world) for _ in range(10)]
@@ -280,9 +270,7 @@ SKEWS = [{"skew": skew} for skew in (-3600.0, -30.0, 30.0, 3600.0)]
 
 @pytest.mark.parametrize("world", SKEWS, indirect=True)
 @pytest.mark.parametrize("has_ended", [True, False])
-def test_a_wrong_clock_hides_no_end_after_the_first_start(
-    world: World, watcher: Watcher, has_ended: bool
-) -> None:
+def test_a_wrong_clock_hides_no_end_after_a_start(world: World, watcher: Watcher, has_ended: bool) -> None:
     before = [end(world)] * has_ended
     world.sleep(10)
     watcher.start()
@@ -337,9 +325,7 @@ def test_whatever_fails_at_first_is_tried_again_and_said_once_a_minute(world: Wo
 
 
 @pytest.mark.parametrize("since", ["start", "later"])
-def test_while_its_position_cannot_be_stored_no_end_is_lost_and_the_log_says_what_a_restart_does(
-    world: World, watcher: Watcher, since: str
-) -> None:
+def test_a_position_that_cannot_be_stored_loses_no_end(world: World, watcher: Watcher, since: str) -> None:
     if since == "start":
         watcher.fail("Put")
     watcher.start()
@@ -381,9 +367,7 @@ def test_what_is_stored_does_not_grow(world: World, watcher: Watcher) -> None:
 @pytest.mark.parametrize(
     "changed", [{}, {"statuses": ["COMPLETED", "FAILED"]}, {"trigger_dev_conn_id": "the_same"}]
 )
-def test_a_restart_says_from_where_it_continues(
-    world: World, changed: dict[str, Any], has_states: bool
-) -> None:
+def test_a_restart_says_where_it_begins(world: World, changed: dict[str, Any], has_states: bool) -> None:
     watcher = Watcher(world, has_states=has_states, **GIVEN)
     world.connect(conn_id="the_same")
     watcher.start()
@@ -405,9 +389,7 @@ def test_a_restart_says_from_where_it_continues(
 
 
 @pytest.mark.parametrize("change", ["key", "key, mistyped at first", "branch"])
-def test_it_follows_its_connection_and_begins_again_elsewhere(
-    world: World, watcher: Watcher, change: str
-) -> None:
+def test_it_follows_its_connection_and_begins_anew(world: World, watcher: Watcher, change: str) -> None:
     watcher.start()
     world.sleep(10)
     wanted = [end(world)]

@@ -35,9 +35,7 @@ def execute(context: Any, task_id: str = "resize") -> Any:
         ({"start_date": None}, True),
     ],
 )
-def test_a_repeated_test_of_a_dag_with_one_date_has_another_run(
-    world: World, fields: dict[str, Any], is_test: bool
-) -> None:
+def test_a_repeated_test_of_a_dag_has_a_new_run(world: World, fields: dict[str, Any], is_test: bool) -> None:
     world.server.on_task("resize", after=None)
     first = execute(context(**fields))
     assert execute(context(try_number=2, **fields)) == first  # a retry within the test
@@ -48,9 +46,7 @@ def test_a_repeated_test_of_a_dag_with_one_date_has_another_run(
 
 
 @pytest.mark.parametrize("fields", [{}, {"start_date": DATE}], ids=["real", "test"])
-def test_each_execution_of_an_operator_in_a_try_has_a_run_and_the_same_one_in_a_retry(
-    world: World, fields: dict[str, Any]
-) -> None:
+def test_each_execution_has_a_run_and_the_same_one_in_a_retry(world: World, fields: dict[str, Any]) -> None:
     world.server.on_task("resize", after=None)
 
     def executed(try_number: int) -> list[str]:

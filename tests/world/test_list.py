@@ -39,9 +39,7 @@ def test_runs_are_listed_that_have_all_that_is_wanted(world: World, ignored: lis
     assert len(world.network.requests(LIST)) == (2 if ignored else 1)
 
 
-def test_a_tag_finds_what_is_alive_also_behind_many_that_have_ended(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tag_finds_what_is_alive_behind_ended_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_trigger.run.search._UNFILTERED_PAGES", 2)
     alive = ["PENDING_VERSION", "QUEUED", "DEQUEUED", "EXECUTING", "WAITING", "DELAYED"]
     ended = ["COMPLETED", "CANCELED", "FAILED", "EXPIRED", "TIMED_OUT"]

@@ -67,9 +67,7 @@ def test_the_search_begins_where_the_dag_run_did_as_a_server_may_reject_all_time
 
 
 @pytest.mark.parametrize("has_xcom", [True, False])
-def test_in_a_tasks_callback_it_is_about_what_this_task_instance_has_started(
-    world: World, has_xcom: bool
-) -> None:
+def test_in_a_tasks_callback_it_is_about_the_runs_of_this_task_instance(world: World, has_xcom: bool) -> None:
     mine, context = start(world)
     others = [start(world, "second")[0], start(world, map_index=3)[0], start(world, start=1)[0]]
     CancelTriggerRunNotifier()(context if has_xcom else by_tag_only(context))
@@ -266,9 +264,7 @@ BUSY = {"busy_list_time": 3.6, "list_lag": 1.0, "query_lag": 1.0}
 
 @pytest.mark.parametrize("world", [BUSY], indirect=True)
 @pytest.mark.parametrize("latency", [(0.05, 0.15), (0.5, 1.0)])
-def test_1500_runs_that_only_the_tag_shows_are_canceled_in_time_on_a_busy_server(
-    world: World, latency: tuple[float, float]
-) -> None:
+def test_a_busy_server_cancels_1500_runs_of_a_tag_in_time(world: World, latency: tuple[float, float]) -> None:
     context = start_many(world, 1500)
     world.network.latency = latency
     begun = world.now
@@ -356,9 +352,7 @@ def test_what_the_first_pages_show_is_canceled_where_a_later_one_is_not_answered
     assert "could not be listed" in summary(world)[1]
 
 
-def test_a_connection_that_airflow_gives_late_leaves_half_of_the_time(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_late_connection_leaves_half_of_the_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     mine, context = start(world)
     get = TriggerDevHook.get_connection
 
@@ -457,9 +451,7 @@ def cancel(context: Any, by_operator: bool) -> Any:
 
 
 @pytest.mark.parametrize("by_operator", [True, False])
-def test_runs_whose_ids_a_killed_process_has_not_pushed_are_found_by_their_tag(
-    world: World, by_operator: bool
-) -> None:
+def test_runs_that_a_killed_process_has_not_pushed_have_their_tag(world: World, by_operator: bool) -> None:
     runs, context = killed(world)
     replay = world.server.replay(runs[1])
     cancel(context, by_operator)
@@ -471,9 +463,7 @@ def test_runs_whose_ids_a_killed_process_has_not_pushed_are_found_by_their_tag(
 
 @pytest.mark.parametrize("by_operator", [True, False])
 @pytest.mark.parametrize("what", ["list", "no Dag run", "mapped"])
-def test_where_these_cannot_be_searched_the_error_names_their_tag(
-    world: World, what: str, by_operator: bool
-) -> None:
+def test_where_no_search_works_the_error_names_their_tag(world: World, what: str, by_operator: bool) -> None:
     runs, context = killed(world)
     tags = runs[0].tags
     tag = tags[1] if what == "mapped" else tags[2]

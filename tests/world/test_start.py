@@ -58,9 +58,7 @@ ENDS_OF_A_LOST_START = {
 
 
 @pytest.mark.parametrize("count", ENDS_OF_A_LOST_START)
-def test_where_the_answer_is_lost_for_good_the_error_says_once_who_gets_the_runs(
-    world: World, count: int
-) -> None:
+def test_where_the_answer_is_lost_for_good_the_error_says_who_gets_runs(world: World, count: int) -> None:
     world.server.on_task("resize", after=5)
     path = "/batch" if count == 2 else "/trigger"
     lost = world.network.fault("lost", path, after=True)
@@ -77,9 +75,7 @@ def test_where_the_answer_is_lost_for_good_the_error_says_once_who_gets_the_runs
 
 
 @pytest.mark.parametrize("kind", ["refused", "429", "403"])
-def test_where_a_start_is_lost_and_then_fails_otherwise_the_error_says_that_its_run_may_exist(
-    world: World, kind: str
-) -> None:
+def test_of_a_lost_start_that_then_fails_otherwise_a_run_may_exist(world: World, kind: str) -> None:
     world.server.on_task("resize", after=None)
     world.network.fault("hang", "/trigger", after=True, times=1)
     world.network.fault(kind, "/trigger")
@@ -124,9 +120,7 @@ def test_without_a_key_a_start_that_cannot_have_arrived_is_retried(world: World,
     assert (outcome.state, len(world.server.runs)) == ("success", 1)
 
 
-def test_a_batch_that_does_not_show_all_its_runs_is_an_error_that_says_what_may_exist(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_a_batch_with_too_few_runs_others_exist(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "BATCH_AT_ONCE", 1)
     monkeypatch.setattr(settings, "BATCH_RATE", 0.001)
     outcome = world.task(many(3)).run()
@@ -134,9 +128,7 @@ def test_a_batch_that_does_not_show_all_its_runs_is_an_error_that_says_what_may_
     assert text in str(outcome.error)
 
 
-def test_a_start_with_a_version_that_is_answered_500_says_that_the_version_may_not_exist(
-    world: World,
-) -> None:
+def test_a_start_with_a_version_that_is_answered_500_says_that_it_may_not_exist(world: World) -> None:
     world.network.fault("500", "POST /api/v1/tasks")
     made = {"task_id": "start", "task_identifier": "resize", "lock_to_version": "20990101.1"}
     outcome = world.task(lambda: RunTriggerTaskOperator(**made)).run()
@@ -151,9 +143,7 @@ def test_an_error_of_a_batch_names_its_items(world: World) -> None:
 
 
 @pytest.mark.parametrize("key", ["auto", None])
-def test_a_server_that_is_down_at_the_start_leaves_the_task_its_retries(
-    world: World, key: str | None
-) -> None:
+def test_a_server_that_is_down_at_the_start_leaves_the_retries(world: World, key: str | None) -> None:
     world.network.outage("refused", seconds=90)
     task = world.task(one(idempotency_key=key), retries=2)
     assert task.run().state == "success"
@@ -162,9 +152,7 @@ def test_a_server_that_is_down_at_the_start_leaves_the_task_its_retries(
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_after_a_kill_under_random_faults_each_item_has_one_run_and_no_other_is_alive(
-    world: World, seed: int
-) -> None:
+def test_after_a_kill_under_random_faults_each_item_has_one_run(world: World, seed: int) -> None:
     chance = world.chance
     chance.seed(seed)
     world.server.on_task("resize", after=chance.uniform(0, 30), output=lambda payload: payload * 2)
@@ -190,9 +178,7 @@ def test_a_batch_is_sent_by_four_requests_at_a_time_and_the_ids_are_known_after_
 
 @pytest.mark.parametrize("moment", [0.001, 0.02, 0.04, 0.5, 20.0])
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_the_retry_of_a_killed_process_takes_the_same_run_up(
-    world: World, moment: float, deferrable: bool
-) -> None:
+def test_the_retry_of_a_killed_process_has_its_run(world: World, moment: float, deferrable: bool) -> None:
     world.server.on_task("resize", after=300, output="done")
     task = world.task(one(deferrable=deferrable), retries=1).begin()
     world.sleep(moment)
@@ -230,9 +216,7 @@ def test_a_run_that_others_canceled_is_not_started_again(world: World) -> None:
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_process_that_airflow_took_for_dead_cancels_a_run_that_the_next_try_starts_again(
-    world: World, count: int, deferrable: bool
-) -> None:
+def test_a_process_that_only_seemed_dead_cancels_its_run(world: World, count: int, deferrable: bool) -> None:
     world.server.on_task("resize", times=count, after=None)
     world.server.on_task("resize", after=5)
     first = world.task(many(count, deferrable=False), retries=2).begin()
@@ -250,9 +234,7 @@ def test_a_process_that_airflow_took_for_dead_cancels_a_run_that_the_next_try_st
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_run_that_a_retry_has_started_and_others_canceled_is_not_started_again(
-    world: World, count: int, deferrable: bool
-) -> None:
+def test_a_canceled_run_of_a_retry_is_not_started_again(world: World, count: int, deferrable: bool) -> None:
     world.server.on_task("resize", times=1, after=5, error="boom")
     world.server.on_task("resize", after=200)
     task = world.task(many(count, deferrable=deferrable), retries=2).begin()
@@ -278,9 +260,7 @@ def test_a_run_of_another_task_that_was_canceled_is_not_started_again(world: Wor
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_the_run_is_known_before_it_ends_and_outputs_have_the_order_of_the_items(
-    world: World, count: int
-) -> None:
+def test_the_run_is_known_before_it_ends_and_outputs_are_in_order(world: World, count: int) -> None:
     world.server.on_task("resize", after=60, output=lambda payload: payload)
     task = world.task(many(count)).begin()
     world.sleep(30)
@@ -291,9 +271,7 @@ def test_the_run_is_known_before_it_ends_and_outputs_have_the_order_of_the_items
     assert [one["run_id"] for one in task.pushed["results"]] == pushed
 
 
-def test_a_batch_whose_runs_come_late_is_not_taken_for_a_smaller_one(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_whose_runs_come_late_is_complete(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "BATCH_AT_ONCE", 5)
     world.server.on_task("resize", after=5, output=lambda payload: payload)
     assert world.task(many(100)).run().result == list(range(100))
@@ -346,9 +324,7 @@ def test_a_clear_leaves_alone_what_no_task_waits_for(world: World, kind: str) ->
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_clear_starts_anew_once_the_worker_of_what_it_has_stopped_has_stopped(
-    world: World, kind: str, deferrable: bool
-) -> None:
+def test_a_clear_waits_for_the_worker_of_what_it_stops(world: World, kind: str, deferrable: bool) -> None:
     world.server.on_task("resize", after=None, acknowledge_after=20)
     task = world.task(KINDS[kind](deferrable=deferrable)).begin()
     world.sleep(20)
@@ -363,9 +339,7 @@ def test_a_clear_starts_anew_once_the_worker_of_what_it_has_stopped_has_stopped(
 
 @pytest.mark.parametrize("cancels", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_two_alive_runs_of_an_item_one_is_taken_up_and_the_other_canceled_or_named(
-    world: World, kind: str, cancels: bool
-) -> None:
+def test_of_two_alive_runs_of_an_item_one_is_taken_up(world: World, kind: str, cancels: bool) -> None:
     world.server.on_task("resize", after=300)
     task = left_alive(world, KINDS[kind](deferrable=False, cancel_on_kill=cancels), retries=3)
     old = list(world.server.runs.values())
@@ -486,9 +460,7 @@ def test_the_log_names_no_start_where_the_run_was_started_before(world: World) -
     assert starts(world) == ["Starting a run"]
 
 
-def test_a_retry_takes_up_a_run_that_has_the_url_of_an_earlier_try(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_retry_takes_up_a_run_with_an_earlier_url(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(AIRFLOW_URL, "https://airflow.test")
     world.server.on_task("resize", after=300)
     task = world.task(one(deferrable=False), retries=1)
@@ -572,9 +544,7 @@ def test_a_retry_with_another_task_cancels_the_run_first_or_names_it(world: Worl
 
 @pytest.mark.parametrize("is_listed", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_new_run_follows_a_canceled_one_once_its_worker_has_stopped(
-    world: World, kind: str, is_listed: bool
-) -> None:
+def test_a_new_run_waits_for_the_worker_of_the_old_one(world: World, kind: str, is_listed: bool) -> None:
     if not is_listed:
         world.network.fault("500", "GET /api/v1/runs")
     world.server.on_task("resize", after=None, acknowledge_after=20)
@@ -705,9 +675,7 @@ def test_a_retry_makes_another_replay_of_one_that_failed(world: World) -> None:
     assert len(world.server.runs) == 3
 
 
-def test_what_completes_in_spite_of_its_cancel_is_reused_unless_another_run_has_completed(
-    world: World,
-) -> None:
+def test_what_completes_in_spite_of_its_cancel_is_reused_unless_another_has_completed(world: World) -> None:
     reuses = False
 
     def make() -> Any:
@@ -732,9 +700,7 @@ def test_what_completes_in_spite_of_its_cancel_is_reused_unless_another_run_has_
     ("kind", "seconds", "retry_for"),
     [("404", 3, 0), ("404", 9, 0), ("404", 3, 120), ("404", 9, 120), ("503", 9, 60), ("hang", 25, 60)],
 )
-def test_ids_of_a_batch_that_are_shown_late_are_waited_for(
-    world: World, kind: str, seconds: int, retry_for: int
-) -> None:
+def test_late_ids_of_a_batch_are_waited_for(world: World, kind: str, seconds: int, retry_for: int) -> None:
     world.connect(retry_for=retry_for)
     end, headers = world.hub.now + seconds, {"x-should-retry": "true"} if kind == "404" else None
     world.network.fault(kind, "GET /api/v2/batches", end=end, headers=headers)

@@ -53,9 +53,7 @@ def assert_nothing_is_left(world: World) -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("moment", [0.0, 0.015, 0.03, 0.1, 2.0, 30.0])
 @pytest.mark.parametrize("count", [1, 60])
-def test_a_stop_in_a_worker_cancels_or_names_its_runs(
-    world: World, count: int, moment: float, network: str
-) -> None:
+def test_a_stop_in_a_worker_leaves_no_run(world: World, count: int, moment: float, network: str) -> None:
     world.server.on_task("resize", after=None)
     breaks = partial(NETWORKS[network], world.network)
     if moment < 1:
@@ -95,9 +93,7 @@ def test_a_stop_cancels_also_while_the_task_waits_for_airflow(world: World, coun
 
 
 @pytest.mark.parametrize("count", [1, 20])
-def test_the_ids_of_a_start_that_is_late_are_in_xcom_once_the_task_is_stopped(
-    world: World, count: int
-) -> None:
+def test_the_ids_of_a_late_start_are_in_xcom_once_the_task_is_stopped(world: World, count: int) -> None:
     world.server.on_task("resize", after=None)
     world.network.fault("hang" if count == 1 else "lost", "POST /api/v", times=1, after=True)
     world.network.latency = (0.5, 1.0)
@@ -109,9 +105,7 @@ def test_the_ids_of_a_start_that_is_late_are_in_xcom_once_the_task_is_stopped(
     assert count > 1 or task.pushed["run_id"] == run_ids[0]
 
 
-def test_the_ids_of_many_runs_are_stored_seldom_while_they_start_and_all_of_them_at_a_stop(
-    world: World,
-) -> None:
+def test_the_ids_of_many_runs_are_stored_seldom_while_they_start_and_all_at_a_stop(world: World) -> None:
     world.server.on_task("resize", after=None)
     world.network.latency = (0.2, 0.4)
     task, pushes = world.task(of(1000, deferrable=False)), list[Any]()
@@ -159,9 +153,7 @@ def test_a_stop_ends_the_cancel_after_an_error_and_has_its_own(world: World) -> 
     assert_nothing_is_left(world)
 
 
-def test_a_time_limit_that_is_reached_while_an_error_cancels_runs_does_not_end_their_cancel(
-    world: World,
-) -> None:
+def test_a_time_limit_that_is_reached_while_an_error_cancels_runs_ends_no_cancel(world: World) -> None:
     def raise_timeout() -> None:
         raise AirflowTaskTimeout
 
@@ -185,9 +177,7 @@ BUSY = {"busy_list_time": 3.6, "list_lag": 1.0, "query_lag": 1.0}
 
 @pytest.mark.parametrize("world", [BUSY | {"bulk_lag": 3.0}], indirect=True)
 @pytest.mark.parametrize(("age", "bulk", "each"), [(30, "", 0), (2, "", 1), (30, "403", 1), (30, "hang", 1)])
-def test_a_stop_sends_single_cancels_only_for_what_no_bulk_action_cancels(
-    world: World, age: float, bulk: str, each: int
-) -> None:
+def test_single_cancels_are_for_what_bulk_leaves_out(world: World, age: float, bulk: str, each: int) -> None:
     world.server.on_task("resize", after=None)
     if bulk:
         world.network.fault(bulk, "bulk-actions")
@@ -238,9 +228,7 @@ def test_a_stop_says_in_few_lines_what_is_accepted_and_what_a_query_confirms(wor
 
 @pytest.mark.parametrize("seconds", [1.5, 3.0])
 @pytest.mark.parametrize("world", [BUSY, BUSY | {"list_lag": 60.0}], indirect=True)
-def test_a_stop_cancels_by_a_slow_list_what_unanswered_starts_have_started(
-    world: World, seconds: float
-) -> None:
+def test_a_stop_cancels_by_a_slow_list_what_was_started(world: World, seconds: float) -> None:
     world.server.on_task("resize", after=None)
     world.network.fault("hang", "POST /api/v2/tasks/batch", after=True)
     world.network.fault("slow", "GET /api/v1/runs", seconds=seconds)
@@ -250,9 +238,7 @@ def test_a_stop_cancels_by_a_slow_list_what_unanswered_starts_have_started(
     assert world.network.statuses() == ["CANCELED"] * 80
 
 
-def test_a_stop_cancels_what_is_answered_while_the_list_hangs_and_says_what_no_bulk_action_cancels(
-    world: World,
-) -> None:
+def test_a_stop_cancels_what_is_answered_while_the_list_hangs_and_names_the_rest(world: World) -> None:
     world.server.on_task("resize", after=None)
     world.network.fault("hang", "POST /api/v2/tasks/batch", times=1, after=True)
     world.network.fault("slow", "POST /api/v2/tasks/batch", seconds=2)
@@ -268,9 +254,7 @@ def test_a_stop_cancels_what_is_answered_while_the_list_hangs_and_says_what_no_b
 
 @pytest.mark.parametrize("bulk", [202, 403])
 @pytest.mark.parametrize("listed", ["all", "lagging", "others", "down"])
-def test_while_starts_are_unanswered_a_stop_cancels_by_the_tag_what_is_known_to_be_its_own(
-    world: World, listed: str, bulk: int
-) -> None:
+def test_a_stop_cancels_by_the_tag_what_is_surely_its_own(world: World, listed: str, bulk: int) -> None:
     world.server.on_task("resize", after=None)
     world.server.bulk_rate = None
     world.server.list_lag = 0.0
@@ -302,9 +286,7 @@ def test_while_starts_are_unanswered_a_stop_cancels_by_the_tag_what_is_known_to_
 
 
 @pytest.mark.parametrize("list_works", [True, False])
-def test_a_stop_cancels_what_an_earlier_try_has_started_and_this_one_has_not_taken_up(
-    world: World, list_works: bool
-) -> None:
+def test_a_stop_cancels_what_an_earlier_try_has_started(world: World, list_works: bool) -> None:
     world.server.on_task("resize", after=None)
     task = world.task(of(60, deferrable=False), retries=1).begin()
     world.sleep(30)
@@ -355,9 +337,7 @@ def test_the_run_that_a_stop_creates_to_find_its_id_never_starts(world: World) -
 
 @pytest.mark.parametrize("key", ["auto", None])
 @pytest.mark.parametrize("cancels", [True, False])
-def test_a_stop_before_the_answer_to_a_start_says_what_may_exist(
-    world: World, cancels: bool, key: str | None
-) -> None:
+def test_a_stop_before_an_answer_says_what_may_exist(world: World, cancels: bool, key: str | None) -> None:
     world.server.on_task("resize", after=None)
     world.network.fault("hang", "/trigger", after=True)
     options = {"deferrable": False, "cancel_on_kill": cancels, "idempotency_key": key}
@@ -462,9 +442,7 @@ def test_an_error_names_what_could_not_be_canceled(world: World, count: int, def
 
 @pytest.mark.parametrize("moment", [0.01, 0.05, 0.1, 0.3, 3.0])
 @pytest.mark.parametrize("count", [1, 60])
-def test_a_stop_of_a_retry_cancels_what_the_try_before_has_started(
-    world: World, count: int, moment: float
-) -> None:
+def test_a_stop_of_a_retry_cancels_what_was_started_before(world: World, count: int, moment: float) -> None:
     world.server.on_task("resize", after=None)
     task = world.task(of(count, deferrable=False), retries=1).begin()
     world.sleep(0.3)

@@ -45,9 +45,7 @@ def waiting(token_id: str, wait: str) -> Any:
 
 @pytest.mark.parametrize("kind", ["refused", "lost", "hang", "503", "page"])
 @pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
-def test_a_token_is_created_once_and_completed_whatever_is_lost(
-    world: World, kind: str, is_after: bool
-) -> None:
+def test_a_token_is_created_and_completed_whatever_is_lost(world: World, kind: str, is_after: bool) -> None:
     world.network.fault(kind, "POST /api/v1/waitpoints", times=2, after=is_after)
     token_ids = created(world)
     assert len(token_ids) == 1
@@ -70,9 +68,7 @@ def test_an_outage_of_checks_keeps_no_token_waiting(world: World) -> None:
 
 @pytest.mark.parametrize("who", ["its time limit", "somebody else"])
 @pytest.mark.parametrize("is_shown", [True, False], ids=["shown", "not shown"])
-def test_a_token_that_ends_otherwise_while_its_completion_is_repeated_is_never_completed(
-    world: World, who: str, is_shown: bool
-) -> None:
+def test_a_token_that_ends_otherwise_is_never_completed(world: World, who: str, is_shown: bool) -> None:
     world.connect(retry_for=120)
     token = world.server.create_token(timeout="60s")[0]
     world.network.fault("503", "/complete", start=world.hub.now, end=world.hub.now + 90)
@@ -114,9 +110,7 @@ def test_a_rescheduled_sensor_checks_a_token_once_where_the_server_fails(world: 
 
 @pytest.mark.parametrize("wait", WAITS)
 @pytest.mark.parametrize("kind", ["", "refused", "lost", "hang", "503", "page", "429", "500"])
-def test_a_wait_for_a_token_survives_an_outage_and_returns_its_data(
-    world: World, kind: str, wait: str
-) -> None:
+def test_a_wait_for_a_token_survives_an_outage(world: World, kind: str, wait: str) -> None:
     [token_id] = created(world)
     task = world.task(waiting(token_id, wait)).begin()
     world.sleep(60)
@@ -134,9 +128,7 @@ def test_a_wait_for_a_token_survives_an_outage_and_returns_its_data(
     assert world.server.tokens[token_id].path[-64:] not in f"{world.log.lines}"
 
 
-def test_a_wait_that_is_deferred_in_an_outage_survives_that_a_gateway_rejects_its_first_check(
-    world: World,
-) -> None:
+def test_a_wait_that_is_deferred_in_an_outage_survives_a_rejected_first_check(world: World) -> None:
     [token_id] = created(world)
     world.network.fault("503", "GET /api/v1/waitpoints")
     task = world.task(waiting(token_id, "deferred")).begin()

@@ -31,9 +31,7 @@ def lines(world: World, part: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("poll_interval", "pauses"), [(7, {7.0}), (None, {2.0, 2.5})])
-def test_a_run_is_checked_at_its_interval_or_after_a_tenth_of_its_age(
-    world: World, poll_interval: float | None, pauses: set[float]
-) -> None:
+def test_when_a_run_is_checked(world: World, poll_interval: float | None, pauses: set[float]) -> None:
     world.server.on_task("resize", start_after=0, after=26)
     operator(world, poll_interval=poll_interval).run()
     checked = [one.at for one in world.network.sent if one.request.startswith(GET)]
@@ -41,9 +39,7 @@ def test_a_run_is_checked_at_its_interval_or_after_a_tenth_of_its_age(
 
 
 @pytest.mark.parametrize("is_canceled", [True, False])
-def test_a_warning_says_each_time_that_a_run_waits_for_a_version_and_what_follows(
-    world: World, is_canceled: bool
-) -> None:
+def test_each_wait_for_a_version_is_a_warning_with_what_follows(world: World, is_canceled: bool) -> None:
     then = [(20, "QUEUED"), (40, "PENDING_VERSION"), (60, "QUEUED"), (80, "COMPLETED")]
     run = world.server.add_run("PENDING_VERSION", then=then)
     limit = 60 if is_canceled else None
@@ -134,9 +130,7 @@ def test_each_run_has_an_outcome_of_its_own_at_the_time_limit(world: World) -> N
 
 @pytest.mark.parametrize("is_seen", [True, False])
 @pytest.mark.parametrize("has_ended", [True, False])
-def test_a_wait_that_cancels_nothing_checks_its_run_once_more_at_its_time_limit(
-    world: World, is_seen: bool, has_ended: bool
-) -> None:
+def test_a_wait_checks_its_run_once_more_at_its_limit(world: World, is_seen: bool, has_ended: bool) -> None:
     run = world.server.add_run("EXECUTING", then=[(59, "COMPLETED")] * has_ended)
     if not is_seen:
         world.network.outage(after=55)

@@ -106,9 +106,7 @@ def test_test_button_says_what_is_wrong(ui: UserInterface, web: WebServer, serve
     )
 
 
-def test_test_button_says_that_all_is_well(
-    ui: UserInterface, web: WebServer, server: TriggerDevServer
-) -> None:
+def test_the_button_says_all_is_well(ui: UserInterface, web: WebServer, server: TriggerDevServer) -> None:
     make_connection(ui, web, server, "right_key", secret_key=server.secret_key)
 
     assert ui.test("right_key") == f"Connected to {server.url}; the secret key is accepted"
@@ -129,9 +127,7 @@ def make_connection(
         ui.save()
 
 
-def test_connection_made_in_the_form_works_in_a_dag(
-    ui: UserInterface, web: WebServer, server: TriggerDevServer
-) -> None:
+def test_its_connection_works_in_a_dag(ui: UserInterface, web: WebServer, server: TriggerDevServer) -> None:
     ui.new_connection()
     extra = {"branch": None, "dashboard_url": "https://trigger.example.com", "timeout": 12.5}
     extra |= {"retry_for": None, "verify": "false", "proxy": None}

@@ -32,9 +32,7 @@ def test_what_get_connection_raises_is_the_not_found_exception() -> None:
 
 
 @pytest.mark.parametrize("has_executor", [False, True])
-def test_what_gets_a_connection_can_wait_for_the_event_loop(
-    has_executor: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_may_wait_for_an_event_loop(has_executor: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The triggerer of Airflow 3.0 masks the password by a request that only its own loop can send."""
     monkeypatch.setitem(sys.modules, COMPAT, None)
 

@@ -90,16 +90,12 @@ RESET = {"x-ratelimit-reset": str(int(NOW * 1000) + 4000)}
         (503, RESET, None),
     ],
 )
-def test_how_long_the_server_wants_us_to_wait(
-    response, status: int, headers: dict[str, str], wait: float | None
-) -> None:
+def test_how_long_we_are_to_wait(response, status: int, headers: dict[str, str], wait: float | None) -> None:
     assert server_wait(response(status, b"", headers), now=NOW) == pytest.approx(wait)
 
 
 @pytest.mark.parametrize("difference", [3600, -3600, 0.75, -3.75])
-def test_a_reset_is_read_by_the_servers_clock_where_it_differs_from_our_finer_one(
-    response, difference: float
-) -> None:
+def test_a_reset_is_read_by_the_servers_clock_where_ours_differs(response, difference: float) -> None:
     answered = response(429, b"", RESET | {"date": DATE})
     by_ours = 4 - difference if abs(difference) <= 5 else 4
     assert server_wait(answered, now=NOW + difference) == pytest.approx(by_ours)

@@ -128,9 +128,7 @@ UNEXPECTED: list[tuple[Call[Any], list[Any], str]] = [
 @pytest.mark.parametrize(
     ("call", "bodies", "text"), UNEXPECTED, ids=[f"{call.request}: {text}" for call, _, text in UNEXPECTED]
 )
-def test_a_success_that_is_not_trigger_devs_is_unexpected(
-    response, call: Call[Any], bodies: list[Any], text: str
-) -> None:
+def test_a_foreign_success_is_unexpected(response, call: Call[Any], bodies: list[Any], text: str) -> None:
     for body in bodies:
         with pytest.raises(errors.UnexpectedAnswerError) as raised:
             call.read(response(200, body))
@@ -154,9 +152,7 @@ BODIES += [b'{"id": "run_1", "status": "CANCELED", "startedAt": "x"}']
         ("run_1", 409, {"error": "already canceled"}),
     ],
 )
-def test_a_cancel_is_acknowledged_by_the_runs_id_or_that_it_was_already_over(
-    response, run_id: str, status: int, body: dict[str, Any]
-) -> None:
+def test_what_acknowledges_a_cancel(response, run_id: str, status: int, body: dict[str, Any]) -> None:
     cancel_run(run_id).read(response(status, body))
 
 

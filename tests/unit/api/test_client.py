@@ -133,9 +133,7 @@ def bucket(remaining: int, clock: Hub, *, resets_in: float) -> dict[str, str]:
     ("time_limit", "timeouts"),
     [(None, [30, 30]), (90, [30, 29.8]), (30, [10, 9.8]), (2.5, [1, 1]), (1.5, [1, 0.5]), (0.5, [0.5])],
 )
-def test_a_request_takes_a_third_of_the_time_left_or_a_second_and_a_retry_half_of_it_at_most(
-    calls: Calls, run, time_limit: float | None, timeouts: list[float]
-) -> None:
+def test_how_long_a_request_lasts(calls: Calls, run, time_limit: float | None, timeouts: list[float]) -> None:
     """So that a check can follow, which shows whether a cancel had its effect."""
     replies = [LOST, run] if len(timeouts) > 1 else [run]
     calls.make(CHECK, *replies, deadline=calls.within(time_limit))
@@ -257,9 +255,7 @@ def test_the_tries_of_one_kind_are_not_used_up_by_another(calls: Calls, answer, 
 
 
 @pytest.mark.parametrize("patience", [0.0, 120.0])
-def test_a_rejected_key_costs_one_request_more_until_an_answer_shows_that_it_works(
-    calls: Calls, answer, run, patience: float
-) -> None:
+def test_a_rejected_key_costs_one_request_until_it_works(calls: Calls, answer, run, patience: float) -> None:
     rejected = answer(401, {"error": "Invalid API key"})
     for _ in range(5):
         assert type(calls.fail(CHECK, rejected, patience=patience)) is errors.AuthenticationError

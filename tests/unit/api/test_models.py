@@ -72,16 +72,12 @@ CHILD: dict[str, Any] = {"depth": 1, "finishedAt": "2026-11-25T09:00:01Z"}
         ("EXECUTING", {"finishedAt": "2026-11-25T09:00:01Z"}, False),
     ],
 )
-def test_when_a_run_can_no_longer_change(
-    status: str, attributes: dict[str, Any], is_terminated: bool
-) -> None:
+def test_when_a_run_cannot_change(status: str, attributes: dict[str, Any], is_terminated: bool) -> None:
     assert run(status, **attributes).is_terminated is is_terminated
 
 
 @pytest.mark.parametrize(("seconds", "is_terminated"), [(60, False), (75, False), (75.001, True), (76, True)])
-def test_a_canceled_run_is_terminated_when_the_engine_must_have_forced_it(
-    seconds: float, is_terminated: bool
-) -> None:
+def test_a_canceled_run_is_terminated_once_the_engine_forced_it(seconds: float, is_terminated: bool) -> None:
     canceled_at = datetime(2026, 11, 25, 9, tzinfo=UTC)
     seen_at = canceled_at + timedelta(seconds=seconds)
     seen = run(startedAt="2026-11-25T08:00:00Z", updatedAt=canceled_at.isoformat(), seen_at=seen_at)

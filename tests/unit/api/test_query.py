@@ -85,8 +85,6 @@ def test_each_word_of_the_query_is_put_into_todays(response: Answered, word: str
         ),
     ],
 )
-def test_what_a_row_shows_of_a_run(
-    response: Answered, columns: dict[str, Any], shown: dict[str, object]
-) -> None:
+def test_what_a_row_shows(response: Answered, columns: dict[str, Any], shown: dict[str, object]) -> None:
     run = one(response, **columns)
     assert {name: getattr(run, name) for name in shown} == shown

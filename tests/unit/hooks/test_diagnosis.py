@@ -120,9 +120,7 @@ RUN = "GET /api/v3/runs/run_1"
         ),
     ],
 )
-def test_an_error_names_connection_and_server_once_and_says_what_to_do(
-    connect_as, wire, answer, reply: Any, end: str
-) -> None:
+def test_an_error_names_the_connection_and_what_to_do(connect_as, wire, answer, reply: Any, end: str) -> None:
     wire.script = lambda _: answer(*reply)
     with pytest.raises(Exception, match=RUN) as raised:
         connect_as(extra={"retry_for": 0}).get_run("run_1")

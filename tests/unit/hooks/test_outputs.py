@@ -156,9 +156,7 @@ FAILED = "the object store store.test failed"
         *((status, "ServerError", FAILED) for status in (500, 503)),
     ],
 )
-def test_an_error_status_is_the_stores_and_not_trigger_devs(
-    failure, answer, status: int, kind: str, detail: str
-) -> None:
+def test_an_error_status_is_that_of_the_store(failure, answer, status: int, kind: str, detail: str) -> None:
     error = failure(answer(status, b"<Error>" + URL.encode(), {"location": URL}))
     assert type(error).__name__ == kind
     assert error.retryable is (detail == FAILED)

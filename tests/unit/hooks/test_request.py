@@ -28,9 +28,7 @@ def test_any_request_is_sent_and_its_json_is_returned(connect_as, wire, answer) 
     ("method", "repeatable", "tries"),
     [("GET", None, 2), ("POST", None, 1), ("PUT", True, 2), ("GET", False, 1)],
 )
-def test_only_what_is_repeatable_is_sent_again(
-    connect_as, wire, answer, method: str, repeatable: bool | None, tries: int
-) -> None:
+def test_what_is_repeated(connect_as, wire, answer, method: str, repeatable: bool | None, tries: int) -> None:
     answers = iter([requests.ConnectionError("reset"), answer(200, {})])
     wire.script = lambda _: next(answers)
     hook = connect_as()

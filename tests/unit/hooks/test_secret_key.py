@@ -22,9 +22,7 @@ ELSEWHERE = "has changed; this task does not use the new one"
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_the_key_is_hidden_in_answers_and_errors_and_the_rest_stays(
-    connect_as, wire, answer, assert_hides, text: str
-) -> None:
+def test_the_key_is_hidden_in_answers_and_errors(connect_as, wire, answer, assert_hides, text: str) -> None:
     hook = connect_as(password=KEY, extra={"retry_for": 0})
     wire.script = lambda _: answer(200, {"id": "run_1", "status": "QUEUED", "output": text})
     assert hook.get_run("run_1").output == TEXTS[text]
@@ -47,9 +45,7 @@ def test_nothing_that_an_error_carries_leads_to_the_key(connect_as, wire, answer
 
 
 @pytest.mark.parametrize(("key", "shown"), [("run_abc", "run_abc"), ("run_abcd", "***")])
-def test_a_key_as_short_as_no_real_one_is_not_looked_for(
-    connect_as, wire, answer, key: str, shown: str
-) -> None:
+def test_a_key_shorter_than_real_ones_is_not_hidden(connect_as, wire, answer, key: str, shown: str) -> None:
     wire.script = lambda _: answer(200, {"id": "run_1", "status": "QUEUED", "output": key})
     assert connect_as(password=key).get_run("run_1").output == shown
 

@@ -120,9 +120,7 @@ OTHER_KEY = "does the secret key of connection 'trigger_dev_default' belong to a
         (["run_key"], "error", "1 Trigger.dev run: 1 failed - ", KEY_REJECTED),
     ],
 )
-def test_the_summary_is_an_error_unless_no_run_is_left(
-    run_ids: list[str], level: str, begin: str, advice: str, log: Log
-) -> None:
+def test_what_is_left_is_an_error(run_ids: list[str], level: str, begin: str, advice: str, log: Log) -> None:
     Notifier(run_ids=run_ids).notify({})
     assert log.leveled[-1][0] == level
     assert log.leveled[-1][1].startswith(begin)
@@ -158,7 +156,7 @@ def test_without_a_connection_it_raises_what_to_do_and_how_many_runs_may_still_r
         ),
     ],
 )
-def test_a_template_that_fails_is_an_error_in_the_log_with_what_is_left(
+def test_a_broken_template_is_logged_with_what_is_left(
     arguments: dict[str, Any], left: str, log: Log
 ) -> None:
     with pytest.raises(UndefinedError):
@@ -206,9 +204,7 @@ def test_what_cannot_be_read_is_an_error_and_keeps_no_other_run_alive(
 # In the triggerer
 
 
-def test_awaited_it_works_in_a_thread_of_its_own_with_the_context_of_the_triggerers_log(
-    log: Log, world: World
-) -> None:
+def test_awaited_it_works_in_its_own_thread_with_the_context_of_the_log(log: Log, world: World) -> None:
     """Neither the event loop waits for it, nor does it wait for a thread of the loop."""
     trigger: ContextVar[str] = ContextVar("trigger")
     seen: list[tuple[str, str]] = []

@@ -39,9 +39,7 @@ def context(**fields: Any) -> Any:
 WHERE = "Dag 'd', Dag run 'manual_1': "
 
 
-def test_one_notifier_completes_each_dag_runs_own_tokens_with_its_own_data(
-    waitpoints: TriggerDevServer, log: Log
-) -> None:
+def test_one_notifier_completes_each_dag_runs_own_tokens(waitpoints: TriggerDevServer, log: Log) -> None:
     one, two = (waitpoints.create_token()[0] for _ in range(2))
     notifier = Notifier(token_ids=["{{ x }}"], data={"failed": True, "dag": "{{ dag.dag_id }} {{ x }}"})
     notifier(context(x=one.id))
@@ -51,9 +49,7 @@ def test_one_notifier_completes_each_dag_runs_own_tokens_with_its_own_data(
 
 
 @pytest.mark.parametrize("data", [False, 0, []])
-def test_what_a_template_renders_to_is_the_data_also_where_it_is_false(
-    data: Any, waitpoints: TriggerDevServer
-) -> None:
+def test_what_a_template_renders_to_is_the_data(data: Any, waitpoints: TriggerDevServer) -> None:
     token = waitpoints.create_token()[0]
     native = DAG("native", schedule=None, render_template_as_native_obj=True)
     Notifier(token_ids=token.id, data="{{ x }}")(context(dag=native, x=data))

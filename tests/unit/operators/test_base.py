@@ -42,9 +42,7 @@ def test_the_runs_id_and_page_are_in_xcom_before_it_is_checked(
 
 @of_one_and_of_many
 @pytest.mark.parametrize("cancels", [True, False])
-def test_where_the_push_of_its_id_fails_a_run_is_canceled_if_it_may_be(
-    cancels: bool, make, execute, endless, ti
-) -> None:
+def test_where_the_push_of_its_id_fails_a_run_is_canceled(cancels: bool, make, execute, endless, ti) -> None:
     ti.fails_at = "run_id"
     with pytest.raises(RuntimeError, match="no XCom backend"):
         execute(make(cancel_on_kill=cancels))
@@ -79,9 +77,7 @@ def test_a_stop_has_its_own_time_limits_whatever_those_of_the_connection(
 
 
 @pytest.mark.parametrize("try_number", [1, 2])
-def test_where_the_check_of_a_run_fails_that_was_started_before_it_is_canceled(
-    try_number: int, connection: str, endless, run_of
-) -> None:
+def test_a_run_whose_check_fails_is_canceled(try_number: int, connection: str, endless, run_of) -> None:
     if try_number == 1:
         endless.truncate_next(1, path="/trigger", method="POST")
     else:

@@ -85,9 +85,7 @@ def test_without_xcoms_only_the_ids_are_pushed(execute, server, ti, seen) -> Non
 
 
 @pytest.mark.parametrize("fail_on", ["any", "never"])
-def test_an_output_that_the_server_cannot_give_counts_as_a_failed_run(
-    fail_on: str, connection: str, server, ti, completed, keep_log
-) -> None:
+def test_a_lost_output_is_a_failure(fail_on: str, connection: str, server, ti, completed, keep_log) -> None:
     log = keep_log(RunTriggerTaskBatchOperator)
     _, broken = completed(2)
     headers = {"x-should-retry": "false"}
@@ -166,9 +164,7 @@ def sent_items(server) -> Callable[[], list[Any]]:
     return read
 
 
-def test_a_run_starts_for_each_item_with_the_options_of_all_and_its_own(
-    connection: str, sent_items, server, keep_log
-) -> None:
+def test_an_item_has_the_options_of_all_and_its_own(connection: str, sent_items, server, keep_log) -> None:
     log = keep_log(RunTriggerTaskBatchOperator)
     items = [{"payload": 1}, {"payload": 2, "options": {"tags": ["own"], "delay": "1h"}}]
     made = operator(payloads=None, items=items, tags=["all"], queue="q", wait_for_completion=False)

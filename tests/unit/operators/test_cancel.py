@@ -191,9 +191,7 @@ def test_an_xcom_backend_that_is_down_does_not_hide_why_the_task_fails(answers, 
 # How it cancels
 
 
-def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary_and_the_link_leads_to_the_first(
-    answers, log
-) -> None:
+def test_the_log_ends_with_a_summary_and_the_link_leads_to_the_first_run(answers, log) -> None:
     made, given = operator(run_ids=["run_1", "run_2"]), context()
     made.execute(given)
     first, second = ("https://trigger.test/runs/run_1", "https://trigger.test/runs/run_2")

@@ -143,9 +143,7 @@ NO_TASK_ID = "None from xcom_task_ids is not a valid task id: the Dag has no suc
         (None, None, TASKS, Gathered([], [], [NO_TASK_ID])),
     ],
 )
-def test_a_source_that_was_given_and_has_no_ids_is_named(
-    run_ids, tasks, given, expected: Gathered, gathered: Gather
-) -> None:
+def test_a_source_without_ids_is_named(run_ids, tasks, given, expected: Gathered, gathered: Gather) -> None:
     assert gathered({"start": "run_1"}, run_ids=run_ids, tasks=tasks, given=given) == expected
 
 
@@ -175,9 +173,7 @@ def test_a_task_that_pushed_no_id_gets_a_sentence(pushed: object, sentence: str,
         *((one, "return_value") for one in ("cancel_mapped", "other")),
     ],
 )
-def test_a_task_that_starts_runs_pushes_their_ids_and_of_any_other_the_return_value_counts(
-    task_id: str, key: str, gathered: Gather
-) -> None:
+def test_which_key_counts_for_which_kind_of_task(task_id: str, key: str, gathered: Gather) -> None:
     ti = with_xcoms()
     [sentence] = gathered(tasks=task_id, key=None, dag=STARTERS, ti=ti).warnings
     assert ti.pulls == [{"task_ids": task_id, "key": key}]
@@ -239,9 +235,7 @@ def test_what_a_task_or_a_dag_has_started_is_in_the_xcoms_of_those_that_start_ru
         ([None], "None", "the Dag has no such task"),
     ],
 )
-def test_a_task_that_the_dag_does_not_have_is_invalid(
-    task_ids: object, shown: str, reason: str, gathered: Gather
-) -> None:
+def test_an_unknown_task_is_invalid(task_ids: object, shown: str, reason: str, gathered: Gather) -> None:
     invalid = f"{shown} from xcom_task_ids is not a valid task id: {reason}"
     given = gathered({"start": "run_1"}, run_ids="run_2", tasks=task_ids, given=TASKS)
     assert given == Gathered(["run_2"], [], [invalid])

@@ -95,9 +95,7 @@ def test_a_backend_that_cannot_store_it_hides_neither_output_nor_error(
     ("metadata", "stored"),
     [({"a": "half \ud83d"}, {"a": "half \ufffd"}), ({"a": [{"__type": "set", "__var": []}]}, None)],
 )
-def test_metadata_that_xcom_cannot_store_is_corrected_or_left_out(
-    metadata, stored, connection: str, server, ti, keep_log
-) -> None:
+def test_metadata_are_made_fit_for_xcom(metadata, stored, connection: str, server, ti, keep_log) -> None:
     log = keep_log(RunTriggerTaskOperator)
     run = server.add_run("COMPLETED", metadata=metadata)
     operator().execute_complete(context_of(ti), event_of(run))
@@ -139,9 +137,7 @@ def test_what_no_answer_has_shown_of_a_run_of_a_batch_is_none(connection: str, s
 
 
 @pytest.mark.parametrize("retried", [None, [*RETRIED, *OTHERS], []])
-def test_the_final_status_says_whether_the_task_is_retried(
-    retried: list[str] | None, connection: str, server, ti
-) -> None:
+def test_the_final_status_decides_on_a_retry(retried: list[str] | None, connection: str, server, ti) -> None:
     made = operator(run_logs="never", **({} if retried is None else {"retry_statuses": retried}))
     for status in (*RETRIED, *OTHERS):
         with pytest.raises(TriggerRunFailedError) as raised:
@@ -190,9 +186,7 @@ TAG = ". Look for runs that may still be running by the tag airflow_task:work:"
         (["FAILED"] * 12, TriggerBatchFailedError, "^12 of 12 .*; item 9: .* … and 2 more$"),
     ],
 )
-def test_the_error_of_a_batch_names_its_runs_and_says_whether_it_is_retried(
-    each: list[str], kind: Any, text: str, connection: str, server, ti
-) -> None:
+def test_the_error_of_a_batch(each: list[str], kind: Any, text: str, connection: str, server, ti) -> None:
     runs = []
     for number, one in enumerate(each):
         end, status = ENDS.get(one, ("final", one))

@@ -69,9 +69,7 @@ def test_a_run_that_completed_gives_its_output(output, execute, server) -> None:
     [("x" * 8, None), ("x" * 9, 11), ("x" * 200_000, 200_002)],
     ids=["just small enough", "too large for XCom", "too large to be read"],
 )
-def test_a_large_output_is_replaced_by_a_reference_with_a_warning(
-    output: str, size: int | None, execute, server, log, run_of
-) -> None:
+def test_a_large_output_is_a_reference(output: str, size: int | None, execute, server, log, run_of) -> None:
     server.on_task("resize", output=output)
     returned = execute(operator(max_output_size=10))
     assert returned == (output if size is None else {"run_id": run_of().id, "output_size": size})
@@ -94,9 +92,7 @@ def test_an_output_that_is_not_json_is_an_error_that_says_so(made, connection: s
     ("output", "stored"),
     [({"text": "half \ud83d"}, {"text": "half \ufffd"}), ({"a": [{"__type": "set", "__var": []}]}, None)],
 )
-def test_an_output_that_xcom_cannot_store_is_corrected_or_a_reference_with_a_warning(
-    output, stored, kind: str, connection: str, server, keep_log
-) -> None:
+def test_an_output_is_made_fit_for_xcom(output, stored, kind: str, connection: str, server, keep_log) -> None:
     run = server.add_run("COMPLETED")
     run.output, run.output_by_url = output, kind == "batch"
     made: Any = operator() if kind == "run" else batch_in_worker()
@@ -132,9 +128,7 @@ def test_without_waiting_the_run_id_is_returned_and_the_run_goes_on(execute, ser
 
 
 @pytest.mark.parametrize("made", [operator(), batch_in_worker(payloads=[1, 2])])
-def test_a_start_that_is_rejected_as_the_queue_is_full_is_an_error_that_a_retry_policy_can_read(
-    made, execute, server
-) -> None:
+def test_a_retry_policy_can_read_that_a_start_found_a_full_queue(made, execute, server) -> None:
     text = "Cannot trigger resize as the queue size limit for this environment has been reached"
     server.fail_next(1, 422, body={"error": text})
     with pytest.raises(TriggerRunNotStartedError, match=f"answered 422: {text}$") as raised:
@@ -163,9 +157,7 @@ def test_where_a_key_may_not_check_or_cancel_the_error_names_the_right(
 # Deferred
 
 
-def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
-    defer, server, run_of, log, connection_to
-) -> None:
+def test_its_trigger_gets_all_that_it_needs(defer, server, run_of, log, connection_to) -> None:
     server.on_task("resize", after=None)
     given: dict[str, Any] = {"poll_interval": 7, "pending_version_timeout": 60, "cancel_on_kill": False}
     connection_to(server, "mine", retry_for=2)
@@ -195,9 +187,7 @@ def test_a_resumed_task_returns_the_output(by_url: bool, defer, server, run_of) 
     assert made.run_url == f"{server.url}/runs/{run_of().id}"
 
 
-def test_a_resumed_task_whose_output_the_server_cannot_give_says_so_and_may_be_retried(
-    defer, server, run_of
-) -> None:
+def test_a_resumed_task_whose_output_is_gone_says_so_and_is_retried(defer, server, run_of) -> None:
     server.on_task("resize", start_after=0, after=0)
     _, go_on = defer(operator(deferrable=True))
     event = ended(until(lambda: run_of("COMPLETED"), "the run has completed"))
@@ -212,9 +202,7 @@ ERROR = {"name": "Error", "message": "no such file", "stackTrace": "at resize.ts
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_a_task_whose_run_failed_fails_and_logs_once_why_and_what_the_run_has_used(
-    deferrable: bool, execute, defer, server, run_of, log
-) -> None:
+def test_a_failed_run_is_logged_once(deferrable: bool, execute, defer, server, run_of, log) -> None:
     server.on_task("resize", error=ERROR, start_after=0, after=0.02)
     wait = partial(execute, operator())
     if deferrable:
@@ -231,9 +219,7 @@ def test_a_task_whose_run_failed_fails_and_logs_once_why_and_what_the_run_has_us
     assert run_of().cancel_requests == 0
 
 
-def test_a_resumed_task_whose_run_goes_on_says_which_time_limit_it_was_and_logs_no_end(
-    defer, server, run_of, log
-) -> None:
+def test_a_resumed_task_whose_run_goes_on_says_which_time_limit_it_was(defer, server, run_of, log) -> None:
     server.on_task("resize", after=None)
     _, go_on = defer(operator(deferrable=True, timeout=60, execution_timeout=timedelta(seconds=30)))
     log.leveled.clear()

@@ -145,9 +145,7 @@ def test_executed_by_hand_a_run_has_neither_key_nor_tags_of_ours(connection: str
 
 
 @pytest.mark.parametrize("rendered", [None, "None"])
-def test_a_template_of_a_key_that_finds_nothing_is_an_error(
-    connection: str, sent, rendered: str | None
-) -> None:
+def test_a_template_of_a_key_that_is_empty_is_an_error(connection: str, sent, rendered: str | None) -> None:
     made = operator(idempotency_key="{{ params.order }}")
     made.idempotency_key = rendered
     with pytest.raises(AirflowFailException, match="idempotency_key must not be 'None': a template that "):
@@ -155,9 +153,7 @@ def test_a_template_of_a_key_that_finds_nothing_is_an_error(
     assert sent() == []
 
 
-def test_a_template_that_renders_to_the_text_none_is_a_warning_that_names_the_template(
-    connection: str, body, keep_log
-) -> None:
+def test_a_template_that_renders_to_the_text_none_is_a_warning(connection: str, body, keep_log) -> None:
     log = keep_log(RunTriggerTaskOperator)
     payload = {
         "a": "{{ x }}",
@@ -194,9 +190,7 @@ def test_a_retry_returns_the_output_of_the_run_that_completed(
     ("arguments", "try_number"),
     [({}, 1), ({"idempotency_key": "mine"}, 2), ({"wait_for_completion": False}, 2)],
 )
-def test_only_a_retry_whose_run_is_its_task_instances_alone_looks_for_one_from_before(
-    arguments, try_number: int, connection: str, sent
-) -> None:
+def test_who_looks_for_a_run_from_before(arguments, try_number: int, connection: str, sent) -> None:
     operator(**arguments).execute(context_of(TaskInstance(try_number=try_number, max_tries=1)))
     assert "list" not in sent()
 

@@ -74,9 +74,7 @@ WAYS = ["in_worker", "deferred", "replay"]
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("payload", ["good", "bad"])
 @pytest.mark.parametrize("run_logs", ["on_failure", "always", "never", None])
-def test_the_log_of_a_run_is_written_if_it_is_wanted(
-    run_logs, payload, way, logging_task, outcome, log
-) -> None:
+def test_the_log_of_a_run_is_written_on_demand(run_logs, payload, way, logging_task, outcome, log) -> None:
     arguments = {} if run_logs is None else {"run_logs": run_logs}
     made: Any = operator_in_worker(payload=payload, **arguments)
     if way != "in_worker":
@@ -98,9 +96,7 @@ def test_the_log_of_a_run_is_written_if_it_is_wanted(
         ("good0 good1 bad2 good3", "always", "any", "bad2 good0 good1"),
     ],
 )
-def test_of_a_batch_those_of_the_first_three_failed_items_are_written(
-    payloads, run_logs, fail_on, items, logging_task, outcome, log
-) -> None:
+def test_a_batch_has_three_logs(payloads, run_logs, fail_on, items, logging_task, outcome, log) -> None:
     payloads, items = payloads.split(), items.split()
     outcome(batch_in_worker(payloads=payloads, run_logs=run_logs, fail_on=fail_on).execute)
     assert fetched(logging_task) == items
@@ -161,9 +157,7 @@ def test_of_a_long_log_the_last_thousand_lines_are_written(server, outcome, log)
 
 
 @pytest.mark.parametrize("status", [200, 401, 404, 429, 503])
-def test_what_goes_wrong_is_a_line_at_debug_level_and_does_not_change_the_outcome(
-    status, logging_task, outcome, log
-) -> None:
+def test_what_goes_wrong_is_a_line_at_debug_level_and_no_failure(status, logging_task, outcome, log) -> None:
     if status == 200:
         logging_task.malformed_next(None, '{"events": ["a"]}', path="/events")
     else:

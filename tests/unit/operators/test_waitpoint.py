@@ -115,9 +115,7 @@ def test_its_key_is_that_of_a_run_of_the_same_task_instance(fields, waitpoints) 
     ],
     ids=["without a task instance", "with one"],
 )
-def test_an_error_says_that_a_token_may_exist_and_only_with_a_key_it_is_repeated(
-    given, text: str, wired: Network
-) -> None:
+def test_an_error_says_that_a_token_may_exist_and_who_gets_it(given, text: str, wired: Network) -> None:
     wired.fault(f"POST {TOKENS}", Lost(), times=1000)
     with pytest.raises(Exception, match=text):
         creating().execute(given)
@@ -191,9 +189,7 @@ def test_of_unknown_tokens_it_says_what_to_check(token_id: str, text: str) -> No
         ([], nested(400), "already_completed"),
     ],
 )
-def test_who_completes_it_first_while_it_works_is_told_by_the_data(
-    data, others, outcome: str, wired: Network, tokens, waitpoints
-) -> None:
+def test_data_show_who_completed_it(data, others, outcome: str, wired: Network, tokens, waitpoints) -> None:
     token = tokens["completed"]
 
     def be_first(request: str) -> None:
@@ -214,9 +210,7 @@ def test_a_lone_surrogate_in_the_data_is_sent_and_known_again(data: Any, tokens)
 # Complete: requests that fail
 
 
-def test_a_token_whose_completion_is_answered_404_is_unknown_only_if_no_check_shows_it(
-    wired: Network, tokens, answer
-) -> None:
+def test_a_token_that_a_check_shows_is_not_unknown(wired: Network, tokens, answer) -> None:
     new, given = tokens["completed"], context()
     wired.fault("/complete", answer(404, {"error": "Waitpoint not found"}), times=1)
     with pytest.raises(AirflowException, match=f"1 failed - .*{new.id}/complete answered 404") as raised:
@@ -226,9 +220,7 @@ def test_a_token_whose_completion_is_answered_404_is_unknown_only_if_no_check_sh
 
 
 @pytest.mark.parametrize(("status", "retries"), [(503, True), (400, False), (403, False)])
-def test_a_failure_stops_no_other_token_and_is_retried_where_that_can_help(
-    status: int, retries: bool, wired: Network, waitpoints, answer
-) -> None:
+def test_a_failure_stops_no_other(status: int, retries: bool, wired: Network, waitpoints, answer) -> None:
     one, two = (waitpoints.create_token()[0] for _ in range(2))
     wired.fault(f"{one.id}/complete", answer(status, {"error": "no"}), times=1000)
     given = dag_context()
@@ -241,9 +233,7 @@ def test_a_failure_stops_no_other_token_and_is_retried_where_that_can_help(
     assert failed["error"].startswith(f"POST {TOKENS}/{one.id}/complete answered {status}: no")
 
 
-def test_a_replica_that_still_shows_the_token_as_waiting_is_checked_again(
-    wired: Network, tokens, answer
-) -> None:
+def test_a_replica_that_shows_the_token_as_waiting_is_asked_again(wired: Network, tokens, answer) -> None:
     token = tokens["completed"]
     wired.fault("GET", answer(200, {"id": token.id, "status": "WAITING"}), times=2)
     assert completing(token.id).execute(context()) == [result(token, "completed", "COMPLETED")]
@@ -316,9 +306,7 @@ def test_neither_a_stop_nor_a_time_limit_waits_for_a_server_that_hangs_and_the_r
 
 
 @pytest.mark.parametrize("nothing", [[], None, "None", [None]])
-def test_a_source_without_ids_fails_the_task_for_good_or_is_a_warning_without_a_connection(
-    nothing, log
-) -> None:
+def test_a_source_without_ids_fails_the_task_or_is_a_warning(nothing, log) -> None:
     def made(**arguments: Any) -> Any:
         made = completing([], trigger_dev_conn_id="there is no such connection", **arguments)
         made.token_ids = nothing  # as rendered

@@ -49,9 +49,7 @@ def internal(code: str) -> dict[str, str]:
         ),
     ],
 )
-def test_a_failure_names_task_status_attempts_error_link_and_what_to_do(
-    status: str, shown: dict[str, Any], text: str
-) -> None:
+def test_a_failure_names_its_run_and_what_to_do(status: str, shown: dict[str, Any], text: str) -> None:
     expected = f"Run run_1 of Trigger.dev task 'resize' ended with status {text}. {URL}"
     outcome = WaitOutcome(end=WaitEnd.FINAL, run=run(status, **shown))
     assert why_not_completed(outcome, "run_1", run_url=URL, conn_id="mine") == expected
@@ -102,9 +100,7 @@ UNSEEN = (
         ),
     ],
 )
-def test_a_wait_says_why_its_run_did_not_complete_and_what_became_of_it(
-    end: str, seen: Run | None, facts: dict[str, Any], text: str
-) -> None:
+def test_a_wait_says_how_its_run_is(end: str, seen: Run | None, facts: dict[str, Any], text: str) -> None:
     outcome = WaitOutcome(end=WaitEnd(end), run=seen, **facts)
     timeouts = {"timeout": 60, "execution_timeout": None}
     assert (
@@ -134,9 +130,7 @@ def result(outcome: str, **fields: Any) -> CancelResult:
         ),
     ],
 )
-def test_each_outcome_is_one_line_for_one_run_and_for_many(
-    outcome: CancelResult, level: str, text: str
-) -> None:
+def test_an_outcome_is_one_line_for_one_run_or_many(outcome: CancelResult, level: str, text: str) -> None:
     some, each = f"12 runs ({', '.join(IDS[:MAX_NAMED])} … and 2 more)", f"12 runs ({', '.join(IDS)})"
     for run_ids, names in ((IDS[:1], ("run run_0", "Run run_0")), (IDS, (some, each))):
         expected = text.format(some=names[0], each=names[1]) + TO_DO * text.endswith(". ")

@@ -80,9 +80,7 @@ STARTED = {"startedAt": START.isoformat()}
         ("it is of an earlier dag.test()", run(EXECUTING, str(key(test_number=1))), CANCELED, KEPT, {}),
     ],
 )
-def test_what_becomes_of_a_run(
-    what: str, listed: ListedRun, replace: Any, take_up: Any, leave_alone: Any
-) -> None:
+def test_fate_of_a_run(what: str, listed: ListedRun, replace: Any, take_up: Any, leave_alone: Any) -> None:
     for policy, expected in zip(Policy, (replace, take_up, leave_alone), strict=True):
         assert fates([listed], [SAME], key(), policy) == expected, (what, policy)
 

@@ -62,9 +62,7 @@ def test_the_event_of_3000_runs_fits_into_the_64_kb_of_mysql(make_run, error: st
         ("run_1", 2, False),
     ],
 )
-def test_an_event_is_of_another_try_only_if_both_are_known(
-    event, try_number: int | None, expected: bool
-) -> None:
+def test_an_event_is_of_another_try_if_both_are_known(event, try_number: int | None, expected: bool) -> None:
     assert is_of_another_try(event, try_number) is expected
 
 
@@ -118,9 +116,7 @@ def check(client) -> Callable[..., WaitOutcome]:
         ("timed_out", "CANCELED", "timed_out"),
     ],
 )
-def test_a_run_that_has_ended_is_as_its_check_shows_it(
-    server, check, network, end: str, status: str, becomes: str
-) -> None:
+def test_an_ended_run_is_as_checks_show(server, check, network, end: str, status: str, becomes: str) -> None:
     run = server.add_run(status)
     outcome = check(run.id, end, error="the cancel failed: no answer", is_canceled=True)
     assert outcome.run is not None
@@ -132,9 +128,7 @@ def test_a_run_that_has_ended_is_as_its_check_shows_it(
 
 @pytest.mark.parametrize("end", ["timed_out", "no_version", "rejected"])
 @pytest.mark.parametrize("is_known", [True, False])
-def test_one_that_is_no_longer_waited_for_is_as_it_was_seen_last(
-    server, check, end: str, is_known: bool
-) -> None:
+def test_one_that_is_given_up_is_as_it_was_seen_last(server, check, end: str, is_known: bool) -> None:
     run_id = server.add_run("EXECUTING").id if is_known else "run_x"
     outcome = check(run_id, end, status="QUEUED", error="why", is_canceled=True)
     assert outcome.run is not None

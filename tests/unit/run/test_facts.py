@@ -40,9 +40,7 @@ def test_numbers_are_what_the_server_names_or_none(make_run, shown, seconds: Any
         ({}, ""),
     ],
 )
-def test_what_a_run_has_used_is_said_at_its_end_as_the_server_names_it(
-    make_run, shown: dict[str, Any], text: str
-) -> None:
+def test_what_a_run_has_used_is_said_at_its_end(make_run, shown: dict[str, Any], text: str) -> None:
     assert state_of(make_run("COMPLETED", **shown)) == "Run run_1 is COMPLETED" + (
         f" ({text})" if text else ""
     )

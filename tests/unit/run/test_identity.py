@@ -75,9 +75,7 @@ def test_a_key_is_read_as_it_was_written(fields: dict[str, int], test_number: st
         (instance(start_date=None), True),
     ],
 )
-def test_what_identifies_a_task_instance_is_in_its_key_and_its_tag(
-    other: TaskInstanceIdentity, has_tag: bool
-) -> None:
+def test_a_task_instance_has_a_key_and_a_tag_of_its_own(other: TaskInstanceIdentity, has_tag: bool) -> None:
     own, others = instance(), str(key_of(other))
     assert others != key()
     assert not own.has_started(others)
@@ -99,17 +97,13 @@ def test_what_identifies_a_task_instance_is_in_its_key_and_its_tag(
         (2, 1, 2, 1),  # fewer ones, or a clear to fewer ones, after which max_tries can be the same
     ],
 )
-def test_a_key_knows_after_which_try_the_task_was_cleared(
-    max_tries: int, retries: int, try_number: int, number: int
-) -> None:
+def test_a_key_knows_the_try_of_a_clear(max_tries: int, retries: int, try_number: int, number: int) -> None:
     made = key_of(instance(), max_tries=max_tries, retries=retries, try_number=try_number)
     assert made.cleared_after == number
     assert str(made).endswith(f"-{max_tries}-{number}")
 
 
-def test_a_dag_test_in_another_process_differs_also_with_the_same_dates(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_dag_test_in_another_process_differs_with_equal_dates(monkeypatch: pytest.MonkeyPatch) -> None:
     first, real = dag_run(is_test=True).hash, dag_run().hash
     assert dag_run(is_test=True).hash == first != real
     assert dag_run(start_date=None, is_test=True).hash != first
@@ -156,9 +150,7 @@ AFTER_A_CLEAR_OF_THE_DAG_RUN = key_of(instance(start_date=CLEARED, is_cleared=Tr
         ),
     ],
 )
-def test_what_the_same_item_has_returned_is_found_also_from_before_a_clear(
-    now: RunKey, fields: dict[str, Any], is_found: bool
-) -> None:
+def test_whose_output_an_item_may_reuse(now: RunKey, fields: dict[str, Any], is_found: bool) -> None:
     given: dict[str, Any] = {"key": EARLIER, "created_at": CREATED} | fields
     of_item = given["key"].of_item(0, task_identifier="resize", payload=1)
     expected = f"0-{identity.content_of('resize', 1)}" if is_found else None

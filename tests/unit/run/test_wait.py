@@ -33,9 +33,7 @@ HELD = NotSentError("the server is down", retryable=True)
         (HELD, {"is_queried": False}, False, True),
     ],
 )
-def test_which_checks_count_and_which_are_news(
-    make_run, reply: Any, known: dict[str, Any], counts: bool, is_news: bool
-) -> None:
+def test_which_checks_count(make_run, reply: Any, known: dict[str, Any], counts: bool, is_news: bool) -> None:
     run = PolledRun("run_1", added_at=0.0, born_at=0.0)
     run.take_query(make_run("EXECUTING"), sent_at=1.0, now=1.0)
     for name in known.keys() & {"is_listed", "failing_since"}:
@@ -66,9 +64,7 @@ def test_which_checks_count_and_which_are_news(
         ({"failing_since": 190.0, "checked_at": 200.0}, False, 202),
     ],
 )
-def test_when_a_run_is_checked_by_itself(
-    known: dict[str, Any], is_queried: bool, due_at: float | None
-) -> None:
+def test_when_a_run_is_checked_alone(known: dict[str, Any], is_queried: bool, due_at: float | None) -> None:
     run = PolledRun("run_1", added_at=0.0, born_at=0.0, **known)
     due = [at for at in range(1000) if run.is_due(float(at), is_queried=is_queried)]
     assert due[:1] == ([] if due_at is None else [due_at])

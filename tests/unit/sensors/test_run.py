@@ -57,17 +57,13 @@ def context(connection: str, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("options", [{}, {"mode": "reschedule"}, {"deferrable": True}])
-def test_runs_that_have_completed_end_the_wait_with_a_list_in_the_ids_order(
-    options: dict[str, Any], server, context
-) -> None:
+def test_completed_runs_end_the_wait_in_the_ids_order(options: dict[str, Any], server, context) -> None:
     first, second = server.add_run("COMPLETED"), server.add_run("COMPLETED")
     results = sensor(second, first, second, **options).execute(context)
     assert results == [{"run_id": run.id, "status": "COMPLETED"} for run in (second, first)]
 
 
-def test_it_pokes_until_all_have_ended_and_checks_no_run_twice_that_has(
-    server, context, log, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_checks_no_run_twice_that_has_ended(server, context, log, monkeypatch: pytest.MonkeyPatch) -> None:
     ended, late = server.add_run("COMPLETED"), server.add_run("EXECUTING")
     made = sensor(ended, late)
     poke = made.poke
@@ -106,9 +102,7 @@ def test_which_statuses_count_as_success_can_be_set(server, context) -> None:
         lambda server: server.redirect_next(None),
     ],
 )
-def test_what_cannot_pass_fails_it_at_once_if_no_check_has_ever_succeeded(
-    server, context, deferrable: bool, fault: Any
-) -> None:
+def test_what_cannot_pass_fails_it_at_its_first_check(server, context, deferrable: bool, fault: Any) -> None:
     fault(server)
     with pytest.raises(Exception, match=r"Connection 'trigger_dev_default'.*run_"):
         sensor(server.add_run("EXECUTING"), "run_unknown", deferrable=deferrable, timeout=5).execute(context)
@@ -121,9 +115,7 @@ def test_with_silent_fail_it_continues_after_an_error(server, context) -> None:
     assert results == [{"run_id": run.id, "status": "COMPLETED"}]
 
 
-def test_a_run_that_completes_in_spite_of_its_cancel_does_not_end_the_wait_for_others(
-    server, context
-) -> None:
+def test_a_run_that_completes_in_spite_of_its_cancel_ends_no_wait_for_others(server, context) -> None:
     server.on_task("resize", start_after=0, after=0.3)
     run, other = server.add_run("COMPLETED"), server.trigger("resize")[0]
     older = json.dumps({"id": run.id, "status": "CANCELED"})
@@ -312,9 +304,7 @@ SKIPPED = set(product(REASONS, ["soft_fail", "never_fail"])) - {("resumed", "sof
 
 
 @pytest.mark.parametrize(("way", "option"), sorted(SKIPPED))
-def test_a_failure_skips_it_where_wanted_and_the_log_says_why(
-    way: str, option: str, server, context, log
-) -> None:
+def test_a_failure_skips_it_and_the_log_says_why(way: str, option: str, server, context, log) -> None:
     with pytest.raises(AirflowSkipException):
         fail(sensor("run_1", **{option: True}), way, context, server)
     [warning] = [text for text in log.of("warning") if text.startswith("Skipped in place of failed: ")]
@@ -330,9 +320,7 @@ def test_the_timeout_of_a_deferred_sensor_is_not_retried(server, context) -> Non
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_it_returns_the_outputs_in_the_order_of_the_runs_or_references_if_they_are_too_large(
-    deferrable: bool, server, context, log
-) -> None:
+def test_outputs_have_the_order_of_the_runs_or_are_references(deferrable: bool, server, context, log) -> None:
     completed = [server.add_run("COMPLETED", output=number) for number in range(3)]
     runs = completed[2], completed[0], server.add_run("CANCELED"), completed[1]
     given = {"return_outputs": True, "success_statuses": ["COMPLETED", "CANCELED"], "deferrable": deferrable}
@@ -352,9 +340,7 @@ def test_it_returns_the_outputs_in_the_order_of_the_runs_or_references_if_they_a
         (403, "object store", "the object store rejected the URL of the output"),
     ],
 )
-def test_outputs_that_are_gone_are_named_and_what_may_pass_is_raised(
-    status: int, place: str, text: str, server, context
-) -> None:
+def test_an_output_that_is_gone_is_named(status: int, place: str, text: str, server, context) -> None:
     whole, gone = server.add_run("COMPLETED"), server.add_run("COMPLETED", output="x" * 200_000)
     path = gone.id if place == "run" else "/packets/"
     server.fail_next(None, status, path=path, headers={"x-should-retry": "false"})

@@ -61,9 +61,7 @@ def rescheduled(monkeypatch: pytest.MonkeyPatch, *, first: datetime | None) -> A
 @pytest.mark.parametrize(
     "data", [{"approved": True, "by": ["ann", None]}, [], False, UNSET, "", '{"a": 1}', "é\n"]
 )
-def test_it_returns_the_data_that_the_token_was_completed_with(
-    options: dict[str, Any], data: Any, server, context
-) -> None:
+def test_it_returns_the_data_of_the_token(options: dict[str, Any], data: Any, server, context) -> None:
     token = server.create_token()[0]
     server.complete_token(token.id, data)
     expected = None if data in ("", UNSET) else data  # as the server keeps it
@@ -123,9 +121,7 @@ REJECTED = r"Connection 'trigger_dev_default'.*waitpoint_.* answered [34]0[123]"
 
 @pytest.mark.parametrize("options", MODES)
 @pytest.mark.parametrize("status", [401, 403, 302])
-def test_what_cannot_pass_fails_it_at_once_if_no_check_has_ever_succeeded(
-    status: int, options: dict[str, Any], server, context
-) -> None:
+def test_what_cannot_pass_fails_it_at_once(status: int, options: dict[str, Any], server, context) -> None:
     if status == 302:
         server.redirect_next(None)
     else:
@@ -164,9 +160,7 @@ def deferred(made: WaitpointTokenSensor, act: Any) -> tuple[dict[str, Any], Any]
     return arguments, raised.value
 
 
-def test_its_trigger_gets_what_it_needs_and_no_address(
-    server, context, clock: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_trigger_gets_no_address(server, context, clock: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_compat, "scheduler_knows_resumed_tasks", lambda: False)
     token = server.create_token()[0]
     made = sensor({"id": token.id, "url": token.url}, deferrable=True, timeout=60)
@@ -186,9 +180,7 @@ def test_its_trigger_gets_what_it_needs_and_no_address(
     assert deferral.timeout > timedelta(seconds=held_until - START), "longer than its event is held back"
 
 
-def test_its_trigger_waits_on_where_no_thread_can_be_started(
-    server, connection: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_trigger_may_lack_a_thread(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     token, start = server.create_token()[0], threading.Thread.start
     server.complete_token(token.id)
 

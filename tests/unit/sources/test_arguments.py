@@ -73,9 +73,7 @@ def test_very_many_run_ids_are_not_compiled_one_by_one(kind, compiled: list[str]
         (lambda: {"c", "b", "a"}, ["a", "b", "c"]),
     ],
 )
-def test_what_can_be_read_once_becomes_a_list_and_the_copy_has_the_same(
-    kind, make: Callable[[], Any], expected: list[str]
-) -> None:
+def test_what_can_be_read_once_becomes_a_list(kind, make: Callable[[], Any], expected: list[str]) -> None:
     given = made(kind, run_ids=make(), xcom_task_ids=make())
     for one in (given, copy.deepcopy(given)):
         assert (one.run_ids, one.xcom_task_ids) == (expected, expected)

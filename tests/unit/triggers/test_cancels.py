@@ -62,9 +62,7 @@ def failed(run: Any, why: str) -> str:
 
 
 @pytest.mark.parametrize("cancels", [True, False])
-def test_the_runs_of_a_task_that_was_ended_are_canceled_unless_they_are_not_to_be(
-    cancels: bool, server, connection: str, log: Log
-) -> None:
+def test_the_runs_of_an_ended_task_are_canceled(cancels: bool, server, connection: str, log: Log) -> None:
     alive, ended = server.add_run("EXECUTING"), server.add_run("COMPLETED")
     run(trigger(alive, ended, "run_x", wait={"cancels": cancels, "tag": "airflow_task:x"}).on_kill())
     assert (alive.status == "CANCELED") is cancels
@@ -83,9 +81,7 @@ def test_the_runs_of_a_task_that_was_ended_are_canceled_unless_they_are_not_to_b
 
 
 @pytest.mark.parametrize("tasks", [1, MANY])
-def test_many_runs_are_canceled_by_one_bulk_action_also_those_of_several_tasks(
-    tasks: int, server, connection: str, log: Log
-) -> None:
+def test_one_bulk_action_cancels_the_runs_of_many(tasks: int, server, connection: str, log: Log) -> None:
     runs = [server.add_run("EXECUTING") for _ in range(MANY)]
     triggers = [trigger(*runs)] if tasks == 1 else [trigger(one) for one in runs]
 
@@ -116,9 +112,7 @@ def test_a_run_whose_cancel_is_under_way_is_not_canceled_twice(server, connectio
     assert one.cancel_requests == 1
 
 
-def test_a_cancel_is_finished_although_airflow_cancels_the_trigger_again_and_again(
-    server, connection: str, log: Log
-) -> None:
+def test_a_cancel_is_finished_after_its_trigger_was_canceled(server, connection: str, log: Log) -> None:
     one = server.add_run("EXECUTING")
     server.fail_next(2, 503, path="/cancel")
 
@@ -136,9 +130,7 @@ def test_a_cancel_is_finished_although_airflow_cancels_the_trigger_again_and_aga
     assert log.lines[1:] == [canceled(one)]
 
 
-def test_where_no_thread_can_be_started_the_cancel_follows(
-    server, kill, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cancel_survives_a_lack_of_threads(server, kill, monkeypatch: pytest.MonkeyPatch) -> None:
     start = threading.Thread.start
 
     def fail_once(thread: threading.Thread) -> None:
@@ -172,9 +164,7 @@ def test_a_key_that_was_changed_is_fetched_and_one_that_is_still_wrong_not_sent_
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_each_run_is_canceled_with_the_key_of_its_own_trigger(
-    server, set_connection, log: Log, order: tuple[int, int]
-) -> None:
+def test_a_run_is_canceled_with_its_own_key(server, set_connection, log: Log, order: tuple[int, int]) -> None:
     """The connection has had a typo since the first trigger began."""
     runs = [server.add_run("EXECUTING") for _ in range(2)]
     triggers = [trigger(one) for one in runs]
@@ -191,9 +181,7 @@ def test_each_run_is_canceled_with_the_key_of_its_own_trigger(
 
 
 @pytest.mark.parametrize("is_back", [True, False])
-def test_the_key_is_fetched_in_no_triggers_context_and_later_where_that_fails(
-    is_back: bool, server, kill, monkeypatch: pytest.MonkeyPatch, world
-) -> None:
+def test_who_fetches_the_key(is_back: bool, server, kill, monkeypatch: pytest.MonkeyPatch, world) -> None:
     one = server.add_run("EXECUTING")
     trigger: contextvars.ContextVar[str] = contextvars.ContextVar("trigger", default="none")
     seen: list[str] = []
@@ -213,9 +201,7 @@ def test_the_key_is_fetched_in_no_triggers_context_and_later_where_that_fails(
     assert warnings == ["Could not fetch connection 'trigger_dev_default', trying again: OSError"]
 
 
-def test_a_connection_that_cannot_be_fetched_at_all_is_logged_without_its_values(
-    monkeypatch: pytest.MonkeyPatch, log: Log
-) -> None:
+def test_a_lost_connection_is_logged_without_its_values(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
     async def fail(conn_id: str, **_: Any) -> Any:
         raise OSError("tr_prod_secret")
 

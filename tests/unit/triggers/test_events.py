@@ -56,9 +56,7 @@ INVALID: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("arguments", "error"), INVALID)
-def test_an_invalid_argument_is_an_error_when_the_dag_is_parsed(
-    arguments: dict[str, Any], error: str
-) -> None:
+def test_an_invalid_argument_is_an_error_at_parse(arguments: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=r"^TriggerRunEventTrigger: ") as raised:
         TriggerRunEventTrigger(**GIVEN | arguments)
     assert error in str(raised.value)

@@ -101,9 +101,7 @@ def test_all_arguments_of_the_trigger_of_a_token_survive() -> None:
 
 
 @pytest.mark.parametrize(("count", "is_text"), [(1000, False), (1001, True), (3000, True)])
-def test_many_runs_fit_the_64_kb_that_mysql_has_for_its_arguments_once_encrypted(
-    count: int, is_text: bool
-) -> None:
+def test_many_runs_fit_the_64_kb_that_mysql_has_for_arguments(count: int, is_text: bool) -> None:
     chance = random.Random(count)
     ends = ["".join(chance.choices(ascii_lowercase + digits, k=12)) for _ in range(count)]
     run_ids = [f"run_cmlocal{number:06}{end}" for number, end in enumerate(ends)]
@@ -138,9 +136,7 @@ def test_its_event_says_which_try_has_waited_and_has_no_output(server, connectio
 
 
 @pytest.mark.parametrize("logs_end", [True, False])
-def test_the_log_has_the_link_and_each_change_and_no_payload_is_kept(
-    logs_end: bool, server, connection: str, log
-) -> None:
+def test_the_log_has_link_and_changes_but_no_payload(logs_end: bool, server, connection: str, log) -> None:
     server.query = False
     one = server.add_run("QUEUED", payload="x" * 100_000)
 
@@ -236,9 +232,7 @@ def test_a_connection_that_cannot_be_fetched_is_a_warning_each_5_minutes(
 
 
 @pytest.mark.usefixtures("world")
-def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_cancel_interrupts_no_fetch_of_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
     async def main() -> None:
