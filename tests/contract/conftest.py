@@ -73,10 +73,7 @@ NOT_REPLAYED: dict[str, list[tuple[str, str]]] = {
         ("max completed_at|is_finished", "aggregates and GROUP BY are not in use, and rejected"),
         ("output", "the columns output and error are not in use"),
     ],
-    "run_events": [
-        ("query schema", "the list of columns is not in use"),
-        (r"logs by query\?", OTHER_SQL),
-    ],
+    "run_events": [("query schema", "the list of columns is not in use"), (r"logs by query\?", OTHER_SQL)],
     "waitpoint_tokens": [("retrieve 200 KB", "the answer was cut when it was recorded")],
     "replay_reschedule": [
         ("root healthcheck", "the health check is not in use"),

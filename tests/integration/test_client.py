@@ -49,10 +49,7 @@ def listener() -> Iterator[Callable[[Callable[[socket.socket], None]], str]]:
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
-TRICKLES = {
-    "chunks": (CHUNKED, b"1\r\n \r\n"),
-    "nothing more": (OK + b"Content-Length: 1000\r\n\r\n{", b""),
-}
+TRICKLES = {"chunks": (CHUNKED, b"1\r\n \r\n"), "nothing more": (OK + b"Content-Length: 1000\r\n\r\n{", b"")}
 
 
 @pytest.mark.parametrize("what", TRICKLES)

@@ -33,11 +33,7 @@ def in_a_status_check(server, path, count):
     return lambda: any(request.method == "GET" for request in list(server.requests))
 
 
-PHASES = [
-    in_requests_that_are_never_answered,
-    in_a_pause_before_the_requests_are_repeated,
-    in_a_status_check,
-]
+PHASES = [in_requests_that_are_never_answered, in_a_pause_before_the_requests_are_repeated, in_a_status_check]
 
 
 @pytest.fixture

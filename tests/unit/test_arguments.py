@@ -97,11 +97,7 @@ def of_tokens(rows: list[Row]) -> list[Row]:
 
 DATA: list[Row] = [
     ("data", {"a": [1, b"x"]}, "data['a'][1] must be JSON: a dict, list, "),
-    (
-        "data",
-        {"a": [2**53 + 1]},
-        "data must not have an integer beyond 2^53, whose last digits Trigger.dev ",
-    ),
+    ("data", {"a": [2**53 + 1]}, "data must not have an integer beyond 2^53, whose last digits Trigger.dev "),
     ("data", [0, -(2**53) - 1], "send it as a text, '-9007199254740993'"),
     ("data", "x" * (512 * 1024 - 1), "data must have 524,288 bytes or less as JSON, not 524,289"),
 ]
@@ -379,12 +375,7 @@ INVALID: list[tuple[Any, str, str, list[Any]]] = [
     (RunTriggerTaskOperator, "region", "a string that is not empty", [" ", 7, 20261125.1, ["x"], {"a": "x"}]),
     (RunTriggerTaskOperator, "region", "a text that can be encoded, without a lone surrogate", ["a\ud800"]),
     (RunTriggerTaskOperator, "trigger_dev_conn_id", "the id of a connection", [None, "", 5]),
-    (
-        CancelTriggerRunOperator,
-        "tags",
-        "a string, or a list of at least one tag",
-        ["[]", {"a": 1}],
-    ),
+    (CancelTriggerRunOperator, "tags", "a string, or a list of at least one tag", ["[]", {"a": 1}]),
     (CancelTriggerRunOperator, "tags", "a string that is not empty, without a comma", ["", "a,b"]),
 ]
 

@@ -19,9 +19,5 @@ with DAG("batch_killed", schedule=None, start_date=START, default_args={"retry_d
 
 with DAG("orders", schedule=None, start_date=START):
     RunTriggerTaskBatchOperator(
-        task_id="ship",
-        task_identifier="ship-order",
-        payloads=GIVEN,
-        reuse_completed=True,
-        deferrable=True,
+        task_id="ship", task_identifier="ship-order", payloads=GIVEN, reuse_completed=True, deferrable=True
     )

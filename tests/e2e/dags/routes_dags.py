@@ -90,9 +90,6 @@ for _event in EVENTS:
 
 # Its Dag-level callback runs after those that were due earlier: what has not come when it comes won't come.
 with DAG(
-    "route_fence",
-    schedule=None,
-    start_date=datetime(2026, 1, 1),
-    on_failure_callback=notifier("fence"),
+    "route_fence", schedule=None, start_date=datetime(2026, 1, 1), on_failure_callback=notifier("fence")
 ):
     Work(task_id="work", tries=("fail",))

@@ -23,11 +23,7 @@ def free_port() -> int:
 
 
 def wait_until(
-    probe: Callable[[], T | None],
-    *,
-    timeout: float,
-    what: str | Callable[[], str],
-    interval: float = 0.25,
+    probe: Callable[[], T | None], *, timeout: float, what: str | Callable[[], str], interval: float = 0.25
 ) -> T:
     """
     Call ``probe`` until it returns something true, and return that.

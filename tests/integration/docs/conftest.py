@@ -24,14 +24,7 @@ from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 sys.path.insert(0, str(Path(__file__).parent))
 
 from docs_pages import EXAMPLES, ROOT
-from docs_shell import (
-    ADDRESS,
-    AIRFLOW,
-    RUN_ID,
-    changed_for_this_airflow,
-    in_a_shell,
-    output_of_local_server,
-)
+from docs_shell import ADDRESS, AIRFLOW, RUN_ID, changed_for_this_airflow, in_a_shell, output_of_local_server
 from recipe_checks import *  # noqa: F403
 
 Check = Callable[..., None]

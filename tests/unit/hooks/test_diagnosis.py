@@ -10,12 +10,7 @@ import requests
 import urllib3
 from urllib3.exceptions import MaxRetryError
 
-from airflow_provider_trigger.api.errors import (
-    AnswerTimeoutError,
-    PlainHttpError,
-    TLSError,
-    TransportError,
-)
+from airflow_provider_trigger.api.errors import AnswerTimeoutError, PlainHttpError, TLSError, TransportError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 KEY = "tr_prod_marker_of_the_test"

@@ -47,8 +47,7 @@ NOT_FOUND = {
 
 
 @pytest.mark.parametrize(
-    ("given", "rendered"),
-    [([], []), ([], None), ([], "None"), ([], [None]), (None, None)],
+    ("given", "rendered"), [([], []), ([], None), ([], "None"), ([], [None]), (None, None)]
 )
 def test_no_ids_at_all_are_a_success_without_a_connection(given: Any, rendered: Any, log) -> None:
     is_mapped = {"_airflow_from_mapped": True} if given is None else {}

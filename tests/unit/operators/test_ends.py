@@ -163,11 +163,7 @@ TAG = ". Look for runs that may still be running by the tag airflow_task:work:"
         (["timed out"], TriggerBatchFailedError, r"within its time limit \(timeout=60 s\). It was canceled"),
         (["no version"], TriggerBatchNotRetriedError, "version after pending_version_timeout"),
         (["rejected"], AirflowException, f"may still be running: why.*{TAG}"),
-        (
-            ["FAILED", "CANCELED"],
-            TriggerBatchFailedError,
-            "^2 of 2 .*: item 0: Run .* FAILED.*; item 1: ",
-        ),
+        (["FAILED", "CANCELED"], TriggerBatchFailedError, "^2 of 2 .*: item 0: Run .* FAILED.*; item 1: "),
         (["COMPLETED", "FAILED"], TriggerBatchFailedError, "^1 of 2 items failed: item 1: [^;]*$"),
         (["CANCELED", "EXPIRED"], TriggerBatchNotRetriedError, "ended with status EXPIRED"),
         (["CANCELED", "timed out"], TriggerBatchFailedError, "^((?!Look for).)*$"),

@@ -300,10 +300,7 @@ def test_what_is_not_known_yet_is_not_checked() -> None:
         ({"payload": 1, "tags": []}, "goes into payloads, not one with ['payload', 'tags']"),
         ({"payload": {1: b"x"}}, "items[0]['payload'][1] must be JSON: "),
         ({"options": ["a"]}, "items[0]['options']: options must be a dict, not ['a']"),
-        (
-            {"options": {"payload": 1}},
-            "items[0]['options']: there is no option 'payload'; the options are ",
-        ),
+        ({"options": {"payload": 1}}, "items[0]['options']: there is no option 'payload'; the options are "),
         ({"options": {"idempotency_key": "k"}}, "items[0]['options']: there is no option 'idempotency_key'"),
         ({"options": {"ttl": "soon"}}, "items[0]['options']: ttl must be a duration above 0"),
     ],

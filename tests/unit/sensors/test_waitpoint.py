@@ -99,8 +99,7 @@ def test_data_of_an_unknown_type_fail_it_for_good(context, wire, answer) -> None
 
 
 @pytest.mark.parametrize(
-    "value",
-    [None, "", "None", [], ["waitpoint_1", "waitpoint_2"], f"https://trigger.test/callback/{HASH}"],
+    "value", [None, "", "None", [], ["waitpoint_1", "waitpoint_2"], f"https://trigger.test/callback/{HASH}"]
 )
 def test_what_is_not_exactly_one_token_is_an_error_without_its_secret(value, server, context, log) -> None:
     with pytest.raises(ValueError, match=r"WaitpointTokenSensor 'wait': .*token") as parsed:

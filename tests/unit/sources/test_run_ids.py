@@ -8,14 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_trigger.sources.run_ids import (
-    RUN_IDS,
-    TOKEN_IDS,
-    RunIds,
-    all_valid,
-    exactly_one,
-    show,
-)
+from airflow_provider_trigger.sources.run_ids import RUN_IDS, TOKEN_IDS, RunIds, all_valid, exactly_one, show
 
 REAL = "run_cmwvx3ex70014vu7dzs5yiufe"
 NO_XCOM = "a template probably found no XCom: check task_ids and key in it"

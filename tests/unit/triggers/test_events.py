@@ -40,14 +40,8 @@ FINAL = "statuses must be one of CANCELED, COMPLETED, CRASHED, EXPIRED, FAILED, 
 INVALID: list[tuple[dict[str, Any], str]] = [
     ({"name": " "}, "name must be a string that is not empty, not ' '"),
     ({"task_identifiers": None}, "give task_identifiers, or tags, or both"),
-    (
-        {"task_identifiers": []},
-        "task_identifiers must be a string, or a list of at least one task id",
-    ),
-    (
-        {"task_identifiers": ["a", 5]},
-        "must be a string that is not empty, without a comma, not 5",
-    ),
+    ({"task_identifiers": []}, "task_identifiers must be a string, or a list of at least one task id"),
+    ({"task_identifiers": ["a", 5]}, "must be a string that is not empty, without a comma, not 5"),
     ({"tags": "a,b"}, "tags must be a string that is not empty, without a comma, not 'a,b'"),
     ({"statuses": []}, "statuses must be a string, or a list of at least one final status, not []"),
     ({"statuses": ["EXECUTING"]}, FINAL),
