@@ -111,11 +111,7 @@ WAIT: list[Row] = [
     ("pending_version_timeout", -1, f"must be a duration of 0 {DURATION} -1"),
     ("pending_version_timeout", None, f"must be a duration of 0 {DURATION} None"),
     *(("retry_statuses", [status], FAILURES) for status in ("EXECUTING", "COMPLETED")),
-    (
-        "multiple_outputs",
-        True,
-        "must be False, as the output could overwrite XCom 'run_id': {{ ti.xcom_pull(",
-    ),
+    ("multiple_outputs", True, "must be False, as the output could overwrite XCom 'run_id': {{ ti.xcom"),
     ("max_output_size", -1, f"{COUNT} bytes, 0 or more, not -1"),
     ("run_logs", True, "must be 'on_failure' or 'always' or 'never', not True"),
     ("run_progress", "no", f"{BOOLEAN} 'no'"),
@@ -128,11 +124,7 @@ RENDERED: list[Row] = [
     ("concurrency_key", True, f"{NO_TEXT} True"),
     ("delay", "tomorrow", "must be a duration above 0, such as '1h30m', a timedelta, a datetime or an ISO "),
     ("ttl", "1.5h", "must be a duration above 0, such as '1h30m', seconds or a timedelta, not "),
-    (
-        "tags",
-        list("12345678"),
-        "must be 7 tags or fewer, not 8: a run has up to 10, and 3 are the provider's",
-    ),
+    ("tags", list("12345678"), "must be 7 tags or fewer, not 8: a run has up to 10, and 3 are the prov"),
     ("metadata", ["a"], "must be a dict of JSON, not ['a']"),
     ("max_attempts", 0, f"{COUNT} attempts, 1 or more, not 0"),
     ("max_duration", "4", f"{COUNT} seconds, 5 or more, not '4'"),
@@ -166,11 +158,7 @@ ROWS: dict[Any, list[Row]] = {
         *WAIT,
         *RENDERED_ONE,
         ("link_back", None, f"{BOOLEAN} None"),
-        (
-            "idempotency_key_ttl",
-            "1.5h",
-            "must be a duration above 0, such as '1h30m', seconds or a timedelta",
-        ),
+        ("idempotency_key_ttl", "1.5h", "must be a duration above 0, such as '1h30m', seconds or "),
         ("idempotency_key_ttl", "1h", "is only for an idempotency_key of your own"),
     ],
     RunTriggerTaskBatchOperator: [
@@ -239,11 +227,7 @@ ROWS: dict[Any, list[Row]] = {
         *CONNECTION,
         ("token_id", None, "token_id is None"),
         ("token_id", "run_a", "is not a valid token id: it is the id of a run"),
-        (
-            "token_id",
-            TASK,
-            "token_id takes the output of task 'start', not the task: call it, or give .output",
-        ),
+        ("token_id", TASK, "token_id takes the output of task 'start', not the task: call it, or give "),
         ("deferrable", "yes", f"{BOOLEAN} 'yes'"),
     ],
     CancelTriggerRunNotifier: [

@@ -48,9 +48,7 @@ def test_each_wait_for_a_version_is_a_warning_with_what_follows(world: World, is
     warnings = world.log.of("warning")
     assert len(warnings) == 2
     for warning in warnings:
-        assert warning.startswith(
-            f"Run {run.id} cannot start (PENDING_VERSION): no deployed version in this "
-        )
+        assert warning.startswith(f"Run {run.id} cannot start (PENDING_VERSION): no deployed version in ")
         end = ". After 60 s (pending_version_timeout) the wait ends" if is_canceled else "of the secret key"
         assert warning.endswith(end)
 

@@ -91,11 +91,7 @@ UNEXPECTED: list[tuple[Call[Any], list[Any], str]] = [
     (cancel_run("run_1"), [*NO_IDS, {"id": "run_2"}, {"ok": True}], "200 without the run's id"),
     (cancel_run("run_1"), [b"<html>"], "200 without valid JSON"),
     (retrieve_run("run_1"), [{}, RUN | {"id": 7}], "a run without 'id'"),
-    (
-        retrieve_run("run_1"),
-        [RUN | {"status": it} for it in (None, "", ["QUEUED"])],
-        "a run without 'status'",
-    ),
+    (retrieve_run("run_1"), [RUN | {"status": it} for it in (None, "", ["QUEUED"])], "a run without 'status"),
     (retrieve_run("run_1"), [RUN | {"id": "r" * 999}], f"another run: '{'r' * 50}'"),
     (reschedule_run("run_1", delay="1h"), [RUN | {"id": "run_2"}], "another run: 'run_2'"),
     (replay_run("run_1"), NO_IDS, "a run without an id"),

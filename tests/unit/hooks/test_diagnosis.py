@@ -77,11 +77,7 @@ PREVIEW = "a preview key (tr_preview_…) needs a branch: set 'branch' in the ex
 
 @pytest.mark.parametrize(
     ("password", "branch", "action"),
-    [
-        ("tr_preview_x", " ", PREVIEW),
-        ("tr_preview_x", "main", PASSWORD),
-        ("tr_prod_tr_preview_x", None, PASSWORD),
-    ],
+    [("tr_preview_x", " ", PREVIEW), ("tr_preview_x", "main", PASSWORD), ("tr_prod_tr_pre", None, PASSWORD)],
 )
 def test_a_preview_key_needs_a_branch(press, password: str, branch: str | None, action: str) -> None:
     works, shown = press((401, {"error": "Invalid"}), password=password, extra={"branch": branch})
@@ -159,6 +155,7 @@ NO_ANSWER = "no answer within 7.1 s"
 LONG = "Tunnel failed: " + "x" * 999
 NO_PROXY = "the proxy rejected the connection, or cannot be reached"
 NO_ROUTE = with_cause(OSError("outer"), cause=OSError(113, "No route to host"))
+LOST = "the connection was lost before the whole answer arrived"
 NO_TLS = "the TLS connection failed"
 READ_TIMEOUT = urllib3.exceptions.ReadTimeoutError(urllib3.HTTPSConnectionPool("h"), "/", "")
 NEW_CONNECTION = urllib3.exceptions.NewConnectionError(None, "x")  # type: ignore[arg-type]  # without a connection
@@ -203,11 +200,7 @@ SENT: list[tuple[Exception, type[TransportError], str]] = [
     # The context may be an error of an earlier request.
     (with_cause(known.ReadTimeout(), context=NEW_CONNECTION), AnswerTimeoutError, NO_ANSWER),
     (known.ProxyError(max_retries(REFUSED)), TransportError, NO_PROXY),
-    (
-        urllib3.exceptions.ProtocolError(),
-        TransportError,
-        "the connection was lost before the whole answer arrived",
-    ),
+    (urllib3.exceptions.ProtocolError(), TransportError, LOST),
     (known.ConnectionError(max_retries(REFUSED)), TransportError, "Connection refused"),
     (known.ConnectionError(max_retries(OSError(LONG))), TransportError, LONG[:200]),
     (known.ConnectionError(max_retries(NO_ROUTE)), TransportError, "No route to host"),

@@ -80,11 +80,7 @@ def test_a_store_elsewhere_is_checked_against_the_cas_of_all_and_then_the_privat
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/all.pem")
     (private := tmp_path / "ca.pem").touch()
-    by_verify: dict[Any, list[Any]] = {
-        "private": ["/all.pem", str(private)],
-        True: ["/all.pem"],
-        False: [False],
-    }
+    by_verify: dict[Any, Any] = {"private": ["/all.pem", str(private)], True: ["/all.pem"], False: [False]}
     tried = by_verify[verify]
     verify = str(private) if verify == "private" else verify
     unknown = requests.exceptions.SSLError("certificate verify failed")

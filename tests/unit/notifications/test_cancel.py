@@ -110,12 +110,7 @@ OTHER_KEY = "does the secret key of connection 'trigger_dev_default' belong to a
     ("run_ids", "level", "begin", "advice"),
     [
         (["run_1"], *SUCCESS, ""),
-        (
-            ["run_1", "run_x", "batch_1"],
-            "error",
-            "3 Trigger.dev runs: 1 canceled, 2 not found - ",
-            "run_x, batch_1",
-        ),
+        (["run_1", "run_x", "batch_1"], "error", "3 Trigger.dev runs: 1 canceled, 2 not f", "run_x, batch_1"),
         (["run_x"], "error", "1 Trigger.dev run: 1 not found - not found: run_x", OTHER_KEY),
         (["run_key"], "error", "1 Trigger.dev run: 1 failed - ", KEY_REJECTED),
     ],

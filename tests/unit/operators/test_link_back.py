@@ -70,7 +70,7 @@ def test_metadata_of_an_item_have_it_too(connection: str, server) -> None:
     items = [{"payload": 1, "options": {"metadata": {"airflow": "mine"}}}, {"payload": 2}]
     made = batch_in_worker(payloads=None, items=items, metadata={"rows": 3}, wait_for_completion=False)
     made.execute(context_of(TaskInstance(log_url=URL)))
-    assert [run.metadata for run in server.runs.values()] == [
+    assert [one.metadata for one in server.runs.values()] == [
         {"airflow": "mine"},
         {"rows": 3, "airflow": URL},
     ]

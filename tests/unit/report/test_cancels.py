@@ -189,12 +189,7 @@ def test_failures_are_grouped_by_their_reasons(results: Iterable[CancelResult], 
 @pytest.mark.parametrize(
     ("result_", "on_not_found", "level", "text"),
     [
-        (
-            result(status="CANCELED", task_identifier="mail"),
-            "fail",
-            "info",
-            "run_1 (mail): canceled, CANCELED",
-        ),
+        (result(status="CANCELED", task_identifier="b"), "fail", "info", "run_1 (b): canceled, CANCELED"),
         (
             failed(parent_run_id="run_0"),
             "ignore",

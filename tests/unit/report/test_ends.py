@@ -56,10 +56,11 @@ def test_a_failure_names_its_run_and_what_to_do(status: str, shown: dict[str, An
 
 
 TASK = "un run_1 of Trigger.dev task 'resize'"
+UNNEEDED = "was not needed any more, as another run had failed. It was canceled."
 LIMIT = "did not end within its time limit (timeout=60 s)"
 DEPLOY = (
     "was still waiting for a version after pending_version_timeout: no deployed version in this environment "
-    "has the Trigger.dev task{} (or its queue). Deploy it (in development, start "
+    "has the Trigger.dev task 'resize' (or its queue). Deploy it (in development, start "
     "`npx trigger.dev@latest dev`), or check task_identifier, queue and the environment of the secret key"
 )
 UNSEEN = (
@@ -77,18 +78,8 @@ UNSEEN = (
         ("timed_out", run(), {"is_canceled": True}, f"R{TASK} {LIMIT}. It was canceled."),
         ("timed_out", run(), {"error": "503"}, f"R{TASK} {LIMIT}. It may still be running: 503."),
         ("timed_out", run(), {}, f"R{TASK} {LIMIT}. It was not canceled, and is EXECUTING."),
-        (
-            "no_version",
-            run("CANCELED"),
-            {},
-            f"R{TASK} {DEPLOY.format(' ' + repr('resize'))}. It was canceled.",
-        ),
-        (
-            "not_needed",
-            run("CANCELED"),
-            {},
-            f"R{TASK} was not needed any more, as another run had failed. It was canceled.",
-        ),
+        ("no_version", run("CANCELED"), {}, f"R{TASK} {DEPLOY}. It was canceled."),
+        ("not_needed", run("CANCELED"), {}, f"R{TASK} {UNNEEDED}"),
         ("rejected", run(), {"error": "401"}, UNSEEN.format(f"r{TASK}", "401")),
         ("rejected", None, {"error": "16 MB"}, UNSEEN.format("run run_1", "16 MB")),
         (
