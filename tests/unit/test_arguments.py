@@ -342,6 +342,12 @@ INVALID: list[tuple[Any, str, str, list[Any]]] = [
             *("30m1h", "-1", "5M", "\u0665m"),
         ],
     ),
+    (
+        RunTriggerTaskBatchOperator,
+        "fail_on",
+        "'any', 'all', 'never', a whole number of runs, 1 or more, or a share above 0% and below 100%",
+        [0, True, 1.5, "3", "0%", "100%", "1e1%", None, ["any"]],
+    ),
     (TriggerRunSensor, "on_empty", "'ignore' or 'fail'", ["FAIL", "", None, True, ["fail"], {}]),
     (
         RunTriggerTaskOperator,

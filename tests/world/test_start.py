@@ -266,6 +266,7 @@ def test_the_run_is_known_before_it_ends_and_outputs_are_in_order(world: World, 
     world.sleep(30)
     pushed = task.pushed["run_id"]
     assert [world.server.runs[run_id].payload for run_id in pushed] == list(range(count))
+    assert task.pushed["run_url"] == f"{world.network.url}/runs/{pushed[0]}"
     outcome = task.join()
     assert outcome.result == list(range(count))
     assert [one["run_id"] for one in task.pushed["results"]] == pushed

@@ -24,22 +24,6 @@ of_one_and_of_many = pytest.mark.parametrize(
 # XCom
 
 
-def test_the_runs_id_and_page_are_in_xcom_before_it_is_checked(
-    execute, endless, ti, sent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[list[str]] = []
-    push = ti.xcom_push
-
-    def xcom_push(**given: Any) -> None:
-        seen.append(sent())
-        push(**given)
-
-    monkeypatch.setattr(ti, "xcom_push", xcom_push)
-    run_id = execute(operator(wait_for_completion=False))
-    assert (ti.pushed["run_id"], ti.pushed["run_url"]) == (run_id, f"{endless.url}/runs/{run_id}")
-    assert seen == [["trigger"]] * 3
-
-
 @of_one_and_of_many
 @pytest.mark.parametrize("cancels", [True, False])
 def test_where_the_push_of_its_id_fails_a_run_is_canceled(cancels: bool, make, execute, endless, ti) -> None:
@@ -89,23 +73,6 @@ def test_a_run_whose_check_fails_is_canceled(try_number: int, connection: str, e
 
 
 # A trigger that failed or timed out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "pushes", "status"),
-    [
-        ({}, str, "CANCELED"),
-        ({}, lambda run_id: [run_id, None], "CANCELED"),
-        ({"cancel_on_kill": False}, str, "EXECUTING"),
-    ],
-    ids=["one", "many", "not to"],
-)
-def test_where_the_trigger_failed_the_runs_in_xcom_are_canceled(
-    arguments: Any, pushes: Any, status: str, fail_trigger, ti, sent
-) -> None:
-    assert fail_trigger(pushes=pushes, **arguments).status == status
-    assert (sent() == []) is (status == "EXECUTING")
-    assert not ti.pulls or ti.pulls == [{"task_ids": "work", "key": "run_id", "map_indexes": 3}]
 
 
 @pytest.mark.parametrize("fault", ["server", "vault"])

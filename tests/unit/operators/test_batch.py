@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
-from airflow_names import TaskDeferred
 from fake_airflow import TaskInstance, context_of
 from run_operator import batch_in_worker as operator
 from waiting import until
@@ -65,15 +62,6 @@ def seen(ti, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     return pushes
 
 
-def test_ids_are_in_xcom_as_soon_as_they_are_known(execute, endless, seen) -> None:
-    endless.delay_next(1, 1.0, path="/tasks/batch")
-    run_ids = execute(operator(payloads=list(range(30)), wait_for_completion=False))
-    pushes = [value for key, value in seen if key == "run_id"]
-    assert pushes[0].count(None) in (10, 20)  # the requests end in any order
-    assert pushes[-1] == run_ids
-    assert [value for key, value in seen if key == "run_url"][-1] == f"{endless.url}/runs/{run_ids[0]}"
-
-
 def test_without_xcoms_only_the_ids_are_pushed(execute, server, ti, seen) -> None:
     server.on_task("resize", output=1, start_after=0, after=0)
     assert execute(operator(payloads=list(range(50)), do_xcom_push=False)) == [1] * 50
@@ -106,34 +94,6 @@ def test_a_lost_output_is_a_failure(fail_on: str, connection: str, server, ti, c
 
 
 # Deferred
-
-
-@pytest.mark.parametrize(
-    ("cancel_others", "success_statuses"), [(True, ("COMPLETED",)), (False, None)], ids=["others", ""]
-)
-def test_it_hands_all_runs_to_its_trigger_and_leaves_the_cancel_to_it(
-    cancel_others: bool, success_statuses: Any, execute, endless, keep_log
-) -> None:
-    log = keep_log(RunTriggerTaskBatchOperator)
-    given: dict[str, Any] = {"cancel_others": cancel_others} if cancel_others else {}
-    made = operator(payloads=[1, 2, 3], deferrable=True, execution_timeout=timedelta(seconds=30), **given)
-    before = time.time()
-    with pytest.raises(TaskDeferred) as deferred:
-        execute(made)
-    trigger = deferred.value.trigger
-    assert (deferred.value.method_name, trigger.run_ids) == ("execute_complete", list(endless.runs))
-    assert before + 30 <= trigger.wait["deadline"] <= time.time() + 30
-    shown = {
-        "success_statuses": success_statuses,
-        "cancels_others": cancel_others,
-        "logs_progress": True,
-        "cancels": True,
-    }
-    assert {name: trigger.wait[name] for name in shown} == shown
-    assert all(trigger.wait["tag"] in run.tags for run in endless.runs.values())
-    assert log.of("info")[-1].startswith("Deferring: the triggerer waits for 3 runs (run_")
-    made.on_kill()
-    assert not any(run.cancel_requests for run in endless.runs.values())
 
 
 def test_the_outputs_are_in_the_order_of_the_items_whatever_the_events(server, ti, completed) -> None:

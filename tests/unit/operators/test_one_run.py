@@ -118,15 +118,6 @@ def test_an_error_that_cannot_be_encoded_is_corrected(made, execute, server, kee
     assert any("at \ufffd" in line for line in log.lines)
 
 
-def test_without_waiting_the_run_id_is_returned_and_the_run_goes_on(execute, server, run_of, sent) -> None:
-    server.on_task("resize", after=None)
-    made = operator(wait_for_completion=False, deferrable=True)
-    assert execute(made) == run_of().id
-    made.on_kill()
-    assert run_of().cancel_requests == 0
-    assert sent() == ["trigger"]
-
-
 @pytest.mark.parametrize("made", [operator(), batch_in_worker(payloads=[1, 2])])
 def test_a_retry_policy_can_read_that_a_start_found_a_full_queue(made, execute, server) -> None:
     text = "Cannot trigger resize as the queue size limit for this environment has been reached"
@@ -173,18 +164,6 @@ def test_its_trigger_gets_all_that_it_needs(defer, server, run_of, log, connecti
     assert defer(canceling)[0]["wait"]["cancels"] is True
     canceling.on_kill()
     assert run_of().cancel_requests == 0
-
-
-@pytest.mark.parametrize("by_url", [False, True])
-def test_a_resumed_task_returns_the_output(by_url: bool, defer, server, run_of) -> None:
-    server.on_task("resize", output={"a": 1}, output_by_url=by_url, start_after=0, after=0)
-    made = operator(deferrable=True)
-    _, go_on = defer(made)
-    server.redirect_next(1)  # a page in place of the server, for a moment
-    empty: Any = {}
-    assert go_on(empty, ended(run_of())) == {"a": 1}
-    assert not server.pending_faults
-    assert made.run_url == f"{server.url}/runs/{run_of().id}"
 
 
 def test_a_resumed_task_whose_output_is_gone_says_so_and_is_retried(defer, server, run_of) -> None:

@@ -176,16 +176,6 @@ def test_a_template_that_renders_to_the_text_none_is_a_warning(connection: str, 
 # Another try
 
 
-@pytest.mark.parametrize("deferrable", [False, True])
-def test_a_retry_returns_the_output_of_the_run_that_completed(
-    deferrable: bool, connection: str, server
-) -> None:
-    server.on_task("resize", output="done", start_after=0, after=0)
-    operator(wait_for_completion=False).execute(context_of(TaskInstance()))  # and then its process dies
-    assert operator(deferrable=deferrable).execute(context_of(TaskInstance(try_number=2))) == "done"
-    assert len(server.runs) == 1
-
-
 @pytest.mark.parametrize(
     ("arguments", "try_number"),
     [({}, 1), ({"idempotency_key": "mine"}, 2), ({"wait_for_completion": False}, 2)],

@@ -61,25 +61,6 @@ def failed(run: Any, why: str) -> str:
     return f"Run {run.id} may still be running: cancel failed: {request} {why}. {ADVICE}"
 
 
-@pytest.mark.parametrize("cancels", [True, False])
-def test_the_runs_of_an_ended_task_are_canceled(cancels: bool, server, connection: str, log: Log) -> None:
-    alive, ended = server.add_run("EXECUTING"), server.add_run("COMPLETED")
-    run(trigger(alive, ended, "run_x", wait={"cancels": cancels, "tag": "airflow_task:x"}).on_kill())
-    assert (alive.status == "CANCELED") is cancels
-    ids = [alive.id, ended.id, "run_x"]
-    unknown = "Run run_x may still be running: connection 'trigger_dev_default' has no such run"
-    assert (
-        log.leveled
-        == [
-            ("info", f"Canceling 3 runs ({', '.join(ids)}), because the task was ended"),
-            ("info", canceled(alive)),
-            ("info", f"COMPLETED before the cancel: run {ended.id}"),
-            ("error", f"{unknown}. {ADVICE}, by the tag airflow_task:x"),
-        ]
-        * cancels
-    )
-
-
 @pytest.mark.parametrize("tasks", [1, MANY])
 def test_one_bulk_action_cancels_the_runs_of_many(tasks: int, server, connection: str, log: Log) -> None:
     runs = [server.add_run("EXECUTING") for _ in range(MANY)]
