@@ -147,10 +147,8 @@ def answers(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int,
 
     :return: its other answers, statuses and bodies, by run id
     """
-    connection = {"conn_type": "trigger_dev", "host": "trigger.test", "password": "tr_prod_marker"}
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(connection | {"extra": {"retry_for": 0}})
-    )
+    fields = {"conn_type": "trigger_dev", "host": "trigger.test", "password": "tr_prod_marker"}
+    monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(fields | {"extra": {"retry_for": 0}}))
     others: dict[str, tuple[int, Any]] = {"run_x": (404, {"error": "Run not found"})}
 
     def script(request: requests.PreparedRequest) -> Answer:

@@ -56,14 +56,8 @@ def test_an_error_can_be_made_of_its_text_and_keeps_its_attributes_where_it_can(
     assert (str(made), vars(made)) == ("boom", dict.fromkeys(attributes))
 
 
-ABOUT: dict[str, Any] = {
-    "method": "GET",
-    "path": "/x",
-    "status": 503,
-    "detail": "d",
-    "request_id": "r",
-    "retryable": True,
-}
+ABOUT: dict[str, Any] = {"method": "GET", "path": "/x", "status": 503}
+ABOUT |= {"detail": "d", "request_id": "r", "retryable": True}
 OF_API: list[TriggerDevError] = [
     ServerError(**ABOUT),
     AuthenticationError(**ABOUT | {"status": 401}),

@@ -116,9 +116,7 @@ def test_a_kill_or_pause_loses_and_repeats_little(world: World, longest: float, 
     assert longest > 1 or all(any(0 <= kill - at < 72 for kill in watcher.kills) for at in sent_again)
 
 
-BEFORE_3_4 = pytest.mark.skipif(
-    airflow_has.VERSION >= (3, 4), reason="this Airflow makes Dag runs of all events"
-)
+BEFORE_3_4 = pytest.mark.skipif(airflow_has.VERSION >= (3, 4), reason="it makes Dag runs of all events")
 
 
 @BEFORE_3_4

@@ -59,8 +59,7 @@ def test_what_two_looks_show_is_found_once(world: World) -> None:
         world.server.add_run("EXECUTING", tags=["night"])
     world.sleep(10)
     world.network.fault("403", "/cancel")
-    assert (
-        world.task(lambda: CancelTriggerRunOperator(task_id="cancel", tags="night")).run().state == "failed"
-    )
+    outcome = world.task(lambda: CancelTriggerRunOperator(task_id="cancel", tags="night")).run()
+    assert outcome.state == "failed"
     assert len(world.network.requests(LIST)) == 2
     assert [line[:18] for line in world.log.lines if " alive by " in line] == ["Found 3 runs alive"]

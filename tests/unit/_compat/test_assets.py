@@ -40,9 +40,7 @@ def test_only_assets_get_something_and_what_the_author_has_set_stays() -> None:
 
 def test_an_airflow_whose_triggerer_cannot_store_a_position_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_compat, "airflow_version", lambda: "3.0.4")
-    with pytest.raises(
-        ImportError, match=r"TriggerRunEventTrigger needs Airflow 3\.0\.5 or newer, this is 3"
-    ):
+    with pytest.raises(ImportError, match=r"TriggerRunEventTrigger needs Airflow 3\.0\.5 or newer, this is"):
         _ = _compat.BaseEventTrigger
 
 

@@ -78,9 +78,7 @@ def test_another_place_is_refused_before_anything_is_sent(connect_as, wire, path
 
 
 def test_an_invalid_method_or_body_is_refused_before_anything_is_sent(connect_as, wire) -> None:
-    with pytest.raises(
-        ValueError, match="request: method must be one of GET, POST, PUT, PATCH, DELETE, not 'TRACE'"
-    ):
+    with pytest.raises(ValueError, match="method must be one of GET, POST, PUT, PATCH, DELETE, not 'TRACE'"):
         connect_as().request("TRACE", QUEUES)
     with pytest.raises(ValueError, match=r"request: json\['a'\] must be JSON: "):
         connect_as().request("PUT", QUEUES, {"a": b"1"})

@@ -21,16 +21,12 @@ from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifi
 SUCCESS = ("info", "1 Trigger.dev run: 1 canceled")
 
 
-class Notifier(CancelTriggerRunNotifier):
-    """The notifier, with a log of its own."""
-
-    log: Any = Log()
+Notifier = CancelTriggerRunNotifier
 
 
 @pytest.fixture
-def log() -> Log:
-    log = Notifier.log = Log()
-    return log
+def log(keep_log):
+    return keep_log(Notifier)
 
 
 @pytest.fixture(autouse=True)

@@ -20,16 +20,12 @@ from airflow_provider_trigger.testing import TriggerDevServer
 pytestmark = pytest.mark.usefixtures("wired")
 
 
-class Notifier(CompleteWaitpointTokenNotifier):
-    """The notifier, with a log of its own."""
-
-    log: Any = Log()
+Notifier = CompleteWaitpointTokenNotifier
 
 
 @pytest.fixture
-def log() -> Log:
-    log = Notifier.log = Log()
-    return log
+def log(keep_log):
+    return keep_log(Notifier)
 
 
 def context(**fields: Any) -> Any:

@@ -30,20 +30,9 @@ def log(keep_log):
     return keep_log(CancelTriggerRunOperator)
 
 
-CANCELED = {
-    "run_id": "run_1",
-    "outcome": "canceled",
-    "status": "CANCELED",
-    "task_identifier": "t",
-    "terminated": True,
-}
-NOT_FOUND = {
-    "run_id": "run_x",
-    "outcome": "not_found",
-    "status": None,
-    "task_identifier": None,
-    "terminated": False,
-}
+NAMES = ("run_id", "outcome", "status", "task_identifier", "terminated")
+CANCELED = dict(zip(NAMES, ("run_1", "canceled", "CANCELED", "t", True), strict=True))
+NOT_FOUND = dict(zip(NAMES, ("run_x", "not_found", None, None, False), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,8 @@ def gathered(keep_log) -> Gather:
         ti = ti or with_xcoms(pushed)
         context: Any = {"ti": ti, "dag": Dag()} | fields
         arguments: dict[str, Any] = {"run_ids": run_ids, "xcom_task_ids": tasks, **given}
-        operator = CancelTriggerRunOperator(
-            task_id="cancel", xcom_key=None if tasks is None else key, **arguments
-        )
+        key = None if tasks is None else key
+        operator = CancelTriggerRunOperator(task_id="cancel", xcom_key=key, **arguments)
         operator.run_ids, operator.xcom_task_ids = run_ids, tasks
         try:
             results = operator.execute(context)

@@ -47,9 +47,7 @@ def test_a_run_that_was_waited_for_in_the_worker_is_known(execute, server, ti, r
     assert facts["compute_seconds"] == 0.1
 
 
-@pytest.mark.parametrize(
-    "kind", [operator, partial(ReplayTriggerRunOperator, task_id="work", run_id="run_0")]
-)
+@pytest.mark.parametrize("kind", [operator, partial(ReplayTriggerRunOperator, task_id="a", run_id="run_0")])
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
 @pytest.mark.parametrize("pushes", [True, False])
 def test_a_resumed_task_knows_its_run_by_the_one_request_for_output_or_error(

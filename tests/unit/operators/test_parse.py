@@ -48,7 +48,7 @@ def test_a_dags_parse_brings_no_client_and_no_trigger(parse, heavy) -> None:
     parsed = set(parse("".join(map(dedent, (STARTS, CANCELS, TOKENS, SENSORS)))))
     package = "airflow_provider_trigger"
     assert {
-        f"{package}.{part}" for part in ("operators.run", "sensors.run", "notifications.cancel")
+        f"{package}.{name}" for name in ("operators.run", "sensors.run", "notifications.cancel")
     } <= parsed
     assert not parsed & (heavy | {f"{package}.triggers.run", f"{package}.triggers.waitpoint", "asyncio"})
     assert not {name for name in parsed if name.startswith((f"{package}.testing", f"{package}.cancel."))}

@@ -155,12 +155,7 @@ def test_a_template_of_a_key_that_is_empty_is_an_error(connection: str, sent, re
 
 def test_a_template_that_renders_to_the_text_none_is_a_warning(connection: str, body, keep_log) -> None:
     log = keep_log(RunTriggerTaskOperator)
-    payload = {
-        "a": "{{ x }}",
-        "b": "no {{ x }}",
-        "c": "None",
-        "d": [" {{ x }} ", "{{ y }}", "{{ x }}{{ y }}"],
-    }
+    payload = {"a": "{{ x }}", "b": "no {{x}}", "c": "None", "d": [" {{ x }} ", "{{ y }}", "{{ x }}{{ y }}"]}
     made = operator(payload=payload, queue="{{ x }}", tags=["{{ x }}"], wait_for_completion=False)
     values: Any = {"x": None, "y": "some"}
     made.render_template_fields(values)

@@ -94,9 +94,8 @@ UNSEEN = (
 def test_a_wait_says_how_its_run_is(end: str, seen: Run | None, facts: dict[str, Any], text: str) -> None:
     outcome = WaitOutcome(end=WaitEnd(end), run=seen, **facts)
     timeouts = {"timeout": 60, "execution_timeout": None}
-    assert (
-        why_not_completed(outcome, "run_1", run_url=URL, conn_id="mine", timeouts=timeouts) == f"{text} {URL}"
-    )
+    shown = why_not_completed(outcome, "run_1", run_url=URL, conn_id="mine", timeouts=timeouts)
+    assert shown == f"{text} {URL}"
 
 
 TO_DO = "Cancel in the dashboard what no retry waits for, by the tag airflow_task:x"

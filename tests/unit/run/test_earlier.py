@@ -27,9 +27,8 @@ def key(
 ) -> RunKey:
     dag_run = DagRunIdentity(dag_id="images", run_id="1", start_date=started, is_cleared=clear_number > 0)
     given: dict[str, Any] = {"max_tries": 2, "retries": 2, "try_number": 2} | fields
-    return RunKey(
-        task_instance=TaskInstanceIdentity(dag_run=dag_run, task_id=task_id), operator_id=of, **given
-    )
+    instance = TaskInstanceIdentity(dag_run=dag_run, task_id=task_id)
+    return RunKey(task_instance=instance, operator_id=of, **given)
 
 
 def item(index: int = 0, of: RunKey | None = None) -> str:

@@ -41,7 +41,6 @@ def test_numbers_are_what_the_server_names_or_none(make_run, shown, seconds: Any
     ],
 )
 def test_what_a_run_has_used_is_said_at_its_end(make_run, shown: dict[str, Any], text: str) -> None:
-    assert state_of(make_run("COMPLETED", **shown)) == "Run run_1 is COMPLETED" + (
-        f" ({text})" if text else ""
-    )
+    used = f" ({text})" if text else ""
+    assert state_of(make_run("COMPLETED", **shown)) == f"Run run_1 is COMPLETED{used}"
     assert state_of(make_run("EXECUTING", attemptCount=2, **shown)) == "Run run_1 is EXECUTING, attempt 2"

@@ -24,7 +24,7 @@ def trigger(*runs: Any, **arguments: Any) -> TriggerDevRunTrigger:
 
 
 @pytest.fixture
-def kill(set_connection, log: Log) -> Callable[..., list[str]]:
+def kill(world, log: Log) -> Callable[..., list[str]]:
     """
     End the task of runs; return what is said of their cancel.
 
@@ -34,11 +34,11 @@ def kill(set_connection, log: Log) -> Callable[..., list[str]]:
 
     def end(*runs: Any, key: str | None = None, now: dict[str, Any] | None = None) -> list[str]:
         async def main() -> None:
-            set_connection(**{"key": key} if key else {})
+            world.connect(key)
             made = trigger(*runs)
             await made.hook()
             if now is not None:
-                set_connection(**now)
+                world.connect(**now)
             await made.on_kill()
 
         run(main())
@@ -145,14 +145,14 @@ def test_a_key_that_was_changed_is_fetched_and_one_that_is_still_wrong_not_sent_
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_a_run_is_canceled_with_its_own_key(server, set_connection, log: Log, order: tuple[int, int]) -> None:
+def test_a_run_is_canceled_with_its_own_key(server, world, log: Log, order: tuple[int, int]) -> None:
     """The connection has had a typo since the first trigger began."""
     runs = [server.add_run("EXECUTING") for _ in range(2)]
     triggers = [trigger(one) for one in runs]
 
     async def main() -> None:
         for one, key in zip(triggers, (server.secret_key, "tr_prod_typo"), strict=True):
-            set_connection(key)
+            world.connect(key)
             await one.hook()
         await asyncio.gather(*(triggers[one].on_kill() for one in order))
 

@@ -28,13 +28,12 @@ def one(server) -> Any:
     return server.add_run("EXECUTING")
 
 
-def test_a_wait_that_is_canceled_does_not_wait_for_its_requests(world, server, one, set_connection) -> None:
+def test_a_wait_that_is_canceled_does_not_wait_for_its_requests(world, server, one) -> None:
     def threads_of_watches() -> list[Any]:
         found = [thread for thread in world.hub.threads.values() if thread.name == "trigger-dev-watch"]
         return [thread for thread in found if thread.is_alive()]
 
     server.hang_next(None)
-    set_connection()
 
     async def main() -> None:
         waiting = asyncio.create_task(event_of(one.id))
