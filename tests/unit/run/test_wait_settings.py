@@ -1,13 +1,10 @@
-"""How to wait: as plain JSON and back, and how often a run is checked."""
+"""How to wait, as plain JSON and back."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-import pytest
-
-from airflow_provider_trigger.run.polled import check_interval
 from airflow_provider_trigger.run.wait import WaitSettings
 
 ALL: dict[str, Any] = {
@@ -33,8 +30,3 @@ def test_all_settings_survive_as_json_and_another_version_may_have_stored_more_o
     assert WaitSettings.from_json(json.loads(json.dumps(made.to_json()))) == made
     assert WaitSettings.from_json({"poll_interval": 5, "unknown": 1}) == WaitSettings(poll_interval=5)
     assert WaitSettings.from_json({}) == WaitSettings()
-
-
-@pytest.mark.parametrize(("age", "interval"), [(0, 2), (20, 2), (21, 2.1), (120, 12), (300, 30), (9000, 30)])
-def test_by_default_a_run_is_checked_after_a_tenth_of_its_age(age: float, interval: float) -> None:
-    assert check_interval(age) == pytest.approx(interval)
