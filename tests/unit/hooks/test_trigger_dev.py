@@ -322,7 +322,7 @@ def test_runs_are_canceled_and_checked(hook, server, network: TriggerDev) -> Non
     assert len(network.requests()) == before
 
 
-# By tags and batches; ``sources/test_search.py`` has which runs these are
+# By tags and batches; ``tests/world/test_list.py`` has which runs these are
 
 
 def test_runs_are_canceled_by_tags_in_addition_to_those_that_are_named(hook, server) -> None:
