@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.limits import NEVER, Deadline
@@ -33,14 +33,14 @@ class Policy(Enum):
     - ``LEAVE_ALONE``: do nothing, as no task waits for runs
     """
 
-    REPLACE = "cancel_on_kill=True"
-    TAKE_UP = "cancel_on_kill=False"
-    LEAVE_ALONE = "wait_for_completion=False"
+    REPLACE = auto()  # cancel_on_kill=True
+    TAKE_UP = auto()  # cancel_on_kill=False
+    LEAVE_ALONE = auto()  # wait_for_completion=False
 
 
 @dataclass(kw_only=True, slots=True)
 class Found:
-    """What to do with the runs of earlier tries. A run that is only in the first field is left as it is."""
+    """What to do with the runs of earlier tries. A run that is only in ``all_ids`` is left as it is."""
 
     all_ids: set[str] = field(default_factory=set)
     found_by_key: set[int] = field(default_factory=set)
@@ -115,7 +115,7 @@ class Earlier:
         in_use = (run.idempotency_key for run in runs if not run.is_final or run.is_success)
         found.keys_in_use = set(filter(None, in_use))
         found.stopping = [run.id for run in runs if run.may_have_worker]
-        replaced = found.canceled if self.policy is Policy.REPLACE else found.kept
+        not_needed = found.canceled if self.policy is Policy.REPLACE else found.kept
         items = [parse(request.key) for request in requests]
         indexes = {(item.item, item.test_number): index for index, item in enumerate(items) if item}
         tasks = {"", *(request.task_identifier for request in requests)}
@@ -130,11 +130,11 @@ class Earlier:
             elif parts is None or parts.task_instance != task_instance:
                 found.kept.append(run.id)  # a replay, another Airflow's, or before a clear of the Dag run
             elif parts.execution != execution:
-                pass  # another operator of the same task deals with it
+                pass  # the task has another operator, or an execution by hand, whose run it is
             elif index is None or index in found.taken_up:
-                replaced.append(run.id)
+                not_needed.append(run.id)
             elif self.policy is Policy.REPLACE and parts.max_tries != max_tries:
-                replaced.append(run.id)  # from before a clear
+                not_needed.append(run.id)  # from before a clear
             else:
                 found.taken_up[index] = run.id
         listed = (Run.from_answer(run.attributes, seen_at=run.seen_at) for run in runs if run.is_success)

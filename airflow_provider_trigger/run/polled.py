@@ -24,7 +24,7 @@ def check_interval(age: float) -> float:
     """
     Return the seconds between two checks of a run, or of a token: a tenth of its age, but 2 to 30.
 
-    A worker uses it always, a triggerer for tokens and for runs that no query shows.
+    The runs of a worker have it, and in a triggerer the tokens, and the runs that no query shows.
     """
     return min(30.0, max(2.0, age / 10))
 

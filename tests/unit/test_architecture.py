@@ -201,9 +201,9 @@ def lines_of_code(path: Path) -> frozenset[int]:
 
 
 def length_of(path: Path, definition: Definition) -> int:
-    """Return how many lines of code a function or class has."""
+    """Return how many lines of code the body of a function or class has."""
     assert definition.end_lineno
-    return len(lines_of_code(path) & set(range(definition.lineno, definition.end_lineno + 1)))
+    return len(lines_of_code(path) & set(range(definition.body[0].lineno, definition.end_lineno + 1)))
 
 
 def definitions_above(lines: int, *, classes: bool) -> dict[str, int]:

@@ -124,7 +124,7 @@ NUMBERS: list[tuple[str, str, str, float]] = [
     ("limits.md", "cancels {} exact ids with one request", "api.runs.MAX_BULK_SIZE", 1),
     ("limits.md", "One query every {} s shows", "run.watch.QUERY_INTERVAL", 1),
     ("limits.md", "up to {} runs", "api.runs.MAX_QUERIED_RUNS", 1),
-    ("limits.md", "deferred or after an error | {} s |", "cancel.cancellation.TIME_LIMIT", 1),
+    ("limits.md", "at a time limit or after an error | {} s |", "cancel.cancellation.TIME_LIMIT", 1),
     ("limits.md", "the last {} % of it", "defaults.RATE_LIMIT_RESERVE", 0.01),
     ("limits.md", "with a bulk action for more than {} runs", "defaults.BULK_FROM_AT_A_STOP", 1),
     ("limits.md", "each run of the last {} s is also", "cancel.record.BULK_LAG", 1),

@@ -80,7 +80,8 @@ STARTED = {"startedAt": START.isoformat()}
     ],
 )
 def test_fate_of_a_run(what: str, listed: ListedRun, replace: Any, take_up: Any, leave_alone: Any) -> None:
-    for policy, expected in zip(Policy, (replace, take_up, leave_alone), strict=True):
+    expectations = {Policy.REPLACE: replace, Policy.TAKE_UP: take_up, Policy.LEAVE_ALONE: leave_alone}
+    for policy, expected in expectations.items():
         assert fates([listed], [SAME], key(), policy) == expected, (what, policy)
 
 
