@@ -11,6 +11,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import concurrent.futures.thread
+import functools
 import heapq
 import itertools
 import math
@@ -409,25 +410,42 @@ def _replacements(hub: Hub) -> dict[int, Any]:
 
 
 def _replace_in(module: ModuleType, new: Mapping[int, Any], patch: pytest.MonkeyPatch) -> None:
-    for name, value in list(vars(module).items()):
-        if id(value) in new:
-            patch.setattr(module, name, new[id(value)])
+    for place, name in _places(module, frozenset(new)):
+        if isinstance(place, dict):
+            patch.setitem(place, name, new.get(id(place[name]), place[name]))
+            continue
+        value = getattr(place, name)
+        if name == "__defaults__":
+            patch.setattr(place, name, tuple(new.get(id(one), one) for one in value))
+        else:
+            patch.setattr(place, name, new.get(id(value), value))
+
+
+@functools.cache
+def _places(module: ModuleType, replaced: frozenset[int]) -> list[tuple[Any, str]]:
+    """Return where a module has what is replaced: an object or a dictionary, and the name in it."""
+    places: list[tuple[Any, str]] = []
+    for name, value in vars(module).items():
+        if id(value) in replaced:
+            places.append((module, name))
         functions = [value] if isinstance(value, FunctionType) else []
         if isinstance(value, type) and value.__module__ == module.__name__:
             members = [getattr(one, "__func__", one) for one in vars(value).values()]
             functions += [one for one in members if isinstance(one, FunctionType)]
         for function in functions:
-            if function.__module__ != module.__name__:
-                continue
-            defaults = function.__kwdefaults__ or {}
-            for key in [key for key, given in defaults.items() if id(given) in new]:
-                patch.setitem(defaults, key, new[id(defaults[key])])
-            for cell in function.__closure__ or ():  # the factories of a dataclass's fields are in them
-                if id(cell.cell_contents) in new:
-                    patch.setattr(cell, "cell_contents", new[id(cell.cell_contents)])
-            given = function.__defaults__ or ()
-            if any(id(one) in new for one in given):
-                patch.setattr(function, "__defaults__", tuple(new.get(id(one), one) for one in given))
+            if function.__module__ == module.__name__:
+                places += _places_of(function, replaced)
+    return places
+
+
+def _places_of(function: FunctionType, replaced: frozenset[int]) -> Iterator[tuple[Any, str]]:
+    defaults = function.__kwdefaults__ or {}
+    yield from ((defaults, key) for key, given in defaults.items() if id(given) in replaced)
+    for cell in function.__closure__ or ():  # the factories of a dataclass's fields are in them
+        if id(cell.cell_contents) in replaced:
+            yield cell, "cell_contents"
+    if any(id(one) in replaced for one in function.__defaults__ or ()):
+        yield function, "__defaults__"
 
 
 def replace_names(new: Mapping[int, Any], packages: Sequence[str], patch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import random
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from inspect import getattr_static
 from pkgutil import walk_packages
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -126,12 +128,8 @@ def _keep_logs(log: Log, patch: pytest.MonkeyPatch) -> None:
             log.leveled.append((record.levelname.lower(), record.getMessage()))
 
     for name, module in list(sys.modules.items()):
-        if not name.startswith(PACKAGE):
-            continue
-        for kind in list(vars(module).values()):
-            # Airflow's classes have a property; others are given theirs.
-            if isinstance(kind, type) and isinstance(getattr_static(kind, "log", None), property):
-                patch.setattr(kind, "log", log)
+        for kind in _logging(module) if name.startswith(PACKAGE) else ():
+            patch.setattr(kind, "log", log)
     for one in logging.root.manager.loggerDict.values():
         if isinstance(one, logging.Logger):  # a process may be killed that has disabled it
             patch.setattr(one, "disabled", one.disabled)
@@ -139,3 +137,10 @@ def _keep_logs(log: Log, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(logger, "handlers", [Handler()])
     patch.setattr(logger, "level", logging.INFO)
     patch.setattr(logger, "propagate", False)
+
+
+@functools.cache
+def _logging(module: ModuleType) -> list[type]:
+    """Return the classes in a module that make their logs: Airflow's. Others are given theirs."""
+    kinds = [kind for kind in vars(module).values() if isinstance(kind, type)]
+    return [kind for kind in kinds if isinstance(getattr_static(kind, "log", None), property)]
