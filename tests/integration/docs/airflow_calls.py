@@ -1,6 +1,6 @@
 """
 Run calls of the ``airflow`` command one after the other in copies of one process: each would take
-seconds to start.
+seconds to start. Calls of one subcommand that follow each other share a copy.
 
 usage: python airflow_calls.py FOLDER
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import groupby
 from pathlib import Path
 
 
@@ -25,23 +26,29 @@ def main(folder: Path) -> None:
 
     :param folder: where their files are
     """
-    for file in sorted(folder.glob("*.arguments"), key=lambda path: int(path.stem)):
-        os.environ.clear()
-        for pair in words(file.with_suffix(".environment")):
-            name, _, value = pair.partition("=")
-            os.environ[name] = value
-        # Imported once, in the environment of the first call. What a call changes, as of the log, stays in
-        # its copy.
-        from airflow.__main__ import main as airflow
+    files = sorted(folder.glob("*.arguments"), key=lambda path: int(path.stem))
+    use_environment_of(files[0])
+    # Imported once, in this environment. What a call changes, as of the log, stays in its copy.
+    from airflow.__main__ import main as airflow
 
+    for command, calls in groupby(files, key=lambda file: words(file)[:2]):
         copy = os.fork()
         if not copy:
-            sys.argv = ["airflow", *words(file)]
-            airflow()
+            for call in calls:
+                use_environment_of(call)
+                sys.argv = ["airflow", *words(call)]
+                airflow()
             return
         _, status = os.waitpid(copy, 0)
         if status:
-            sys.exit(f"airflow {' '.join(words(file))} failed")
+            sys.exit(f"airflow {' '.join(command)} failed")
+
+
+def use_environment_of(call: Path) -> None:
+    os.environ.clear()
+    for pair in words(call.with_suffix(".environment")):
+        name, _, value = pair.partition("=")
+        os.environ[name] = value
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ def test_the_commands_of_the_pages_print_what_the_pages_show(tmp_path):
         assert [line for line in ADDRESS.sub(server.url, shown).splitlines() if line not in printed] == []
         assert printed.count("Connection success!") == 1
         assert server.requests[-1].status == 200
+        assert server.secret_key not in printed
 
 
 def test_the_runs_that_are_canceled_are_those_of_the_log_and_none_that_has_completed():

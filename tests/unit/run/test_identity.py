@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -103,13 +105,15 @@ def test_a_key_knows_the_try_of_a_clear(max_tries: int, retries: int, try_number
     assert str(made).endswith(f"-{max_tries}-{number}")
 
 
-def test_a_dag_test_in_another_process_differs_with_equal_dates(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, real = dag_run(is_test=True).hash, dag_run().hash
-    assert dag_run(is_test=True).hash == first != real
-    assert dag_run(start_date=None, is_test=True).hash != first
-    monkeypatch.setattr(identity, "_PROCESS", "another")
-    assert dag_run(is_test=True).hash != first
-    assert dag_run().hash == real
+def test_a_dag_test_in_another_process_differs_with_equal_dates() -> None:
+    test, real = dag_run(is_test=True), dag_run()
+    assert dag_run(is_test=True).hash == test.hash != real.hash
+    assert dag_run(start_date=None, is_test=True).hash != test.hash
+    program = f"from {identity.__name__} import *; import datetime; print({test!r}.hash, {real!r}.hash)"
+    printed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    there = printed.stdout.split()
+    assert there[0] not in (test.hash, real.hash)
+    assert there[1] == real.hash
 
 
 @pytest.mark.parametrize("foreign", [None, "", "order-17", "airflow", "airflow-", f"airflow-{'0' * 24}-x-1"])
