@@ -30,8 +30,8 @@ PACKAGE_VENV := .venv-package
 EXECUTOR ?= LocalExecutor
 E2E_GROUP := $(if $(filter CeleryExecutor,$(EXECUTOR)),celery,e2e)
 E2E_VENV := .venv-$(E2E_GROUP)-$(AIRFLOW)$(PYTHON:%=-py%)
-# How many processes run tests: more than processors, as the tests wait more than they compute. 0 has all in one.
-WORKERS ?= 6
+# How many processes run tests: more than processors, as some tests wait. 0 has all in one.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 
 # Else each process that runs tests compiles all of them anew.
 unexport PYTHONDONTWRITEBYTECODE

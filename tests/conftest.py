@@ -33,7 +33,7 @@ os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 from airflow_provider_trigger.testing import TriggerDevServer
 
 # The first dag.test() of a process costs as much as thirty further ones: it makes Airflow's API server.
-DAG_PROCESSES = 3
+DAG_PROCESSES = min(3, os.cpu_count() or 2)
 # By their fixtures; and the blocks of Python in the documentation.
 TEST_WITH_DAGS = re.compile(r"^def (test_\w+)\([^)]*\brun_(?:dag|tasks|example)\b", re.MULTILINE)
 BLOCK_WITH_DAGS = re.compile(r"::test_block\[.*-python\]$")
@@ -55,13 +55,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let several processes begin with Dags, and mix tests that wait with those that compute."""
+    """
+    Let several processes begin with Dags, and mix tests that wait with those that compute.
+
+    Towards the end all compute: else processors would wait for the last tests.
+    """
     if not hasattr(config, "workerinput"):
         return
     groups = dict.fromkeys(group_of(item.nodeid) for item in items)
     waiting = [group for group in groups if "::" in group]
     computing = [group for group in groups if "::" not in group and "/" in group]
-    place = {group: number / len(kind) for kind in (waiting, computing) for number, group in enumerate(kind)}
+    place = {group: 0.7 * number / len(waiting) for number, group in enumerate(waiting)}
+    place |= {group: number / len(computing) for number, group in enumerate(computing)}
     items.sort(key=lambda item: place.get(group_of(item.nodeid), -1))
 
 
