@@ -18,7 +18,7 @@ from zlib import crc32
 
 import pytest
 
-# Airflow's modules are very many objects: looking for garbage among them as often as usual takes 1/8 of the time.
+# Airflow's modules are very many objects: to look for garbage as often as usual takes an eighth of the time.
 gc.set_threshold(400_000)
 
 # Before anything imports Airflow, which reads these once and would else make a home of its own; and what a
