@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import Any
 
 import pytest
@@ -132,8 +133,10 @@ FAULTS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("count", [1, 30, 300])
-@pytest.mark.parametrize("faults", FAULTS)
+@pytest.mark.parametrize(
+    ("faults", "count"),
+    [*product(FAULTS, [1, 30]), *product(["none", "some hang", "neither", "all at once"], [300])],
+)
 def test_all_become_canceled_and_nothing_else(world: World, faults: str, count: int) -> None:
     run_ids, others = start(world, count), start(world, 5)
     for fault in FAULTS[faults]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -108,8 +108,13 @@ def test_a_rescheduled_sensor_checks_a_token_once_where_the_server_fails(world: 
     sensor.stop()
 
 
-@pytest.mark.parametrize("wait", WAITS)
-@pytest.mark.parametrize("kind", ["", "refused", "lost", "hang", "503", "page", "429", "500"])
+@pytest.mark.parametrize(
+    ("wait", "kind"),
+    [
+        *product(["poke", "deferred"], ["", "refused", "lost", "hang", "503", "page", "429", "500"]),
+        *product(["reschedule"], ["", "hang", "503"]),
+    ],
+)
 def test_a_wait_for_a_token_survives_an_outage(world: World, kind: str, wait: str) -> None:
     [token_id] = created(world)
     task = world.task(waiting(token_id, wait)).begin()

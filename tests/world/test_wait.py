@@ -8,6 +8,7 @@ import re
 import time
 from datetime import timedelta
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,10 @@ def test_a_wait_ends_as_its_run_does(
     assert state == "success" or status in str(outcome.error)
 
 
-@pytest.mark.parametrize("wait", WAITS)
-@pytest.mark.parametrize("kind", OUTAGES)
+@pytest.mark.parametrize(
+    ("wait", "kind"),
+    [*product(KNOWING, OUTAGES), ("sensor, reschedule", "hang"), ("sensor, reschedule", "page")],
+)
 def test_a_wait_survives_an_outage(world: World, wait: str, kind: str) -> None:
     world.server.on_task("resize", after=120, output="done")
     task = world.task(WAITS[wait](world)).begin()
@@ -93,8 +96,10 @@ def test_a_wait_survives_an_outage(world: World, wait: str, kind: str) -> None:
             assert count <= len([line for line in world.log.lines if text in line]) + 3, text
 
 
-@pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
-@pytest.mark.parametrize("query", ["works", "fails", "lags", "loses ends"])
+@pytest.mark.parametrize(
+    ("query", "deferrable"),
+    [*product(["works", "loses ends"], [False, True]), ("fails", True), ("lags", False)],
+)
 def test_a_wait_for_many_runs_sees_their_ends_soon(world: World, query: str, deferrable: bool) -> None:
     world.server.on_task("resize", start_after=0, after=60, output=1)
     if query == "fails":
@@ -133,8 +138,7 @@ def test_each_of_many_runs_without_a_version_is_canceled_after_a_while(world: Wo
     assert 120 < world.now < 150
 
 
-@pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "deferred"])
-@pytest.mark.parametrize("count", [5, 60])
+@pytest.mark.parametrize(("count", "deferrable"), [(5, False), (5, True), (60, True)])
 def test_an_outage_of_many_is_a_line_at_its_begin_one_a_minute_and_one_at_its_end(
     world: World, count: int, deferrable: bool
 ) -> None:
@@ -403,9 +407,10 @@ def test_a_wait_for_a_run_that_is_gone_ends_also_while_no_list_works(
     assert world.now < 250
 
 
-@pytest.mark.parametrize("count", [1, 120])
-@pytest.mark.parametrize("after", [300, None])
-@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize(
+    ("deferrable", "after", "count"),
+    [*product([False, True], [300, None], [1]), (False, 300, 120), (True, None, 120)],
+)
 def test_a_key_that_is_changed_ends_no_wait_and_is_that_of_its_cancel(
     world: World, deferrable: bool, after: float | None, count: int
 ) -> None:
