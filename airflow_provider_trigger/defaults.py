@@ -1,4 +1,4 @@
-"""The default value of each public argument, and the keys of XComs, once. Imports nothing."""
+"""The default value of each public argument, and the keys of XComs and metadata, once. Imports nothing."""
 
 from __future__ import annotations
 
@@ -33,4 +33,5 @@ RETURN_VALUE_KEY = "return_value"
 RUN_ID_KEY = "run_id"  # of a batch the ids of all its runs, with None for one that is not known yet
 RUN_URL_KEY = "run_url"  # that run's page in the dashboard, or the first one's
 RUN_KEY = "run"  # what is known of that run at its end: status, times, cost and more
+LINK_KEY = "airflow"  # of a run's metadata: the URL of the log of its task
 RESULTS_KEY = "results"  # what became of each run of a batch

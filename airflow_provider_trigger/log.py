@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -23,6 +24,15 @@ def write(log: Log, lines: Iterable[Line], *, origin: str = "") -> None:
     """Write lines, each after where it comes from, in a log that is not the task's own."""
     for level, text in lines:
         getattr(log, level)("%s%s", origin, text)
+
+
+# In the address of a waitpoint token, a secret follows this part.
+_TOKEN_SECRET = re.compile(r"(?<=callback/)[^\s'\",\])}]+")
+
+
+def without_token_secrets(text: str) -> str:
+    """Return a text without the secret by which anyone can complete a waitpoint token."""
+    return _TOKEN_SECRET.sub("…", text)
 
 
 MAX_NAMED = 10  # in a text or in lines of their own; more are counted

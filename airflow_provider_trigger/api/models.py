@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from airflow_provider_trigger.api.answers import read_text, read_time, well_formed
+from airflow_provider_trigger.api.answers import read_text, read_time
 from airflow_provider_trigger.api.statuses import (
     FINAL_STATUSES,
     SUCCESS_STATUSES,
@@ -19,6 +19,8 @@ from airflow_provider_trigger.api.statuses import (
     WORKERLESS_STATUSES,
     RunStatus,
 )
+from airflow_provider_trigger.defaults import LINK_KEY
+from airflow_provider_trigger.log import without_token_secrets
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +100,6 @@ TERMINATES_WITHIN = 75.0
 # parent, whose end it then shows as its own, is updated 50 to 126 ms after that (all measured).
 _OWN_END_WITHIN = 0.025
 
-LINK_KEY = "airflow"  # of the metadata in which a run leads back to its task
 _LONGEST_PROGRESS = 200  # in characters
 
 # The attributes that waits, their log, XCom and searches use.
@@ -304,14 +305,22 @@ class Run(ListedRun):
 
 
 def _in_a_line(metadata: Any) -> str:
-    """Return metadata as the end of a line in a log."""
+    """Return metadata as the end of a line in a log, without the secret of a waitpoint token."""
     if isinstance(metadata, dict):
         metadata = {name: value for name, value in metadata.items() if name != LINK_KEY}
+    text = ""
     try:
-        text = well_formed(json.dumps(metadata, ensure_ascii=False)) if metadata else ""
+        for part in json.JSONEncoder(ensure_ascii=False).iterencode(metadata) if metadata else ():
+            text += part[: _LONGEST_PROGRESS + 1]
+            if len(text) > _LONGEST_PROGRESS:
+                # The word that would be cut is left out: Airflow does not recognize a part of a secret.
+                text = f"{text[:_LONGEST_PROGRESS].rpartition(' ')[0]} …"
+                break
     except RecursionError:  # it may be nested as deeply as Python just reads it
         return ""
-    return text if len(text) <= _LONGEST_PROGRESS else f"{text[:_LONGEST_PROGRESS]}…"
+    # Airflow 2.11 begins a new line of the log at any character that does so in Unicode.
+    text = "".join(character if character.isprintable() else "\ufffd" for character in text)
+    return without_token_secrets(text)
 
 
 def _read_basics(answer: Mapping[str, Any], seen_at: datetime | None) -> dict[str, Any]:

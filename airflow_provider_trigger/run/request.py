@@ -18,9 +18,8 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_trigger import rules
-from airflow_provider_trigger.api.models import LINK_KEY
 from airflow_provider_trigger.api.plain import plain
-from airflow_provider_trigger.defaults import TAGS_OF_OURS
+from airflow_provider_trigger.defaults import LINK_KEY, TAGS_OF_OURS
 from airflow_provider_trigger.log import enumeration
 from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, Rule, invalid
 

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from airflow_provider_trigger.log import MAX_LINES, Level, Line, Log, enumeration, write
+from airflow_provider_trigger.log import (
+    MAX_LINES,
+    Level,
+    Line,
+    Log,
+    enumeration,
+    without_token_secrets,
+    write,
+)
 from airflow_provider_trigger.rules import SEQUENCE_TEXT, read_literal
 
 if TYPE_CHECKING:
@@ -19,8 +27,6 @@ _NO_XCOM = "a template probably found no XCom: check task_ids and key in it"
 # Up to 256 characters, and no number; real ones have 29, of tokens 35.
 _ID = re.compile(r"(?!\d+$)(?=.*[^\W_])[\w.:-]{1,256}", re.ASCII)
 _ADDRESS = re.compile(r"[^?#]*/waitpoints/tokens/(waitpoint_\w+)(?:/.*)?")
-# In the address of a waitpoint token, a secret follows this part.
-_SECRET = re.compile(r"(?<=callback/)[^\s'\",\])}]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +112,7 @@ def hint(found: str, kind: IdKind = RUN_IDS) -> str | None:
 def show(value: object) -> str:
     """Return how a message shows a value: shortened, of a dict the keys, without the secret of an address."""
     shown = f"a dict of {sorted(map(str, value))}" if isinstance(value, Mapping) else repr(value)
-    shown = _SECRET.sub("…", shown)
+    shown = without_token_secrets(shown)
     return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}… ({len(shown)} characters)"
 
 

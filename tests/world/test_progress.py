@@ -107,16 +107,27 @@ def test_the_link_from_a_run_to_its_task_is_not_repeated_in_the_log(world: World
 
 
 @WAYS
-def test_metadata_is_cut_and_shows_no_secret_key_and_no_lone_surrogate(
-    world: World, deferrable: bool
-) -> None:
-    metadata = {"key": world.server.secret_key, "half": "\ud800", "x": "\n" + "y" * 300}
+def test_metadata_is_cut_before_a_word_and_shows_no_secret(world: World, deferrable: bool) -> None:
+    url = f"{world.server.url}/api/v1/waitpoints/tokens/waitpoint_1/callback/"
+    metadata = {
+        "key": world.server.secret_key,
+        "half": "\ud800\u2028",
+        "at": f"{url}0a1b",
+        "x": "\n" + "y " * 99,
+    }
     run = world.server.add_run("EXECUTING", metadata=metadata, then=[(400, "COMPLETED")])
     mode = {"deferrable": True} if deferrable else {"mode": "poke", "poke_interval": 5}
     world.task(lambda: TriggerRunSensor(task_id="wait", run_ids=run.id, **mode)).run()
     [shown] = {line.partition(": ")[2] for line in lines(world) if ": " in line}
-    start = '{"key": "***", "half": "\ufffd", "x": "\\n'
-    assert shown == start + "y" * (200 - len(start)) + "…"
+    start = f'{{"key": "***", "half": "\ufffd\ufffd", "at": "{url}…", "x": "\\n'
+    assert shown.startswith(f"{start}y y y")
+    assert (shown[-5:], len(shown)) == ("y y …", pytest.approx(198, abs=6))
+
+
+def test_a_secret_that_is_too_long_is_left_out_as_a_whole(world: World) -> None:
+    run = world.server.add_run("EXECUTING", metadata={"a": 1, "b": "p4ss" * 100}, then=[(20, "COMPLETED")])
+    TriggerDevHook().wait_for_run(run.id)
+    assert lines(world)[0] == 'EXECUTING: {"a": 1, "b": …'
 
 
 def test_each_of_a_hundred_deferred_runs_is_checked_every_five_minutes(world: World) -> None:
