@@ -183,3 +183,13 @@ def test_the_time_limit_of_own_code_holds_within_a_second_whatever_the_server_do
     with pytest.raises(TimeoutError, match="timeout"):
         TriggerDevHook().wait_for_run(run.id, timeout=timeout)
     assert timeout <= world.now <= timeout + 1
+
+
+@pytest.mark.parametrize(("latency", "timeout"), [(1.0, 1), (2.0, 2), (4.0, 10), (4.0, 60)])
+def test_a_slow_server_shows_an_end_before_the_time_limit_of_own_code(
+    world: World, latency: float, timeout: float
+) -> None:
+    run = world.server.add_run("EXECUTING", then=[(timeout / 2, "COMPLETED")])
+    world.network.latency = (latency, latency)
+    world.sleep(timeout / 2)
+    assert TriggerDevHook().wait_for_run(run.id, timeout=timeout).status == "COMPLETED"
