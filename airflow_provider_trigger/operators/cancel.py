@@ -112,6 +112,7 @@ class CancelTriggerRunOperator(SelectsRuns, _compat.BaseOperator):
             tags=tags,
             batch_ids=batch_ids,
             max_runs=max_runs,
+            default_args=kwargs.get("default_args"),
         )
         check_arguments(self, RULES)
 

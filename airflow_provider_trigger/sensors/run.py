@@ -51,7 +51,8 @@ class TriggerRunSensor(SelectsRuns, TriggerDevSensor):
     :param tags: waits for the runs that are alive and have all of these, too; they are searched for twice,
         2.5 s apart, as the server shows a new run with a delay; templated
     :param batch_ids: waits for the runs of these batches that are alive, in the same way; if more are still
-        being created, the task fails, and a retry waits for all that are alive then; templated
+        being created, the task fails, and a retry waits for all that are alive then, and does not see which
+        have failed meanwhile; templated
     :param max_runs: if ``tags`` and ``batch_ids`` find more runs, the task fails
     :param success_statuses: the final statuses that count as success
     :param return_outputs: whether it returns the runs' outputs, with None for a run that has none
@@ -106,13 +107,17 @@ class TriggerRunSensor(SelectsRuns, TriggerDevSensor):
             tags=tags,
             batch_ids=batch_ids,
             max_runs=max_runs,
+            default_args=kwargs.get("default_args"),
         )
         check_arguments(self, RULES)
-        if self._selecting and self.reschedule and not self.deferrable:
+        if not self.deferrable:
             with arguments_of(self):
-                what = f"{' and '.join(self._selecting)}, as each check would search again"
-                how = "use deferrable=True or mode='poke'"
-                raise ValueError(f"mode must not be 'reschedule' with {what}: {how}")
+                self._check_mode()
+
+    def _check_mode(self) -> None:
+        if self._selecting and self.reschedule:
+            what = f"{' and '.join(self._selecting)}, as each check would search again"
+            raise ValueError(f"mode must not be 'reschedule' with {what}: use deferrable=True or mode='poke'")
 
     @property
     def _is_in_doubt(self) -> bool:
@@ -121,8 +126,11 @@ class TriggerRunSensor(SelectsRuns, TriggerDevSensor):
     def _check_once(self, context: Context) -> _compat.PokeReturnValue:
         from airflow_provider_trigger.run.checks import QUERY_ABOVE
 
-        run_ids = self._run_ids(context)
         may_defer = self.deferrable and can_resume(context, self)
+        if not may_defer:  # also where another task executes it
+            with arguments_of(self, are_rendered=True):
+                self._check_mode()
+        run_ids = self._run_ids(context)
         outcomes: Mapping[str, WaitOutcome] | None = None if run_ids else {}
         if run_ids and (not may_defer or len(run_ids) <= QUERY_ABOVE):  # of many it would take long
             outcomes = self._poke_once(run_ids, ends_early=not self._was_rescheduled(context))
@@ -242,16 +250,19 @@ class TriggerRunSensor(SelectsRuns, TriggerDevSensor):
 
     def _run_ids(self, context: Context) -> list[str]:
         if self._found is None:
-            ids = self._gather_ids(context, on_empty=self.on_empty)
-            found = self._search(ids)
+            ids, until = self._gather_ids(context, on_empty=self.on_empty), time.monotonic() + self.timeout
+            found = self._search(ids, until)
             if problems := problems_of_sources(ids, self.on_empty):
+                if ids.failed and time.monotonic() >= until:
+                    raise _compat.AirflowSensorTimeout("; ".join(problems))
                 raise _compat.task_failure("; ".join(problems), is_retried=bool(ids.failed))
             self._found = list(dict.fromkeys(found))
         return self._found
 
-    def _search(self, ids: RunIds) -> list[str]:
+    def _search(self, ids: RunIds, until: float) -> list[str]:
         """Return the given ids, and those that tags and batches find; ``ids`` gets what is wrong."""
         from airflow_provider_trigger.api.errors import AuthenticationError
+        from airflow_provider_trigger.api.limits import Deadline
         from airflow_provider_trigger.sources.search import SelectedRuns
 
         selection, found = self._selection(ids), [*ids.found]
@@ -260,6 +271,7 @@ class TriggerRunSensor(SelectsRuns, TriggerDevSensor):
         selected = SelectedRuns(selection, ids, log=self.log, on_empty=self.on_empty, done="waited for")
         try:
             with self._hook().client() as client:
+                client.deadline = Deadline(until)
                 for page in selected.search(client):
                     found += page
                 if isinstance(selected.error, AuthenticationError):

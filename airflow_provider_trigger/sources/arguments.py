@@ -312,9 +312,23 @@ class SelectsRuns(TakesRunIds):
     max_runs: int
 
     def _take_runs(
-        self, run_ids: Any, *, tags: Any, batch_ids: Any, max_runs: int, xcom_task_ids: Any, xcom_key: Any
+        self,
+        run_ids: Any,
+        *,
+        tags: Any,
+        batch_ids: Any,
+        max_runs: int,
+        xcom_task_ids: Any,
+        xcom_key: Any,
+        default_args: Mapping[str, Any] | None,
     ) -> None:
         """Check the arguments, and keep them."""
+        if tags is not None and tags is (default_args or {}).get("tags"):
+            with arguments_of(self):
+                raise ValueError(
+                    "tags must not come from default_args, which are for runs that are started: give the "
+                    "task its own tags, or tags=None"
+                )
         self.tags, self.batch_ids, self.max_runs = tags, batch_ids, max_runs
         selecting = {"tags": tags, "batch_ids": batch_ids}
         self._selecting = [name for name, value in selecting.items() if value is not None]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from airflow_names import DAG
 from airflow_sequences import Outputs
 from fake_airflow import TaskInstance, context_of
 from in_process import Network
@@ -580,6 +581,16 @@ def test_a_sensor_that_would_search_at_each_check_is_an_error_that_says_what_to_
     for how in ({"mode": "reschedule", "deferrable": True}, {"mode": "poke"}):
         made(TriggerRunSensor, **selecting, **how)
     made(TriggerRunSensor, mode="reschedule")
+
+
+@pytest.mark.parametrize("kind", [CancelTriggerRunOperator, TriggerRunSensor])
+def test_the_tags_of_runs_that_a_dag_starts_select_no_others(kind: Any) -> None:
+    with DAG("d", schedule=None, default_args={"tags": ["nightly"]}):
+        RunTriggerTaskOperator(task_id="start", task_identifier="resize")
+        with pytest.raises(ValueError, match=r"tags must not come from default_args.* or tags=None"):
+            kind(task_id="work", run_ids="run_a")
+        assert kind(task_id="none", run_ids="run_a", tags=None).tags is None
+        assert kind(task_id="own", tags=["mine"]).tags == ["mine"]
 
 
 @pytest.mark.parametrize("kind", ROWS)

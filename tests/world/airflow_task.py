@@ -23,7 +23,12 @@ from fake_airflow import TaskInstance, dag_run
 from hub import HUB, EventLoop, Hub, Thread
 
 from airflow_provider_trigger import _compat
-from airflow_provider_trigger._compat import AirflowException, AirflowFailException, AirflowSkipException
+from airflow_provider_trigger._compat import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+)
 
 KILLED_AFTER = 5.0
 """Airflow 3 kills a task so many seconds after it has asked it to end."""
@@ -329,7 +334,9 @@ class Task:
             else:
                 self.outcome.error = what
                 self.outcome.state = "skipped" if isinstance(what, AirflowSkipException) else "failed"
-                return not isinstance(what, (AirflowFailException, AirflowSkipException))
+                return not isinstance(
+                    what, (AirflowFailException, AirflowSensorTimeout, AirflowSkipException)
+                )
 
     def _in_process(self, method: str, arguments: dict[str, Any]) -> tuple[str, Any] | None:
         """Execute a method of a new operator in a process of its own; None if it was killed."""

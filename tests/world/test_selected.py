@@ -493,6 +493,14 @@ def test_a_wait_for_a_batch_that_is_still_being_created_is_a_failure(world: Worl
     assert type(outcome.error) is not AirflowFailException
 
 
+@pytest.mark.parametrize("soft_fail", [True, False])
+def test_the_timeout_of_a_sensor_ends_its_search_in_an_outage(world: World, soft_fail: bool) -> None:
+    world.network.outage("refused", seconds=900)
+    outcome = begin(world, tags="a", timeout=20, soft_fail=soft_fail, retries=1).join()
+    assert (outcome.state, outcome.tries) == ("skipped" if soft_fail else "failed", 1), outcome.error
+    assert world.now <= 60
+
+
 @IN_EACH_MODE
 @pytest.mark.parametrize("on_empty", ["fail", "ignore"])
 def test_a_search_that_finds_nothing_is_an_empty_source(world: World, mode: str, on_empty: str) -> None:
