@@ -105,15 +105,7 @@ class CancelTriggerRunOperator(SelectsRuns, _compat.BaseOperator):
         self.max_concurrency = max_concurrency
         self.run_url: str | None = None
         self._is_stopped = False
-        self._take_runs(
-            run_ids,
-            xcom_task_ids=xcom_task_ids,
-            xcom_key=xcom_key,
-            tags=tags,
-            batch_ids=batch_ids,
-            max_runs=max_runs,
-            default_args=kwargs.get("default_args"),
-        )
+        self._take_runs(locals())
         check_arguments(self, RULES)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:

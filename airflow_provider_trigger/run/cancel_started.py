@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Way:
     """How runs are canceled: all that differs between an error of the task and a stop by Airflow."""
 
-    time_limit: float | None  # in seconds; None for what Airflow gives a task, `_compat.stop_time`
+    time_limit: float | None  # in seconds; None for the time that Airflow gives a task
     is_announced: bool  # the log names the runs before the first request: Airflow may kill the process
     follows: bool  # each run is checked until it is certain what became of it
     newest_first: bool  # a bulk action misses new runs

@@ -24,7 +24,7 @@ def check_interval(age: float) -> float:
     """
     Return the seconds between two checks of a run, or of a token: a tenth of its age, but 2 to 30.
 
-    The runs of a worker have it, and in a triggerer the tokens, and the runs that no query shows.
+    A worker has this interval for its runs, a triggerer for tokens, and for runs that no query shows.
     """
     return min(30.0, max(2.0, age / 10))
 
@@ -153,7 +153,7 @@ class PolledRun:
     def _saw(self, run: Run, sent_at: float, now: float) -> bool:
         """Take in a run that was shown; return whether status or attempt is new."""
         before = None if self.error else self.run
-        if self.run and self.run.progress and not run.progress:  # as by a query
+        if self.run and self.run.progress and not run.progress:  # a query shows no metadata
             run = replace(run, progress=self.run.progress)
         self.run, self.error, self.seen_at, self.is_lost = run, None, sent_at, False
         self.rejected_since = self.answered_since = None

@@ -100,24 +100,16 @@ class TriggerRunSensor(SelectsRuns, TriggerDevSensor):
         self.deferrable = _compat.default_deferrable() if deferrable is None else deferrable
         self.poll_interval: Any = poll_interval
         self.run_progress = run_progress
-        self._take_runs(
-            run_ids,
-            xcom_task_ids=xcom_task_ids,
-            xcom_key=xcom_key,
-            tags=tags,
-            batch_ids=batch_ids,
-            max_runs=max_runs,
-            default_args=kwargs.get("default_args"),
-        )
+        self._take_runs(locals())
         check_arguments(self, RULES)
-        if not self.deferrable:
-            with arguments_of(self):
-                self._check_mode()
+        self._check_mode(may_defer=self.deferrable)
 
-    def _check_mode(self) -> None:
-        if self._selecting and self.reschedule:
+    def _check_mode(self, *, may_defer: bool, is_executed: bool = False) -> None:
+        if self._selecting and self.reschedule and not may_defer:
             what = f"{' and '.join(self._selecting)}, as each check would search again"
-            raise ValueError(f"mode must not be 'reschedule' with {what}: use deferrable=True or mode='poke'")
+            how = "use deferrable=True or mode='poke'"
+            with arguments_of(self, are_rendered=is_executed):
+                raise ValueError(f"mode must not be 'reschedule' with {what}: {how}")
 
     @property
     def _is_in_doubt(self) -> bool:
@@ -127,9 +119,7 @@ class TriggerRunSensor(SelectsRuns, TriggerDevSensor):
         from airflow_provider_trigger.run.checks import QUERY_ABOVE
 
         may_defer = self.deferrable and can_resume(context, self)
-        if not may_defer:  # also where another task executes it
-            with arguments_of(self, are_rendered=True):
-                self._check_mode()
+        self._check_mode(may_defer=may_defer, is_executed=True)  # a sensor in another task cannot defer
         run_ids = self._run_ids(context)
         outcomes: Mapping[str, WaitOutcome] | None = None if run_ids else {}
         if run_ids and (not may_defer or len(run_ids) <= QUERY_ABOVE):  # of many it would take long

@@ -311,30 +311,23 @@ class SelectsRuns(TakesRunIds):
     batch_ids: Any
     max_runs: int
 
-    def _take_runs(
-        self,
-        run_ids: Any,
-        *,
-        tags: Any,
-        batch_ids: Any,
-        max_runs: int,
-        xcom_task_ids: Any,
-        xcom_key: Any,
-        default_args: Mapping[str, Any] | None,
-    ) -> None:
-        """Check the arguments, and keep them."""
-        if tags is not None and tags is (default_args or {}).get("tags"):
+    def _take_runs(self, given: Mapping[str, Any]) -> None:
+        """Check these arguments, and keep them; ``given`` are the local variables of ``__init__``."""
+        tags, default_args = given["tags"], given["kwargs"].get("default_args") or {}
+        if tags is not None and tags is default_args.get("tags"):
             with arguments_of(self):
                 raise ValueError(
                     "tags must not come from default_args, which are for runs that are started: give the "
                     "task its own tags, or tags=None"
                 )
-        self.tags, self.batch_ids, self.max_runs = tags, batch_ids, max_runs
-        selecting = {"tags": tags, "batch_ids": batch_ids}
+        selecting = {name: given[name] for name in SELECTING}
+        for name in (*selecting, "max_runs"):
+            setattr(self, name, given[name])
         self._selecting = [name for name, value in selecting.items() if value is not None]
         with arguments_of(self):
             rules.checked_given(SELECTING, selecting, Circumstances(skip=is_templated))
-        self._take_ids(run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, others=selecting)
+        sources = {name: given[name] for name in ("xcom_task_ids", "xcom_key")}
+        self._take_ids(given["run_ids"], **sources, others=selecting)
 
     def _selection(self, ids: RunIds) -> Selection:
         """Return which runs they select, as rendered; ``ids`` gets what is invalid, such as a None."""

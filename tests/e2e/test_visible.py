@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import visible
+from whole_airflow import traces
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
 
@@ -17,7 +18,7 @@ def whole_log(airflow: WholeAirflow, task_id: str) -> str:
     """Return what a task and its trigger have logged, as a person sees it; Airflow 3 stores it as JSON."""
     dag_id, run_id = DAG
     folder = airflow.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
-    return "".join(file.read_text() for file in sorted(folder.iterdir())).replace('\\"', '"')
+    return "".join(traces.files(folder).values()).replace('\\"', '"')
 
 
 def test_progress_links_limits_and_found_runs_are_visible(

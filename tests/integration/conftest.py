@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 import requests
+from airflow_names import IS_AIRFLOW_2
 from fake_airflow import TaskInstance, context_of
 from waiting import limited
 
@@ -360,7 +361,7 @@ def _load(file: Path, dag_id: str | None) -> Any:
     assert not bag.import_errors, bag.import_errors
     has_outlets = any(task.outlets for dag in bag.dags.values() for task in dag.tasks)
     # Later dag.test() does so; without it, an asset is not active, and has no events.
-    if has_outlets and airflow_version().startswith("2."):
+    if has_outlets and IS_AIRFLOW_2:
         bag.sync_to_db()
     elif has_outlets and airflow_version().startswith("3.0."):
         from airflow.dag_processing.bundles.manager import DagBundlesManager

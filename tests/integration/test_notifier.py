@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from airflow import __version__
+from airflow_names import IS_AIRFLOW_2
 
 TASK_CALLBACKS = """
 @task
@@ -53,6 +53,6 @@ def test_a_callback_of_a_dag_says_what_to_use_where_it_has_no_xcom(server, run_t
     """
     arguments = f"params={{'run_id': ''}}, on_failure_callback={callback}"
     result = run_tasks(tasks, {"run_id": run.id}, dag=arguments)
-    has_xcom = __version__.startswith("2.")
+    has_xcom = IS_AIRFLOW_2
     assert (result.state, run.status) == ("failed", "CANCELED" if has_xcom else "EXECUTING")
     assert bool(said.lines("XCom is not available in this callback: ", "give run_ids")) is not has_xcom

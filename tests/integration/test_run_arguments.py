@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from airflow import __version__
+from airflow_names import IS_AIRFLOW_2
 
 MAPPED = """
 from datetime import timedelta
@@ -46,7 +46,7 @@ RunTriggerTaskOperator(
     assert inside.metadata == {"m": ITEMS}
     assert {"x", "y"} < set(inside.tags)
     assert "XCom not found" not in said.text
-    if __version__.startswith("2."):
+    if IS_AIRFLOW_2:
         assert (result.states["last"], result.tries["last"]) == (["failed"], [1])
         assert said.lines(
             "RunTriggerTaskOperator 'last': payload must not contain 'LazySelectSequence([2 items])'",

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
-from airflow import __version__
 from airflow.cli import cli_parser
+from airflow_names import IS_AIRFLOW_2
 
 
 def test_each_test_of_a_dag_has_runs_of_its_own_also_with_one_date(server, run_tasks):
@@ -25,7 +25,7 @@ def test_each_test_of_a_dag_has_runs_of_its_own_also_with_one_date(server, run_t
                 retries=retries,
             )
     """
-    date_argument = "execution_date" if __version__.startswith("2.") else "logical_date"
+    date_argument = "execution_date" if IS_AIRFLOW_2 else "logical_date"
     date: dict[str, Any] = {date_argument: datetime(2026, 1, 1, tzinfo=UTC)}
     results = [run_tasks(tasks, **date) for _ in range(2)]
     assert [sorted(result.xcoms.values()) for result in results] == [[1, 2], [3, 4]]

@@ -79,9 +79,9 @@ class State:
     delayed_until: datetime | None = None
     expired_at: datetime | None = None
     attempt_count: int = 0
-    duration_ms: int = 0  # shown once it has ended, or is queued for another attempt
+    duration_ms: int = 0  # the server shows it once the run has ended, or is queued for another attempt
     executing_since: datetime | None = None
-    executed: timedelta = timedelta()  # before that
+    executed: timedelta = timedelta()  # the time in which it has executed before
     version: str = settings.VERSION
     output: Any = UNSET
     output_by_url: bool | None = None  # None for whether it is large
@@ -95,7 +95,7 @@ class State:
 
 def new_state(status: str, now: datetime, *, started: bool | None = None) -> State:
     """Return the state of a run that was triggered just now and is already in a status, known or not."""
-    # One that has ended already has executed before.
+    # A run that has ended already has executed before.
     executed = timedelta(milliseconds=120 if status in FINAL else 0)
     state = State(status=status, created_at=now, updated_at=now, executed=executed)
     return move(state, status, now, started=started)

@@ -17,11 +17,11 @@ from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
 import pytest
+from airflow_names import IS_AIRFLOW_2
 from docs_pages import DOCS, PINNED, ROOT, matches, rows
 from run_operator import operator
 
 from airflow_provider_trigger import exceptions, testing
-from airflow_provider_trigger._compat import airflow_version
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
@@ -154,7 +154,7 @@ def test_how_long_a_stop_has():
     newer, older = re.findall(
         r"while running \| (\d+) s, before Airflow kills the task; (\d+) s with 2\.11", page
     )[0]
-    assert value_of("_compat.stop_time")() == float(older if airflow_version().startswith("2.") else newer)
+    assert value_of("_compat.stop_time")() == float(older if IS_AIRFLOW_2 else newer)
 
 
 def value_of(path: str) -> Any:

@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from airflow_names import AirflowRescheduleException, TaskDeferred, dag_of
+from airflow_names import IS_AIRFLOW_2, AirflowRescheduleException, TaskDeferred, dag_of
 from fake_airflow import TaskInstance, context_of
 
 from airflow_provider_trigger._compat import (
@@ -17,12 +17,9 @@ from airflow_provider_trigger._compat import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
-    airflow_version,
 )
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
-
-AIRFLOW_2 = airflow_version().startswith("2.")
 
 
 def sensor(*run_ids: Any, **arguments: Any) -> TriggerRunSensor:
@@ -48,7 +45,7 @@ def context(connection: str, monkeypatch: pytest.MonkeyPatch):
     ti = TaskInstance("wait", dag_id="a_dag", run_id="manual_1")
     # It was not rescheduled before: Airflow 3 asks the task instance, and Airflow 2 its database.
     monkeypatch.setattr(ti, "get_first_reschedule_date", lambda context: None, raising=False)
-    if AIRFLOW_2:
+    if IS_AIRFLOW_2:
         monkeypatch.setattr("airflow.sensors.base._orig_start_date", lambda **_: None)
     return context_of(ti, dag=dag_of("start"))
 
@@ -281,7 +278,7 @@ def fail(made: Any, way: str, context: Any, server: Any) -> None:
     if way == "resumed":  # and its output is rejected
         made.return_outputs = True
         server.fail_next(None, 403)
-    timeout = "Trigger/execution timeout" if AIRFLOW_2 else "Trigger timeout"
+    timeout = "Trigger/execution timeout" if IS_AIRFLOW_2 else "Trigger timeout"
     ways: dict[str, Any] = {
         "event": ("execute_complete", {"event": {}}),
         "resumed": ("execute_complete", {"event": event_of(("run_1", "final", "COMPLETED"))}),

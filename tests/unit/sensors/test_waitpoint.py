@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow_names import TaskDeferred
+from airflow_names import IS_AIRFLOW_2, TaskDeferred
 from event_loop import run
 from fake_airflow import TaskInstance, context_of
 from hub import START, Hub
@@ -18,13 +18,11 @@ from airflow_provider_trigger._compat import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
-    airflow_version,
 )
 from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
 from airflow_provider_trigger.testing import UNSET
 from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
 
-AIRFLOW_2 = airflow_version().startswith("2.")
 MODES: list[dict[str, Any]] = [{}, {"mode": "reschedule"}, {"deferrable": True}]
 HASH = "0123456789abcdef" * 4
 
@@ -47,7 +45,7 @@ def context(connection: str, monkeypatch: pytest.MonkeyPatch):
 def rescheduled(monkeypatch: pytest.MonkeyPatch, *, first: datetime | None) -> Any:
     """Return the context of a task that poked first at some time; None for now."""
     ti = TaskInstance("wait", dag_id="a_dag", run_id="manual_1")
-    if AIRFLOW_2:
+    if IS_AIRFLOW_2:
         monkeypatch.setattr("airflow.sensors.base._orig_start_date", lambda **_: first)
     else:
         monkeypatch.setattr(ti, "get_first_reschedule_date", lambda context: first, raising=False)
