@@ -60,6 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Towards the end all compute: else processors would wait for the last tests.
     """
+    gc.freeze()  # what is loaded stays: pytest looks ten times for garbage as a process ends
     if not hasattr(config, "workerinput"):
         return
     groups = dict.fromkeys(group_of(item.nodeid) for item in items)
