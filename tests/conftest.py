@@ -60,7 +60,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Towards the end all compute: else processors would wait for the last tests.
     """
-    gc.freeze()  # what is loaded stays: pytest looks ten times for garbage as a process ends
     if not hasattr(config, "workerinput"):
         return
     groups = dict.fromkeys(group_of(item.nodeid) for item in items)
@@ -69,6 +68,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     place = {group: 0.7 * number / len(waiting) for number, group in enumerate(waiting)}
     place |= {group: number / len(computing) for number, group in enumerate(computing)}
     items.sort(key=lambda item: place.get(group_of(item.nodeid), -1))
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage only among what tests make: as a process ends, pytest looks ten times."""
+    gc.freeze()
 
 
 def group_of(nodeid: str) -> str:

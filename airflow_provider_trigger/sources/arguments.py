@@ -321,13 +321,16 @@ class SelectsRuns(TakesRunIds):
                     "task its own tags, or tags=None"
                 )
         selecting = {name: given[name] for name in SELECTING}
-        for name in (*selecting, "max_runs"):
-            setattr(self, name, given[name])
+        self.tags, self.batch_ids, self.max_runs = tags, given["batch_ids"], given["max_runs"]
         self._selecting = [name for name, value in selecting.items() if value is not None]
         with arguments_of(self):
             rules.checked_given(SELECTING, selecting, Circumstances(skip=is_templated))
-        sources = {name: given[name] for name in ("xcom_task_ids", "xcom_key")}
-        self._take_ids(given["run_ids"], **sources, others=selecting)
+        self._take_ids(
+            given["run_ids"],
+            xcom_task_ids=given["xcom_task_ids"],
+            xcom_key=given["xcom_key"],
+            others=selecting,
+        )
 
     def _selection(self, ids: RunIds) -> Selection:
         """Return which runs they select, as rendered; ``ids`` gets what is invalid, such as a None."""
